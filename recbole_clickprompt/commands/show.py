@@ -1,0 +1,38 @@
+"""Show rows as the PLM reads them: their exact sentences.
+
+Takes --key=value settings as `run` does, such as --text_fields="{item_id: film}".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+
+from recbole_clickprompt.commands.options import add_run_arguments, config_files, model_and_settings
+from recbole_clickprompt.errors import SettingError
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """RecBole's flags for a run, and how many rows."""
+    add_run_arguments(parser)
+    parser.add_argument("--rows", type=int, default=5, help="training rows to show (default: %(default)s)")
+
+
+def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Prints the label and the sentence of the first training rows, in the order of the split."""
+    if options.rows < 1:
+        raise SettingError(f"--rows must be 1 or more, got {options.rows}")
+    model, values = model_and_settings(options.model, settings)
+    config = Config(model, options.dataset, config_files(options), {**values, "state": "error"})
+    train_data, _, _ = data_preparation(config, create_dataset(config))
+    rows = train_data._dataset.inter_feat
+    textualizer = train_data._dataset.textualizer()
+    keys = {field.key for field in textualizer.fields}
+    for row in range(min(options.rows, len(rows))):
+        sentence = textualizer.sentence({key: int(rows[key][row]) for key in keys})
+        print(f"{int(rows[config['LABEL_FIELD']][row])}  {sentence}")

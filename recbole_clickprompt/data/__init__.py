@@ -1,0 +1,1 @@
+"""The text of a row, its tokens and their masking."""

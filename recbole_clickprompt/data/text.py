@@ -1,0 +1,66 @@
+"""Modality transformation (ClickPrompt, Eq. 4): a row as ``"<field> is <value>. <field> is <value>."``"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["FieldText", "Textualizer", "number_text"]
+
+
+def number_text(value: float) -> str:
+    """A number as people write it: 1996 and not 1996.0, 7.99, 0.5."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+@dataclass(frozen=True)
+class FieldText:
+    """The sentence parts of one field, each distinct value once.
+
+    Attributes:
+        key: Column of a batch whose id selects the part: a user, an item, or the field's own value.
+        parts: Distinct parts, such as ``"gender is female."``.
+        codes: ``(ids of key,)``, the part of each id; -1 where the value is missing and there is no part.
+    """
+
+    key: str
+    parts: list[str]
+    codes: np.ndarray
+
+    @classmethod
+    def of_texts(cls, name: str, key: str, texts: Sequence[str | None], words: Mapping[str, str]) -> FieldText:
+        """From the value of each id of ``key``; None is a missing value. ``words`` translates codes."""
+        codes, values = pd.factorize(np.asarray(texts, dtype=object))
+        return cls(key, [f"{name} is {words.get(value, value)}." for value in values], codes)
+
+    @classmethod
+    def of_ids(cls, name: str, key: str, tokens: np.ndarray, words: Mapping[str, str]) -> FieldText:
+        """From RecBole's ``id -> token`` array of ``key`` itself; id 0 is padding."""
+        return cls.of_texts(name, key, [None, *map(str, tokens[1:])], words)
+
+    @classmethod
+    def of_id_rows(
+        cls, name: str, key: str, tokens: np.ndarray, ids: np.ndarray, words: Mapping[str, str]
+    ) -> FieldText:
+        """From ``ids``, ``(ids of key, values)``: one or more tokens of each user or item, 0 for none."""
+        rows, codes = np.unique(ids, axis=0, return_inverse=True)
+        texts = [
+            " ".join(words.get(str(token), str(token)) for token in tokens[row[row > 0]]) or None for row in rows
+        ]
+        field = cls.of_texts(name, key, texts, {})
+        return cls(key, field.parts, field.codes[codes.reshape(-1)])
+
+
+class Textualizer:
+    """The text of rows; fields in the order of the sentence."""
+
+    def __init__(self, fields: Sequence[FieldText]) -> None:
+        self.fields = tuple(fields)
+
+    def sentence(self, row: Mapping[str, int]) -> str:
+        """The text of one row, given the id in each key column."""
+        codes = [(field, field.codes[int(row[field.key])]) for field in self.fields]
+        return " ".join(field.parts[code] for field, code in codes if code >= 0)

@@ -1,0 +1,30 @@
+"""What a user can put right: one clear line, and exit code 2 at the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ClickPromptError", "DataError", "SettingError", "WeightsError", "nearest"]
+
+
+class ClickPromptError(ValueError):
+    """Bad input; the message says what, what was expected, what came and what to do."""
+
+
+class SettingError(ClickPromptError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class DataError(ClickPromptError):
+    """A data set that cannot be trained on as it stands."""
+
+
+class WeightsError(ClickPromptError):
+    """PLM weights, tokenizer or a checkpoint that are missing, foreign or damaged."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean X?"`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,199 @@
+"""RecBole's data set, kept exact: whole titles, integer time, raw numbers for the text."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
+from recbole_clickprompt.data.tokens import TokenTable
+from recbole_clickprompt.errors import DataError, SettingError, nearest
+from recbole_clickprompt.model.plm.weights import find_plm, load_tokenizer, longest_text
+
+__all__ = ["ClickPromptDataset"]
+
+# Columns of this source reach the batches but no context-aware model takes them for a feature.
+_HIDDEN = FeatureSource.NET
+
+_CHECKED_ROWS = 32
+
+
+class ClickPromptDataset(Dataset):
+    """Atomic files as RecBole reads them, plus what the text of a row needs.
+
+    Differences to ``recbole.data.dataset.Dataset``:
+
+    - ``unsplit_fields`` are read whole as one token, where RecBole splits ``token_seq`` at blanks.
+    - ``order: TO`` sorts by the time in the file; RecBole sorts after rounding it to float32, which is 64
+      seconds at today's Unix times, and so moves rows over the borders of the split.
+    - ``textualizer()`` gives the text of its rows.
+    """
+
+    def _data_processing(self) -> None:
+        self._check_fields()
+        super()._data_processing()
+
+    def _check_fields(self) -> None:
+        for setting in ("text_fields", "unsplit_fields"):
+            for field in self.config[setting] or ():
+                if field not in self.field2type:
+                    raise DataError(
+                        f"{setting} names {field!r}, which the files of {self.dataset_name} do not hold or "
+                        f"load_col leaves out; loaded are {', '.join(self.field2type)}"
+                        f"{nearest(field, self.field2type)}"
+                    )
+
+    def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame | None:
+        feat = super()._load_feat(filepath, source)
+        for field in self.config["unsplit_fields"] or ():
+            if feat is not None and field in feat and self.field2type[field] is FeatureType.TOKEN_SEQ:
+                words = feat[field].map(" ".join)
+                feat[field] = words.where(words != "", None)
+                self.field2type[field] = FeatureType.TOKEN
+                self.field2seqlen[field] = 1
+        return feat
+
+    def _data_filtering(self) -> None:
+        self._refuse_empty("has no rows")
+        super()._data_filtering()
+
+    def _filter_by_inter_num(self) -> None:
+        super()._filter_by_inter_num()
+        self._refuse_empty(
+            "has no rows left after val_interval, user_inter_num_interval and item_inter_num_interval"
+        )
+
+    def _refuse_empty(self, why: str) -> None:
+        if self.inter_feat.empty:
+            raise DataError(f"{self.dataset_name} {why}; give it rows or relax the filters")
+
+    def _remap_ID_all(self) -> None:
+        for field in self._hidden_text_fields():
+            # Text is looked up by id, and such a value has none: give each distinct one an id of its own
+            column = f"{field}_text"
+            self.inter_feat[column] = [_value_text(value) for value in self.inter_feat[field]]
+            self.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+            self._rest_fields = np.append(self._rest_fields, column)
+        super()._remap_ID_all()
+        for field in self._hidden_text_fields():
+            self.field2source[f"{field}_text"] = _HIDDEN
+
+    def _hidden_text_fields(self) -> list[str]:
+        return [
+            field
+            for field in self.config["text_fields"] or ()
+            if self.field2source[field] is FeatureSource.INTERACTION
+            and self.field2type[field] is not FeatureType.TOKEN
+        ]
+
+    def _fill_nan(self) -> None:
+        # RecBole is about to put the mean where a number is missing and to scale numbers to [0, 1]
+        self._numbers = {
+            field: self.field2feats(field)[0][field].to_numpy(copy=True)
+            for field in self.config["text_fields"] or ()
+            if self.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+            and self.field2source[field] is not FeatureSource.INTERACTION
+        }
+        super()._fill_nan()
+
+    def build(self) -> list[Dataset]:
+        """Splits into training, validation and test part.
+
+        Raises:
+            DataError: A part has no rows or rows of one class only.
+        """
+        if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
+            if self.time_field not in self.inter_feat:
+                raise DataError(
+                    f"eval_args orders by time, but {self.dataset_name} has no field {self.time_field!r}; "
+                    "add it to load_col, set TIME_FIELD, or use `order: RO`"
+                )
+            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True, ignore_index=True)
+        parts = super().build()
+        for name, part in zip(("training", "validation", "test"), parts, strict=False):
+            self._check_labels(name, part)
+        return parts
+
+    def _check_labels(self, name: str, part: Dataset) -> None:
+        if self.label_field not in part.inter_feat:
+            raise DataError(
+                f"{self.dataset_name} has no field {self.label_field!r}; set `threshold`, or LABEL_FIELD and load_col"
+            )
+        label = part.inter_feat[self.label_field]
+        positive = int((label > 0).sum())
+        if not 0 < positive < len(label):
+            raise DataError(
+                f"the {name} part of {self.dataset_name} must hold both classes, got {positive} positive and "
+                f"{len(label) - positive} negative rows; change threshold, val_interval or eval_args.split"
+            )
+
+    def textualizer(self) -> Textualizer:
+        """The text of this data set's rows (Eq. 4), as ``text_fields`` and ``value_words`` say."""
+        words = self.config["value_words"] or {}
+        return Textualizer(
+            [
+                self._field_text(field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
+                for field, name in self.config["text_fields"].items()
+            ]
+        )
+
+    def _field_text(self, field: str, name: str, words: dict[str, str]) -> FieldText:
+        source = self.field2source[field]
+        if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID):
+            return FieldText.of_ids(name, field, self.field2id_token[field], words)
+        if source is FeatureSource.INTERACTION:
+            key = field if self.field2type[field] is FeatureType.TOKEN else f"{field}_text"
+            return FieldText.of_ids(name, key, self.field2id_token[key], words)
+        key = self.uid_field if source is FeatureSource.USER else self.iid_field
+        if field in self._numbers:
+            return FieldText.of_texts(name, key, [_value_text(v) for v in self._numbers[field]], words)
+        ids = torch.as_tensor(self.field2feats(field)[0][field]).numpy()
+        return FieldText.of_id_rows(name, key, self.field2id_token[field], ids.reshape(len(ids), -1), words)
+
+
+    def tokenizer(self, plm: str) -> Any:
+        """The tokenizer of a PLM (``minilm``, a folder or a Hugging Face id), loaded once."""
+        tokenizers = self.__dict__.setdefault("_tokenizers", {})
+        if plm not in tokenizers:
+            tokenizers[plm] = load_tokenizer(find_plm(plm))
+        return tokenizers[plm]
+
+    def token_table(self, plm: str) -> TokenTable:
+        """The tokens of this data set's rows for a PLM, built once and shared by the models of both stages.
+
+        Raises:
+            SettingError: ``max_text_length`` is more than the PLM takes.
+            DataError: The tokenizer does not tokenise the fields of a row one by one.
+        """
+        tables = self.__dict__.setdefault("_token_tables", {})
+        if plm not in tables:
+            tables[plm] = self._build_token_table(self.tokenizer(plm), find_plm(plm))
+        return tables[plm]
+
+    def _build_token_table(self, tokenizer: Any, folder: Path) -> TokenTable:
+        longest = longest_text(folder)
+        wanted = self.config["max_text_length"] or longest
+        if wanted > longest:
+            raise SettingError(f"max_text_length is {wanted}, but {folder} takes at most {longest} tokens")
+        table = TokenTable(textualizer=self.textualizer(), tokenizer=tokenizer, max_length=wanted)
+        table.check(self.inter_feat[: min(_CHECKED_ROWS, len(self))], tokenizer)
+        cut = int((table.full_lengths(self.inter_feat) > wanted).sum())
+        if cut:
+            getLogger().warning(
+                f"the text of {cut} of {len(self)} rows has more than {wanted} tokens; its end is cut"
+            )
+        return table
+
+
+def _value_text(value: float | np.ndarray) -> str | None:
+    if isinstance(value, np.ndarray):
+        text = " ".join(v if isinstance(v, str) else number_text(v) for v in value)
+        return text or None
+    return None if np.isnan(value) else number_text(value)

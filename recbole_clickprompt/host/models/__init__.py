@@ -1,0 +1,1 @@
+"""Appended to the search path of ``recbole.model.context_aware_recommender``."""

@@ -1,0 +1,5 @@
+"""Where RecBole's ``get_model("ClickPrompt")`` looks; see ``host/registration.py``."""
+
+from recbole_clickprompt.model.clickprompt import ClickPrompt
+
+__all__ = ["ClickPrompt"]

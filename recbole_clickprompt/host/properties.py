@@ -1,0 +1,83 @@
+"""Finds the property files of a run and merges them, lowest precedence first:
+``overall.yaml``, ``model/<Model>.yaml``, ``backbone/<Backbone>.yaml``, ``dataset/<dataset>.yaml``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_clickprompt.errors import SettingError
+
+__all__ = ["find_property_file", "load_properties", "parse_yaml", "property_folders", "read_yaml"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without its surprise that ``1e-3`` is a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def property_folders() -> list[Path]:
+    """Where property files are looked for: ``./props`` of the working folder, then the ones we ship."""
+    shipped = _PACKAGE / "props"  # inside a wheel
+    if not shipped.is_dir():
+        shipped = _PACKAGE.parent / "props"  # inside a checkout
+    return [Path("props"), shipped]
+
+
+def find_property_file(name: str) -> Path | None:
+    """The first file called ``name``, such as ``dataset/ml-100k.yaml``, or None."""
+    return next((f / name for f in property_folders() if (f / name).is_file()), None)
+
+
+def parse_yaml(text: str) -> Any:
+    """A YAML value, plain data only; raises ``yaml.YAMLError``."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        SettingError: It is no YAML or no mapping; names the file and, where known, the line.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict | None):
+        raise SettingError(f"{path} must hold `key: value` lines, got {type(content).__name__}")
+    return content or {}
+
+
+def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) -> dict[str, Any]:
+    """Our settings for a run, before the user's own come over them.
+
+    Args:
+        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
+        dataset: Name of the data set; one without a property file adds nothing.
+        external: What the user set; only ``backbone`` is read, as it chooses a file.
+
+    Raises:
+        SettingError: There is no property file for the backbone.
+    """
+    overall, of_model, of_dataset = (
+        read_yaml(path) if (path := find_property_file(name)) else {}
+        for name in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
+    )
+    backbone = {**overall, **of_model, **of_dataset, **external}.get("backbone")
+    backbone_file = find_property_file(f"backbone/{backbone}.yaml")
+    of_backbone = read_yaml(backbone_file) if backbone_file else {}
+    return {**overall, **of_model, **of_backbone, **of_dataset}

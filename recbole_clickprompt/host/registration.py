@@ -1,0 +1,94 @@
+"""Makes RecBole's own entry points know our models by name.
+
+RecBole has no plug-in interface, but three of its look-ups are open: models are found along a
+package's ``__path__`` (``recbole.utils.get_model``), trainers and data sets by attribute name
+(``get_trainer``, ``create_dataset``). Property files have none, so one method of ``Config`` is wrapped.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import recbole.data.dataset
+import recbole.model.context_aware_recommender
+import recbole.trainer
+import yaml
+from recbole.config import Config
+from recbole.utils import EvaluatorType, InputType, ModelType
+from torch.serialization import add_safe_globals
+
+from recbole_clickprompt.host.dataset import ClickPromptDataset
+from recbole_clickprompt.host.properties import load_properties
+from recbole_clickprompt.host.settings import check_settings
+
+__all__ = ["MODELS", "register"]
+
+MODELS = ("ClickPrompt", "ClickPromptNoPLM")
+
+
+@functools.cache
+def register() -> None:
+    """Registers both models, their data set, trainer and property files; further calls do nothing."""
+    _restore_numpy_names()
+    _allow_checkpoints()
+    recbole.model.context_aware_recommender.__path__.append(str(Path(__file__).parent / "models"))
+    for model in MODELS:
+        setattr(recbole.data.dataset, f"{model}Dataset", ClickPromptDataset)
+        setattr(recbole.trainer, f"{model}Trainer", _trainer)
+    _wrap_config()
+
+
+def _trainer(config: Config, model: Any) -> Any:
+    # RecBole only calls what it finds; importing the trainer here keeps `import recbole_clickprompt` light
+    from recbole_clickprompt.trainer import ClickPromptTrainer
+
+    return ClickPromptTrainer(config, model)
+
+
+def _wrap_config() -> None:
+    load_internal = Config._load_internal_config_dict
+
+    @functools.wraps(load_internal)
+    def load_with_properties(self: Config, model: str, model_class: type, dataset: str) -> None:
+        load_internal(self, model, model_class, dataset)
+        if model in MODELS:
+            # What RecBole knows (its defaults) first, ours over it, what the user passed stays above both
+            host_settings = set(self.internal_config_dict)
+            self.internal_config_dict.update(
+                load_properties(model=model, dataset=dataset, external=self.external_config_dict)
+            )
+            check_settings(
+                model=model,
+                host_settings=host_settings,
+                defaults=self.internal_config_dict,
+                given={**self.file_config_dict, **self.variable_config_dict},
+                command_line=self.cmd_config_dict,
+            )
+
+    Config._load_internal_config_dict = load_with_properties
+
+
+def _allow_checkpoints() -> None:
+    # The classes inside the Config that RecBole stores in a checkpoint, so that `torch.load` reads our
+    # files under its default `weights_only=True`. Nothing else is ever unpickled.
+    add_safe_globals([Config, ModelType, InputType, EvaluatorType, yaml.FullLoader])
+
+
+def _restore_numpy_names() -> None:
+    # RecBole restores these removed names in `Config.__init__` only, so a Config out of a checkpoint
+    # leaves `np.long` missing and `load_data_and_model` fails in a fresh process.
+    for name, value in {
+        "bool": np.bool_,
+        "int": np.int_,
+        "float": np.float64,
+        "complex": np.complex128,
+        "object": np.object_,
+        "str": np.str_,
+        "long": np.int_,
+        "unicode": np.str_,
+    }.items():
+        if name not in np.__dict__:
+            setattr(np, name, value)

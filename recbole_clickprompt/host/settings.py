@@ -1,0 +1,205 @@
+"""What every setting may be, and one clear error for what it may not.
+
+RecBole takes any key in silence, so a misspelled one trains the wrong model. Here each key must be known to
+RecBole or to us, and a known one must have the right type and range, before any data is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
+
+from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.host.properties import property_folders, read_yaml
+from recbole_clickprompt.model.backbone import BACKBONES
+
+__all__ = ["SETTINGS", "Setting", "check_settings"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The values a key may take: ``expected`` in words, ``accepts`` as a test."""
+
+    expected: str
+    accepts: Callable[[Any], bool]
+
+
+def _integer(at_least: int) -> Setting:
+    return Setting(
+        f"an integer, {at_least} or more",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= at_least,
+    )
+
+
+def _real(low: float = 0.0, high: float = math.inf, *, low_open: bool = False, high_open: bool = True) -> Setting:
+    def accepts(v: Any) -> bool:
+        number = isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+        return number and (v > low if low_open else v >= low) and (v < high if high_open else v <= high)
+
+    bounds = f"{'above' if low_open else 'from'} {low:g}"
+    if high < math.inf:
+        bounds += f" to {'below ' if high_open else ''}{high:g}"
+    return Setting(f"a number {bounds}", accepts)
+
+
+def _choice(*names: str) -> Setting:
+    return Setting("one of " + ", ".join(names), lambda v: isinstance(v, str) and v in names)
+
+
+def _list(item: Setting) -> Setting:
+    return Setting(
+        f"a list, each {item.expected}",
+        lambda v: isinstance(v, list | tuple) and all(map(item.accepts, v)),
+    )
+
+
+def _optional(setting: Setting) -> Setting:
+    return Setting(f"{setting.expected}, or nothing (~)", lambda v: v is None or setting.accepts(v))
+
+
+def _is_text_mapping(v: Any) -> bool:
+    return isinstance(v, dict) and all(
+        isinstance(k, str) and isinstance(w, str) and w.strip() for k, w in v.items()
+    )
+
+
+_BOOLEAN = Setting("True or False", lambda v: isinstance(v, bool))
+_TEXT = Setting("a text", lambda v: isinstance(v, str))
+_NAME = Setting("a name or a path", lambda v: isinstance(v, str) and bool(v.strip()))
+_POSITIVE = _real(low_open=True)
+_FRACTION = _real(0, 1, high_open=False)
+_DROPOUT = _real(0, 1)
+_SCHEDULE = _choice("cosine", "linear", "constant")
+_SIZES = _list(_integer(1))
+
+SETTINGS: dict[str, Setting] = {
+    # the model
+    "backbone": _choice(*BACKBONES),
+    "plm": _NAME,
+    "plm_num_layers": _optional(_integer(1)),
+    "plm_dropout": _optional(_DROPOUT),
+    "num_prompts": _integer(1),
+    # the text
+    "text_fields": Setting("a mapping of fields to their names in words, one or more",
+                           lambda v: _is_text_mapping(v) and bool(v)),
+    "value_words": Setting("a mapping of fields to mappings of codes to words",
+                           lambda v: isinstance(v, dict) and all(isinstance(w, dict) for w in v.values())),
+    "unsplit_fields": _list(_TEXT),
+    "max_text_length": _optional(_integer(3)),
+    # the stages
+    "train_stage": _choice("all", "pretrain", "finetune"),
+    "pre_model_path": _optional(_TEXT),
+    "save_step": _integer(0),
+    "mask_ratio": _real(0, 1, low_open=True),
+    "pretrain_epochs": _integer(1),
+    "pretrain_batch_size": _integer(1),
+    "pretrain_learning_rate": _POSITIVE,
+    "pretrain_plm_learning_rate": _real(),
+    "pretrain_weight_decay": _real(),
+    "pretrain_warmup_ratio": _FRACTION,
+    "pretrain_lr_scheduler": _SCHEDULE,
+    "plm_learning_rate": _real(),
+    "warmup_ratio": _FRACTION,
+    "lr_scheduler": _SCHEDULE,
+    "micro_batch_size": _integer(1),
+    # RecBole's own, whose types it never checks
+    "epochs": _integer(1),
+    "train_batch_size": _integer(1),
+    "eval_batch_size": _integer(1),
+    "learner": _choice("adam", "adamw", "sgd", "adagrad", "rmsprop"),
+    "learning_rate": _POSITIVE,
+    "weight_decay": _real(),
+    "eval_step": _integer(0),
+    "stopping_step": _integer(0),
+    "metric_decimal_place": _integer(0),
+    "loss_decimal_place": _integer(0),
+    "seed": _integer(0),
+    "worker": _integer(0),
+    "reproducibility": _BOOLEAN,
+    "show_progress": _BOOLEAN,
+    "shuffle": _BOOLEAN,
+    "use_gpu": _BOOLEAN,
+    "enable_amp": _BOOLEAN,
+    "enable_scaler": Setting("False: bf16, which enable_amp uses, needs no scaler", lambda v: v is False),
+    "data_path": _TEXT,
+    "checkpoint_dir": _NAME,
+    # backbones
+    "embedding_size": _integer(1),
+    "mlp_hidden_size": _SIZES,
+    "dropout_prob": _DROPOUT,
+    "dropout_probs": _list(_DROPOUT),
+    "cross_layer_num": _integer(1),
+    "mixed": _BOOLEAN,
+    "structure": _choice("parallel", "stacked"),
+    "expert_num": _integer(1),
+    "low_rank": _integer(1),
+    "reg_weight": _real(),
+    "attention_size": _integer(1),
+    "n_layers": _integer(1),
+    "num_heads": _integer(1),
+    "has_residual": _BOOLEAN,
+}
+
+# Keys that RecBole reads but lists nowhere
+_UNLISTED = {
+    "model", "dataset", "config_files", "config_file_list", "nproc", "ip", "port", "world_size", "offset",
+    "group_offset", "local_rank", "device", "encoding", "discretization", "numerical_features", "double_tower",
+    "wandb_project", "transform", "require_pow", "enable_amp", "enable_scaler", "worker", "shuffle",
+}  # fmt: skip
+
+
+def check_settings(
+    *,
+    model: str,
+    host_settings: Iterable[str],
+    defaults: Mapping[str, Any],
+    given: Mapping[str, Any],
+    command_line: Mapping[str, Any],
+) -> None:
+    """Refuses unknown keys and impossible values.
+
+    Args:
+        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
+        host_settings: Keys that RecBole's property files hold.
+        defaults: All property files merged.
+        given: The user's files and ``config_dict``.
+        command_line: ``--key=value`` of the running program. A program of the user's own has options that are
+            not meant for us, so unknown ones are let be; our front door passes its own through ``given``.
+
+    Raises:
+        SettingError: Names the key, what was expected and what came.
+    """
+    known = {*host_settings, *defaults, *SETTINGS, *_UNLISTED, *_backbone_keys()}
+    known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
+    for key in given:
+        if key not in known:
+            raise SettingError(f"{key} is no setting of RecBole or ClickPrompt{nearest(str(key), known)}")
+    final = {**defaults, **given, **command_line}
+    for key, setting in SETTINGS.items():
+        if key in final and not setting.accepts(final[key]):
+            raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
+    plain = model == "ClickPromptNoPLM" and final["train_stage"] == "finetune"
+    if "text_fields" not in final and not plain:
+        raise SettingError(
+            "text_fields is not set: list the fields whose values make up a row's text, "
+            "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
+        )
+
+
+def _hint(key: str, value: Any) -> str:
+    return nearest(value, BACKBONES) if key == "backbone" and isinstance(value, str) else ""
+
+
+def _backbone_keys() -> set[str]:
+    # A file shared by several backbones may hold the settings of all of them
+    files = (p for folder in property_folders() for p in (folder / "backbone").glob("*.yaml"))
+    return {key for path in files for key in read_yaml(path)}

@@ -1,0 +1,1 @@
+"""Backbone, prompts, PLM and the two models made of them."""

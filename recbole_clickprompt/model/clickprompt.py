@@ -1,0 +1,159 @@
+"""The two models to finetune: with the PLM (Eq. 9) and without it (Eq. 10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import InputType, ModelType
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_clickprompt.data.masking import TokenMasker
+from recbole_clickprompt.data.tokens import TokenTable
+from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
+from recbole_clickprompt.model.pamlm import PAMLM
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.weights import LanguageModel, find_plm, load_plm
+from recbole_clickprompt.model.prompt import PromptGenerator
+
+__all__ = ["ClickPrompt", "ClickPromptNoPLM", "build_pamlm"]
+
+
+class _CTRModel(AbstractRecommender):
+    """What both models are to RecBole: context-aware, trained on labelled rows."""
+
+    type = ModelType.CONTEXT
+    input_type = InputType.POINTWISE
+    # Parts that a pretraining checkpoint holds for this model
+    handed_over: tuple[str, ...]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.label_field = config["LABEL_FIELD"]
+        self.micro_batch_size = config["micro_batch_size"]
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)`` float32."""
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean binary cross entropy (Eq. 2), a scalar."""
+        return F.binary_cross_entropy_with_logits(self(interaction), interaction[self.label_field].float())
+
+
+class ClickPromptNoPLM(_CTRModel):
+    """The backbone alone, started from PA-MLM: ``sigmoid(y_ctr)`` (Eq. 10), at the plain backbone's cost.
+
+    Not pretrained (``train_stage: finetune`` without ``pre_model_path``) it is the plain backbone.
+    """
+
+    handed_over = ("backbone",)
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config)
+        self.backbone = build_backbone(config, dataset)
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """None: a backbone has no language to lose."""
+        return []
+
+    def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
+        """The batch in one part: a backbone needs no smaller ones."""
+        return [(interaction, 1.0)]
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)`` float32."""
+        return self.backbone.logit(interaction).float()
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores, ``(B,)``."""
+        return torch.sigmoid(self(interaction))
+
+
+class ClickPrompt(_CTRModel):
+    """Backbone and prompted PLM together: ``sigmoid(a * y_ctr + (1 - a) * y_plm)`` (Eq. 9), a learnt."""
+
+    handed_over = ("backbone", "prompt", "plm")
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config)
+        self.backbone, self.prompt, self.plm, _ = _build_parts(config, dataset)
+        self.tokens: TokenTable = dataset.token_table(config["plm"])
+        width = self.plm.hidden_size
+        self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        self.fusion_weight = nn.Parameter(torch.tensor(0.5))  # a
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The PLM's, which train at ``plm_learning_rate``."""
+        return list(self.plm.parameters())
+
+    def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
+        """Cuts the batch into parts of ``size`` rows of similar length.
+
+        Returns:
+            Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
+            the batch.
+        """
+        order = self.tokens.lengths(interaction).argsort()
+        return [(interaction[rows], len(rows) / len(order)) for rows in order.split(size)]
+
+    def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
+        input_ids, lengths = self.tokens(interaction)
+        device = input_ids.device.type
+        # Logits of 8 bits would tie scores that differ; the parts outside the PLM cost little in float32
+        with torch.autocast(device, enabled=False):
+            q, ctr = self.backbone(interaction)
+        first = torch.zeros_like(lengths).unsqueeze(1)
+        states = self.plm(input_ids, lengths, self.prompt(q), positions=first)
+        with torch.autocast(device, enabled=False):
+            return ctr.float(), self.head(states[:, 0].float()).squeeze(1)
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)`` float32."""
+        ctr, plm = self.logits(interaction)
+        return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows."""
+        order = self.tokens.lengths(interaction).argsort()
+        scores = [torch.sigmoid(self(interaction[rows])) for rows in order.split(self.micro_batch_size)]
+        return torch.cat(scores)[order.argsort()]
+
+
+def build_pamlm(config: Any, dataset: Any) -> PAMLM:
+    """The pretraining model of a config; training begins from its backbone, prompts and PLM."""
+    backbone, prompt, plm, language_model = _build_parts(config, dataset)
+    tokenizer = dataset.tokenizer(config["plm"])
+    return PAMLM(
+        backbone=backbone,
+        prompt=prompt,
+        plm=plm,
+        lm_head=language_model.lm_head,
+        new_head=language_model.head_is_new,
+        tokens=dataset.token_table(config["plm"]),
+        masker=TokenMasker(
+            mask_ratio=config["mask_ratio"],
+            mask_id=tokenizer.mask_token_id,
+            special_ids=tokenizer.all_special_ids,
+            vocab_size=len(tokenizer),
+        ),
+    )
+
+
+def _build_parts(config: Any, dataset: Any) -> tuple[Backbone, PromptGenerator, PromptedEncoder, LanguageModel]:
+    backbone = build_backbone(config, dataset)
+    language_model = load_plm(
+        find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
+    )
+    plm = PromptedEncoder(language_model.encoder)
+    prompt = PromptGenerator(
+        input_size=backbone.width(dataset[torch.arange(min(2, len(dataset)))]),
+        num_layers=plm.num_layers,
+        num_prompts=config["num_prompts"],
+        hidden_size=plm.hidden_size,
+    )
+    return backbone, prompt, plm, language_model

@@ -1,0 +1,116 @@
+"""Prompt-augmented masked language modelling, PA-MLM (ClickPrompt, section 3.5.1)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_clickprompt.data.masking import TokenMasker
+from recbole_clickprompt.data.tokens import TokenTable
+from recbole_clickprompt.model.backbone.adapter import Backbone
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.prompt import PromptGenerator
+
+__all__ = ["PAMLM", "MaskedRows"]
+
+
+class MaskedRows(NamedTuple):
+    """Rows whose text is corrupted and whose ids are intact; shapes as in ``MaskedTokens``."""
+
+    interaction: Interaction
+    input_ids: Tensor
+    lengths: Tensor
+    positions: Tensor
+    labels: Tensor
+
+
+class PAMLM(nn.Module):
+    """Recovers masked tokens from the rest of the text and the prompts, which come from the intact ids.
+
+    Args:
+        backbone: CTR model.
+        prompt: Its prompts.
+        plm: Encoder that the prompts enter.
+        lm_head: States to vocabulary logits, tied to the encoder's input embeddings.
+        new_head: The head starts random, so it learns at the backbone's rate.
+        tokens: Tokens of the rows.
+        masker: Sampling of the tokens to recover.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        prompt: PromptGenerator,
+        plm: PromptedEncoder,
+        lm_head: Any,
+        new_head: bool,
+        tokens: TokenTable,
+        masker: TokenMasker,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
+        self.new_head, self.tokens, self.masker = new_head, tokens, masker
+        self._recovered = self._asked = 0
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """What training began long before us: the PLM, and its LM head where it has one."""
+        head = [] if self.new_head else list(self.lm_head.parameters())
+        return list({id(p): p for p in [*self.plm.parameters(), *head]}.values())
+
+    def split(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
+        """Masks the batch once, and cuts it into parts of ``size`` rows of similar length.
+
+        Returns:
+            Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
+            the batch.
+        """
+        input_ids, lengths = self.tokens(interaction)
+        masked = self.masker(input_ids)
+        total = int((masked.labels >= 0).sum())
+        parts = []
+        for rows in lengths.argsort().split(size):
+            longest = int(lengths[rows].max())
+            labels = masked.labels[rows]
+            asked = labels >= 0
+            most = int(asked.sum(1).max())
+            part = MaskedRows(
+                interaction[rows],
+                masked.input_ids[rows, :longest],
+                lengths[rows],
+                masked.positions[rows, :most],
+                labels[:, :most],
+            )
+            parts.append((part, int(asked.sum()) / total))
+        return parts
+
+    def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Vocabulary logits at the masked positions, ``(N, V)``, and the original tokens there, ``(N,)``."""
+        with torch.autocast(rows.input_ids.device.type, enabled=False):
+            q, _ = self.backbone(rows.interaction)
+        states = self.plm(
+            rows.input_ids,
+            rows.lengths,
+            self.prompt(q),
+            prompt_mask=prompt_mask,
+            positions=rows.positions,
+        )
+        asked = rows.labels >= 0
+        return self.lm_head(states[asked]), rows.labels[asked]
+
+    def calculate_loss(self, rows: MaskedRows) -> Tensor:
+        """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``."""
+        logits, labels = self.logits(rows)
+        self._asked += len(labels)
+        self._recovered += int((logits.argmax(1) == labels).sum())
+        return F.cross_entropy(logits.float(), labels)
+
+    def pop_accuracy(self) -> float:
+        """Share of masked tokens recovered since the last call."""
+        accuracy = self._recovered / max(self._asked, 1)
+        self._recovered = self._asked = 0
+        return accuracy

@@ -1,0 +1,47 @@
+"""Prompt generation (ClickPrompt, Eq. 6)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PromptGenerator"]
+
+
+class PromptGenerator(nn.Module):
+    """L·K separate MLPs ``Linear(Q, W)-Tanh-Linear(W, W)``, one a prompt, as two matrix products.
+
+    All of them read the same q, so their first layers are one product; the second is a batched one.
+
+    Args:
+        input_size: Q, width of the backbone's representation.
+        num_layers: L, layers of the PLM.
+        num_prompts: K, prompts a layer.
+        hidden_size: W, width of the PLM.
+    """
+
+    def __init__(self, *, input_size: int, num_layers: int, num_prompts: int, hidden_size: int) -> None:
+        super().__init__()
+        count = num_layers * num_prompts
+        self.shape = (num_layers, num_prompts, hidden_size)
+        self.hidden = nn.Linear(input_size, count * hidden_size)
+        self.weight = nn.Parameter(torch.empty(count, hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(count, 1, hidden_size))
+        bound = 1 / math.sqrt(hidden_size)  # as nn.Linear starts each of its own
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, q: Tensor) -> Tensor:
+        """
+        Args:
+            q: Backbone representation, ``(B, Q)``.
+
+        Returns:
+            Prompts of every layer, ``(L, B, K, W)``.
+        """
+        layers, prompts, width = self.shape
+        hidden = torch.tanh(self.hidden(q)).view(len(q), layers * prompts, width)
+        out = torch.baddbmm(self.bias, hidden.transpose(0, 1), self.weight)  # (L*K, B, W)
+        return out.view(layers, prompts, len(q), width).transpose(1, 2)

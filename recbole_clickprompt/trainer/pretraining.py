@@ -1,0 +1,100 @@
+"""The PA-MLM stage: reuses an equal pretraining or does it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.dataloader import TrainDataLoader
+
+from recbole_clickprompt.model.clickprompt import build_pamlm
+from recbole_clickprompt.model.pamlm import PAMLM
+from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
+from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
+from recbole_clickprompt.trainer.optimiser import build_optimizer
+from recbole_clickprompt.trainer.stage import Stage, autocast
+
+__all__ = ["evaluate_pamlm", "load_pamlm", "pretrain"]
+
+# Called after each epoch with its number from 0, mean loss and MLM accuracy
+Report = Callable[[int, float, float], None]
+
+
+def pretrain(config: Any, train_data: Any, *, show_progress: bool, report: Report) -> Path:
+    """Gives the checkpoint of this config's pretraining, made now unless an equal one is there.
+
+    It runs from a seed and a loader of its own and leaves the random state as it found it: what follows is the
+    same whether pretraining ran or was reused, and which of the two models asked for it.
+    """
+    logger = getLogger()
+    dataset = train_data._dataset
+    inputs = pretraining_inputs(config, dataset)
+    path = checkpoint_path(config, inputs)
+    if path.exists() and read_inputs(path) == inputs:
+        logger.info(f"pretraining reused: {path}")
+        return path
+    device = config["device"]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config["seed"])
+        model = build_pamlm(config, dataset).to(device)
+        loader = _loader(config, train_data)
+        stage = Stage.of(
+            config,
+            name="pretrain",
+            model=model,
+            optimizer=build_optimizer(
+                model,
+                learner=config["learner"],
+                learning_rate=config["pretrain_learning_rate"],
+                plm_learning_rate=config["pretrain_plm_learning_rate"],
+                weight_decay=config["pretrain_weight_decay"],
+            ),
+            batches=len(loader),
+            epochs=config["pretrain_epochs"],
+            schedule=config["pretrain_lr_scheduler"],
+            warmup_ratio=config["pretrain_warmup_ratio"],
+        )
+        for epoch in range(stage.epochs):
+            loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
+            report(epoch, loss, model.pop_accuracy())
+            done = epoch + 1
+            if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
+                save_whole(model, path.with_name(f"{path.stem}-epoch{done}.safetensors"), inputs=inputs, epoch=done)
+    save_whole(model, path, inputs=inputs, epoch=stage.epochs)
+    logger.info(f"pretraining saved: {path}")
+    return path
+
+
+def _loader(config: Any, train_data: Any) -> TrainDataLoader:
+    own = copy.copy(config)
+    own.final_config_dict = {**config.final_config_dict, "train_batch_size": config["pretrain_batch_size"]}
+    return TrainDataLoader(own, train_data._dataset, train_data._sampler, shuffle=config["shuffle"])
+
+
+def load_pamlm(config: Any, dataset: Any, path: Path) -> PAMLM:
+    """The pretraining model out of its checkpoint."""
+    model = build_pamlm(config, dataset)
+    load_whole(model, path)
+    return model.to(config["device"])
+
+
+@torch.no_grad()
+def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
+    """MLM loss (nats a masked token) and accuracy on rows masked once, from the run's seed."""
+    device = config["device"]
+    model.eval()
+    model.pop_accuracy()
+    total, asked = 0.0, 0
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config["seed"])
+        for interaction, *_ in data:
+            for rows, _ in model.split(interaction.to(device), config["micro_batch_size"]):
+                count = int((rows.labels >= 0).sum())
+                with autocast(device, config["enable_amp"]):
+                    total += count * model.calculate_loss(rows).item()
+                asked += count
+    return {"mlm_loss": total / asked, "mlm_accuracy": model.pop_accuracy()}

@@ -1,0 +1,125 @@
+"""One epoch of one stage, the same for pretraining and both ways of finetuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from recbole_clickprompt.trainer.optimiser import build_scheduler
+
+__all__ = ["Stage", "autocast"]
+
+
+def autocast(device: torch.device, enabled: bool) -> torch.autocast:
+    """bf16 on every device: its range needs no gradient scaler."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@dataclass
+class Stage:
+    """A model under training.
+
+    Attributes:
+        name: Shown beside the progress bar.
+        model: Has ``split`` and ``calculate_loss``.
+        epochs: Of the whole stage.
+        micro_batch_size: Rows that go through the model at once; gradients add up to those of the batch.
+        clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
+    """
+
+    name: str
+    model: Any
+    optimizer: torch.optim.Optimizer
+    scheduler: LambdaLR
+    epochs: int
+    micro_batch_size: int
+    device: torch.device
+    enable_amp: bool
+    clip_grad_norm: dict[str, Any] | None
+
+    @classmethod
+    def of(
+        cls,
+        config: Any,
+        *,
+        name: str,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        batches: int,
+        epochs: int,
+        schedule: str,
+        warmup_ratio: float,
+    ) -> Stage:
+        """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config."""
+        return cls(
+            name=name,
+            model=model,
+            optimizer=optimizer,
+            scheduler=build_scheduler(
+                optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio
+            ),
+            epochs=epochs,
+            micro_batch_size=config["micro_batch_size"],
+            device=config["device"],
+            enable_amp=config["enable_amp"],
+            clip_grad_norm=config["clip_grad_norm"],
+        )
+
+    def train_epoch(self, loader: Any, epoch: int, *, show_progress: bool) -> float:
+        """Trains on every batch once.
+
+        Args:
+            loader: RecBole's training loader.
+            epoch: From 0.
+
+        Returns:
+            Mean loss of the batches.
+
+        Raises:
+            ValueError: The loss is not finite.
+        """
+        self.model.train()
+        total, batches = 0.0, 0
+        rows = len(loader._dataset)
+        with tqdm(
+            total=rows,
+            unit="rows",
+            desc=f"{self.name} {epoch + 1}/{self.epochs}",
+            disable=not show_progress,
+            dynamic_ncols=True,
+        ) as bar:
+            for interaction in loader:
+                total += self.train_batch(interaction.to(self.device))
+                batches += 1
+                bar.update(len(interaction))
+                bar.set_postfix_str(f"loss {total / batches:.4f}, {self._time_left(bar, epoch, rows)}")
+        return total / batches
+
+    def train_batch(self, interaction: Any) -> float:
+        """One optimiser step; gives the loss of the batch."""
+        self.optimizer.zero_grad()
+        total = 0.0
+        for part, weight in self.model.split(interaction, self.micro_batch_size):
+            with autocast(self.device, self.enable_amp):
+                loss = weight * self.model.calculate_loss(part)
+            loss.backward()
+            total += loss.item()
+        if not total - total == 0:
+            raise ValueError(f"{self.name}: the training loss is {total}; lower the learning rate")
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+        return total
+
+    def _time_left(self, bar: Any, epoch: int, rows: int) -> str:
+        done = bar.format_dict
+        if not done["elapsed"] or not done["n"]:
+            return ""
+        left = (rows * (self.epochs - epoch) - done["n"]) * done["elapsed"] / done["n"]
+        return f"stage left {tqdm.format_interval(left)}"
