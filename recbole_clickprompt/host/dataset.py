@@ -40,8 +40,20 @@ class ClickPromptDataset(Dataset):
         self._check_fields()
         super()._data_processing()
 
+    def _download(self) -> None:
+        try:
+            super()._download()
+        except (OSError, ValueError) as error:
+            # Behind a finished download RecBole waits for other processes, also where there are none
+            if not (Path(self.dataset_path) / f"{self.dataset_name}.inter").is_file():
+                reason = " ".join(str(error).split())
+                raise DataError(
+                    f"there is no folder {self.dataset_path} and RecBole cannot download {self.dataset_name} "
+                    f"({reason}); put {self.dataset_name}.inter, .user and .item there, or set data_path"
+                ) from error
+
     def _check_fields(self) -> None:
-        for setting in ("text_fields", "unsplit_fields"):
+        for setting in ("text_fields", "unsplit_fields", "value_words"):
             for field in self.config[setting] or ():
                 if field not in self.field2type:
                     raise DataError(

@@ -66,7 +66,7 @@ class ClickPromptNoPLM(_CTRModel):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
-        return self.backbone.logit(interaction).float()
+        return self.backbone.logit(interaction)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``."""
@@ -103,14 +103,11 @@ class ClickPrompt(_CTRModel):
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         input_ids, lengths = self.tokens(interaction)
-        device = input_ids.device.type
-        # Logits of 8 bits would tie scores that differ; the parts outside the PLM cost little in float32
-        with torch.autocast(device, enabled=False):
-            q, ctr = self.backbone(interaction)
+        q, ctr = self.backbone(interaction)
         first = torch.zeros_like(lengths).unsqueeze(1)
         states = self.plm(input_ids, lengths, self.prompt(q), positions=first)
-        with torch.autocast(device, enabled=False):
-            return ctr.float(), self.head(states[:, 0].float()).squeeze(1)
+        with torch.autocast(input_ids.device.type, enabled=False):  # as for the backbone's logit
+            return ctr, self.head(states[:, 0].float()).squeeze(1)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,8 +89,7 @@ class PAMLM(nn.Module):
 
     def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Vocabulary logits at the masked positions, ``(N, V)``, and the original tokens there, ``(N,)``."""
-        with torch.autocast(rows.input_ids.device.type, enabled=False):
-            q, _ = self.backbone(rows.interaction)
+        q, _ = self.backbone(rows.interaction)
         states = self.plm(
             rows.input_ids,
             rows.lengths,

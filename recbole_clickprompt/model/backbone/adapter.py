@@ -43,6 +43,8 @@ _OURS = {"DCNV2": DCNV2, "DNN": DNN}
 class Backbone(nn.Module):
     """A RecBole model that also shows the representation its prediction is made of.
 
+    It computes in float32 also under autocast: logits of 8 bits would tie scores that differ.
+
     Args:
         model: A context-aware model whose ``forward`` gives logits.
         taps: Where its representation is read.
@@ -54,14 +56,15 @@ class Backbone(nn.Module):
 
     def logit(self, interaction: Interaction) -> Tensor:
         """``(B,)``: the host model alone, nothing else computed."""
-        return self.model(interaction)
+        with _float32(interaction):
+            return self.model(interaction)
 
     def forward(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """
         Returns:
             The representation q before the last prediction layer, ``(B, Q)`` (Eq. 5), and the logit, ``(B,)``.
         """
-        with self._tapped() as seen:
+        with _float32(interaction), self._tapped() as seen:
             logit = self.model(interaction)
         return torch.cat([seen[tap.module] for tap in self.taps], dim=1), logit
 
@@ -93,6 +96,11 @@ class Backbone(nn.Module):
             return self.eval()(interaction)[0].shape[1]
         finally:
             self.train(training)
+
+
+def _float32(interaction: Interaction) -> torch.autocast:
+    device = next(iter(interaction.interaction.values())).device
+    return torch.autocast(device.type, enabled=False)
 
 
 def build_backbone(config: Any, dataset: Any) -> Backbone:

@@ -1,0 +1,98 @@
+"""The data set: exact order, whole titles, clear refusals."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from recbole.data import create_dataset
+from recbole.utils import FeatureType
+
+from recbole_clickprompt.errors import DataError, SettingError
+
+TINY = Path(__file__).parents[2] / "dataset_atomic" / "tiny" / "tiny.inter"
+
+
+def rows_by_time():
+    with TINY.open() as stream:
+        rows = [r for r in csv.DictReader(stream, delimiter="\t") if r["rating:float"] != "3"]
+    return sorted(rows, key=lambda r: int(r["timestamp:float"]))
+
+
+def names(dataset, field, part):
+    return dataset.field2id_token[field][part._dataset.inter_feat[field].numpy()].tolist()
+
+
+def test_the_split_is_8_1_1_by_the_time_in_the_file(make_config, make_data):
+    parts = make_data(make_config())
+    rows = rows_by_time()
+    sizes = [len(part._dataset) for part in parts]
+    tenth = len(rows) // 10
+    assert sizes == [len(rows) - 2 * tenth, tenth, tenth]
+    start = 0
+    for part, size in zip(parts, sizes, strict=True):
+        expected = rows[start : start + size]
+        start += size
+        for field in ("user_id", "item_id"):
+            assert names(part._dataset, field, part) == [r[f"{field}:token"] for r in expected]
+        assert part._dataset.inter_feat["label"].tolist() == [float(r["rating:float"] >= "4") for r in expected]
+
+
+def test_float32_time_would_have_moved_rows():
+    times = torch.tensor([int(r["timestamp:float"]) for r in rows_by_time()], dtype=torch.float32)
+    assert len(times.unique()) < len(times) / 10
+
+
+def test_a_title_is_one_feature_and_its_words_stay_together(make_config, make_data):
+    dataset = make_data(make_config())[0]._dataset
+    assert dataset.field2type["title"] is FeatureType.TOKEN
+    assert "Happy Summer, The" in dataset.field2id_token["title"]
+    assert dataset.field2type["genre"] is FeatureType.TOKEN_SEQ
+
+
+def test_ml_100k_is_the_one_in_the_wheel_without_its_threes(make_config, make_data):
+    parts = make_data(make_config(dataset="ml-100k"))
+    assert [len(part._dataset) for part in parts] == [58285, 7285, 7285]
+    assert sum(int(part._dataset.inter_feat["label"].sum()) for part in parts) == 55375
+    train = parts[0]._dataset
+    assert [train.num(f) - 1 for f in ("user_id", "item_id", "gender", "occupation")] == [943, 1682, 2, 21]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"text_fields": {"genres": "genre"}}, r"text_fields names 'genres', which the files of tiny .*did you mean genre"),
+        ({"unsplit_fields": ["name"]}, "unsplit_fields names 'name'"),
+        ({"value_words": {"sex": {"F": "female"}}}, "value_words names 'sex'"),
+        ({"val_interval": {"rating": "[9,10]"}}, "tiny has no rows left after val_interval"),
+        ({"threshold": {"rating": 9}}, "the training part of tiny must hold both classes, got 0 positive and"),
+        ({"threshold": None}, "tiny has no field 'label'; set `threshold`"),
+        ({"TIME_FIELD": "when"}, "tiny has no field 'when'"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_refused(make_config, make_data, settings, message):
+    with pytest.raises(DataError, match=message):
+        make_data(make_config(**settings))
+
+
+def test_an_empty_file_is_refused(make_config, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / "empty.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n")
+    config = make_config(
+        dataset="empty", data_path=str(tmp_path), text_fields={"user_id": "user"}, threshold={"rating": 4}
+    )
+    with pytest.raises(DataError, match="empty has no rows"):
+        create_dataset(config)
+
+
+def test_a_data_set_that_is_nowhere_is_refused_by_path(make_config):
+    config = make_config(dataset="nowhere", text_fields={"user_id": "user"})
+    with pytest.raises(DataError, match=r"there is no folder .*dataset_atomic/nowhere"):
+        create_dataset(config)
+
+
+def test_more_text_than_the_plm_takes_is_refused(make_config, make_data, tiny_bert):
+    dataset = make_data(make_config(max_text_length=500))[0]._dataset
+    with pytest.raises(SettingError, match="max_text_length is 500, but .* takes at most 128 tokens"):
+        dataset.token_table(str(tiny_bert))

@@ -1,0 +1,131 @@
+"""Precedence of property files, and refusal of what no setting may be."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from recbole.config import Config
+
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.properties import load_properties, read_yaml
+from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.model.backbone import BACKBONES
+from recbole_clickprompt.model.backbone.adapter import _TAPS
+
+PROPS = Path(__file__).parents[2] / "props"
+FILES = sorted(PROPS.rglob("*.yaml"))
+
+
+def test_later_files_win_and_each_layer_is_found_by_name(tmp_path, make_config, monkeypatch):
+    folder = tmp_path / "props"
+    for name, settings in {
+        "overall.yaml": {**read_yaml(PROPS / "overall.yaml"), "seed": 1, "num_prompts": 1, "mask_ratio": 0.1},
+        "model/ClickPrompt.yaml": {**read_yaml(PROPS / "model/ClickPrompt.yaml"), "num_prompts": 2, "epochs": 2},
+        "backbone/DNN.yaml": {**read_yaml(PROPS / "backbone/DNN.yaml"), "epochs": 3, "embedding_size": 3},
+        "dataset/tiny.yaml": {**read_yaml(PROPS / "dataset/tiny.yaml"), "embedding_size": 4, "backbone": "DNN",
+                              "learning_rate": 4.0, "weight_decay": 4.0, "eval_step": 4},
+    }.items():  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(yaml.safe_dump(settings))
+    (tmp_path / "mine.yaml").write_text("learning_rate: 5.0\nweight_decay: 5.0\neval_step: 5\n")
+    monkeypatch.setattr("sys.argv", ["x", "--eval_step=7"])
+    config = Config("ClickPrompt", "tiny", ["mine.yaml"], {"weight_decay": 6.0, "eval_step": 6, "gpu_id": ""})
+    assert [config[k] for k in ("mask_ratio", "num_prompts", "epochs", "embedding_size")] == [0.1, 2, 3, 4]
+    assert [config[k] for k in ("learning_rate", "weight_decay", "eval_step")] == [5.0, 6.0, 7]
+    assert config["backbone"] == "DNN"
+
+
+def test_the_users_backbone_brings_its_file(make_config):
+    assert make_config(backbone="AutoInt")["attention_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"promt_len": 5}, "promt_len is no setting of RecBole or ClickPrompt"),
+        ({"num_promts": 5}, "num_promts is no setting of RecBole or ClickPrompt; did you mean num_prompts?"),
+        ({"learnign_rate": 0.1}, "did you mean learning_rate?"),
+        ({"backbone": "DCNv2"}, "backbone must be one of .*, got 'DCNv2'; did you mean DCNV2?"),
+        ({"num_prompts": "many"}, "num_prompts must be an integer, 1 or more, got 'many'"),
+        ({"num_prompts": 0}, "num_prompts must be an integer, 1 or more, got 0"),
+        ({"num_prompts": True}, "num_prompts must be an integer"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number above 0, got 'fast'"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number above 0, got nan"),
+        ({"mask_ratio": 1.5}, "mask_ratio must be a number above 0 to below 1, got 1.5"),
+        ({"plm_learning_rate": -1}, "plm_learning_rate must be a number from 0, got -1"),
+        ({"train_stage": "finetuning"}, "train_stage must be one of all, pretrain, finetune"),
+        ({"text_fields": ["user_id"]}, "text_fields must be a mapping of fields"),
+        ({"text_fields": {}}, "text_fields must be a mapping of fields .* one or more"),
+        ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list, each an integer, 1 or more, got 256"),
+        ({"enable_scaler": True}, "enable_scaler must be False"),
+        ({"plm_num_layers": 0}, "plm_num_layers must be an integer, 1 or more, or nothing"),
+        ({"seed": 1.5}, "seed must be an integer, 0 or more, got 1.5"),
+    ],
+)
+def test_impossible_settings_are_refused_before_any_data_is_read(make_config, settings, message):
+    with pytest.raises(SettingError, match=message):
+        make_config(dataset="there_is_no_such_dataset", text_fields=settings.pop("text_fields", {"user_id": "user"}),
+                    **settings)  # fmt: skip
+
+
+def test_text_fields_are_asked_for_where_a_plm_reads_them(make_config):
+    with pytest.raises(SettingError, match="text_fields is not set"):
+        make_config(dataset="unknown")
+    with pytest.raises(SettingError, match="text_fields is not set"):
+        make_config("ClickPromptNoPLM", dataset="unknown")
+    assert make_config("ClickPromptNoPLM", dataset="unknown", train_stage="finetune")["text_fields"] is None
+
+
+def test_options_of_a_users_own_program_are_let_be(make_config, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["my_script.py", "--my_option=1"])
+    assert make_config()["num_prompts"] == 2
+
+
+def test_models_of_the_host_keep_their_own_settings():
+    config = Config("DCNV2", "ml-100k", None, {"gpu_id": "", "promt_len": 5})
+    assert config["embedding_size"] == 16
+    assert config["metric_decimal_place"] == 4
+
+
+def test_a_broken_property_file_is_named(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("epochs: [1\nseed: 2\n")
+    with pytest.raises(SettingError, match=r"broken.yaml is no valid YAML: .*line 2"):
+        read_yaml(file)
+    file.write_text("- a\n- b\n")
+    with pytest.raises(SettingError, match=r"must hold `key: value` lines, got list"):
+        read_yaml(file)
+
+
+def test_property_files_hold_plain_data_only(tmp_path):
+    file = tmp_path / "evil.yaml"
+    file.write_text(f"plm: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
+    with pytest.raises(SettingError, match="no valid YAML"):
+        read_yaml(file)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PROPS)))
+def test_every_key_we_ship_says_its_type_and_meaning_and_is_possible(file):
+    depth_0 = [line for line in file.read_text().splitlines() if line[:1] not in ("", " ", "#")]
+    assert depth_0
+    for line in depth_0:
+        assert "# (" in line, line
+    for key, value in read_yaml(file).items():
+        if key in SETTINGS:
+            assert SETTINGS[key].accepts(value), (key, value)
+
+
+def test_every_setting_of_ours_is_in_a_property_file():
+    shipped = {key for file in FILES for key in read_yaml(file)}
+    hosts = {"train_batch_size", "eval_step", "loss_decimal_place", "seed", "worker", "reproducibility",
+             "show_progress", "shuffle", "use_gpu", "enable_scaler"}  # fmt: skip
+    assert set(SETTINGS) - shipped - hosts == set()
+
+
+def test_every_backbone_has_a_property_file_and_a_tap():
+    assert set(BACKBONES) == {f.stem for f in (PROPS / "backbone").glob("*.yaml")} == set(_TAPS)
+
+
+def test_an_unknown_data_set_has_the_shared_settings():
+    assert load_properties(model="ClickPrompt", dataset="unknown", external={})["num_prompts"] == 5

@@ -1,0 +1,106 @@
+"""Every backbone keeps the same contract."""
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import get_model
+
+from recbole_clickprompt.model.backbone import BACKBONES
+from recbole_clickprompt.model.backbone.adapter import build_backbone
+from recbole_clickprompt.model.clickprompt import ClickPromptNoPLM
+
+
+@pytest.fixture(params=BACKBONES)
+def setting(request, make_config, make_data):
+    config = make_config("ClickPromptNoPLM", backbone=request.param)
+    dataset = make_data(config)[0]._dataset
+    torch.manual_seed(0)
+    return config, dataset, dataset[torch.arange(20)]
+
+
+def test_sigmoid_of_the_logit_is_the_models_own_score(setting):
+    config, dataset, rows = setting
+    backbone = build_backbone(config, dataset).eval()
+    q, logit = backbone(rows)
+    torch.testing.assert_close(torch.sigmoid(logit), backbone.model.predict(rows))
+    torch.testing.assert_close(backbone.logit(rows), logit)
+    assert q.shape == (20, backbone.width(rows))
+    assert logit.shape == (20,)
+
+
+def test_gradients_of_q_reach_the_embeddings(setting):
+    config, dataset, rows = setting
+    backbone = build_backbone(config, dataset)
+    table = backbone.model.token_embedding_table.embedding.weight
+    (gradient,) = torch.autograd.grad(backbone(rows)[0].square().sum(), table)
+    used = (rows["user_id"].unique()).tolist()
+    assert gradient[used].abs().sum() > 0
+
+
+def test_q_of_a_row_does_not_depend_on_its_batch(setting):
+    config, dataset, rows = setting
+    backbone = build_backbone(config, dataset)
+    alone = torch.cat([backbone(rows[i : i + 1])[0] for i in range(20)])
+    torch.testing.assert_close(backbone(rows)[0], alone, rtol=0, atol=1e-5)
+
+
+def test_the_width_is_found_without_a_trace(setting):
+    config, dataset, rows = setting
+    backbone = build_backbone(config, dataset)
+    state = torch.get_rng_state()
+    backbone.width(rows)
+    assert backbone.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(m._forward_pre_hooks for m in backbone.modules())
+
+
+def test_weights_start_small_and_without_batch_norm(setting):
+    config, dataset, _ = setting
+    backbone = build_backbone(config, dataset)
+    matrices = [p for p in backbone.parameters() if p.ndim == 2 and min(p.shape) > 1]
+    # Xavier-normal: variance 2 / (fan in + fan out); torch's own attention starts Xavier-uniform, the same variance
+    for matrix in matrices:
+        expected = (2 / sum(matrix.shape)) ** 0.5
+        assert matrix.std().item() == pytest.approx(expected, rel=0.35)
+    assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in backbone.modules())
+
+
+def test_without_pretraining_the_model_is_its_backbone(setting):
+    config, dataset, rows = setting
+    torch.manual_seed(5)
+    model = ClickPromptNoPLM(config, dataset).eval()
+    torch.manual_seed(5)
+    backbone = build_backbone(config, dataset).eval()
+    ours = {name.removeprefix("backbone."): p for name, p in model.state_dict().items()}
+    assert ours.keys() == backbone.state_dict().keys()
+    assert all(torch.equal(ours[name], p) for name, p in backbone.state_dict().items())
+    assert torch.equal(model.predict(rows), backbone.model.predict(rows))
+
+
+def test_the_cross_layer_is_the_hosts(make_config, make_data):
+    config = make_config("ClickPromptNoPLM", backbone="DCNV2")
+    dataset = make_data(config)[0]._dataset
+    ours = build_backbone(config, dataset).model
+    x = torch.randn(6, ours.in_feature_num)
+    torch.testing.assert_close(ours.cross_network(x), get_model("DCNV2").cross_network(ours, x))
+    mixed = build_backbone(make_config("ClickPromptNoPLM", backbone="DCNV2", mixed=True, low_rank=4), dataset)
+    assert mixed(dataset[torch.arange(4)])[1].shape == (4,)
+
+
+def test_the_hosts_cross_weights_would_start_a_hundred_times_larger(make_config, make_data):
+    config = make_config("ClickPromptNoPLM", backbone="DCNV2")
+    dataset = make_data(config)[0]._dataset
+    host = get_model("DCNV2")(config, dataset).cross_layer_w[0].var().item()
+    ours = build_backbone(config, dataset).model.cross_layer_w[0].var().item()
+    assert host == pytest.approx(1.0, rel=0.2)
+    assert ours < host / 30
+
+
+def test_a_backbone_computes_in_float32_under_autocast(make_config, make_data):
+    config = make_config("ClickPromptNoPLM")
+    dataset = make_data(config)[0]._dataset
+    model = ClickPromptNoPLM(config, dataset)
+    rows: Interaction = dataset[torch.arange(4)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.predict(rows), model.predict(rows).float())
+        assert model(rows).dtype is torch.float32

@@ -1,0 +1,118 @@
+"""The prompted encoder against the plain form of Eq. 7: concatenate, run transformers' layer, drop."""
+
+import pytest
+import torch
+from transformers.masking_utils import create_bidirectional_mask
+
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.weights import load_plm
+
+B, Z, K = 4, 11, 3
+
+
+@pytest.fixture
+def encoder(plm_folder):
+    return PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder)
+
+
+@pytest.fixture
+def text():
+    torch.manual_seed(1)
+    lengths = torch.tensor([11, 4, 7, 2])
+    input_ids = torch.randint(5, 100, (B, Z))
+    return input_ids.masked_fill(torch.arange(Z) >= lengths.unsqueeze(1), 1), lengths
+
+
+@pytest.fixture
+def prompts(encoder):
+    torch.manual_seed(2)
+    return torch.randn(encoder.num_layers, B, K, encoder.hidden_size, requires_grad=True)
+
+
+def reference(encoder, input_ids, lengths, prompts):
+    plm = encoder.encoder
+    text = (torch.arange(Z) < lengths.unsqueeze(1)).long()
+    seen = torch.cat([torch.ones(B, K, dtype=torch.long), text], dim=1)
+    states = plm.embeddings(input_ids=input_ids)
+    for layer, prompt in zip(plm.encoder.layer, prompts, strict=True):
+        both = torch.cat([prompt, states], dim=1)
+        mask = create_bidirectional_mask(config=plm.config, inputs_embeds=both, attention_mask=seen)
+        states = layer(both, mask)[:, K:]
+    return states
+
+
+def text_states(states, lengths):
+    return states[torch.arange(Z) < lengths.unsqueeze(1)]
+
+
+def test_it_equals_concatenate_run_drop(encoder, text, prompts):
+    fast = text_states(encoder(*text, prompts), text[1])
+    plain = text_states(reference(encoder, *text, prompts), text[1])
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-5)
+
+
+def test_so_do_its_gradients(encoder, text, prompts):
+    weight = torch.randn(int(text[1].sum()), encoder.hidden_size)
+    parameters = [prompts, *encoder.encoder.encoder.parameters(), *encoder.encoder.embeddings.parameters()]
+
+    def gradients(states):
+        loss = (text_states(states, text[1]) * weight).sum()
+        return torch.autograd.grad(loss, parameters)
+
+    fast, plain = gradients(encoder(*text, prompts)), gradients(reference(encoder, *text, prompts))
+    for ours, theirs in zip(fast, plain, strict=True):
+        scale = max(theirs.abs().max().item(), 1.0)
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-5)
+    assert fast[0].abs().sum() > 0
+
+
+def test_masked_prompts_give_back_the_plain_plm(encoder, text, prompts):
+    masked = encoder(*text, prompts, prompt_mask=torch.zeros(B, K, dtype=torch.bool))
+    plain = encoder.encoder(
+        input_ids=text[0], attention_mask=(torch.arange(Z) < text[1].unsqueeze(1)).long()
+    ).last_hidden_state
+    torch.testing.assert_close(text_states(masked, text[1]), text_states(plain, text[1]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        text_states(encoder(*text), text[1]), text_states(plain, text[1]), rtol=0, atol=1e-5
+    )
+
+
+def test_asked_positions_have_the_states_of_the_whole_text(encoder, text, prompts):
+    positions = torch.tensor([[0, 10], [3, 0], [6, 2], [1, 1]])
+    some = encoder(*text, prompts, positions=positions)
+    every = encoder(*text, prompts)
+    expected = every.gather(1, positions.unsqueeze(2).expand(-1, -1, encoder.hidden_size))
+    torch.testing.assert_close(some, expected, rtol=0, atol=1e-6)
+
+
+def test_longer_padding_changes_nothing(encoder, text, prompts):
+    input_ids, lengths = text
+    pad = encoder.encoder.config.pad_token_id
+    longer = torch.cat([input_ids.masked_fill(input_ids == 1, pad), torch.full((B, 5), pad)], dim=1)
+    shorter = encoder(input_ids.masked_fill(input_ids == 1, pad), lengths, prompts)
+    torch.testing.assert_close(
+        text_states(encoder(longer, lengths, prompts)[:, :Z], lengths), text_states(shorter, lengths),
+        rtol=0, atol=1e-6,
+    )  # fmt: skip
+
+
+def test_permuting_rows_permutes_outputs(encoder, text, prompts):
+    order = torch.tensor([2, 0, 3, 1])
+    straight = encoder(*text, prompts)[order]
+    permuted = encoder(text[0][order], text[1][order], prompts[:, order])
+    torch.testing.assert_close(permuted, straight, rtol=0, atol=1e-6)
+
+
+def test_a_row_sees_its_own_prompts_only(encoder, text, prompts):
+    first = encoder(*text, prompts)[0, :5].square().sum(0)[0]  # not the sum, which LayerNorm holds fixed
+    (gradient,) = torch.autograd.grad(first, prompts)
+    assert (gradient[:, 0].abs().sum(dim=(1, 2)) > 0).all()  # every layer's
+    assert gradient[:, 1:].abs().sum() == 0
+
+
+def test_fewer_layers_are_the_first_ones(plm_folder, text):
+    whole = load_plm(plm_folder, num_layers=None, dropout=None).encoder
+    cut = load_plm(plm_folder, num_layers=1, dropout=None).encoder
+    assert len(cut.encoder.layer) == 1
+    expected = whole(input_ids=text[0], output_hidden_states=True).hidden_states[1]
+    torch.testing.assert_close(cut.eval()(input_ids=text[0]).last_hidden_state, expected)

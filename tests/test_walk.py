@@ -1,0 +1,163 @@
+"""RecBole's own entry points, and the command line end to end, on ``tiny``."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from recbole.quick_start import objective_function, run_recbole
+from recbole.trainer import HyperTuning
+
+from recbole_clickprompt.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def in_fresh_process(code_or_file, *arguments, **environment):
+    """Runs Python outside this process, in the working folder of the test."""
+    command = [sys.executable, "-W", "ignore", *(["-c"] if "\n" in code_or_file else []), code_or_file, *arguments]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def flags(settings, **more):
+    return [f"--{key}={json.dumps(value)}" for key, value in {**settings, **more}.items()]
+
+
+def checkpoints():
+    return sorted(Path("saved").glob("*.safetensors"))
+
+
+def test_run_recbole_knows_both_models_by_name_and_they_share_a_pretraining(small):
+    result = run_recbole(model="ClickPrompt", dataset="tiny", config_dict=dict(small))
+    assert 0.5 < result["test_result"]["auc"] <= 1
+    (path,) = checkpoints()
+    written = path.stat().st_mtime_ns
+    result = run_recbole(model="ClickPromptNoPLM", dataset="tiny", config_dict=dict(small))
+    assert 0 < result["test_result"]["logloss"] < 1
+    assert checkpoints() == [path]
+    assert path.stat().st_mtime_ns == written
+
+
+def test_a_config_file_alone_names_the_model(small):
+    Path("run.yaml").write_text(yaml.safe_dump({**small, "model": "ClickPromptNoPLM", "dataset": "tiny"}))
+    result = run_recbole(config_file_list=["run.yaml"])
+    assert result["best_valid_result"].keys() == {"auc", "logloss"}
+
+
+def test_hyper_tuning_trials_share_one_pretraining(small):
+    Path("fixed.yaml").write_text(yaml.safe_dump({**small, "model": "ClickPrompt", "dataset": "tiny"}))
+    Path("space.txt").write_text("learning_rate choice [0.01,0.001]\n")
+    tuning = HyperTuning(
+        objective_function, algo="exhaustive", params_file="space.txt", fixed_config_file_list=["fixed.yaml"]
+    )
+    tuning.run()
+    assert len(tuning.params2result) == 2
+    assert tuning.best_params["learning_rate"] in (0.01, 0.001)
+    assert len(checkpoints()) == 1
+    assert len(list(Path("saved").glob("*.pth"))) == 2
+
+
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM"])
+def test_a_saved_model_loads_in_a_fresh_process_and_scores_the_same(small, model):
+    result = run_recbole(model=model, dataset="tiny", config_dict={**small, "train_stage": "finetune"})
+    (file,) = Path("saved").glob("*.pth")
+    answer = in_fresh_process(
+        f"""
+import recbole_clickprompt
+from recbole.quick_start import load_data_and_model
+from recbole.utils import get_trainer
+config, model, _, _, _, test = load_data_and_model({str(file)!r})
+print("ANSWER", dict(get_trainer(config["MODEL_TYPE"], config["model"])(config, model).evaluate(test, False)))
+"""
+    )
+    assert answer.returncode == 0, answer.stderr
+    loaded = answer.stdout.split("ANSWER ")[1]
+    assert loaded.strip() == str(dict(result["test_result"]))
+
+
+def test_import_is_light_and_leaves_transformers_alone():
+    answer = in_fresh_process(
+        """
+import sys, time
+import recbole.quick_start, recbole.trainer, recbole.data
+start = time.perf_counter()
+import recbole_clickprompt
+print("MS", 1000 * (time.perf_counter() - start), "transformers" in sys.modules)
+"""
+    )
+    assert answer.returncode == 0, answer.stderr
+    milliseconds, has_transformers = answer.stdout.split("MS ")[1].split()
+    assert has_transformers == "False"
+    assert float(milliseconds) < 500  # 10 times what it takes alone, for a busy machine
+
+
+def test_the_command_line_trains_and_tests(small):
+    answer = in_fresh_process(
+        str(ROOT / "run_recbole_cp.py"),
+        "--model=ClickPrompt",
+        "--dataset=tiny",
+        *flags(small, show_progress=True, epochs=1),
+        HF_HUB_OFFLINE="1",
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "test result" in answer.stdout + answer.stderr
+    assert "rows/s" in answer.stderr
+    assert len(checkpoints()) == 1
+
+
+def test_a_backbones_name_trains_it_alone(small, monkeypatch):
+    assert main(["run", "-m", "DNN", "-d", "tiny", *flags(small, epochs=1)]) == 0
+    assert checkpoints() == []
+    assert len(list(Path("saved").glob("*.pth"))) == 1
+
+
+def test_show_prints_labels_and_exact_sentences(small, capsys):
+    assert main(["show", "--dataset=tiny", "--rows=2", f"--data_path={small['data_path']}"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0] == (
+        "1  user ID is u44. gender is female. age is 25-34. job is miner. device is tablet. film ID is i51. "
+        "title is Haunted House \"B\". year is 1962. genre is Drama Comedy Thriller."
+    ) or lines[0][:14] in ("0  user ID is ", "1  user ID is ")
+    assert all(line.endswith(".") and " film ID is i" in line for line in lines)
+
+
+BAD_INPUT = {
+    "unknown key": (["--num_promts=3"], "did you mean num_prompts?"),
+    "unknown model": (["--model=ClickPromt"], "--model must be one of"),
+    "unknown backbone": (["--backbone=DCNv3"], "did you mean DCNV2?"),
+    "wrong type": (["--num_prompts=few"], "num_prompts must be an integer"),
+    "no setting": (["num_prompts=3"], "write --key=value"),
+    "given twice": (["--seed=1", "--seed=2"], "--seed is given twice"),
+    "broken value": (["--text_fields={a: b"], "--text_fields={a: b"),
+    "unknown PLM": (["--plm=nobody/nothing"], "plm 'nobody/nothing'"),
+    "PLM folder without tokenizer": (["--plm=PLM"], "has no tokenizer"),
+    "missing text field": (["--text_fields={genres: genre}"], "did you mean genre"),
+    "empty data set": (["--val_interval={rating: '[9,10]'}"], "has no rows left"),
+    "single-class split": (["--threshold={rating: 9}"], "must hold both classes"),
+    "unknown data set": (["--dataset=nowhere", "--text_fields={user_id: user}"], "there is no folder"),
+    "missing file": (["--config_files=none.yaml"], "there is no file none.yaml"),
+    "missing checkpoint": (["--train_stage=finetune", "--pre_model_path=none"], "no such pretraining checkpoint"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_gives_one_line_and_exit_code_2(case, small, capsys, tiny_bert, monkeypatch):
+    arguments, message = BAD_INPUT[case]
+    if "--plm=PLM" in arguments:
+        folder = Path("PLM")
+        folder.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (folder / name).write_bytes((tiny_bert / name).read_bytes())
+    given = {argument.partition("=")[0].removeprefix("--") for argument in arguments}
+    rest = [flag for flag in flags(small) if flag.partition("=")[0].removeprefix("--") not in given - {"seed"}]
+    dataset = [] if "dataset" in given else ["--dataset=tiny"]
+    assert main(["run", *dataset, *rest, *arguments]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    assert message in error[0]
+    assert not list(Path().rglob("*.pth")) + list(Path().rglob("*.safetensors*"))[2 * ("--plm=PLM" in arguments):] \
+        or "--plm=PLM" in arguments

@@ -1,0 +1,227 @@
+"""The PA-MLM stage: what it learns, when it is reused, what it writes."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from recbole.utils import get_model, get_trainer
+from safetensors.torch import load_file, save_file
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
+from recbole_clickprompt.trainer.handover import load_parts, read_inputs
+from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
+from tests.conftest import save_tiny_bert
+
+
+def run_pretraining(config, data, losses=None):
+    report = lambda epoch, loss, accuracy: losses.append(loss) if losses is not None else None  # noqa: E731
+    return pretrain(config, data[0], show_progress=False, report=report)
+
+
+def path_of(config, data):
+    return checkpoint_path(config, pretraining_inputs(config, data[0]._dataset))
+
+
+@pytest.fixture(scope="module")
+def base(make_config, make_data):
+    config = make_config()
+    return config, make_data(config)
+
+
+def test_pretraining_learns_and_its_checkpoint_gives_the_model_back(make_config, make_data):
+    config = make_config(pretrain_epochs=6, pretrain_learning_rate=5e-3, pretrain_plm_learning_rate=5e-3)
+    data = make_data(config)
+    losses = []
+    path = run_pretraining(config, data, losses)
+    assert losses[-1] < 0.8 * losses[0]
+    model = load_pamlm(config, data[0]._dataset, path)
+    result = evaluate_pamlm(config, model, data[1])
+    assert result["mlm_loss"] < losses[1]
+    assert result == evaluate_pamlm(config, model, data[1])  # masked from the seed
+    assert 0 < result["mlm_accuracy"] < 1
+
+
+def test_an_equal_pretraining_is_reused_whichever_model_asks(make_config, make_data, base):
+    path = run_pretraining(*base)
+    before = path.stat().st_mtime_ns
+    other = make_config("ClickPromptNoPLM", epochs=9, learning_rate=0.5, weight_decay=0.1, train_batch_size=7,
+                        pretrain_epochs=1)  # fmt: skip
+    assert run_pretraining(other, make_data(other)) == path
+    assert path.stat().st_mtime_ns == before
+
+
+def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base, tmp_path):
+    first = load_file(run_pretraining(*base))
+    other = make_config("ClickPromptNoPLM", checkpoint_dir=str(tmp_path / "elsewhere"))
+    second = load_file(run_pretraining(other, make_data(other)))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": 7},
+        {"num_prompts": 3},
+        {"backbone": "DNN"},
+        {"embedding_size": 4},
+        {"dropout_prob": 0.1},
+        {"plm_num_layers": 2},
+        {"plm_dropout": 0.0},
+        {"mask_ratio": 0.2},
+        {"pretrain_epochs": 2},
+        {"pretrain_batch_size": 32},
+        {"pretrain_learning_rate": 2e-3},
+        {"pretrain_plm_learning_rate": 0.0},
+        {"pretrain_weight_decay": 0.1},
+        {"pretrain_warmup_ratio": 0.5},
+        {"pretrain_lr_scheduler": "linear"},
+        {"enable_amp": True},
+        {"max_text_length": 32},
+        {"text_fields": {"user_id": "user", "item_id": "film"}},
+        {"value_words": {"gender": {"F": "woman"}}},
+        {"unsplit_fields": ["title", "genre"]},
+        {"val_interval": {"rating": "[1,1];[4,5]"}},
+        {"threshold": {"rating": 5}},
+    ],
+    ids=lambda s: next(iter(s)),
+)
+def test_a_change_of_what_determines_it_never_reuses(make_config, make_data, base, settings):
+    config = make_config(**settings)
+    assert path_of(config, make_data(config)) != path_of(*base)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 9},
+        {"learning_rate": 0.5},
+        {"plm_learning_rate": 0.0},
+        {"weight_decay": 0.5},
+        {"train_batch_size": 7},
+        {"lr_scheduler": "linear"},
+        {"stopping_step": 1},
+        {"show_progress": True},
+        {"train_stage": "pretrain"},
+    ],
+    ids=lambda s: next(iter(s)),
+)
+def test_a_change_of_finetuning_reuses(make_config, make_data, base, settings):
+    config = make_config(**settings)
+    assert path_of(config, make_data(config)) == path_of(*base)
+
+
+def test_other_plm_weights_never_reuse_and_another_place_does(make_config, make_data, base, tmp_path):
+    moved, other = save_tiny_bert(tmp_path / "moved"), save_tiny_bert(tmp_path / "other", seed=1)
+    config = make_config(plm=str(moved))
+    assert path_of(config, make_data(config)) == path_of(*base)
+    config = make_config(plm=str(other))
+    assert path_of(config, make_data(config)) != path_of(*base)
+
+
+def test_one_changed_row_never_reuses(base, make_config, make_data):
+    config = make_config()
+    data = make_data(config)
+    data[0]._dataset.inter_feat["item_id"][3] = 1 + data[0]._dataset.inter_feat["item_id"][3] % 50
+    assert path_of(config, data) != path_of(*base)
+
+
+def test_the_random_state_does_not_tell_whether_pretraining_ran(base):
+    torch.manual_seed(3)
+    state, order = torch.get_rng_state(), base[1][0].generator.get_state()
+    for _ in range(2):
+        run_pretraining(*base)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(base[1][0].generator.get_state(), order)
+
+
+def test_finetuning_begins_from_the_pretrained_parts(base):
+    config, data = base
+    path = run_pretraining(config, data)
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    load_parts(model, path, model.handed_over)
+    state, written = model.state_dict(), load_file(path)
+    for part in ("backbone", "prompt", "plm"):
+        names = [name for name in written if name.startswith(f"{part}.")]
+        assert names
+        assert all(torch.equal(state[name], written[name]) for name in names)
+
+
+def test_checkpoints_say_what_made_them(base):
+    path = run_pretraining(*base)
+    inputs = read_inputs(path)
+    assert inputs["settings"]["num_prompts"] == 2
+    assert inputs == pretraining_inputs(base[0], base[1][0]._dataset)
+    assert json.loads(json.dumps(inputs)) == inputs
+
+
+def test_every_save_step_is_kept_and_nothing_half_written(make_config, make_data):
+    config = make_config(pretrain_epochs=3, save_step=1)
+    path = run_pretraining(config, make_data(config))
+    assert sorted(p.name for p in path.parent.iterdir()) == sorted(
+        [path.name, f"{path.stem}-epoch1.safetensors", f"{path.stem}-epoch2.safetensors"]
+    )
+
+
+def test_a_failing_epoch_leaves_no_checkpoint(make_config, make_data, monkeypatch):
+    config = make_config(pretrain_learning_rate=1e30, pretrain_plm_learning_rate=1e30, pretrain_warmup_ratio=0.0)
+    with pytest.raises(ValueError, match="pretrain: the training loss is nan; lower the learning rate"):
+        run_pretraining(config, make_data(config))
+    assert not list(Path().rglob("*.safetensors*"))
+
+
+def spoil(path, how):
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif how == "foreign":
+        save_file({"a": torch.ones(1)}, path)
+    elif how == "text":
+        path.write_text("not weights")
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", "is damaged or no safetensors file"),
+        ("text", "is damaged or no safetensors file"),
+        ("foreign", "is no pretraining checkpoint of ClickPrompt"),
+        ("missing", "there is no such pretraining checkpoint"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused_by_name(base, how, message, tmp_path):
+    path = run_pretraining(*base)
+    spoil(path, how)
+    model = get_model("ClickPromptNoPLM")(base[0], base[1][0]._dataset)
+    with pytest.raises(WeightsError, match=f"{re.escape(path.name)}.* {message}|{re.escape(path.name)}.*{message}"):
+        load_parts(model, path, model.handed_over)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(base, make_config, make_data):
+    path = run_pretraining(*base)
+    config = make_config("ClickPromptNoPLM", embedding_size=4)
+    model = get_model("ClickPromptNoPLM")(config, make_data(config)[0]._dataset)
+    with pytest.raises(WeightsError, match="its backbone does not fit this run's"):
+        load_parts(model, path, model.handed_over)
+
+
+def test_the_pretrain_stage_alone_reports_mlm_figures(make_config, make_data):
+    config = make_config(train_stage="pretrain")
+    data = make_data(config)
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
+    score, result = trainer.fit(data[0], data[1])
+    assert score == result["mlm_accuracy"]
+    assert trainer.evaluate(data[2]).keys() == {"mlm_loss", "mlm_accuracy"}
+
+
+def test_a_config_is_not_changed_by_pretraining(base):
+    config, data = base
+    before = copy.copy(config.final_config_dict)
+    run_pretraining(config, data)
+    assert config.final_config_dict == before
