@@ -1,6 +1,6 @@
-"""Trains the plain backbone, ClickPrompt without PLM and with PLM, and prints their test results side by side.
+"""Trains the models listed in ``props/demo.yaml`` and prints their test results side by side.
 
-``python -m recbole_clickprompt.demo [FILE.yaml]``; the settings are those of ``props/demo.yaml``.
+``python -m recbole_clickprompt.demo [FILE.yaml]``
 """
 
 from __future__ import annotations
@@ -11,25 +11,21 @@ from pathlib import Path
 
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt.host.properties import find_property_file
+from recbole_clickprompt.host.properties import find_property_file, read_yaml
 
 __all__ = ["main"]
 
-_RUNS = {
-    "plain backbone": ("ClickPromptNoPLM", {"train_stage": "finetune"}),
-    "ClickPrompt without PLM": ("ClickPromptNoPLM", {}),
-    "ClickPrompt with PLM": ("ClickPrompt", {}),
-}
-
 
 def main() -> None:
-    """Runs the three models one after the other; the two ClickPrompts share one pretraining."""
+    """Runs one model after the other; those with the same pretraining share it."""
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else find_property_file("demo.yaml")
+    assert file is not None
     sys.argv = sys.argv[:1]  # RecBole would read it
+    content = read_yaml(file)
     table = [f"{'model':<26}{'AUC':>10}{'LogLoss':>10}{'minutes':>10}"]
-    for name, (model, settings) in _RUNS.items():
+    for name, own in content["runs"].items():
         start = time.monotonic()
-        result = run_recbole(model, config_file_list=[str(file)], config_dict=dict(settings))["test_result"]
+        result = run_recbole(config_dict={**content["settings"], **own})["test_result"]
         minutes = (time.monotonic() - start) / 60
         table.append(f"{name:<26}{result['auc']:>10.6f}{result['logloss']:>10.6f}{minutes:>10.1f}")
     print("\n".join(["", "test results on the same rows", *table]))

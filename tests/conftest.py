@@ -12,7 +12,13 @@ import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
 import recbole_clickprompt  # noqa: F401 - registers the models
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,24 @@ from recbole.trainer import HyperTuning
 from recbole_clickprompt.__main__ import main
 
 ROOT = Path(__file__).parents[1]
+FIRST_ROWS = [
+    "1  user ID is u17. gender is male. age is 25-34. job is painter. device is tablet. film ID is i12. "
+    "title is Silent Garden. year is 1985. genre is Drama.",
+    "0  user ID is u43. gender is male. age is 25-34. job is poet. device is tablet. film ID is i0. "
+    "title is Happy Summer, The.",
+]
 
 
 def in_fresh_process(code_or_file, *arguments, **environment):
     """Runs Python outside this process, in the working folder of the test."""
-    command = [sys.executable, "-W", "ignore", *(["-c"] if "\n" in code_or_file else []), code_or_file, *arguments]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        *(["-c"] if "\n" in code_or_file else []),
+        code_or_file,
+        *arguments,
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
@@ -118,11 +132,7 @@ def test_a_backbones_name_trains_it_alone(small, monkeypatch):
 def test_show_prints_labels_and_exact_sentences(small, capsys):
     assert main(["show", "--dataset=tiny", "--rows=2", f"--data_path={small['data_path']}"]) == 0
     lines = capsys.readouterr().out.splitlines()[-2:]
-    assert lines[0] == (
-        "1  user ID is u44. gender is female. age is 25-34. job is miner. device is tablet. film ID is i51. "
-        "title is Haunted House \"B\". year is 1962. genre is Drama Comedy Thriller."
-    ) or lines[0][:14] in ("0  user ID is ", "1  user ID is ")
-    assert all(line.endswith(".") and " film ID is i" in line for line in lines)
+    assert lines == FIRST_ROWS
 
 
 BAD_INPUT = {
@@ -140,24 +150,26 @@ BAD_INPUT = {
     "single-class split": (["--threshold={rating: 9}"], "must hold both classes"),
     "unknown data set": (["--dataset=nowhere", "--text_fields={user_id: user}"], "there is no folder"),
     "missing file": (["--config_files=none.yaml"], "there is no file none.yaml"),
-    "missing checkpoint": (["--train_stage=finetune", "--pre_model_path=none"], "no such pretraining checkpoint"),
+    "missing checkpoint": (
+        ["--train_stage=finetune", "--pre_model_path=none"],
+        "no such pretraining checkpoint",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_gives_one_line_and_exit_code_2(case, small, capsys, tiny_bert, monkeypatch):
+def test_bad_input_gives_one_line_and_exit_code_2(case, small, capsys, tiny_bert):
     arguments, message = BAD_INPUT[case]
-    if "--plm=PLM" in arguments:
-        folder = Path("PLM")
-        folder.mkdir()
-        for name in ("config.json", "model.safetensors"):
-            (folder / name).write_bytes((tiny_bert / name).read_bytes())
+    Path("PLM").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_bert / name, "PLM")
     given = {argument.partition("=")[0].removeprefix("--") for argument in arguments}
-    rest = [flag for flag in flags(small) if flag.partition("=")[0].removeprefix("--") not in given - {"seed"}]
-    dataset = [] if "dataset" in given else ["--dataset=tiny"]
-    assert main(["run", *dataset, *rest, *arguments]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1
-    assert message in error[0]
-    assert not list(Path().rglob("*.pth")) + list(Path().rglob("*.safetensors*"))[2 * ("--plm=PLM" in arguments):] \
-        or "--plm=PLM" in arguments
+    rest = {key: value for key, value in {**small, "dataset": "tiny"}.items() if key not in given}
+    before = set(Path().rglob("*"))
+    assert main(["run", *flags(rest), *arguments]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    written = {path.suffix for path in set(Path().rglob("*")) - before if path.is_file()}
+    # RecBole's log of the run, and TensorBoard's, which it opens with the trainer
+    assert not [suffix for suffix in written if suffix != ".log" and not suffix[1:].isdigit()]

@@ -44,7 +44,9 @@ class Ragged:
         present = [codes >= 0 for _, codes in columns]
         lengths = np.stack(
             [
-                np.where(there, ragged.lengths[codes], 0) if len(ragged.lengths) else np.zeros(len(codes), np.int64)
+                np.where(there, ragged.lengths[codes], 0)
+                if len(ragged.lengths)
+                else np.zeros(len(codes), np.int64)
                 for (ragged, codes), there in zip(columns, present, strict=True)
             ],
             axis=1,

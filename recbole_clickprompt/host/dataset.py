@@ -92,7 +92,7 @@ class ClickPromptDataset(Dataset):
             column = f"{field}_text"
             self.inter_feat[column] = [_value_text(value) for value in self.inter_feat[field]]
             self.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
-            self._rest_fields = np.append(self._rest_fields, column)
+            self._rest_fields: np.ndarray = np.append(self._rest_fields, column)
         super()._remap_ID_all()
         for field in self._hidden_text_fields():
             self.field2source[f"{field}_text"] = _HIDDEN
@@ -136,7 +136,8 @@ class ClickPromptDataset(Dataset):
     def _check_labels(self, name: str, part: Dataset) -> None:
         if self.label_field not in part.inter_feat:
             raise DataError(
-                f"{self.dataset_name} has no field {self.label_field!r}; set `threshold`, or LABEL_FIELD and load_col"
+                f"{self.dataset_name} has no field {self.label_field!r}; set `threshold`, "
+                "or LABEL_FIELD and load_col"
             )
         label = part.inter_feat[self.label_field]
         positive = int((label > 0).sum())
@@ -168,7 +169,6 @@ class ClickPromptDataset(Dataset):
             return FieldText.of_texts(name, key, [_value_text(v) for v in self._numbers[field]], words)
         ids = torch.as_tensor(self.field2feats(field)[0][field]).numpy()
         return FieldText.of_id_rows(name, key, self.field2id_token[field], ids.reshape(len(ids), -1), words)
-
 
     def tokenizer(self, plm: str) -> Any:
         """The tokenizer of a PLM (``minilm``, a folder or a Hugging Face id), loaded once."""

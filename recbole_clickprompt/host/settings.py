@@ -89,10 +89,13 @@ SETTINGS: dict[str, Setting] = {
     "plm_dropout": _optional(_DROPOUT),
     "num_prompts": _integer(1),
     # the text
-    "text_fields": Setting("a mapping of fields to their names in words, one or more",
-                           lambda v: _is_text_mapping(v) and bool(v)),
-    "value_words": Setting("a mapping of fields to mappings of codes to words",
-                           lambda v: isinstance(v, dict) and all(isinstance(w, dict) for w in v.values())),
+    "text_fields": Setting(
+        "a mapping of fields to their names in words, one or more", lambda v: _is_text_mapping(v) and bool(v)
+    ),
+    "value_words": Setting(
+        "a mapping of fields to mappings of codes to words",
+        lambda v: isinstance(v, dict) and all(isinstance(w, dict) for w in v.values()),
+    ),
     "unsplit_fields": _list(_TEXT),
     "max_text_length": _optional(_integer(3)),
     # the stages

@@ -59,7 +59,10 @@ def pretraining_inputs(config: Any, dataset: Any) -> dict[str, Any]:
 def checkpoint_path(config: Any, inputs: dict[str, Any]) -> Path:
     """Where the pretraining of these inputs is kept."""
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{config['backbone']}-pretrained-{digest}.safetensors"
+    return (
+        Path(config["checkpoint_dir"])
+        / f"{config['dataset']}-{config['backbone']}-pretrained-{digest}.safetensors"
+    )
 
 
 def _specials(table: Any) -> list[tuple[str, torch.Tensor]]:

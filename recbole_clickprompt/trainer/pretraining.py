@@ -63,7 +63,9 @@ def pretrain(config: Any, train_data: Any, *, show_progress: bool, report: Repor
             report(epoch, loss, model.pop_accuracy())
             done = epoch + 1
             if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
-                save_whole(model, path.with_name(f"{path.stem}-epoch{done}.safetensors"), inputs=inputs, epoch=done)
+                save_whole(
+                    model, path.with_name(f"{path.stem}-epoch{done}.safetensors"), inputs=inputs, epoch=done
+                )
     save_whole(model, path, inputs=inputs, epoch=stage.epochs)
     logger.info(f"pretraining saved: {path}")
     return path

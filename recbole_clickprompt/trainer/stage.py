@@ -60,9 +60,7 @@ class Stage:
             name=name,
             model=model,
             optimizer=optimizer,
-            scheduler=build_scheduler(
-                optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio
-            ),
+            scheduler=build_scheduler(optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio),
             epochs=epochs,
             micro_batch_size=config["micro_batch_size"],
             device=config["device"],

@@ -29,6 +29,7 @@ class ClickPromptTrainer(Trainer):
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         # RecBole's name changes every second; runs side by side must not share a file
+        self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
         self.saved_model_file = f"{root}-{uuid.uuid4().hex[:8]}{extension}"
         self._stage: Stage
@@ -54,18 +55,16 @@ class ClickPromptTrainer(Trainer):
     ) -> tuple[float, Any]:
         """Runs the stages that ``train_stage`` names; arguments and answer are RecBole's."""
         config = self.config
-        checkpoint = Path(config["pre_model_path"]) if config["pre_model_path"] else None
+        start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         if config["train_stage"] != "finetune":
-            checkpoint = pretrain(
-                config, train_data, show_progress=show_progress, report=self._reporter(verbose)
-            )
-        if config["train_stage"] == "pretrain":
-            self._pretrained = load_pamlm(config, train_data._dataset, checkpoint)
-            result = self.evaluate(valid_data or train_data)
-            # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
-            return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
-        if checkpoint is not None:
-            load_parts(self.model, checkpoint, self.model.handed_over)
+            start = pretrain(config, train_data, show_progress=show_progress, report=self._reporter(verbose))
+            if config["train_stage"] == "pretrain":
+                self._pretrained = load_pamlm(config, train_data._dataset, start)
+                result = self.evaluate(valid_data or train_data)
+                # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
+                return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
+        if start is not None:
+            load_parts(self.model, start, self.model.handed_over)
         self._stage = Stage.of(
             config,
             name="finetune",
@@ -96,7 +95,11 @@ class ClickPromptTrainer(Trainer):
         return self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
 
     def evaluate(
-        self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: Any = None,
+        show_progress: bool = False,
     ) -> Any:
         """RecBole's evaluation, in bf16 where ``enable_amp`` says so; of a pretrained model, its MLM figures."""
         if self._pretrained is not None:

@@ -60,9 +60,7 @@ def test_bpe_refuses_a_sentence_whose_beginning_is_not_known(tiny_roberta):
         FieldText.of_texts("title", "item_id", [None, "Silent River"], {}),
     ]
     with pytest.raises(DataError, match="put an id first in text_fields"):
-        TokenTable(
-            textualizer=Textualizer(fields), tokenizer=load_tokenizer(tiny_roberta), max_length=64
-        )
+        TokenTable(textualizer=Textualizer(fields), tokenizer=load_tokenizer(tiny_roberta), max_length=64)
 
 
 def test_a_tokenizer_that_joins_fields_is_refused(tiny_bert):
@@ -89,5 +87,5 @@ def test_rows_that_are_cut_are_counted_in_a_warning(make_config, make_data, tiny
     caplog.clear()
     table = train.token_table(str(tiny_bert))
     cut = int((table.full_lengths(train.inter_feat) > 30).sum())
-    assert 0 < cut
+    assert cut > 0
     assert f"the text of {cut} of {len(train)} rows has more than 30 tokens" in caplog.text

@@ -61,11 +61,17 @@ def test_ml_100k_is_the_one_in_the_wheel_without_its_threes(make_config, make_da
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"text_fields": {"genres": "genre"}}, r"text_fields names 'genres', which the files of tiny .*did you mean genre"),
+        (
+            {"text_fields": {"genres": "genre"}},
+            r"text_fields names 'genres', which the files of tiny .*did you mean genre",
+        ),
         ({"unsplit_fields": ["name"]}, "unsplit_fields names 'name'"),
         ({"value_words": {"sex": {"F": "female"}}}, "value_words names 'sex'"),
         ({"val_interval": {"rating": "[9,10]"}}, "tiny has no rows left after val_interval"),
-        ({"threshold": {"rating": 9}}, "the training part of tiny must hold both classes, got 0 positive and"),
+        (
+            {"threshold": {"rating": 9}},
+            "the training part of tiny must hold both classes, got 0 positive and",
+        ),
         ({"threshold": None}, "tiny has no field 'label'; set `threshold`"),
         ({"TIME_FIELD": "when"}, "tiny has no field 'when'"),
     ],

@@ -18,13 +18,16 @@ FILES = sorted(PROPS.rglob("*.yaml"))
 
 def test_later_files_win_and_each_layer_is_found_by_name(tmp_path, make_config, monkeypatch):
     folder = tmp_path / "props"
-    for name, settings in {
-        "overall.yaml": {**read_yaml(PROPS / "overall.yaml"), "seed": 1, "num_prompts": 1, "mask_ratio": 0.1},
-        "model/ClickPrompt.yaml": {**read_yaml(PROPS / "model/ClickPrompt.yaml"), "num_prompts": 2, "epochs": 2},
-        "backbone/DNN.yaml": {**read_yaml(PROPS / "backbone/DNN.yaml"), "epochs": 3, "embedding_size": 3},
-        "dataset/tiny.yaml": {**read_yaml(PROPS / "dataset/tiny.yaml"), "embedding_size": 4, "backbone": "DNN",
-                              "learning_rate": 4.0, "weight_decay": 4.0, "eval_step": 4},
-    }.items():  # fmt: skip
+    changes = {
+        "overall.yaml": {"seed": 1, "num_prompts": 1, "mask_ratio": 0.1},
+        "model/ClickPrompt.yaml": {"num_prompts": 2, "epochs": 2},
+        "backbone/DNN.yaml": {"epochs": 3, "embedding_size": 3},
+        "dataset/tiny.yaml": {
+            "backbone": "DNN", "embedding_size": 4, "learning_rate": 4.0, "weight_decay": 4.0, "eval_step": 4,
+        },
+    }  # fmt: skip
+    for name, change in changes.items():
+        settings = {**read_yaml(PROPS / name), **change}
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(yaml.safe_dump(settings))
     (tmp_path / "mine.yaml").write_text("learning_rate: 5.0\nweight_decay: 5.0\neval_step: 5\n")
@@ -64,8 +67,7 @@ def test_the_users_backbone_brings_its_file(make_config):
 )
 def test_impossible_settings_are_refused_before_any_data_is_read(make_config, settings, message):
     with pytest.raises(SettingError, match=message):
-        make_config(dataset="there_is_no_such_dataset", text_fields=settings.pop("text_fields", {"user_id": "user"}),
-                    **settings)  # fmt: skip
+        make_config(**{"dataset": "there_is_no_such_data", "text_fields": {"user_id": "user"}, **settings})
 
 
 def test_text_fields_are_asked_for_where_a_plm_reads_them(make_config):

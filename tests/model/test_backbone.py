@@ -58,7 +58,7 @@ def test_weights_start_small_and_without_batch_norm(setting):
     config, dataset, _ = setting
     backbone = build_backbone(config, dataset)
     matrices = [p for p in backbone.parameters() if p.ndim == 2 and min(p.shape) > 1]
-    # Xavier-normal: variance 2 / (fan in + fan out); torch's own attention starts Xavier-uniform, the same variance
+    # Xavier-normal: variance 2 / (fan in + fan out), as has the Xavier-uniform start of torch's own attention
     for matrix in matrices:
         expected = (2 / sum(matrix.shape)) ** 0.5
         assert matrix.std().item() == pytest.approx(expected, rel=0.35)

@@ -60,7 +60,9 @@ def test_gradients_reach_the_backbones_embeddings_through_the_prompts(setting):
     model, rows = setting
     table = model.backbone.model.token_embedding_table.embedding.weight
     ((part, _),) = model.split(rows, 32)
-    gradient = gradients(model, model.calculate_loss(part))["backbone.model.token_embedding_table.embedding.weight"]
+    gradient = gradients(model, model.calculate_loss(part))[
+        "backbone.model.token_embedding_table.embedding.weight"
+    ]
     assert gradient.shape == table.shape
     assert gradient.abs().sum() > 0
 

@@ -121,7 +121,9 @@ def test_remote_code_is_never_run(tiny_bert, tmp_path):
 def test_a_family_that_is_not_supported_is_refused_by_name(tiny_bert, tmp_path):
     folder = copy(tiny_bert, tmp_path / "plm")
     GPT2Model(GPT2Config(n_embd=8, n_head=1, n_layer=1, vocab_size=10)).save_pretrained(folder)
-    with pytest.raises(WeightsError, match="is a 'gpt2' model; supported are encoders of the families bert, roberta"):
+    with pytest.raises(
+        WeightsError, match="is a 'gpt2' model; supported are encoders of the families bert, roberta"
+    ):
         load_plm(folder, num_layers=None, dropout=None)
 
 

@@ -3,18 +3,19 @@
 import copy
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from recbole.utils import get_model, get_trainer
 from safetensors.torch import load_file, save_file
+from transformers import BertForMaskedLM
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs
 from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
-from tests.conftest import save_tiny_bert
 
 
 def run_pretraining(config, data, losses=None):
@@ -115,11 +116,13 @@ def test_a_change_of_finetuning_reuses(make_config, make_data, base, settings):
     assert path_of(config, make_data(config)) == path_of(*base)
 
 
-def test_other_plm_weights_never_reuse_and_another_place_does(make_config, make_data, base, tmp_path):
-    moved, other = save_tiny_bert(tmp_path / "moved"), save_tiny_bert(tmp_path / "other", seed=1)
+def test_other_plm_weights_never_reuse_and_another_place_does(make_config, make_data, base, tmp_path, tiny_bert):
+    moved = shutil.copytree(tiny_bert, tmp_path / "moved")
     config = make_config(plm=str(moved))
     assert path_of(config, make_data(config)) == path_of(*base)
-    config = make_config(plm=str(other))
+    model = BertForMaskedLM.from_pretrained(moved)
+    model.bert.embeddings.word_embeddings.weight.data[7, 3] += 1e-3
+    model.save_pretrained(moved)
     assert path_of(config, make_data(config)) != path_of(*base)
 
 
@@ -198,7 +201,9 @@ def test_a_bad_checkpoint_is_refused_by_name(base, how, message, tmp_path):
     path = run_pretraining(*base)
     spoil(path, how)
     model = get_model("ClickPromptNoPLM")(base[0], base[1][0]._dataset)
-    with pytest.raises(WeightsError, match=f"{re.escape(path.name)}.* {message}|{re.escape(path.name)}.*{message}"):
+    with pytest.raises(
+        WeightsError, match=f"{re.escape(path.name)}.* {message}|{re.escape(path.name)}.*{message}"
+    ):
         load_parts(model, path, model.handed_over)
 
 

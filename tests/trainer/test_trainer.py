@@ -60,7 +60,9 @@ def test_bf16_follows_float32(make_config, make_data):
 
 
 def test_training_stops_after_epochs_without_a_better_auc(make_config, make_data):
-    config = make_config("ClickPromptNoPLM", train_stage="finetune", epochs=50, stopping_step=1, learning_rate=0.05)
+    config = make_config(
+        "ClickPromptNoPLM", train_stage="finetune", epochs=50, stopping_step=1, learning_rate=0.05
+    )
     trainer, (score, result) = train(config, make_data(config))
     assert len(trainer.train_loss_dict) < 50
     assert result["auc"] == score
@@ -94,7 +96,9 @@ def test_progress_bars_show_rows_a_second_and_time_left(make_config, make_data, 
 
 
 def test_gradients_are_clipped(make_config, make_data):
-    config = make_config("ClickPromptNoPLM", train_stage="finetune", clip_grad_norm={"max_norm": 1e-3}, learner="sgd")
+    config = make_config(
+        "ClickPromptNoPLM", train_stage="finetune", clip_grad_norm={"max_norm": 1e-3}, learner="sgd"
+    )
     data = make_data(config)
     model = get_model("ClickPromptNoPLM")(config, data[0]._dataset)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)

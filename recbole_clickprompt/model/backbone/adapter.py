@@ -37,7 +37,7 @@ _TAPS: dict[str, tuple[Tap, ...]] = {
     "DeepFM": (Tap("deep_predict_layer"), Tap("fm", _bi_interaction)),
 }
 
-_OURS = {"DCNV2": DCNV2, "DNN": DNN}
+_OURS: dict[str, type[nn.Module]] = {"DCNV2": DCNV2, "DNN": DNN}
 
 
 class Backbone(nn.Module):
@@ -106,5 +106,5 @@ def _float32(interaction: Interaction) -> torch.autocast:
 def build_backbone(config: Any, dataset: Any) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
-    model = _OURS.get(name) or get_model(name)
+    model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
     return Backbone(model=model(config, dataset), taps=_TAPS[name])

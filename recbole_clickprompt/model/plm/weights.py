@@ -10,7 +10,15 @@ from typing import Any
 
 from recbole_clickprompt.errors import WeightsError
 
-__all__ = ["PLM_FAMILIES", "LanguageModel", "find_plm", "load_plm", "load_tokenizer", "longest_text", "weights_hash"]
+__all__ = [
+    "PLM_FAMILIES",
+    "LanguageModel",
+    "find_plm",
+    "load_plm",
+    "load_tokenizer",
+    "longest_text",
+    "weights_hash",
+]
 
 # transformers' model types whose layers the prompted encoder can walk through
 PLM_FAMILIES = ("bert", "roberta")
@@ -56,8 +64,9 @@ def find_plm(name: str) -> Path:
         return _checked(_fetch(name), name)
     except OSError as error:
         raise WeightsError(
-            f"plm {name!r}: no such folder here, and the Hugging Face hub does not give it ({_first_line(error)}); "
-            "check the name, or give the path of a folder saved by save_pretrained, or use plm: minilm"
+            f"plm {name!r}: no such folder here, and the Hugging Face hub does not give it "
+            f"({_first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
+            "or use plm: minilm"
         ) from error
 
 
