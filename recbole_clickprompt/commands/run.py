@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from recbole.quick_start import run
 
 from recbole_clickprompt.commands.options import add_run_arguments, config_files, model_and_settings
+from recbole_clickprompt.errors import SettingError
 
 __all__ = ["add_arguments", "execute"]
 
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Runs training and testing; results go to RecBole's log."""
+    if options.nproc > 1 or options.world_size > 1:
+        raise SettingError("training in several processes is not supported; run with --nproc=1")
     model, values = model_and_settings(options.model, settings)
     run(
         model,

@@ -25,8 +25,8 @@ def save_whole(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: i
     tensors: dict[str, torch.Tensor] = {}
     written = set()
     for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in written:
-            written.add(tensor.data_ptr())
+        if _place(tensor) not in written:
+            written.add(_place(tensor))
             tensors[name] = tensor.contiguous().cpu()
     metadata = {"format": _FORMAT, "inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,12 +76,17 @@ def load_whole(model: nn.Module, path: Path) -> None:
     file = _open(path)
     state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     own = model.state_dict()
-    written = {own[name].data_ptr() for name in state if name in own}
-    missing = [name for name, tensor in own.items() if name not in state and tensor.data_ptr() not in written]
+    written = {_place(own[name]) for name in state if name in own}
+    missing = [name for name, tensor in own.items() if name not in state and _place(tensor) not in written]
     foreign = [name for name in state if name not in own or state[name].shape != own[name].shape]
     if missing or foreign:
         raise WeightsError(f"{path} does not fit this run: {', '.join([*missing, *foreign][:3])} differ")
     model.load_state_dict(state, strict=False)
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    # Equal for tied weights, which are one tensor under two names
+    return tensor.data_ptr(), tensor.shape
 
 
 def _open(path: Path) -> Any:

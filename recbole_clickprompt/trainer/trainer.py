@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from recbole.trainer import Trainer
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.trainer.handover import load_parts
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
@@ -27,6 +28,8 @@ class ClickPromptTrainer(Trainer):
     """
 
     def __init__(self, config: Any, model: Any) -> None:
+        if not config["single_spec"]:
+            raise SettingError("training in several processes is not supported; run with --nproc=1")
         super().__init__(config, model)
         # RecBole's name changes every second; runs side by side must not share a file
         self.saved_model_file: str
