@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaForMaskedLM,
-)
 
 import recbole_clickprompt  # noqa: F401 - registers the models
 
@@ -48,81 +42,93 @@ SMALL: dict[str, Any] = {
 }
 
 
-def _save(folder: Path, model: Any, tokenizer: Tokenizer, **special: str) -> Path:
-    model.save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **special).save_pretrained(folder)
-    return folder
+SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+WIDE = {"initializer_range": 0.2}  # so that layers do something
 
 
-def save_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
-    """A BERT of 3 layers, 2 heads and width 16 with a WordPiece tokenizer."""
+def _word_pieces() -> tuple[Tokenizer, dict[str, str]]:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer.train_from_iterator(TEXT, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=128,
-        initializer_range=0.2,
-    )
-    return _save(
-        folder, BertForMaskedLM(config), tokenizer,
-        unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
-    )  # fmt: skip
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return tokenizer, dict(zip(names, special, strict=True))
 
 
-def save_tiny_roberta(folder: Path) -> Path:
-    """A RoBERTa of 2 layers with a byte-level BPE tokenizer, for which a blank is part of a token."""
+def _byte_pairs(*, causal: bool = False) -> tuple[Tokenizer, dict[str, str]]:
+    """Byte-level BPE, for which a blank is part of a token; GPT-2's has one special token and adds none."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        TEXT, trainers.BpeTrainer(vocab_size=500, special_tokens=special, initial_alphabet=alphabet)
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    if causal:
+        return tokenizer, {"eos_token": "</s>"}
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    names = ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")
+    return tokenizer, dict(zip(names, special, strict=True))
+
+
+def _tiny_model(family: str, vocab_size: int) -> Any:
+    shape = {**SHAPE, "vocab_size": vocab_size, "max_position_embeddings": 128, "pad_token_id": 0}
+    if family == "bert":
+        return tf.BertForMaskedLM(tf.BertConfig(**shape, **WIDE))
+    if family == "roberta":
+        roberta = {**shape, **WIDE, "max_position_embeddings": 130, "pad_token_id": 1, "type_vocab_size": 1}
+        return tf.RobertaForMaskedLM(tf.RobertaConfig(**roberta))
+    if family == "electra":
+        return tf.ElectraForMaskedLM(tf.ElectraConfig(**shape, **WIDE, embedding_size=8))
+    if family == "albert":
+        return tf.AlbertForMaskedLM(tf.AlbertConfig(**shape, **WIDE, embedding_size=8))
+    if family == "distilbert":
+        size = {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "vocab_size": vocab_size}
+        return tf.DistilBertForMaskedLM(tf.DistilBertConfig(**size, **WIDE, max_position_embeddings=128))
+    if family == "modernbert":
+        # window of 2 tokens to each side, so that texts are longer than it
+        local = {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3}
+        return tf.ModernBertForMaskedLM(tf.ModernBertConfig(**shape, **WIDE, **local))
+    size = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 128, "vocab_size": vocab_size}
+    return tf.GPT2LMHeadModel(tf.GPT2Config(**size, **WIDE, bos_token_id=2, eos_token_id=2))
+
+
+FAMILIES = ["bert", "roberta", "electra", "albert", "distilbert", "modernbert", "gpt2"]
+
+
+def save_tiny_plm(family: str, folder: Path) -> Path:
+    """A randomly initialised PLM of 3 layers, 2 heads and width 16, with a tokenizer of its kind."""
+    byte_pairs = family in ("roberta", "gpt2")
+    tokenizer, special = _byte_pairs(causal=family == "gpt2") if byte_pairs else _word_pieces()
     torch.manual_seed(0)
-    config = RobertaConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=130,
-        type_vocab_size=1,
-        initializer_range=0.2,
-        bos_token_id=0,
-        pad_token_id=1,
-        eos_token_id=2,
-    )
-    return _save(
-        folder, RobertaForMaskedLM(config), tokenizer,
-        unk_token="<unk>", pad_token="<pad>", cls_token="<s>", sep_token="</s>", mask_token="<mask>",
-        bos_token="<s>", eos_token="</s>",
-    )  # fmt: skip
+    _tiny_model(family, tokenizer.get_vocab_size()).save_pretrained(folder)
+    tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **special).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_bert(tmp_path_factory.mktemp("plm") / "bert")
+def tiny_plms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each family."""
+    root = tmp_path_factory.mktemp("plm")
+    return {family: save_tiny_plm(family, root / family) for family in FAMILIES}
 
 
 @pytest.fixture(scope="session")
-def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_roberta(tmp_path_factory.mktemp("plm") / "roberta")
+def tiny_bert(tiny_plms: dict[str, Path]) -> Path:
+    return tiny_plms["bert"]
 
 
-@pytest.fixture(scope="session", params=["bert", "roberta"])
-def plm_folder(request: pytest.FixtureRequest, tiny_bert: Path, tiny_roberta: Path) -> Path:
+@pytest.fixture(scope="session")
+def tiny_roberta(tiny_plms: dict[str, Path]) -> Path:
+    return tiny_plms["roberta"]
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def plm_folder(request: pytest.FixtureRequest, tiny_plms: dict[str, Path]) -> Path:
     """Each supported family in turn."""
-    return {"bert": tiny_bert, "roberta": tiny_roberta}[request.param]
+    return tiny_plms[request.param]
 
 
 @pytest.fixture(autouse=True)

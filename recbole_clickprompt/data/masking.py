@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MaskedTokens", "TokenMasker"]
+__all__ = ["MaskedTokens", "NextTokens", "TokenMasker"]
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,11 @@ class TokenMasker(nn.Module):
         self.register_buffer("special", special, persistent=False)
         self.register_buffer("ordinary_ids", torch.nonzero(~special).squeeze(1), persistent=False)
 
-    def forward(self, input_ids: Tensor) -> MaskedTokens:
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> MaskedTokens:
         """
         Args:
             input_ids: Tokens, ``(B, Z)``; padding is one of the special tokens.
+            lengths: Of the rows, ``(B,)``.
         """
         candidates = ~self.special[input_ids]  # (B, Z)
         available = candidates.sum(1)
@@ -69,3 +70,18 @@ class TokenMasker(nn.Module):
         corrupted = input_ids.clone()
         corrupted[row, positions[row, slot]] = replacement[row, slot]
         return MaskedTokens(corrupted, positions, original.masked_fill(~taken, -100))
+
+
+class NextTokens(nn.Module):
+    """Causal language modelling instead: nothing is masked, each token has to tell the next one."""
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> MaskedTokens:
+        """
+        Args:
+            input_ids: Tokens, ``(B, Z)``.
+            lengths: Of the rows, ``(B,)``.
+        """
+        positions = torch.arange(input_ids.shape[1] - 1, device=input_ids.device).expand(len(input_ids), -1)
+        inside = positions + 1 < lengths.unsqueeze(1)
+        labels = input_ids[:, 1:].masked_fill(~inside, -100)
+        return MaskedTokens(input_ids, positions.masked_fill(~inside, 0), labels)

@@ -87,6 +87,7 @@ SETTINGS: dict[str, Setting] = {
     "plm": _NAME,
     "plm_num_layers": _optional(_integer(1)),
     "plm_dropout": _optional(_DROPOUT),
+    "plm_gradient_checkpointing": _BOOLEAN,
     "num_prompts": _integer(1),
     # the text
     "text_fields": Setting(

@@ -11,7 +11,7 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt.data.masking import TokenMasker
+from recbole_clickprompt.data.masking import NextTokens, TokenMasker
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
 from recbole_clickprompt.model.pamlm import PAMLM
@@ -104,8 +104,8 @@ class ClickPrompt(_CTRModel):
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         input_ids, lengths = self.tokens(interaction)
         q, ctr = self.backbone(interaction)
-        first = torch.zeros_like(lengths).unsqueeze(1)
-        states = self.plm(input_ids, lengths, self.prompt(q), positions=first)
+        summary = self.plm.summary_positions(lengths)
+        states = self.plm(input_ids, lengths, self.prompt(q), positions=summary)
         with torch.autocast(input_ids.device.type, enabled=False):  # as for the backbone's logit
             return ctr, self.head(states[:, 0].float()).squeeze(1)
 
@@ -125,6 +125,14 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     """The pretraining model of a config; training begins from its backbone, prompts and PLM."""
     backbone, prompt, plm, language_model = _build_parts(config, dataset)
     tokenizer = dataset.tokenizer(config["plm"])
+    masker: TokenMasker | NextTokens = NextTokens()
+    if not plm.causal:
+        masker = TokenMasker(
+            mask_ratio=config["mask_ratio"],
+            mask_id=tokenizer.mask_token_id,
+            special_ids=tokenizer.all_special_ids,
+            vocab_size=len(tokenizer),
+        )
     return PAMLM(
         backbone=backbone,
         prompt=prompt,
@@ -132,12 +140,7 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
         lm_head=language_model.lm_head,
         new_head=language_model.head_is_new,
         tokens=dataset.token_table(config["plm"]),
-        masker=TokenMasker(
-            mask_ratio=config["mask_ratio"],
-            mask_id=tokenizer.mask_token_id,
-            special_ids=tokenizer.all_special_ids,
-            vocab_size=len(tokenizer),
-        ),
+        masker=masker,
     )
 
 
@@ -146,7 +149,7 @@ def _build_parts(config: Any, dataset: Any) -> tuple[Backbone, PromptGenerator, 
     language_model = load_plm(
         find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
     )
-    plm = PromptedEncoder(language_model.encoder)
+    plm = PromptedEncoder(language_model.encoder, gradient_checkpointing=config["plm_gradient_checkpointing"])
     prompt = PromptGenerator(
         input_size=backbone.width(dataset[torch.arange(min(2, len(dataset)))]),
         num_layers=plm.num_layers,

@@ -8,7 +8,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt.data.masking import TokenMasker
+from recbole_clickprompt.data.masking import NextTokens, TokenMasker
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.model.backbone.adapter import Backbone
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
@@ -37,7 +37,7 @@ class PAMLM(nn.Module):
         lm_head: States to vocabulary logits, tied to the encoder's input embeddings.
         new_head: The head starts random, so it learns at the backbone's rate.
         tokens: Tokens of the rows.
-        masker: Sampling of the tokens to recover.
+        masker: Sampling of the tokens to recover; ``NextTokens`` for a PLM that reads forward (PA-CLM).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class PAMLM(nn.Module):
         lm_head: Any,
         new_head: bool,
         tokens: TokenTable,
-        masker: TokenMasker,
+        masker: TokenMasker | NextTokens,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
@@ -69,7 +69,7 @@ class PAMLM(nn.Module):
             the batch.
         """
         input_ids, lengths = self.tokens(interaction)
-        masked = self.masker(input_ids)
+        masked = self.masker(input_ids, lengths)
         total = int((masked.labels >= 0).sum())
         parts = []
         for rows in lengths.argsort().split(size):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_clickprompt.data.masking import TokenMasker
+from recbole_clickprompt.data.masking import NextTokens, TokenMasker
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
 
@@ -22,14 +22,18 @@ def rows(*lengths):
     return ids
 
 
+def mask(masker, ids):
+    return masker(ids, (ids != PAD).sum(1))
+
+
 def test_each_row_gives_fifteen_percent_of_its_own_tokens(masker):
-    masked = masker(rows(40, 20, 7, 3, 1))
+    masked = mask(masker, rows(40, 20, 7, 3, 1))
     assert (masked.labels >= 0).sum(1).tolist() == [6, 3, 1, 1, 1]
 
 
 def test_labels_are_the_original_tokens_and_nothing_else_changes(masker):
     ids = rows(40, 20)
-    masked = masker(ids)
+    masked = mask(masker, ids)
     asked = masked.labels >= 0
     assert torch.equal(ids.gather(1, masked.positions)[asked], masked.labels[asked])
     untouched = torch.ones_like(ids, dtype=torch.bool)
@@ -43,14 +47,14 @@ def test_labels_are_the_original_tokens_and_nothing_else_changes(masker):
 def test_special_tokens_and_padding_are_never_sampled(masker):
     torch.manual_seed(0)
     for _ in range(50):
-        masked = masker(rows(9, 3, 30))
+        masked = mask(masker, rows(9, 3, 30))
         assert not torch.isin(masked.labels, torch.tensor([PAD, CLS, SEP, MASK])).any()
 
 
 def test_eighty_ten_ten(masker):
     torch.manual_seed(0)
     ids = rows(*[100] * 2000)
-    masked = masker(ids)
+    masked = mask(masker, ids)
     new = masked.input_ids.gather(1, masked.positions)
     share_masked = (new == MASK).float().mean().item()
     share_same = (new == masked.labels).float().mean().item()
@@ -64,4 +68,12 @@ def test_eighty_ten_ten(masker):
 def test_masks_are_drawn_afresh(masker):
     torch.manual_seed(0)
     ids = rows(40)
-    assert not torch.equal(masker(ids).positions, masker(ids).positions)
+    assert not torch.equal(mask(masker, ids).positions, mask(masker, ids).positions)
+
+
+def test_next_tokens_ask_each_token_but_the_last_for_its_successor():
+    ids = torch.tensor([[5, 6, 7, 8], [5, 9, 0, 0]])
+    asked = NextTokens()(ids, torch.tensor([4, 2]))
+    assert torch.equal(asked.input_ids, ids)
+    assert asked.positions.tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert asked.labels.tolist() == [[6, 7, 8], [9, -100, -100]]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers.masking_utils import create_bidirectional_mask
 
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.weights import load_plm
 
 B, Z, K = 4, 11, 3
@@ -29,16 +29,37 @@ def prompts(encoder):
     return torch.randn(encoder.num_layers, B, K, encoder.hidden_size, requires_grad=True)
 
 
+def blocks(plm):
+    """transformers' own layers in their order."""
+    family, layers = plm.config.model_type, plm.config.num_hidden_layers
+    if family == "albert":
+        return [plm.encoder.albert_layer_groups[0].albert_layers[0]] * layers
+    if family == "distilbert":
+        return plm.transformer.layer
+    return {"gpt2": lambda: plm.h, "modernbert": lambda: plm.layers}.get(family, lambda: plm.encoder.layer)()
+
+
 def reference(encoder, input_ids, lengths, prompts):
-    plm = encoder.encoder
-    text = (torch.arange(Z) < lengths.unsqueeze(1)).long()
-    seen = torch.cat([torch.ones(B, K, dtype=torch.long), text], dim=1)
-    states = plm.embeddings(input_ids=input_ids)
-    for layer, prompt in zip(plm.encoder.layer, prompts, strict=True):
+    plm, family = encoder.encoder, encoder.encoder.config.model_type
+    text = torch.arange(Z) < lengths.unsqueeze(1)
+    states = LAYOUTS[family](plm).embed(input_ids)
+    # What a row of the concatenation sees: every prompt, and of the text what its family lets it see
+    text_of = torch.cat([torch.full((K,), -1), torch.arange(Z)])
+    for layer, prompt in zip(blocks(plm), prompts, strict=True):
         both = torch.cat([prompt, states], dim=1)
-        mask = create_bidirectional_mask(config=plm.config, inputs_embeds=both, attention_mask=seen)
-        states = layer(both, mask)[:, K:]
-    return states
+        seen = torch.cat([torch.ones(B, K, dtype=torch.bool), text], dim=1)[:, None, None].expand(-1, 1, K + Z, -1)
+        distance = text_of[:, None] - text_of
+        is_prompt = text_of == -1
+        if family == "gpt2":
+            seen = seen & ((distance >= 0) | is_prompt)
+        if getattr(layer, "attention_type", None) == "sliding_attention":
+            seen = seen & ((distance.abs() <= plm.config.sliding_window) | is_prompt)
+        mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+        more = {}
+        if family == "modernbert":  # prompts at position 0, text where it always was
+            more["position_embeddings"] = plm.rotary_emb(both, text_of.clamp(min=0)[None], layer.attention_type)
+        states = layer(both, attention_mask=mask, **more)[:, K:]
+    return LAYOUTS[family](plm).finish(states)
 
 
 def text_states(states, lengths):
@@ -53,14 +74,17 @@ def test_it_equals_concatenate_run_drop(encoder, text, prompts):
 
 def test_so_do_its_gradients(encoder, text, prompts):
     weight = torch.randn(int(text[1].sum()), encoder.hidden_size)
-    parameters = [prompts, *encoder.encoder.encoder.parameters(), *encoder.encoder.embeddings.parameters()]
+    parameters = [prompts, *encoder.parameters()]
 
     def gradients(states):
         loss = (text_states(states, text[1]) * weight).sum()
-        return torch.autograd.grad(loss, parameters)
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
 
     fast, plain = gradients(encoder(*text, prompts)), gradients(reference(encoder, *text, prompts))
+    assert [g is None for g in fast] == [g is None for g in plain]
     for ours, theirs in zip(fast, plain, strict=True):
+        if ours is None:
+            continue
         scale = max(theirs.abs().max().item(), 1.0)
         torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-5)
     assert fast[0].abs().sum() > 0
@@ -87,7 +111,7 @@ def test_asked_positions_have_the_states_of_the_whole_text(encoder, text, prompt
 
 def test_longer_padding_changes_nothing(encoder, text, prompts):
     input_ids, lengths = text
-    pad = encoder.encoder.config.pad_token_id
+    pad = encoder.encoder.config.pad_token_id or 0
     longer = torch.cat([input_ids.masked_fill(input_ids == 1, pad), torch.full((B, 5), pad)], dim=1)
     shorter = encoder(input_ids.masked_fill(input_ids == 1, pad), lengths, prompts)
     torch.testing.assert_close(
@@ -111,8 +135,29 @@ def test_a_row_sees_its_own_prompts_only(encoder, text, prompts):
 
 
 def test_fewer_layers_are_the_first_ones(plm_folder, text):
-    whole = load_plm(plm_folder, num_layers=None, dropout=None).encoder
-    cut = load_plm(plm_folder, num_layers=1, dropout=None).encoder
-    assert len(cut.encoder.layer) == 1
-    expected = whole(input_ids=text[0], output_hidden_states=True).hidden_states[1]
-    torch.testing.assert_close(cut.eval()(input_ids=text[0]).last_hidden_state, expected)
+    whole = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder)
+    cut = PromptedEncoder(load_plm(plm_folder, num_layers=1, dropout=0.0).encoder)
+    assert cut.num_layers == 1
+    layout = LAYOUTS[whole.encoder.config.model_type](whole.encoder)
+    every, seen = torch.arange(Z)[None], torch.arange(Z) < text[1].unsqueeze(1)
+    states = layout.embed(text[0])
+    states = layout.finish(layout.layer(0, states, states, layout.mask(0, seen, every)[:, None], every, 0))
+    torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
+
+
+def test_gradient_checkpointing_keeps_the_prompts(encoder, text, prompts):
+    def gradients(checkpointing):
+        encoder.gradient_checkpointing = checkpointing
+        loss = text_states(encoder(*text, prompts), text[1]).square()[:, 0].sum()
+        return torch.autograd.grad(loss, [prompts, encoder.encoder.get_input_embeddings().weight])
+
+    encoder.train()
+    for ours, plain in zip(gradients(True), gradients(False), strict=True):
+        assert plain.abs().sum() > 0
+        torch.testing.assert_close(ours, plain)
+
+
+def test_the_summary_is_read_where_all_of_the_text_is_seen(encoder, text):
+    positions = encoder.summary_positions(text[1]).squeeze(1)
+    expected = text[1] - 1 if encoder.encoder.config.model_type == "gpt2" else torch.zeros(B, dtype=torch.long)
+    assert torch.equal(positions, expected)

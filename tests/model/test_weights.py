@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 import torch
-from transformers import BertModel, GPT2Config, GPT2Model
+import transformers as tf
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.model.plm import weights
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.weights import find_plm, load_plm, load_tokenizer, longest_text
 
 
@@ -24,19 +25,29 @@ def test_a_pretrained_lm_head_is_used(plm_folder):
 
 def test_a_new_lm_head_is_tied_to_the_input_embeddings(tiny_bert, tmp_path):
     folder = copy(tiny_bert, tmp_path / "headless")
-    BertModel.from_pretrained(tiny_bert).save_pretrained(folder)
+    tf.BertModel.from_pretrained(tiny_bert).save_pretrained(folder)
     plm = load_plm(folder, num_layers=None, dropout=None)
     assert plm.head_is_new
     assert plm.lm_head.predictions.decoder.weight is plm.encoder.embeddings.word_embeddings.weight
 
 
-def test_dropout_can_be_set(tiny_bert):
-    def rates(dropout):
-        encoder = load_plm(tiny_bert, num_layers=None, dropout=dropout).encoder
-        return {m.p for m in encoder.modules() if isinstance(m, torch.nn.Dropout)}
+def test_without_dropout_every_family_repeats_itself(plm_folder):
+    encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder).train()
+    text = torch.randint(5, 60, (2, 9)), torch.tensor([9, 9])
+    assert torch.equal(encoder(*text), encoder(*text))
+    own = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.3).encoder).train()
+    assert not torch.equal(own(*text), own(*text))
 
-    assert rates(0.0) == {0.0}
-    assert rates(None) == {0.1}
+
+def test_the_head_is_the_one_transformers_would_use(plm_folder):
+    plm = load_plm(plm_folder, num_layers=None, dropout=0.0)
+    auto = tf.AutoModelForCausalLM if plm.encoder.config.model_type == "gpt2" else tf.AutoModelForMaskedLM
+    whole = auto.from_pretrained(plm_folder).eval()
+    input_ids = torch.randint(5, 60, (2, 9))
+    ours = plm.lm_head.eval()(PromptedEncoder(plm.encoder.eval())(input_ids, torch.tensor([9, 9])))
+    torch.testing.assert_close(ours, whole(input_ids=input_ids).logits, rtol=0, atol=1e-5)
+    decoder = [m for m in plm.lm_head.modules() if isinstance(m, torch.nn.Linear)][-1]
+    assert decoder.weight is plm.encoder.get_input_embeddings().weight
 
 
 def test_the_longest_text_leaves_out_positions_that_roberta_never_uses(tiny_bert, tiny_roberta):
@@ -118,13 +129,20 @@ def test_remote_code_is_never_run(tiny_bert, tmp_path):
     assert not marker.exists()
 
 
-def test_a_family_that_is_not_supported_is_refused_by_name(tiny_bert, tmp_path):
-    folder = copy(tiny_bert, tmp_path / "plm")
-    GPT2Model(GPT2Config(n_embd=8, n_head=1, n_layer=1, vocab_size=10)).save_pretrained(folder)
-    with pytest.raises(
-        WeightsError, match="is a 'gpt2' model; supported are encoders of the families bert, roberta"
-    ):
-        load_plm(folder, num_layers=None, dropout=None)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (tf.XLNetConfig(d_model=8, n_head=1), "is a 'xlnet' model; supported are albert, bert, "),
+        (tf.DebertaV2Config(), "is a 'deberta-v2' model, which prompts cannot enter: .*; use RoBERTa"),
+        (tf.BartConfig(), "is a 'bart' model, which prompts cannot enter: .*; use RoBERTa"),
+        (tf.BertConfig(is_decoder=True), "is a 'bert' model; supported are"),
+        (tf.AlbertConfig(inner_group_num=2), "2 layers a group; only 1 is supported"),
+    ],
+)
+def test_a_family_that_is_not_supported_is_refused_by_name(tmp_path, config, message):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=message):
+        load_plm(tmp_path, num_layers=None, dropout=None)
 
 
 def test_more_layers_than_there_are_is_refused(tiny_bert):

@@ -46,6 +46,20 @@ def test_pretraining_learns_and_its_checkpoint_gives_the_model_back(make_config,
     assert 0 < result["mlm_accuracy"] < 1
 
 
+def test_every_family_learns_and_is_handed_over(make_config, make_data, plm_folder):
+    config = make_config(plm=str(plm_folder), plm_num_layers=2, pretrain_epochs=2, pretrain_learning_rate=5e-3,
+                         pretrain_plm_learning_rate=5e-3)  # fmt: skip
+    data = make_data(config)
+    losses = []
+    path = run_pretraining(config, data, losses)
+    assert losses[-1] < losses[0]
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    load_parts(model, path, model.handed_over)
+    rows = data[0]._dataset[torch.arange(8)]
+    assert model.predict(rows).std() > 0
+    load_pamlm(config, data[0]._dataset, path)
+
+
 def test_an_equal_pretraining_is_reused_whichever_model_asks(make_config, make_data, base):
     path = run_pretraining(*base)
     before = path.stat().st_mtime_ns

@@ -6,35 +6,54 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from recbole_clickprompt.model.plm.layouts import LAYOUTS
 
 __all__ = ["PromptedEncoder"]
 
 
 class PromptedEncoder(nn.Module):
-    """A BERT-like encoder in which the text of every layer also attends to that layer's prompts.
+    """A PLM in which the text of every layer also attends to that layer's prompts.
 
     Eq. 7 puts K prompts in front of the states of each layer and drops their outputs. As nobody reads those
     outputs, prompts are needed as keys and values only: the layer's own projections of them join those of the
     text. Text keeps its positions. The last layer computes the asked-for positions alone.
 
     Args:
-        encoder: transformers' base model of the BERT or RoBERTa family; its weights stay where they are.
+        encoder: transformers' base model, of a type in ``LAYOUTS``; its weights stay where they are.
+        gradient_checkpointing: Compute each layer again in the backward pass instead of keeping its inside.
     """
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, *, gradient_checkpointing: bool = False) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.gradient_checkpointing = encoder, gradient_checkpointing
 
     @property
     def num_layers(self) -> int:
         """L."""
-        return len(self.encoder.encoder.layer)
+        return self.encoder.config.num_hidden_layers
 
     @property
     def hidden_size(self) -> int:
         """W."""
         return self.encoder.config.hidden_size
+
+    @property
+    def causal(self) -> bool:
+        """Text only sees what is before it."""
+        return LAYOUTS[self.encoder.config.model_type].causal
+
+    def summary_positions(self, lengths: Tensor) -> Tensor:
+        """Where a text is summed up: its first token, or the last one where text only sees what is before it.
+
+        Args:
+            lengths: Tokens of each row, ``(B,)``.
+
+        Returns:
+            ``(B, 1)``.
+        """
+        return (lengths - 1 if self.causal else torch.zeros_like(lengths)).unsqueeze(1)
 
     def forward(
         self,
@@ -54,42 +73,29 @@ class PromptedEncoder(nn.Module):
             positions: Text positions whose last states are wanted, ``(B, P)``; None wants all.
 
         Returns:
-            States of the last layer, ``(B, P, W)``, or ``(B, Z, W)``.
+            States behind the last layer, ``(B, P, W)``, or ``(B, Z, W)``.
         """
-        batch, length = input_ids.shape
-        seen = torch.arange(length, device=input_ids.device) < lengths.unsqueeze(1)  # (B, Z)
-        if prompts is not None:
-            if prompt_mask is None:
-                prompt_mask = seen.new_ones(batch, prompts.shape[2])
-            seen = torch.cat([prompt_mask, seen], dim=1)  # (B, K + Z)
-        seen = seen[:, None, None]  # for every head and query
+        # A layout holds the model and no state, so a copy of this module walks through its own
+        layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
+        every = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)  # (1, Z)
+        seen = every < lengths.unsqueeze(1)  # (B, Z)
+        num_prompts = 0 if prompts is None else prompts.shape[2]
+        if prompts is not None and prompt_mask is None:
+            prompt_mask = seen.new_ones(len(seen), num_prompts)
 
-        states = self.encoder.embeddings(input_ids=input_ids)
-        for index, layer in enumerate(self.encoder.encoder.layer):
-            queries = states
+        states = layout.embed(input_ids)
+        for index in range(self.num_layers):
+            wanted, inputs, context = every, states, states
             if positions is not None and index == self.num_layers - 1:
-                queries = states.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
-            context = states
-            if prompts is not None:
+                wanted = positions
+                inputs = states.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
+            mask = layout.mask(index, seen, wanted)  # (B, P or 1, Z)
+            if prompts is not None and prompt_mask is not None:
                 context = torch.cat([prompts[index].to(states.dtype), states], dim=1)
-            states = _layer(layer, queries, context, seen)
-        return states
-
-
-def _layer(layer: Any, queries: Tensor, context: Tensor, seen: Tensor) -> Tensor:
-    attention = layer.attention.self
-    heads, dropout = attention.num_attention_heads, attention.dropout.p if layer.training else 0.0
-
-    def split(states: Tensor) -> Tensor:  # (B, N, W) -> (B, H, N, D)
-        return states.unflatten(2, (heads, -1)).transpose(1, 2)
-
-    attended = F.scaled_dot_product_attention(
-        split(attention.query(queries)),
-        split(attention.key(context)),
-        split(attention.value(context)),
-        attn_mask=seen,
-        dropout_p=dropout,
-        scale=attention.scaling,
-    )
-    attended = layer.attention.output(attended.transpose(1, 2).flatten(2), queries)
-    return layer.output(layer.intermediate(attended), attended)
+                mask = torch.cat([prompt_mask.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
+            arguments = (index, inputs, context, mask.unsqueeze(1), wanted, num_prompts)
+            if self.gradient_checkpointing and self.training:
+                states = checkpoint(layout.layer, *arguments, use_reentrant=False)
+            else:
+                states = layout.layer(*arguments)
+        return layout.finish(states)

