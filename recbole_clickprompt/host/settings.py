@@ -89,6 +89,18 @@ SETTINGS: dict[str, Setting] = {
     "plm_dropout": _optional(_DROPOUT),
     "plm_gradient_checkpointing": _BOOLEAN,
     "num_prompts": _integer(1),
+    "prompt_strategy": _choice("layerwise", "input"),
+    "prompt_projection": _choice("per_prompt", "shared_kv"),
+    "finetune_prompts": _BOOLEAN,
+    "plm_pooling": _choice("cls", "avg", "avg_first_last", "avg_top2"),
+    "plm_lora": _optional(
+        Setting(
+            "a mapping with some of r, alpha, dropout, target_modules",
+            lambda v: isinstance(v, dict) and set(v) <= {"r", "alpha", "dropout", "target_modules"},
+        )
+    ),
+    "fusion_weight": _FRACTION,
+    "fusion_learnable": _BOOLEAN,
     # the text
     "text_fields": Setting(
         "a mapping of fields to their names in words, one or more", lambda v: _is_text_mapping(v) and bool(v)
@@ -104,6 +116,7 @@ SETTINGS: dict[str, Setting] = {
     "pre_model_path": _optional(_TEXT),
     "save_step": _integer(0),
     "mask_ratio": _real(0, 1, low_open=True),
+    "pretrain_data": _choice("train", "train_valid"),
     "pretrain_epochs": _integer(1),
     "pretrain_batch_size": _integer(1),
     "pretrain_learning_rate": _POSITIVE,

@@ -11,15 +11,12 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt.data.masking import NextTokens, TokenMasker
 from recbole_clickprompt.data.tokens import TokenTable
-from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
-from recbole_clickprompt.model.pamlm import PAMLM
-from recbole_clickprompt.model.plm.encoder import PromptedEncoder
-from recbole_clickprompt.model.plm.weights import LanguageModel, find_plm, load_plm
-from recbole_clickprompt.model.prompt import PromptGenerator
+from recbole_clickprompt.model.backbone.adapter import build_backbone
+from recbole_clickprompt.model.parts import build_parts
+from recbole_clickprompt.model.pooling import build_pooling
 
-__all__ = ["ClickPrompt", "ClickPromptNoPLM", "build_pamlm"]
+__all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 
 
 class _CTRModel(AbstractRecommender):
@@ -73,18 +70,28 @@ class ClickPromptNoPLM(_CTRModel):
         return torch.sigmoid(self(interaction))
 
 
+class NoPrompts(nn.Module):
+    """In the place of prompts where finetuning does without ("w/o Prompt", Table 5)."""
+
+    def forward(self, q: Tensor) -> None:
+        """Nothing, whatever q is."""
+
+
 class ClickPrompt(_CTRModel):
     """Backbone and prompted PLM together: ``sigmoid(a * y_ctr + (1 - a) * y_plm)`` (Eq. 9), a learnt."""
 
-    handed_over = ("backbone", "prompt", "plm")
-
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config)
-        self.backbone, self.prompt, self.plm, _ = _build_parts(config, dataset)
+        self.backbone, self.prompt, self.plm, _ = build_parts(config, dataset)
+        self.handed_over = ("backbone", "prompt", "plm")
+        if not config["finetune_prompts"]:
+            self.prompt, self.handed_over = NoPrompts(), ("backbone", "plm")
         self.tokens: TokenTable = dataset.token_table(config["plm"])
+        self.pooling = build_pooling(config["plm_pooling"])
         width = self.plm.hidden_size
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
-        self.fusion_weight = nn.Parameter(torch.tensor(0.5))  # a
+        weight = torch.tensor(float(config["fusion_weight"]))
+        self.fusion_weight = nn.Parameter(weight, requires_grad=config["fusion_learnable"])  # a
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The PLM's, which train at ``plm_learning_rate``."""
@@ -104,10 +111,9 @@ class ClickPrompt(_CTRModel):
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         input_ids, lengths = self.tokens(interaction)
         q, ctr = self.backbone(interaction)
-        summary = self.plm.summary_positions(lengths)
-        states = self.plm(input_ids, lengths, self.prompt(q), positions=summary)
+        pooled = self.pooling(self.plm, input_ids, lengths, self.prompt(q))
         with torch.autocast(input_ids.device.type, enabled=False):  # as for the backbone's logit
-            return ctr, self.head(states[:, 0].float()).squeeze(1)
+            return ctr, self.head(pooled.float()).squeeze(1)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
@@ -119,41 +125,3 @@ class ClickPrompt(_CTRModel):
         order = self.tokens.lengths(interaction).argsort()
         scores = [torch.sigmoid(self(interaction[rows])) for rows in order.split(self.micro_batch_size)]
         return torch.cat(scores)[order.argsort()]
-
-
-def build_pamlm(config: Any, dataset: Any) -> PAMLM:
-    """The pretraining model of a config; training begins from its backbone, prompts and PLM."""
-    backbone, prompt, plm, language_model = _build_parts(config, dataset)
-    tokenizer = dataset.tokenizer(config["plm"])
-    masker: TokenMasker | NextTokens = NextTokens()
-    if not plm.causal:
-        masker = TokenMasker(
-            mask_ratio=config["mask_ratio"],
-            mask_id=tokenizer.mask_token_id,
-            special_ids=tokenizer.all_special_ids,
-            vocab_size=len(tokenizer),
-        )
-    return PAMLM(
-        backbone=backbone,
-        prompt=prompt,
-        plm=plm,
-        lm_head=language_model.lm_head,
-        new_head=language_model.head_is_new,
-        tokens=dataset.token_table(config["plm"]),
-        masker=masker,
-    )
-
-
-def _build_parts(config: Any, dataset: Any) -> tuple[Backbone, PromptGenerator, PromptedEncoder, LanguageModel]:
-    backbone = build_backbone(config, dataset)
-    language_model = load_plm(
-        find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
-    )
-    plm = PromptedEncoder(language_model.encoder, gradient_checkpointing=config["plm_gradient_checkpointing"])
-    prompt = PromptGenerator(
-        input_size=backbone.width(dataset[torch.arange(min(2, len(dataset)))]),
-        num_layers=plm.num_layers,
-        num_prompts=config["num_prompts"],
-        hidden_size=plm.hidden_size,
-    )
-    return backbone, prompt, plm, language_model

@@ -12,7 +12,6 @@ from recbole_clickprompt.data.masking import NextTokens, TokenMasker
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.model.backbone.adapter import Backbone
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
-from recbole_clickprompt.model.prompt import PromptGenerator
 
 __all__ = ["PAMLM", "MaskedRows"]
 
@@ -44,7 +43,7 @@ class PAMLM(nn.Module):
         self,
         *,
         backbone: Backbone,
-        prompt: PromptGenerator,
+        prompt: nn.Module,
         plm: PromptedEncoder,
         lm_head: Any,
         new_head: bool,

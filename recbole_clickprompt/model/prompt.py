@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PromptGenerator"]
+__all__ = ["PromptGenerator", "SharedPromptGenerator"]
 
 
 class PromptGenerator(nn.Module):
@@ -45,3 +45,27 @@ class PromptGenerator(nn.Module):
         hidden = torch.tanh(self.hidden(q)).view(len(q), layers * prompts, width)
         out = torch.baddbmm(self.bias, hidden.transpose(0, 1), self.weight)  # (L*K, B, W)
         return out.view(layers, prompts, len(q), width).transpose(1, 2)
+
+
+class SharedPromptGenerator(nn.Module):
+    """One MLP ``Linear(Q, W)-Tanh-Linear(W, K * L * 2 * W)`` for all prompts, giving their keys and values.
+
+    The form of the authors' public code (after P-tuning v2). Arguments as for ``PromptGenerator``.
+    """
+
+    def __init__(self, *, input_size: int, num_layers: int, num_prompts: int, hidden_size: int) -> None:
+        super().__init__()
+        self.shape = (num_layers, num_prompts, 2 * hidden_size)
+        self.projection = nn.Sequential(
+            nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, math.prod(self.shape))
+        )
+
+    def forward(self, q: Tensor) -> Tensor:
+        """
+        Args:
+            q: Backbone representation, ``(B, Q)``.
+
+        Returns:
+            Keys, then values, of the prompts of every layer, ``(L, B, K, 2 W)``.
+        """
+        return self.projection(q).view(len(q), *self.shape).transpose(0, 1)

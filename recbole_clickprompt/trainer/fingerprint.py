@@ -20,9 +20,10 @@ _WITHOUT_EFFECT = {
     # finetuning and evaluation
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "save_step",
     "epochs", "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio",
-    "lr_scheduler", "eval_step", "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric",
-    "valid_metric_bigger", "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args",
-    "test_neg_sample_args", "eval_neg_sample_args",
+    "lr_scheduler", "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "eval_step",
+    "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
+    "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
+    "eval_neg_sample_args",
     # where it runs and what it shows
     "gpu_id", "use_gpu", "device", "worker", "state", "show_progress", "verbose", "log_wandb", "wandb_project",
     "local_rank", "world_size", "offset", "nproc", "ip", "port", "single_spec",

@@ -36,7 +36,8 @@ def build_optimizer(
     pretrained = {id(p) for p in model.pretrained_parameters()}
     groups = []
     for is_plm, rate in ((False, learning_rate), (True, plm_learning_rate)):
-        members = [p for p in model.parameters() if (id(p) in pretrained) is is_plm]
+        # What LoRA froze, or a fixed fusion weight, stays frozen
+        members = [p for p in model.parameters() if (id(p) in pretrained) is is_plm and p.requires_grad]
         for parameter in members:
             parameter.requires_grad_(rate > 0)
         if rate > 0:

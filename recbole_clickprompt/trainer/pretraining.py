@@ -10,28 +10,30 @@ from typing import Any
 
 import torch
 from recbole.data.dataloader import TrainDataLoader
+from recbole.data.interaction import cat_interactions
 
-from recbole_clickprompt.model.clickprompt import build_pamlm
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.pamlm import PAMLM
+from recbole_clickprompt.model.parts import build_pamlm
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
-__all__ = ["evaluate_pamlm", "load_pamlm", "pretrain"]
+__all__ = ["evaluate_pamlm", "load_pamlm", "pretrain", "pretraining_rows"]
 
 # Called after each epoch with its number from 0, mean loss and MLM accuracy
 Report = Callable[[int, float, float], None]
 
 
-def pretrain(config: Any, train_data: Any, *, show_progress: bool, report: Report) -> Path:
+def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progress: bool, report: Report) -> Path:
     """Gives the checkpoint of this config's pretraining, made now unless an equal one is there.
 
     It runs from a seed and a loader of its own and leaves the random state as it found it: what follows is the
     same whether pretraining ran or was reused, and which of the two models asked for it.
     """
     logger = getLogger()
-    dataset = train_data._dataset
+    dataset = pretraining_rows(config, train_data, valid_data)
     inputs = pretraining_inputs(config, dataset)
     path = checkpoint_path(config, inputs)
     if path.exists() and read_inputs(path) == inputs:
@@ -41,7 +43,7 @@ def pretrain(config: Any, train_data: Any, *, show_progress: bool, report: Repor
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = build_pamlm(config, dataset).to(device)
-        loader = _loader(config, train_data)
+        loader = _loader(config, train_data, dataset)
         stage = Stage.of(
             config,
             name="pretrain",
@@ -71,10 +73,21 @@ def pretrain(config: Any, train_data: Any, *, show_progress: bool, report: Repor
     return path
 
 
-def _loader(config: Any, train_data: Any) -> TrainDataLoader:
+def pretraining_rows(config: Any, train_data: Any, valid_data: Any) -> Any:
+    """The data set whose rows pretraining passes over: that of the training loader, or with validation rows."""
+    dataset = train_data._dataset
+    if config["pretrain_data"] == "train":
+        return dataset
+    if valid_data is None:
+        raise SettingError("pretrain_data: train_valid needs validation rows, and this run has none")
+    # Ids and text of validation rows, never their labels
+    return dataset.copy(cat_interactions([dataset.inter_feat, valid_data._dataset.inter_feat]))
+
+
+def _loader(config: Any, train_data: Any, dataset: Any) -> TrainDataLoader:
     own = copy.copy(config)
     own.final_config_dict = {**config.final_config_dict, "train_batch_size": config["pretrain_batch_size"]}
-    return TrainDataLoader(own, train_data._dataset, train_data._sampler, shuffle=config["shuffle"])
+    return TrainDataLoader(own, dataset, train_data._sampler, shuffle=config["shuffle"])
 
 
 def load_pamlm(config: Any, dataset: Any, path: Path) -> PAMLM:

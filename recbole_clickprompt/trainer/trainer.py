@@ -60,7 +60,9 @@ class ClickPromptTrainer(Trainer):
         config = self.config
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         if config["train_stage"] != "finetune":
-            start = pretrain(config, train_data, show_progress=show_progress, report=self._reporter(verbose))
+            start = pretrain(
+                config, train_data, valid_data, show_progress=show_progress, report=self._reporter(verbose)
+            )
             if config["train_stage"] == "pretrain":
                 self._pretrained = load_pamlm(config, train_data._dataset, start)
                 result = self.evaluate(valid_data or train_data)

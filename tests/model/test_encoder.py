@@ -141,7 +141,8 @@ def test_fewer_layers_are_the_first_ones(plm_folder, text):
     layout = LAYOUTS[whole.encoder.config.model_type](whole.encoder)
     every, seen = torch.arange(Z)[None], torch.arange(Z) < text[1].unsqueeze(1)
     states = layout.embed(text[0])
-    states = layout.finish(layout.layer(0, states, states, layout.mask(0, seen, every)[:, None], every, 0))
+    mask = layout.mask(0, seen, every).unsqueeze(1)
+    states = layout.finish(whole._layer(layout, 0, states, every, states, every, None, mask))
     torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
 
 
@@ -155,9 +156,3 @@ def test_gradient_checkpointing_keeps_the_prompts(encoder, text, prompts):
     for ours, plain in zip(gradients(True), gradients(False), strict=True):
         assert plain.abs().sum() > 0
         torch.testing.assert_close(ours, plain)
-
-
-def test_the_summary_is_read_where_all_of_the_text_is_seen(encoder, text):
-    positions = encoder.summary_positions(text[1]).squeeze(1)
-    expected = text[1] - 1 if encoder.encoder.config.model_type == "gpt2" else torch.zeros(B, dtype=torch.long)
-    assert torch.equal(positions, expected)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from recbole_clickprompt.model.clickprompt import build_pamlm
+from recbole_clickprompt.model.parts import build_pamlm
 
 
 @pytest.fixture

@@ -15,16 +15,16 @@ from transformers import BertForMaskedLM
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs
-from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
+from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain, pretraining_rows
 
 
 def run_pretraining(config, data, losses=None):
     report = lambda epoch, loss, accuracy: losses.append(loss) if losses is not None else None  # noqa: E731
-    return pretrain(config, data[0], show_progress=False, report=report)
+    return pretrain(config, *data[:2], show_progress=False, report=report)
 
 
 def path_of(config, data):
-    return checkpoint_path(config, pretraining_inputs(config, data[0]._dataset))
+    return checkpoint_path(config, pretraining_inputs(config, pretraining_rows(config, *data[:2])))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,10 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"dropout_prob": 0.1},
         {"plm_num_layers": 2},
         {"plm_dropout": 0.0},
+        {"plm_lora": {"r": 2}},
+        {"prompt_strategy": "input"},
+        {"prompt_projection": "shared_kv"},
+        {"pretrain_data": "train_valid"},
         {"mask_ratio": 0.2},
         {"pretrain_epochs": 2},
         {"pretrain_batch_size": 32},
@@ -120,6 +124,10 @@ def test_a_change_of_what_determines_it_never_reuses(make_config, make_data, bas
         {"train_batch_size": 7},
         {"lr_scheduler": "linear"},
         {"stopping_step": 1},
+        {"finetune_prompts": False},
+        {"plm_pooling": "avg"},
+        {"fusion_weight": 0.9},
+        {"fusion_learnable": False},
         {"show_progress": True},
         {"train_stage": "pretrain"},
     ],

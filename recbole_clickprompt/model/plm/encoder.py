@@ -6,19 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from recbole_clickprompt.model.plm.layouts import LAYOUTS
+from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 
-__all__ = ["PromptedEncoder"]
+__all__ = ["InputPromptedEncoder", "PromptedEncoder", "SharedPromptedEncoder"]
 
 
 class PromptedEncoder(nn.Module):
     """A PLM in which the text of every layer also attends to that layer's prompts.
 
     Eq. 7 puts K prompts in front of the states of each layer and drops their outputs. As nobody reads those
-    outputs, prompts are needed as keys and values only: the layer's own projections of them join those of the
-    text. Text keeps its positions. The last layer computes the asked-for positions alone.
+    outputs, prompts are needed as keys and values only, which the layer's own projections make of them. Text
+    keeps its positions. The last layer computes the asked-for positions alone.
 
     Args:
         encoder: transformers' base model, of a type in ``LAYOUTS``; its weights stay where they are.
@@ -31,8 +32,13 @@ class PromptedEncoder(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """L."""
+        """Layers of the PLM."""
         return self.encoder.config.num_hidden_layers
+
+    @property
+    def prompt_layers(self) -> int:
+        """L, layers that prompts enter."""
+        return self.num_layers
 
     @property
     def hidden_size(self) -> int:
@@ -43,17 +49,6 @@ class PromptedEncoder(nn.Module):
     def causal(self) -> bool:
         """Text only sees what is before it."""
         return LAYOUTS[self.encoder.config.model_type].causal
-
-    def summary_positions(self, lengths: Tensor) -> Tensor:
-        """Where a text is summed up: its first token, or the last one where text only sees what is before it.
-
-        Args:
-            lengths: Tokens of each row, ``(B,)``.
-
-        Returns:
-            ``(B, 1)``.
-        """
-        return (lengths - 1 if self.causal else torch.zeros_like(lengths)).unsqueeze(1)
 
     def forward(
         self,
@@ -75,27 +70,149 @@ class PromptedEncoder(nn.Module):
         Returns:
             States behind the last layer, ``(B, P, W)``, or ``(B, Z, W)``.
         """
+        return self.states(input_ids, lengths, prompts, prompt_mask=prompt_mask, positions=positions)[-1]
+
+    def states(
+        self,
+        input_ids: Tensor,
+        lengths: Tensor,
+        prompts: Tensor | None = None,
+        *,
+        prompt_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> list[Tensor]:
+        """As ``forward``, but the states of the text before the first layer and behind each one."""
         # A layout holds the model and no state, so a copy of this module walks through its own
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
-        every = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)  # (1, Z)
-        seen = every < lengths.unsqueeze(1)  # (B, Z)
-        num_prompts = 0 if prompts is None else prompts.shape[2]
-        if prompts is not None and prompt_mask is None:
-            prompt_mask = seen.new_ones(len(seen), num_prompts)
-
-        states = layout.embed(input_ids)
+        text = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)  # (1, Z)
+        seen = text < lengths.unsqueeze(1)  # (B, Z)
+        states = [layout.embed(input_ids)]
         for index in range(self.num_layers):
-            wanted, inputs, context = every, states, states
+            inputs, wanted = states[-1], text
             if positions is not None and index == self.num_layers - 1:
+                inputs = inputs.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
                 wanted = positions
-                inputs = states.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
             mask = layout.mask(index, seen, wanted)  # (B, P or 1, Z)
-            if prompts is not None and prompt_mask is not None:
-                context = torch.cat([prompts[index].to(states.dtype), states], dim=1)
-                mask = torch.cat([prompt_mask.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
-            arguments = (index, inputs, context, mask.unsqueeze(1), wanted, num_prompts)
+            prompt = None if prompts is None else prompts[index].to(inputs.dtype)
+            if prompt is not None:
+                shown = seen.new_ones(len(seen), prompt.shape[1]) if prompt_mask is None else prompt_mask
+                mask = torch.cat([shown.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
+            arguments = (layout, index, inputs, wanted, states[-1], text, prompt, mask.unsqueeze(1))
             if self.gradient_checkpointing and self.training:
-                states = checkpoint(layout.layer, *arguments, use_reentrant=False)
+                states.append(checkpoint(self._layer, *arguments, use_reentrant=False))
             else:
-                states = layout.layer(*arguments)
-        return layout.finish(states)
+                states.append(self._layer(*arguments))
+        states[-1] = layout.finish(states[-1])
+        return states
+
+    def _layer(
+        self,
+        layout: Layout,
+        index: int,
+        inputs: Tensor,
+        wanted: Tensor,
+        context: Tensor,
+        text: Tensor,
+        prompt: Tensor | None,
+        mask: Tensor,
+    ) -> Tensor:
+        query = layout.queries(index, inputs, wanted)
+        key, value = layout.keys_values(index, context, text)
+        if prompt is not None:
+            prompt_key, prompt_value = self._prompt_keys_values(layout, index, prompt)
+            key, value = torch.cat([prompt_key, key], dim=1), torch.cat([prompt_value, value], dim=1)
+        return layout.combine(index, self._attend(layout, index, query, key, value, mask), inputs)
+
+    def _attend(
+        self, layout: Layout, index: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+    ) -> Tensor:
+        heads = self.encoder.config.num_attention_heads
+
+        def split(states: Tensor) -> Tensor:  # (B, N, W) -> (B, H, N, D)
+            return states.unflatten(2, (heads, -1)).transpose(1, 2)
+
+        dropout = layout.attention_dropout(index) if self.training else 0.0
+        attended = F.scaled_dot_product_attention(
+            split(query), split(key), split(value), attn_mask=mask, dropout_p=dropout
+        )
+        return attended.transpose(1, 2).flatten(2)
+
+    def _prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        return layout.keys_values(index, prompt, None)
+
+
+class SharedPromptedEncoder(PromptedEncoder):
+    """Prompts that are keys and values already, ``(L, B, K, 2 W)``: the form of the authors' public code."""
+
+    def _prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        key, value = prompt.chunk(2, dim=2)
+        return key, value
+
+
+class InputPromptedEncoder(PromptedEncoder):
+    """Prompts enter in front of the first layer only and stay in the sequence ("w/o layerwise", Table 4).
+
+    They are ordinary states there, but for their position: text keeps its own, prompts have none.
+    """
+
+    @property
+    def prompt_layers(self) -> int:
+        return 1
+
+    def states(
+        self,
+        input_ids: Tensor,
+        lengths: Tensor,
+        prompts: Tensor | None = None,
+        *,
+        prompt_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> list[Tensor]:
+        if prompts is None:
+            return super().states(input_ids, lengths, positions=positions)
+        layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
+        (prompt,) = prompts
+        count = prompt.shape[1]
+        text = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        seen = text < lengths.unsqueeze(1)
+        shown = seen.new_ones(len(seen), count) if prompt_mask is None else prompt_mask
+        embedded = layout.embed(input_ids)
+        states = [torch.cat([prompt.to(embedded.dtype), embedded], dim=1)]  # (B, K + Z, W)
+        for index in range(self.num_layers):
+            mask = self._joint_mask(layout.mask(index, seen, text), shown, seen)
+            arguments = (layout, index, states[-1], count, text, mask)
+            if self.gradient_checkpointing and self.training:
+                states.append(checkpoint(self._joint_layer, *arguments, use_reentrant=False))
+            else:
+                states.append(self._joint_layer(*arguments))
+        states[-1] = layout.finish(states[-1])
+        outputs = [both[:, count:] for both in states]
+        if positions is not None:
+            outputs[-1] = outputs[-1].gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
+        return outputs
+
+    def _joint_layer(
+        self, layout: Layout, index: int, states: Tensor, count: int, text: Tensor, mask: Tensor
+    ) -> Tensor:
+        prompt, words = states[:, :count], states[:, count:]
+        query = torch.cat([layout.queries(index, prompt, None), layout.queries(index, words, text)], dim=1)
+        keys, values = zip(
+            layout.keys_values(index, prompt, None), layout.keys_values(index, words, text), strict=True
+        )
+        attended = self._attend(layout, index, query, torch.cat(keys, 1), torch.cat(values, 1), mask)
+        return layout.combine(index, attended, states)
+
+    def _joint_mask(self, of_text: Tensor, shown: Tensor, seen: Tensor) -> Tensor:
+        """``(B, 1, K + Z, K + Z)``: text sees prompts and text; prompts see each other and, not causal, text."""
+        (batch, count), length = shown.shape, seen.shape[1]
+        text_rows = torch.cat(
+            [shown.unsqueeze(1).expand(-1, length, -1), of_text.expand(batch, length, -1)], dim=2
+        )
+        to_prompts = shown.unsqueeze(1).expand(-1, count, -1)
+        to_text = seen.unsqueeze(1).expand(-1, count, -1)
+        if self.causal:
+            to_prompts, to_text = to_prompts.tril(), torch.zeros_like(to_text)
+        # each prompt sees itself, also where it is hidden: a row that sees nothing has no softmax
+        to_prompts = to_prompts | torch.eye(count, dtype=torch.bool, device=shown.device)
+        prompt_rows = torch.cat([to_prompts, to_text], dim=2)
+        return torch.cat([prompt_rows, text_rows], dim=1).unsqueeze(1)
