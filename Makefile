@@ -18,7 +18,7 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(KEEP_MEMORY) $(BIN)/python -W ignore -m recbole_clickprompt.demo
+	$(KEEP_MEMORY) $(BIN)/python -W ignore -m recbole_clickprompt grid demo.yaml
 
 test: setup
 	$(BIN)/ruff check .

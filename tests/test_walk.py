@@ -137,7 +137,7 @@ def test_show_prints_labels_and_exact_sentences(small, capsys):
 
 BAD_INPUT = {
     "unknown key": (["--num_promts=3"], "did you mean num_prompts?"),
-    "unknown model": (["--model=ClickPromt"], "--model must be one of"),
+    "unknown model": (["--model=ClickPromt"], "model must be one of"),
     "unknown backbone": (["--backbone=DCNv3"], "did you mean DCNV2?"),
     "wrong type": (["--num_prompts=few"], "num_prompts must be an integer"),
     "no setting": (["num_prompts=3"], "write --key=value"),

@@ -14,7 +14,7 @@ from recbole_clickprompt.host.properties import parse_yaml, read_yaml
 from recbole_clickprompt.host.registration import MODELS
 from recbole_clickprompt.model.backbone import BACKBONES
 
-__all__ = ["add_run_arguments", "config_files", "model_and_settings"]
+__all__ = ["add_run_arguments", "config_files", "model_and_settings", "resolve_model"]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +57,19 @@ def model_and_settings(model: str, arguments: Sequence[str]) -> tuple[str, dict[
             settings[key] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
+    model, implied = resolve_model(model)
+    return model, {**implied, **settings}
+
+
+def resolve_model(model: str) -> tuple[str, dict[str, Any]]:
+    """The model class of a name and the settings that the name implies: none, or those of a plain backbone.
+
+    Raises:
+        SettingError: The name is unknown.
+    """
     if model in BACKBONES:
-        return "ClickPromptNoPLM", {"backbone": model, "train_stage": "finetune", **settings}
+        return "ClickPromptNoPLM", {"backbone": model, "train_stage": "finetune"}
     if model not in MODELS:
         known = [*MODELS, *BACKBONES]
-        raise SettingError(f"--model must be one of {', '.join(known)}, got {model!r}{nearest(model, known)}")
-    return model, settings
+        raise SettingError(f"model must be one of {', '.join(known)}, got {model!r}{nearest(model, known)}")
+    return model, {}

@@ -1,0 +1,125 @@
+"""Run a list of models over settings and seeds, and compare them.
+
+FILE.yaml holds
+  settings: what all runs share, and the data set
+  runs:     a name for each model, with its own settings; `model` may be a backbone's name
+  vary:     (optional) settings with a list of values each; every combination is run
+  seeds:    (optional) a list; default [2020]
+  baseline: (optional) the run that others are compared with
+  results:  (optional) the table, .csv or .parquet; default results/<name of the file>.csv
+
+A run that the table already has, with equal settings, is not run again: an interrupted grid goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from recbole.quick_start import run_recbole
+
+from recbole_clickprompt.commands.options import resolve_model
+from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.evaluation.summary import markdown, summarise
+from recbole_clickprompt.host.properties import find_property_file, read_yaml
+
+__all__ = ["add_arguments", "execute"]
+
+_KEYS = {"settings", "runs", "vary", "seeds", "baseline", "results"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The grid file."""
+    parser.add_argument("file", help="a grid file, or the name of one among the property files")
+
+
+def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Runs what the table lacks, appending to it run by run, then prints the comparison as Markdown.
+
+    Raises:
+        SettingError: The file is missing or wrong, or a ``--key=value`` was given.
+    """
+    if settings:
+        raise SettingError(f"grid takes no setting but those of its file, got {settings[0]}")
+    path = Path(options.file) if Path(options.file).is_file() else find_property_file(options.file)
+    if path is None:
+        raise SettingError(f"there is no grid file {options.file}")
+    grid = _checked(path)
+    vary: dict[str, list[Any]] = grid.get("vary") or {}
+    table = Path(grid.get("results") or Path("results") / f"{path.stem}.csv")
+    results = _read(table)
+    cells = [(cell, config, _digest(cell, config)) for cell, config in _cells(grid, vary)]
+    for number, (cell, config, digest) in enumerate(cells, start=1):
+        if digest in set(results["digest"]):
+            continue
+        print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
+        start = time.monotonic()
+        outcome = run_recbole(config_dict=dict(config))
+        row = {
+            **cell,
+            **outcome["test_result"],
+            "valid_score": outcome["best_valid_score"],
+            "minutes": round((time.monotonic() - start) / 60, 2),
+            "digest": digest,
+        }
+        results = pd.concat([results, pd.DataFrame([row])], ignore_index=True)
+        _write(results, table)
+    asked = results[results["digest"].isin([digest for _, _, digest in cells])]
+    print(f"\n{markdown(summarise(asked, by=list(vary), baseline=grid.get('baseline')), by=list(vary))}")
+
+
+def _digest(cell: dict[str, Any], config: dict[str, Any]) -> str:
+    text = json.dumps([cell, config], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    grid = read_yaml(path)
+    for key in grid:
+        if key not in _KEYS:
+            raise SettingError(f"{path}: {key} is no part of a grid{nearest(key, _KEYS)}")
+    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list)):
+        if grid.get(key) is not None and not isinstance(grid[key], kind):
+            raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
+    if not grid.get("runs"):
+        raise SettingError(f"{path}: runs is missing; name each model to run")
+    if grid.get("baseline") is not None and grid["baseline"] not in grid["runs"]:
+        raise SettingError(f"{path}: baseline must be one of {', '.join(grid['runs'])}, got {grid['baseline']!r}")
+    for name, values in (grid.get("vary") or {}).items():
+        if not isinstance(values, list) or not values:
+            raise SettingError(f"{path}: vary.{name} must be a list of values, got {values!r}")
+    return grid
+
+
+def _cells(grid: dict[str, Any], vary: dict[str, list[Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    # Seeds outermost: an interrupted grid has whole comparisons to show
+    for seed in grid.get("seeds") or [2020]:
+        for values in itertools.product(*vary.values()):
+            varied = dict(zip(vary, values, strict=True))
+            for name, own in grid["runs"].items():
+                settings = {**(grid.get("settings") or {}), **varied, **(own or {}), "seed": seed}
+                model, implied = resolve_model(settings.pop("model", "ClickPrompt"))
+                yield {"run": name, **varied, "seed": seed}, {**implied, **settings, "model": model}
+
+
+def _read(table: Path) -> pd.DataFrame:
+    if not table.is_file():
+        return pd.DataFrame(columns=["run", "seed", "auc", "logloss", "digest"])
+    return pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
+
+
+def _write(results: pd.DataFrame, table: Path) -> None:
+    table.parent.mkdir(parents=True, exist_ok=True)
+    partial = table.with_name(f"{table.name}.partial")
+    if table.suffix == ".parquet":
+        results.to_parquet(partial)
+    else:
+        results.to_csv(partial, index=False)
+    partial.replace(table)

@@ -1,0 +1,1 @@
+"""What finished runs say, as functions of tables."""

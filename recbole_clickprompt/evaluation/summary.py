@@ -1,0 +1,69 @@
+"""Means, spreads and paired tests over the seeds of a results table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy.stats import ttest_rel
+
+__all__ = ["markdown", "summarise"]
+
+
+def summarise(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None) -> pd.DataFrame:
+    """One line for each run and setting, in the order of the table.
+
+    Args:
+        results: A row for each run, with columns ``run``, ``seed``, ``auc``, ``logloss`` and those of ``by``.
+        by: Settings that were varied.
+        baseline: The run that others are compared with, seed by seed and within equal settings.
+
+    Returns:
+        Columns ``run``, those of ``by``, ``seeds``, and of AUC and log loss mean and standard deviation (n - 1;
+        missing for one seed); ``improvement``, relative, in percent of the baseline's mean AUC; ``p``, two-sided,
+        of a paired t-test on AUC over the seeds that both have (missing below two).
+    """
+    keys = ["run", *by]
+    lines = []
+    for key, group in results.groupby(keys, sort=False, dropna=False):
+        line = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
+        line["seeds"] = len(group)
+        for metric in ("auc", "logloss"):
+            line[metric], line[f"{metric}_sd"] = group[metric].mean(), group[metric].std()
+        same = results["run"] == baseline
+        for name in by:
+            same &= results[name] == line[name]
+        pairs = group.merge(results[same], on="seed", suffixes=("", "_base"))
+        if line["run"] != baseline and len(pairs):
+            line["improvement"] = 100 * (pairs["auc"].mean() / pairs["auc_base"].mean() - 1)
+            if len(pairs) > 1:
+                line["p"] = float(ttest_rel(pairs["auc"], pairs["auc_base"]).pvalue)
+        lines.append(line)
+    columns = [*keys, "seeds", "auc", "auc_sd", "logloss", "logloss_sd", "improvement", "p"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
+    """A summary as a Markdown table; four decimals, spreads behind ±."""
+
+    def spread(mean: float, deviation: float) -> str:
+        return f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
+
+    def cell(value: float, form: str) -> str:
+        return "" if pd.isna(value) else format(value, form)
+
+    header = ["model", *by, "seeds", "AUC", "LogLoss", "relative AUC", "p"]
+    rows = [
+        [
+            str(line["run"]),
+            *(str(line[name]) for name in by),
+            str(line["seeds"]),
+            spread(line["auc"], line["auc_sd"]),
+            spread(line["logloss"], line["logloss_sd"]),
+            cell(line["improvement"], "+.2f") + ("" if pd.isna(line["improvement"]) else " %"),
+            cell(line["p"], ".3f"),
+        ]
+        for line in summary.to_dict("records")
+    ]
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)

@@ -1,0 +1,54 @@
+import math
+
+import pandas as pd
+import pytest
+
+from recbole_clickprompt.evaluation.summary import markdown, summarise
+
+RESULTS = pd.DataFrame(
+    [
+        ("plain", "A", 1, 0.70, 0.60),
+        ("plain", "A", 2, 0.72, 0.58),
+        ("plain", "A", 3, 0.74, 0.56),
+        ("ours", "A", 1, 0.71, 0.59),
+        ("ours", "A", 2, 0.74, 0.57),
+        ("ours", "A", 3, 0.77, 0.55),
+        ("plain", "B", 1, 0.50, 0.70),
+        ("ours", "B", 1, 0.60, 0.65),
+    ],
+    columns=["run", "backbone", "seed", "auc", "logloss"],
+)
+
+
+@pytest.fixture
+def summary():
+    return summarise(RESULTS, by=["backbone"], baseline="plain").set_index(["run", "backbone"])
+
+
+def test_means_and_spreads_over_seeds(summary):
+    line = summary.loc[("plain", "A")]
+    assert line["seeds"] == 3
+    assert line["auc"] == pytest.approx(0.72)
+    assert line["auc_sd"] == pytest.approx(0.02)
+    assert line["logloss_sd"] == pytest.approx(0.02)
+
+
+def test_improvement_is_relative_to_the_baseline_with_equal_settings(summary):
+    assert summary.loc[("ours", "A"), "improvement"] == pytest.approx(100 * (0.74 / 0.72 - 1))
+    assert summary.loc[("ours", "B"), "improvement"] == pytest.approx(20.0)
+    assert math.isnan(summary.loc[("plain", "A"), "improvement"])
+
+
+def test_p_is_that_of_a_paired_t_test(summary):
+    # differences 0.01, 0.02, 0.03: t = 0.02 / (0.01 / sqrt 3) = 3.4641, two degrees of freedom
+    t = 2 * math.sqrt(3)
+    expected = 1 - t / math.sqrt(t * t + 2)  # closed form of the two-sided p for two degrees of freedom
+    assert summary.loc[("ours", "A"), "p"] == pytest.approx(expected)
+    assert math.isnan(summary.loc[("ours", "B"), "p"])
+
+
+def test_the_table_reads_as_markdown(summary):
+    lines = markdown(summary.reset_index(), by=["backbone"]).splitlines()
+    assert lines[0] == "| model | backbone | seeds | AUC | LogLoss | relative AUC | p |"
+    assert "| ours | A | 3 | 0.7400 ± 0.0300 | 0.5700 ± 0.0200 | +2.78 % | 0.074 |" in lines
+    assert "| plain | B | 1 | 0.5000 | 0.7000 |  |  |" in lines
