@@ -91,16 +91,25 @@ def _tiny_model(family: str, vocab_size: int) -> Any:
         # window of 2 tokens to each side, so that texts are longer than it
         local = {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3}
         return tf.ModernBertForMaskedLM(tf.ModernBertConfig(**shape, **WIDE, **local))
+    if family == "deberta":  # as in v3: bucketed distances, shared projections, normalised embeddings
+        far = {"relative_attention": True, "position_buckets": 4, "max_relative_positions": -1}
+        far |= {"pos_att_type": ["p2c", "c2p"], "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        return tf.DebertaV2ForMaskedLM(tf.DebertaV2Config(**shape, **WIDE, **far, position_biased_input=False))
+    if family == "bart":
+        size = {"d_model": 16, "encoder_layers": 3, "decoder_layers": 2, "vocab_size": vocab_size}
+        size |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32}
+        size |= {"decoder_ffn_dim": 32, "max_position_embeddings": 128, "init_std": 0.2}
+        return tf.BartForConditionalGeneration(tf.BartConfig(**size))
     size = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 128, "vocab_size": vocab_size}
     return tf.GPT2LMHeadModel(tf.GPT2Config(**size, **WIDE, bos_token_id=2, eos_token_id=2))
 
 
-FAMILIES = ["bert", "roberta", "electra", "albert", "distilbert", "modernbert", "gpt2"]
+FAMILIES = ["bart", "bert", "roberta", "electra", "albert", "distilbert", "modernbert", "gpt2", "deberta"]
 
 
 def save_tiny_plm(family: str, folder: Path) -> Path:
     """A randomly initialised PLM of 3 layers, 2 heads and width 16, with a tokenizer of its kind."""
-    byte_pairs = family in ("roberta", "gpt2")
+    byte_pairs = family in ("roberta", "gpt2", "bart")
     tokenizer, special = _byte_pairs(causal=family == "gpt2") if byte_pairs else _word_pieces()
     torch.manual_seed(0)
     _tiny_model(family, tokenizer.get_vocab_size()).save_pretrained(folder)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt.data.masking import NextTokens, TokenMasker
+from recbole_clickprompt.data.masking import MaskedTokens, NextTokens, TokenMasker
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.model.backbone.adapter import Backbone
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 
 __all__ = ["PAMLM", "MaskedRows"]
 
 
 class MaskedRows(NamedTuple):
-    """Rows whose text is corrupted and whose ids are intact; shapes as in ``MaskedTokens``."""
+    """Rows whose text is corrupted and whose ids are intact; lengths of the text, ``(B,)``."""
 
     interaction: Interaction
-    input_ids: Tensor
+    masked: MaskedTokens
     lengths: Tensor
-    positions: Tensor
-    labels: Tensor
 
 
 class PAMLM(nn.Module):
@@ -33,7 +32,7 @@ class PAMLM(nn.Module):
         backbone: CTR model.
         prompt: Its prompts.
         plm: Encoder that the prompts enter.
-        lm_head: States to vocabulary logits, tied to the encoder's input embeddings.
+        lm_head: Recovers masked text, tied to the encoder's input embeddings.
         new_head: The head starts random, so it learns at the backbone's rate.
         tokens: Tokens of the rows.
         masker: Sampling of the tokens to recover; ``NextTokens`` for a PLM that reads forward (PA-CLM).
@@ -45,7 +44,7 @@ class PAMLM(nn.Module):
         backbone: Backbone,
         prompt: nn.Module,
         plm: PromptedEncoder,
-        lm_head: Any,
+        lm_head: TokenHead | DecoderHead,
         new_head: bool,
         tokens: TokenTable,
         masker: TokenMasker | NextTokens,
@@ -76,28 +75,18 @@ class PAMLM(nn.Module):
             labels = masked.labels[rows]
             asked = labels >= 0
             most = int(asked.sum(1).max())
-            part = MaskedRows(
-                interaction[rows],
-                masked.input_ids[rows, :longest],
-                lengths[rows],
-                masked.positions[rows, :most],
-                labels[:, :most],
+            corrupted = MaskedTokens(
+                masked.input_ids[rows, :longest], masked.positions[rows, :most], labels[:, :most]
             )
+            part = MaskedRows(interaction[rows], corrupted, lengths[rows])
             parts.append((part, int(asked.sum()) / total))
         return parts
 
     def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Vocabulary logits at the masked positions, ``(N, V)``, and the original tokens there, ``(N,)``."""
         q, _ = self.backbone(rows.interaction)
-        states = self.plm(
-            rows.input_ids,
-            rows.lengths,
-            self.prompt(q),
-            prompt_mask=prompt_mask,
-            positions=rows.positions,
-        )
-        asked = rows.labels >= 0
-        return self.lm_head(states[asked]), rows.labels[asked]
+        logits = self.lm_head(self.plm, rows.masked, rows.lengths, self.prompt(q), prompt_mask)
+        return logits, rows.masked.labels[rows.masked.labels >= 0]
 
     def calculate_loss(self, rows: MaskedRows) -> Tensor:
         """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``."""

@@ -108,7 +108,7 @@ def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
         torch.manual_seed(config["seed"])
         for interaction, *_ in data:
             for rows, _ in model.split(interaction.to(device), config["micro_batch_size"]):
-                count = int((rows.labels >= 0).sum())
+                count = int((rows.masked.labels >= 0).sum())
                 with autocast(device, config["enable_amp"]):
                     total += count * model.calculate_loss(rows).item()
                 asked += count

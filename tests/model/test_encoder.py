@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
@@ -31,12 +32,27 @@ def prompts(encoder):
 
 def blocks(plm):
     """transformers' own layers in their order."""
-    family, layers = plm.config.model_type, plm.config.num_hidden_layers
+    family = plm.config.model_type
     if family == "albert":
-        return [plm.encoder.albert_layer_groups[0].albert_layers[0]] * layers
+        return [plm.encoder.albert_layer_groups[0].albert_layers[0]] * plm.config.num_hidden_layers
     if family == "distilbert":
         return plm.transformer.layer
-    return {"gpt2": lambda: plm.h, "modernbert": lambda: plm.layers}.get(family, lambda: plm.encoder.layer)()
+    if family == "gpt2":
+        return plm.h
+    return plm.layers if family in ("bart", "modernbert") else plm.encoder.layer
+
+
+def deberta_scores_content_only(layer, is_prompt):
+    """Makes transformers' own attention add its terms of distance between words of the text alone."""
+    attention = layer.attention.self
+    of_text = type(attention).disentangled_attention_bias
+
+    def bias(query, key, relative_pos, rel_embeddings, scale_factor):
+        words = ~is_prompt
+        inside = of_text(attention, query[:, words], key[:, words], relative_pos, rel_embeddings, scale_factor)
+        return torch.nn.functional.pad(inside, (K, 0, K, 0))
+
+    attention.disentangled_attention_bias = bias
 
 
 def reference(encoder, input_ids, lengths, prompts):
@@ -58,7 +74,13 @@ def reference(encoder, input_ids, lengths, prompts):
         more = {}
         if family == "modernbert":  # prompts at position 0, text where it always was
             more["position_embeddings"] = plm.rotary_emb(both, text_of.clamp(min=0)[None], layer.attention_type)
-        states = layer(both, attention_mask=mask, **more)[:, K:]
+        if family == "deberta-v2":
+            deberta_scores_content_only(layer, is_prompt)
+            more = {"relative_pos": build_relative_position(both[:, K:], both[:, K:], 4, 128)}
+            more["rel_embeddings"] = plm.encoder.get_rel_embedding()
+            mask = seen
+        out = layer(both, attention_mask=mask, **more)
+        states = (out[0] if isinstance(out, tuple) else out)[:, K:]
     return LAYOUTS[family](plm).finish(states)
 
 

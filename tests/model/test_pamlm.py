@@ -39,10 +39,12 @@ def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
     ((part, weight),) = model.split(rows, 32)
     assert weight == 1.0
     q, _ = model.backbone(part.interaction)
-    logits = model.lm_head(model.plm(part.input_ids, part.lengths, model.prompt(q)))  # at every position
-    labels = torch.full_like(part.input_ids, -100)
-    row, slot = torch.nonzero(part.labels >= 0, as_tuple=True)
-    labels[row, part.positions[row, slot]] = part.labels[row, slot]
+    logits = model.lm_head.head(
+        model.plm(part.masked.input_ids, part.lengths, model.prompt(q))
+    )  # at every position
+    labels = torch.full_like(part.masked.input_ids, -100)
+    row, slot = torch.nonzero(part.masked.labels >= 0, as_tuple=True)
+    labels[row, part.masked.positions[row, slot]] = part.masked.labels[row, slot]
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
     torch.testing.assert_close(model.calculate_loss(part), expected, rtol=0, atol=1e-5)
 
@@ -53,7 +55,7 @@ def test_ids_stay_intact_while_their_text_is_masked(setting):
     order = model.tokens.lengths(rows).argsort()
     ((part, _),) = model.split(rows, 32)
     assert torch.equal(part.interaction["user_id"], rows["user_id"][order])
-    assert not torch.equal(part.input_ids, tokens[order])
+    assert not torch.equal(part.masked.input_ids, tokens[order])
 
 
 def test_gradients_reach_the_backbones_embeddings_through_the_prompts(setting):
@@ -79,12 +81,12 @@ def test_every_prompt_matters(setting):
 def test_the_head_shares_its_decoder_with_the_embeddings_and_trains_at_the_plms_rate(setting):
     model, _ = setting
     pretrained = {id(p) for p in model.pretrained_parameters()}
-    assert id(model.lm_head.predictions.decoder.weight) in pretrained
-    assert id(model.lm_head.predictions.transform.dense.weight) in pretrained
+    assert id(model.lm_head.head.predictions.decoder.weight) in pretrained
+    assert id(model.lm_head.head.predictions.transform.dense.weight) in pretrained
     model.new_head = True
     pretrained = {id(p) for p in model.pretrained_parameters()}
-    assert id(model.lm_head.predictions.decoder.weight) in pretrained
-    assert id(model.lm_head.predictions.transform.dense.weight) not in pretrained
+    assert id(model.lm_head.head.predictions.decoder.weight) in pretrained
+    assert id(model.lm_head.head.predictions.transform.dense.weight) not in pretrained
 
 
 def test_accuracy_counts_recovered_tokens(setting):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from recbole.utils import get_trainer
+from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.clickprompt import ClickPrompt
@@ -13,7 +14,7 @@ from recbole_clickprompt.model.plm.weights import load_plm
 from recbole_clickprompt.model.pooling import build_pooling
 from recbole_clickprompt.model.prompt import SharedPromptGenerator
 from recbole_clickprompt.trainer.pretraining import pretraining_rows
-from tests.model.test_encoder import B, K, Z, blocks, text_states
+from tests.model.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
 
 
 @pytest.fixture
@@ -46,7 +47,12 @@ def input_reference(plm, input_ids, lengths, prompt):
         more = {}
         if family == "modernbert":
             more["position_embeddings"] = plm.rotary_emb(states, text_of.clamp(min=0)[None], layer.attention_type)
-        states = layer(states, attention_mask=mask, **more)
+        if family == "deberta-v2":
+            deberta_scores_content_only(layer, is_prompt)
+            more = {"relative_pos": build_relative_position(states[:, K:], states[:, K:], 4, 128)}
+            more["rel_embeddings"], mask = plm.encoder.get_rel_embedding(), shown
+        out = layer(states, attention_mask=mask, **more)
+        states = out[0] if isinstance(out, tuple) else out
     return layout.finish(states)[:, K:]
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers as tf
 
+from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.model.plm import weights
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
@@ -28,7 +29,7 @@ def test_a_new_lm_head_is_tied_to_the_input_embeddings(tiny_bert, tmp_path):
     tf.BertModel.from_pretrained(tiny_bert).save_pretrained(folder)
     plm = load_plm(folder, num_layers=None, dropout=None)
     assert plm.head_is_new
-    assert plm.lm_head.predictions.decoder.weight is plm.encoder.embeddings.word_embeddings.weight
+    assert plm.lm_head.head.predictions.decoder.weight is plm.encoder.embeddings.word_embeddings.weight
 
 
 def test_without_dropout_every_family_repeats_itself(plm_folder):
@@ -41,13 +42,32 @@ def test_without_dropout_every_family_repeats_itself(plm_folder):
 
 def test_the_head_is_the_one_transformers_would_use(plm_folder):
     plm = load_plm(plm_folder, num_layers=None, dropout=0.0)
+    if plm.encoder.config.model_type == "bart":
+        pytest.skip("its head is a decoder, tested below")
     auto = tf.AutoModelForCausalLM if plm.encoder.config.model_type == "gpt2" else tf.AutoModelForMaskedLM
     whole = auto.from_pretrained(plm_folder).eval()
     input_ids = torch.randint(5, 60, (2, 9))
-    ours = plm.lm_head.eval()(PromptedEncoder(plm.encoder.eval())(input_ids, torch.tensor([9, 9])))
+    ours = plm.lm_head.head.eval()(PromptedEncoder(plm.encoder.eval())(input_ids, torch.tensor([9, 9])))
     torch.testing.assert_close(ours, whole(input_ids=input_ids).logits, rtol=0, atol=1e-5)
     decoder = [m for m in plm.lm_head.modules() if isinstance(m, torch.nn.Linear)][-1]
     assert decoder.weight is plm.encoder.get_input_embeddings().weight
+
+
+def test_barts_decoder_recovers_what_transformers_would(tiny_plms):
+    plm = load_plm(tiny_plms["bart"], num_layers=None, dropout=0.0)
+    whole = tf.BartForConditionalGeneration.from_pretrained(tiny_plms["bart"]).eval()
+    intact = torch.randint(5, 60, (2, 9))
+    corrupted, lengths = intact.clone(), torch.tensor([9, 6])
+    corrupted[0, 3], corrupted[0, 5], corrupted[1, 2] = 4, 4, 4
+    positions, labels = torch.tensor([[3, 5], [2, 0]]), torch.tensor([[0, 0], [0, -100]])
+    labels[0], labels[1, 0] = intact[0, [3, 5]], intact[1, 2]
+    masked = MaskedTokens(corrupted, positions, labels)
+    encoder = PromptedEncoder(plm.encoder).eval()
+    ours = plm.lm_head.eval()(encoder, masked, lengths, None)
+    seen = (torch.arange(9) < lengths.unsqueeze(1)).long()
+    theirs = whole(input_ids=corrupted, attention_mask=seen, labels=intact).logits
+    expected = torch.stack([theirs[0, 3], theirs[0, 5], theirs[1, 2]])
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
 
 
 def test_the_longest_text_leaves_out_positions_that_roberta_never_uses(tiny_bert, tiny_roberta):
@@ -132,9 +152,10 @@ def test_remote_code_is_never_run(tiny_bert, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (tf.XLNetConfig(d_model=8, n_head=1), "is a 'xlnet' model; supported are albert, bert, "),
-        (tf.DebertaV2Config(), "is a 'deberta-v2' model, which prompts cannot enter: .*; use RoBERTa"),
-        (tf.BartConfig(), "is a 'bart' model, which prompts cannot enter: .*; use RoBERTa"),
+        (tf.XLNetConfig(d_model=8, n_head=1), "is a 'xlnet' model; supported are albert, bart, bert, "),
+        (tf.DebertaConfig(), "is a 'deberta' model, which prompts cannot enter: .*; use DeBERTa-v2 or -v3"),
+        (tf.DebertaV2Config(conv_kernel_size=3), "has a convolution beside its first layer"),
+        (tf.T5Config(), "is a 't5' model, which prompts cannot enter: .*; use BART"),
         (tf.BertConfig(is_decoder=True), "is a 'bert' model; supported are"),
         (tf.AlbertConfig(inner_group_num=2), "2 layers a group; only 1 is supported"),
     ],

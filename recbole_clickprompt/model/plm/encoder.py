@@ -118,22 +118,35 @@ class PromptedEncoder(nn.Module):
     ) -> Tensor:
         query = layout.queries(index, inputs, wanted)
         key, value = layout.keys_values(index, context, text)
+        bias = layout.bias(index, query, key, wanted)
         if prompt is not None:
             prompt_key, prompt_value = self._prompt_keys_values(layout, index, prompt)
             key, value = torch.cat([prompt_key, key], dim=1), torch.cat([prompt_value, value], dim=1)
-        return layout.combine(index, self._attend(layout, index, query, key, value, mask), inputs)
+            bias = None if bias is None else F.pad(bias, (prompt.shape[1], 0))
+        return layout.combine(index, self._attend(layout, index, query, key, value, mask, bias), inputs)
 
     def _attend(
-        self, layout: Layout, index: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+        self,
+        layout: Layout,
+        index: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
         heads = self.encoder.config.num_attention_heads
 
         def split(states: Tensor) -> Tensor:  # (B, N, W) -> (B, H, N, D)
             return states.unflatten(2, (heads, -1)).transpose(1, 2)
 
-        dropout = layout.attention_dropout(index) if self.training else 0.0
         attended = F.scaled_dot_product_attention(
-            split(query), split(key), split(value), attn_mask=mask, dropout_p=dropout
+            split(query),
+            split(key),
+            split(value),
+            attn_mask=mask if bias is None else bias.to(query.dtype).masked_fill(~mask, -torch.inf),
+            dropout_p=layout.attention_dropout(index) if self.training else 0.0,
+            scale=layout.scale(index),
         )
         return attended.transpose(1, 2).flatten(2)
 
@@ -195,11 +208,14 @@ class InputPromptedEncoder(PromptedEncoder):
         self, layout: Layout, index: int, states: Tensor, count: int, text: Tensor, mask: Tensor
     ) -> Tensor:
         prompt, words = states[:, :count], states[:, count:]
-        query = torch.cat([layout.queries(index, prompt, None), layout.queries(index, words, text)], dim=1)
+        query = layout.queries(index, words, text)
         keys, values = zip(
             layout.keys_values(index, prompt, None), layout.keys_values(index, words, text), strict=True
         )
-        attended = self._attend(layout, index, query, torch.cat(keys, 1), torch.cat(values, 1), mask)
+        bias = layout.bias(index, query, keys[1], text)
+        bias = None if bias is None else F.pad(bias, (count, 0, count, 0))
+        query = torch.cat([layout.queries(index, prompt, None), query], dim=1)
+        attended = self._attend(layout, index, query, torch.cat(keys, 1), torch.cat(values, 1), mask, bias)
         return layout.combine(index, attended, states)
 
     def _joint_mask(self, of_text: Tensor, shown: Tensor, seen: Tensor) -> Tensor:

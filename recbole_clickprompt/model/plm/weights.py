@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 
 __all__ = [
@@ -27,6 +28,7 @@ _LM_HEADS = {
     "albert": ("predictions",),
     "bert": ("cls",),
     "camembert": ("lm_head",),
+    "deberta-v2": ("cls",),
     "distilbert": ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
     "electra": ("generator_predictions", "generator_lm_head"),
     "gpt2": ("lm_head",),
@@ -36,14 +38,12 @@ _LM_HEADS = {
 }
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
-    "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+    "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
 # Refused for a reason, with what to use instead
 _REFUSED = {
-    "deberta": "its attention is made of relative positions, which prompts do not have; use RoBERTa",
-    "deberta-v2": "its attention is made of relative positions, which prompts do not have; use RoBERTa",
-    "bart": "its text is recovered by a decoder; use RoBERTa, whose encoder is of the same size",
-    "t5": "its text is recovered by a decoder; use BERT or RoBERTa",
+    "deberta": "its first version projects queries, keys and values in one; use DeBERTa-v2 or -v3",
+    "t5": "its attention is made of relative positions, which prompts do not have; use BART",
 }
 
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -58,12 +58,12 @@ class LanguageModel:
 
     Attributes:
         encoder: transformers' base model: embeddings and layers.
-        lm_head: States ``(N, W)`` to vocabulary logits ``(N, V)``; its decoder is tied to the input embeddings.
+        lm_head: Recovers masked text; what it ends with is tied to the input embeddings.
         head_is_new: The checkpoint has no LM head, so it starts random.
     """
 
     encoder: Any
-    lm_head: Any
+    lm_head: TokenHead | DecoderHead
     head_is_new: bool
 
 
@@ -216,6 +216,10 @@ def _config(folder: Path) -> Any:
         )
     if family == "albert" and config.inner_group_num != 1:
         raise WeightsError(f"{folder} has {config.inner_group_num} layers a group; only 1 is supported")
+    if family == "deberta-v2":
+        if getattr(config, "conv_kernel_size", 0) > 0:
+            raise WeightsError(f"{folder} has a convolution beside its first layer; use a DeBERTa-v3")
+        config.legacy = True  # the LM head that works without the embeddings at hand
     return config
 
 
@@ -230,7 +234,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
     Raises:
         WeightsError: The family is not supported, it has fewer layers, or a weight is missing.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BartForConditionalGeneration
 
     config = _config(folder)
     if num_layers is not None:
@@ -246,8 +250,8 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
             setattr(config, name, dropout)
     config.tie_word_embeddings = True
     try:
-        causal = LAYOUTS[config.model_type].causal
-        model, info = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_pretrained(
+        whole = {"gpt2": AutoModelForCausalLM, "bart": BartForConditionalGeneration}
+        model, info = whole.get(config.model_type, AutoModelForMaskedLM).from_pretrained(
             folder,
             config=config,
             output_loading_info=True,
@@ -261,6 +265,8 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
     missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
     if missing:
         raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
+    if config.model_type == "bart":
+        return LanguageModel(model.model.encoder, DecoderHead(model), head_is_new=False)
     modules = [getattr(model, name) for name in _LM_HEADS[config.model_type]]
     head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-    return LanguageModel(model.base_model, head, head_is_new=bool(info["missing_keys"]))
+    return LanguageModel(model.base_model, TokenHead(head), head_is_new=bool(info["missing_keys"]))

@@ -1,0 +1,24 @@
+"""How each family of transformers models lays out what the prompted encoder walks through."""
+
+from recbole_clickprompt.model.plm.layouts.base import Layout
+from recbole_clickprompt.model.plm.layouts.bert import AlbertLayout, BartLayout, BertLayout, DistilBertLayout
+from recbole_clickprompt.model.plm.layouts.deberta import DebertaLayout
+from recbole_clickprompt.model.plm.layouts.gpt2 import GPT2Layout
+from recbole_clickprompt.model.plm.layouts.modernbert import ModernBertLayout
+
+__all__ = ["LAYOUTS", "Layout"]
+
+# By transformers' model type
+LAYOUTS: dict[str, type[Layout]] = {
+    "albert": AlbertLayout,
+    "bart": BartLayout,
+    "bert": BertLayout,
+    "camembert": BertLayout,
+    "deberta-v2": DebertaLayout,
+    "distilbert": DistilBertLayout,
+    "electra": BertLayout,
+    "gpt2": GPT2Layout,
+    "modernbert": ModernBertLayout,
+    "roberta": BertLayout,
+    "xlm-roberta": BertLayout,
+}
