@@ -6,9 +6,12 @@ FILE.yaml holds
   vary:     (optional) settings with a list of values each; every combination is run
   seeds:    (optional) a list; default [2020]
   baseline: (optional) the run that others are compared with
-  results:  (optional) the table, .csv or .parquet; default results/<name of the file>.csv
+  base:     (optional) a file below these: `settings`, and under `backbones` those of single ones;
+            {dataset} in its name stands for the data set
+  results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
-A run that the table already has, with equal settings, is not run again: an interrupted grid goes on where it was.
+--key=value goes over `settings`. A run that the table already has, with equal settings, is not run again: an
+interrupted grid goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ from typing import Any
 import pandas as pd
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt.commands.options import resolve_model
+from recbole_clickprompt.commands.options import parse_settings, resolve_model
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_property_file, read_yaml
 
 __all__ = ["add_arguments", "execute"]
 
-_KEYS = {"settings", "runs", "vary", "seeds", "baseline", "results"}
+_KEYS = {"settings", "runs", "vary", "seeds", "baseline", "base", "results"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,18 +47,17 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Runs what the table lacks, appending to it run by run, then prints the comparison as Markdown.
 
     Raises:
-        SettingError: The file is missing or wrong, or a ``--key=value`` was given.
+        SettingError: The file is missing or wrong.
     """
-    if settings:
-        raise SettingError(f"grid takes no setting but those of its file, got {settings[0]}")
-    path = Path(options.file) if Path(options.file).is_file() else find_property_file(options.file)
-    if path is None:
-        raise SettingError(f"there is no grid file {options.file}")
+    path = _find(options.file)
     grid = _checked(path)
+    grid["settings"] = {**(grid.get("settings") or {}), **parse_settings(settings)}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
-    table = Path(grid.get("results") or Path("results") / f"{path.stem}.csv")
+    dataset = grid["settings"].get("dataset")
+    base = _base(grid["base"], dataset) if grid.get("base") else {}
+    table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
     results = _read(table)
-    cells = [(cell, config, _digest(cell, config)) for cell, config in _cells(grid, vary)]
+    cells = [(cell, config, _digest(cell, config)) for cell, config in _cells(grid, base, vary)]
     for number, (cell, config, digest) in enumerate(cells, start=1):
         if digest in set(results["digest"]):
             continue
@@ -80,12 +82,25 @@ def _digest(cell: dict[str, Any], config: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _find(name: str) -> Path:
+    path = Path(name) if Path(name).is_file() else find_property_file(name)
+    if path is None:
+        raise SettingError(f"there is no grid file {name}, neither here nor among the property files")
+    return path
+
+
+def _base(name: str, dataset: Any) -> dict[str, Any]:
+    if "{dataset}" in name and not isinstance(dataset, str):
+        raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
+    return read_yaml(_find(name.replace("{dataset}", str(dataset))))
+
+
 def _checked(path: Path) -> dict[str, Any]:
     grid = read_yaml(path)
     for key in grid:
         if key not in _KEYS:
             raise SettingError(f"{path}: {key} is no part of a grid{nearest(key, _KEYS)}")
-    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list)):
+    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list), ("base", str)):
         if grid.get(key) is not None and not isinstance(grid[key], kind):
             raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
     if not grid.get("runs"):
@@ -98,15 +113,20 @@ def _checked(path: Path) -> dict[str, Any]:
     return grid
 
 
-def _cells(grid: dict[str, Any], vary: dict[str, list[Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _cells(
+    grid: dict[str, Any], base: dict[str, Any], vary: dict[str, list[Any]]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     # Seeds outermost: an interrupted grid has whole comparisons to show
     for seed in grid.get("seeds") or [2020]:
         for values in itertools.product(*vary.values()):
             varied = dict(zip(vary, values, strict=True))
             for name, own in grid["runs"].items():
-                settings = {**(grid.get("settings") or {}), **varied, **(own or {}), "seed": seed}
+                settings = {**grid["settings"], **varied, **(own or {}), "seed": seed}
                 model, implied = resolve_model(settings.pop("model", "ClickPrompt"))
-                yield {"run": name, **varied, "seed": seed}, {**implied, **settings, "model": model}
+                settings = {**implied, **settings, "model": model}
+                of_backbone = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
+                config = {**(base.get("settings") or {}), **of_backbone, **settings}
+                yield {"run": name, **varied, "seed": seed}, config
 
 
 def _read(table: Path) -> pd.DataFrame:

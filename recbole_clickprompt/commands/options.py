@@ -14,7 +14,7 @@ from recbole_clickprompt.host.properties import parse_yaml, read_yaml
 from recbole_clickprompt.host.registration import MODELS
 from recbole_clickprompt.model.backbone import BACKBONES
 
-__all__ = ["add_run_arguments", "config_files", "model_and_settings", "resolve_model"]
+__all__ = ["add_run_arguments", "config_files", "model_and_settings", "parse_settings", "resolve_model"]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +38,11 @@ def config_files(options: argparse.Namespace) -> list[str]:
     return files
 
 
-def model_and_settings(model: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The model class to run and the ``--key=value`` settings, their values read as YAML.
-
-    A backbone's name stands for that backbone alone: ``ClickPromptNoPLM`` without pretraining.
+def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """``--key=value`` arguments, their values read as YAML.
 
     Raises:
-        SettingError: Something is no ``--key=value``, a key comes twice, or the model is unknown.
+        SettingError: Something is no ``--key=value``, or a key comes twice.
     """
     settings: dict[str, Any] = {}
     for argument in arguments:
@@ -57,8 +55,19 @@ def model_and_settings(model: str, arguments: Sequence[str]) -> tuple[str, dict[
             settings[key] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
+    return settings
+
+
+def model_and_settings(model: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The model class to run and its settings.
+
+    A backbone's name stands for that backbone alone: ``ClickPromptNoPLM`` without pretraining.
+
+    Raises:
+        SettingError: As for ``parse_settings``, or the model is unknown.
+    """
     model, implied = resolve_model(model)
-    return model, {**implied, **settings}
+    return model, {**implied, **parse_settings(arguments)}
 
 
 def resolve_model(model: str) -> tuple[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands import grid
@@ -39,11 +40,11 @@ def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(
     monkeypatch.setattr(grid, "run_recbole", run)
     with pytest.raises(KeyboardInterrupt):
         main(["grid", "compare.yaml"])
-    assert len(pd.read_csv("results/compare.csv")) == 7
+    assert len(pd.read_csv("results/compare-tiny.csv")) == 7
     Path("go on").touch()
     assert main(["grid", "compare.yaml"]) == 0
     assert len(runs) == 12
-    table = pd.read_csv("results/compare.csv")
+    table = pd.read_csv("results/compare-tiny.csv")
     assert len(table) == 12
     assert table.groupby(["run", "backbone"]).size().unique().tolist() == [2]
     assert len(list(Path("saved").glob("*.safetensors"))) == 4  # a backbone and seed each
@@ -90,5 +91,52 @@ def test_a_wrong_grid_is_refused_before_anything_runs(file, change, message, cap
 def test_a_missing_grid_file_and_loose_settings_are_refused(capsys):
     assert main(["grid", "nowhere.yaml"]) == 2
     assert "there is no grid file nowhere.yaml" in capsys.readouterr().err
-    assert main(["grid", "demo.yaml", "--epochs=1"]) == 2
-    assert "grid takes no setting but those of its file" in capsys.readouterr().err
+    assert main(["grid", "demo.yaml", "epochs=1"]) == 2
+    assert "write --key=value" in capsys.readouterr().err
+    assert main(["grid", "paper/table4.yaml"]) == 2
+    assert "needs a data set; give --dataset=NAME" in capsys.readouterr().err
+
+
+def test_settings_stack_from_base_to_command_line(file, monkeypatch):
+    Path("base-tiny.yaml").write_text(
+        yaml.safe_dump(
+            {"settings": {"epochs": 1, "seed": 9}, "backbones": {"DNN": {"epochs": 2, "embedding_size": 2}}}
+        )
+    )
+    content = {
+        "base": "base-{dataset}.yaml",
+        "settings": {"weight_decay": 0.1, "embedding_size": 3},
+        "runs": {"a": {"model": "DNN"}, "b": {"model": "DCNV2", "weight_decay": 0.2}},
+        "seeds": [5],
+    }
+    Path("g.yaml").write_text(yaml.safe_dump(content))
+    seen = []
+
+    def run(config_dict):
+        seen.append(config_dict)
+        return {"test_result": {"auc": 0.5, "logloss": 0.7}, "best_valid_score": 0.5}
+
+    monkeypatch.setattr(grid, "run_recbole", run)
+    assert main(["grid", "g.yaml", "--dataset=tiny", "--learning_rate=0.5"]) == 0
+    shared = {"model": "ClickPromptNoPLM", "train_stage": "finetune", "dataset": "tiny", "learning_rate": 0.5}
+    shared |= {"seed": 5, "embedding_size": 3}
+    assert seen == [
+        {**shared, "backbone": "DNN", "epochs": 2, "weight_decay": 0.1},
+        {**shared, "backbone": "DCNV2", "epochs": 1, "weight_decay": 0.2},
+    ]
+
+
+@pytest.mark.parametrize("table", ["table2", "table3", "table4", "table5", "table9"])
+def test_the_papers_grids_hold_possible_settings(table, monkeypatch):
+    configs = []
+
+    def run(config_dict):
+        configs.append(Config(config_dict={**config_dict, "gpu_id": ""}))
+        return {"test_result": {"auc": 0.5, "logloss": 0.7}, "best_valid_score": 0.5}
+
+    monkeypatch.setattr(grid, "run_recbole", run)
+    assert main(["grid", f"paper/{table}.yaml", "--dataset=ml-1m", "--seeds_of_test=1"]) == 2
+    assert main(["grid", f"paper/{table}.yaml", "--dataset=ml-1m", "--text_fields={user_id: user}"]) == 0
+    assert {config["pretrain_batch_size"] for config in configs} == {1024}
+    assert {config["embedding_size"] for config in configs} <= {32, 16}
+    assert len(configs) >= 6
