@@ -21,8 +21,9 @@ from recbole.utils import EvaluatorType, InputType, ModelType
 from torch.serialization import add_safe_globals
 
 from recbole_clickprompt.host.dataset import ClickPromptDataset
-from recbole_clickprompt.host.properties import load_properties
+from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.settings import check_settings
+from recbole_clickprompt.model.backbone import NEW_MODELS
 
 __all__ = ["MODELS", "register"]
 
@@ -31,7 +32,10 @@ MODELS = ("ClickPrompt", "ClickPromptNoPLM")
 
 @functools.cache
 def register() -> None:
-    """Registers both models, their data set, trainer and property files; further calls do nothing."""
+    """Registers both models, their data set, trainer and property files, and the backbones that RecBole lacks.
+
+    Further calls do nothing.
+    """
     _restore_numpy_names()
     _allow_checkpoints()
     recbole.model.context_aware_recommender.__path__.append(str(Path(__file__).parent / "models"))
@@ -67,6 +71,9 @@ def _wrap_config() -> None:
                 given={**self.file_config_dict, **self.variable_config_dict},
                 command_line=self.cmd_config_dict,
             )
+        elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
+            # One more model of RecBole's, under RecBole's defaults and trainer, and as lenient
+            self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties
 
