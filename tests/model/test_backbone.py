@@ -7,13 +7,13 @@ from recbole.utils import get_model
 
 from recbole_clickprompt.model.backbone import BACKBONES
 from recbole_clickprompt.model.backbone.adapter import build_backbone
-from recbole_clickprompt.model.clickprompt import ClickPromptNoPLM
+from recbole_clickprompt.model.clickprompt import ClickPrompt, ClickPromptNoPLM
 
 # Parameters that do not start Xavier-normal, and why
 START = {
     "EulerNet": (
-        ["inter_orders", "im.weight", "mu"],
-        "its authors' own start: an order vector for one field, N(0, 0.01), moduli of one",
+        ["inter_orders", "im.weight", "mu", "bias_lam", "bias_theta"],
+        "its authors' own start: order vectors of one field each, N(0, 0.01), moduli of one",
     ),
 }
 
@@ -85,18 +85,14 @@ def test_weights_start_small_and_without_batch_norm(setting):
     config, dataset, _ = setting
     backbone = build_backbone(config, dataset)
     names, _ = START.get(config["backbone"], ((), ""))
-    matrices = [
-        (name, p)
-        for name, p in backbone.named_parameters()
-        if p.ndim == 2 and min(p.shape) > 1 and not name.endswith(tuple(names))
-    ]
+    weights = {n: p for n, p in backbone.named_parameters() if not n.endswith(tuple(names))}
     # Xavier-normal: variance 2 / (fan in + fan out), as has the Xavier-uniform start of torch's own attention
-    for name, matrix in matrices:
-        expected = (2 / sum(matrix.shape)) ** 0.5
-        assert matrix.std().item() == pytest.approx(expected, rel=0.35), name
-    # Bare vectors and stacks of matrices: none from the N(0, 1) that torch.randn gives
-    for name, p in backbone.named_parameters():
-        assert p.ndim == 1 or p.std() < 0.8 or name.endswith(tuple(names)), name
+    for name, p in weights.items():
+        for matrix in {2: [p], 3: list(p)}.get(p.ndim, []):
+            if min(matrix.shape) > 1:
+                expected = (2 / sum(matrix.shape)) ** 0.5
+                assert matrix.std().item() == pytest.approx(expected, rel=0.35), name
+    assert all(p.std() < 0.5 for p in weights.values() if p.ndim == 1 and len(p) > 1)
     assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in backbone.modules())
 
 
@@ -110,6 +106,47 @@ def test_without_pretraining_the_model_is_its_backbone(setting):
     assert ours.keys() == backbone.state_dict().keys()
     assert all(torch.equal(ours[name], p) for name, p in backbone.state_dict().items())
     assert torch.equal(model.predict(rows), backbone.model.predict(rows))
+
+
+def test_the_loss_is_cross_entropy_alone(setting):
+    config, dataset, rows = setting
+    model = ClickPromptNoPLM(config, dataset).eval()
+    score, label = model.predict(rows), rows["label"]
+    expected = -(label * score.log() + (1 - label) * (1 - score).log()).mean()
+    torch.testing.assert_close(model.calculate_loss(rows), expected)
+
+
+def test_both_models_learn_with_every_backbone(setting):
+    config, dataset, rows = setting
+    for model in (ClickPromptNoPLM(config, dataset), ClickPrompt(config, dataset)):
+        optimizer = torch.optim.Adam(model.backbone.parameters(), lr=1e-3)
+        losses = []
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = model.calculate_loss(rows)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_number_fields_are_features_where_asked_for(name, make_config, make_data):
+    # Years as they are, 1996 times an embedding, saturate whatever comes behind them
+    config = make_config(
+        "ClickPromptNoPLM", backbone=name, numerical_features=["year"], normalize_field=["year"]
+    )
+    dataset = make_data(config)[0]._dataset
+    rows = dataset[torch.arange(20)]
+    backbone = build_backbone(config, dataset).eval()
+    assert backbone.model.float_field_names == ["year"]
+    assert backbone.model.token_field_names
+    assert backbone.model.token_seq_field_names
+    q, logit = backbone(rows)
+    rows["year"] = rows["year"] * torch.tensor([3.0, 1.0])  # value and index
+    other_q, other_logit = backbone(rows)
+    assert (q - other_q).abs().max() > 1e-4
+    assert (logit - other_logit).abs().max() > 1e-6
 
 
 def test_the_cross_layer_is_the_hosts(make_config, make_data):

@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 from torch import Tensor, nn
 
+from recbole_clickprompt.model.backbone.afm import AFM
 from recbole_clickprompt.model.backbone.dcn import DCN
 from recbole_clickprompt.model.backbone.dcnv2 import DCNV2
 from recbole_clickprompt.model.backbone.dnn import DNN
@@ -31,13 +32,12 @@ from recbole_clickprompt.model.backbone.xdeepfm import xDeepFM
 
 __all__ = ["Backbone", "build_backbone"]
 
-
 # Models that RecBole lacks, and its own with their faults mended
 _OURS: dict[str, type[nn.Module]] = {
     model.__name__: model
     for model in (
-        DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM, WuKong,
-        xDeepFM,
+        AFM, DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
+        WuKong, xDeepFM,
     )
 }  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from recbole.model.context_aware_recommender.dcn import DCN as HostDCN
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -24,6 +23,5 @@ class DCN(HostDCN):
         super().__init__(config, dataset)
         sizes = [self.num_feature_field * self.embedding_size, *self.mlp_hidden_size]
         self.mlp_layers = MLPLayers(sizes, dropout=self.dropout_prob).apply(xavier_normal_initialization)
-        with torch.no_grad():
-            for weight in self.cross_layer_w:
-                xavier_normal_(weight.unsqueeze(0))  # a linear map to one number
+        for weight in self.cross_layer_w:
+            xavier_normal_(weight.data.unsqueeze(0))  # a linear map to one number
