@@ -42,6 +42,8 @@ def register() -> None:
     for model in MODELS:
         setattr(recbole.data.dataset, f"{model}Dataset", ClickPromptDataset)
         setattr(recbole.trainer, f"{model}Trainer", _trainer)
+    for model in NEW_MODELS:
+        setattr(recbole.trainer, f"{model}Trainer", _plain_trainer)
     _wrap_config()
 
 
@@ -50,6 +52,12 @@ def _trainer(config: Config, model: Any) -> Any:
     from recbole_clickprompt.trainer import ClickPromptTrainer
 
     return ClickPromptTrainer(config, model)
+
+
+def _plain_trainer(config: Config, model: Any) -> Any:
+    from recbole_clickprompt.host.trainer import PlainTrainer
+
+    return PlainTrainer(config, model)
 
 
 def _wrap_config() -> None:
@@ -72,7 +80,7 @@ def _wrap_config() -> None:
                 command_line=self.cmd_config_dict,
             )
         elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
-            # One more model of RecBole's, under RecBole's defaults and trainer, and as lenient
+            # One more model of RecBole's, under RecBole's defaults and training, and as lenient
             self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties

@@ -83,7 +83,9 @@ _SIZES = _list(_integer(1))
 _WIDTHS = Setting("a list of one or more integers from 1", lambda v: _SIZES.accepts(v) and bool(v))
 _FIELDS = Setting(
     "a mapping of the numbers 0, 1, ... to lists of features",
-    lambda v: isinstance(v, dict) and set(v) == set(range(len(v))) and all(isinstance(f, list) for f in v.values()),
+    lambda v: (
+        isinstance(v, dict) and set(v) == set(range(len(v))) and all(isinstance(f, list) for f in v.values())
+    ),
 )
 
 SETTINGS: dict[str, Setting] = {

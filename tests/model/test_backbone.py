@@ -133,9 +133,7 @@ def test_both_models_learn_with_every_backbone(setting):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_number_fields_are_features_where_asked_for(name, make_config, make_data):
     # Years as they are, 1996 times an embedding, saturate whatever comes behind them
-    config = make_config(
-        "ClickPromptNoPLM", backbone=name, numerical_features=["year"], normalize_field=["year"]
-    )
+    config = make_config("ClickPromptNoPLM", backbone=name, numerical_features=["year"], normalize_field=["year"])
     dataset = make_data(config)[0]._dataset
     rows = dataset[torch.arange(20)]
     backbone = build_backbone(config, dataset).eval()

@@ -180,7 +180,9 @@ def test_kd_dagfms_cross_weights_start_small(build):
 
 
 def test_autoint_ignores_its_residual_unless_it_is_set(make_config, make_data):
-    with_it, without = (make_config("ClickPromptNoPLM", backbone="AutoInt", **s) for s in ({}, {"has_residual": False}))
+    with_it, without = (
+        make_config("ClickPromptNoPLM", backbone="AutoInt", **s) for s in ({}, {"has_residual": False})
+    )
     dataset = make_data(with_it)[0]._dataset
     assert hasattr(build_backbone(with_it, dataset).model, "v_res_embedding")
     assert not hasattr(build_backbone(without, dataset).model, "v_res_embedding")

@@ -14,7 +14,7 @@ from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.model.backbone.base import LogitModel
 
-__all__ = ["BilinearInteraction", "FiBiNET", "SENET"]
+__all__ = ["SENET", "BilinearInteraction", "FiBiNET"]
 
 
 class SENET(nn.Module):

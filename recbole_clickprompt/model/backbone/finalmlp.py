@@ -27,9 +27,7 @@ class FeatureGate(nn.Module):
         output_size: Width of all embeddings together.
     """
 
-    def __init__(
-        self, *, columns: list[int], field_size: int, hidden_sizes: list[int], output_size: int
-    ) -> None:
+    def __init__(self, *, columns: list[int], field_size: int, hidden_sizes: list[int], output_size: int) -> None:
         super().__init__()
         self.columns = columns
         self.context = None if columns else nn.Parameter(torch.zeros(field_size))

@@ -15,7 +15,7 @@ from recbole_clickprompt.model.backbone.base import LogitModel
 __all__ = ["KD_DAGFM"]
 
 
-class KD_DAGFM(LogitModel):  # noqa: N801 - RecBole's name
+class KD_DAGFM(LogitModel):
     """RecBole's KD_DAGFM, mended: the teacher (a cross network) or the student, trained on labels.
 
     - It runs where the config says; the host's networks pick cuda wherever there is one.

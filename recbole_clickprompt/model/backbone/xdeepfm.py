@@ -12,7 +12,7 @@ from torch import nn
 __all__ = ["xDeepFM"]
 
 
-class xDeepFM(HostXDeepFM):  # noqa: N801 - RecBole's name
+class xDeepFM(HostXDeepFM):
     """RecBole's xDeepFM, mended: the MLP's last unit is linear.
 
     The host puts a ReLU behind it, so that its MLP can only raise a logit and learns nothing where it is cut off.
