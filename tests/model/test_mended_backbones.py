@@ -13,14 +13,14 @@ from recbole_clickprompt.model.backbone.adapter import build_backbone
 def build(make_config, make_data):
     """The host's model, ours, and some rows."""
 
-    def both(name, host_settings=(), **settings):
+    def both(name, host_settings=(), /, **settings):
         config = make_config("ClickPromptNoPLM", backbone=name, **settings)
         dataset = make_data(config)[0]._dataset
+        torch.manual_seed(0)
+        ours = build_backbone(config, dataset).model
         config.final_config_dict.update(host_settings)
         torch.manual_seed(0)
-        host = get_model(name)(config, dataset)
-        torch.manual_seed(0)
-        return host, build_backbone(config, dataset).model, dataset[torch.arange(20)]
+        return get_model(name)(config, dataset), ours, dataset[torch.arange(20)]
 
     return both
 
@@ -36,7 +36,7 @@ def test_afms_vectors_start_small_and_the_norm_of_a_weight_stays_out_of_the_loss
 
 
 def test_dcns_cross_weights_start_small(build):
-    host, ours, rows = build("DCN")
+    host, ours, _ = build("DCN")
     assert host.cross_layer_w[0].std() > 0.8
     assert ours.cross_layer_w[0].std() < 0.3
     ours.load_state_dict(host.state_dict(), strict=False)
@@ -179,10 +179,8 @@ def test_kd_dagfms_cross_weights_start_small(build):
     assert ours.network.cross_layer_w[0].std() < 0.2
 
 
-def test_autoint_ignores_its_residual_unless_it_is_set(make_config, make_data):
-    with_it, without = (
-        make_config("ClickPromptNoPLM", backbone="AutoInt", **s) for s in ({}, {"has_residual": False})
-    )
-    dataset = make_data(with_it)[0]._dataset
-    assert hasattr(build_backbone(with_it, dataset).model, "v_res_embedding")
-    assert not hasattr(build_backbone(without, dataset).model, "v_res_embedding")
+def test_autoint_ignores_its_residual_unless_it_is_set(build):
+    for settings, has_residual in (({}, True), ({"has_residual": False}, False)):
+        host, ours, _ = build("AutoInt", {"has_residual": None}, **settings)
+        assert not hasattr(host, "v_res_embedding")  # what the host's own property file leaves unset
+        assert hasattr(ours, "v_res_embedding") is has_residual

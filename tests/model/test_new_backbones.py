@@ -1,5 +1,7 @@
 """The models that RecBole lacks: their formulas, by hand, and their names in RecBole."""
 
+import math
+
 import pytest
 import torch
 from recbole.config import Config
@@ -167,7 +169,8 @@ def test_a_generation_layer_convolves_over_fields_and_never_across_an_embedding(
 def test_fgcnn_has_embeddings_of_its_own_for_generating(build):
     model, rows = build("FGCNN", conv_channels=[2, 3])
     raw, fields = model.num_feature_field, model.all_fields(rows)
-    first, second = -(-raw // 2), -(-(-(-raw // 2)) // 2)
+    first = math.ceil(raw / 2)
+    second = math.ceil(first / 2)
     assert fields.shape == (6, raw + 3 * first + 3 * second, model.embedding_size)
     nn.init.zeros_(model.token_embedding_table.embedding.weight)
     assert torch.equal(model.all_fields(rows)[:, raw:], fields[:, raw:])

@@ -50,8 +50,8 @@ class GenerationLayer(nn.Module):
         self.convolution = nn.Conv2d(in_channels, channels, (kernel_size, 1), padding="same")
         self.pooling = nn.MaxPool2d((pooling_size, 1), ceil_mode=True)
         self.recombination = nn.Linear(channels * self.pooled_fields * size, self.new_fields * size)
-        xavier_normal_(self.convolution.weight)
-        nn.init.zeros_(self.convolution.bias)
+        for parameter in self.convolution.parameters():
+            (xavier_normal_ if parameter.ndim > 1 else nn.init.zeros_)(parameter)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """

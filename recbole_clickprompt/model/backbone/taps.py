@@ -56,7 +56,7 @@ class OutputTap(Tap):
 class EmbeddingTap(Tap):
     """The embeddings of the batch that enters the module, for a model whose prediction reads none of them."""
 
-    def attach(self, model: nn.Module, collect: Callable[[Tensor], None]) -> RemovableHandle:
+    def attach(self, model: Any, collect: Callable[[Tensor], None]) -> RemovableHandle:
         """As ``Tap.attach``."""
 
         def read(_: nn.Module, inputs: tuple[Any, ...]) -> None:
