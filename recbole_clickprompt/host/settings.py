@@ -164,7 +164,7 @@ SETTINGS: dict[str, Setting] = {
     "use_inner": _BOOLEAN,
     "use_outer": _BOOLEAN,
     "fields": _optional(_FIELDS),
-    "double_tower": _BOOLEAN,
+    "double_tower": Setting("True: only DSSM reads it, and it has two towers", lambda v: v is True),
     "order_list": _WIDTHS,
     "drop_ex": _DROPOUT,
     "drop_im": _DROPOUT,

@@ -6,6 +6,7 @@ from recbole.model.context_aware_recommender.kd_dagfm import DAGFM as HostDAGFM
 from recbole.utils import get_model
 from torch import nn
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone.adapter import build_backbone
 
 
@@ -98,6 +99,19 @@ def test_fwfms_fields_are_those_of_the_embeddings(build):
     assert ours.field_of[0] == 0
     assert ours.field_of.count(0) == 1
     assert ours.weight.shape == (3, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["FFM", "FwFM"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({0: ["user_id", "usr"]}, "fields holds 'usr', which is no feature; these are genre, user_id"),
+        ({0: ["user_id", "gender"]}, "fields must hold each feature once, but holds 'genre' 0 times"),
+    ],
+)
+def test_fields_that_do_not_fit_the_features_are_named(build, name, fields, message):
+    with pytest.raises(SettingError, match=message):
+        build(name, fields=fields)
 
 
 def test_ffm_has_a_table_of_a_multi_valued_feature_for_each_field(build):

@@ -9,7 +9,9 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor, nn
 
-__all__ = ["LogitModel"]
+from recbole_clickprompt.errors import SettingError
+
+__all__ = ["LogitModel", "check_fields", "feature_names"]
 
 
 class LogitModel(ContextRecommender):
@@ -34,3 +36,28 @@ class LogitModel(ContextRecommender):
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``."""
         return torch.sigmoid(self.forward(interaction))
+
+
+def feature_names(model: ContextRecommender) -> list[str]:
+    """Names of the F features, in the order of ``concat_embed_input_fields``."""
+    return [
+        *model.token_seq_field_names,
+        *model.token_field_names,
+        *model.float_seq_field_names,
+        *model.float_field_names,
+    ]
+
+
+def check_fields(fields: dict[int, list[str]] | None, features: list[str]) -> None:
+    """Holds the setting ``fields`` of FFM and FwFM to the features of a model.
+
+    Raises:
+        SettingError: A feature is in no field or in several, or a field holds what is no feature.
+    """
+    given = [name for members in (fields or {}).values() for name in members]
+    for name in given:
+        if name not in features:
+            raise SettingError(f"fields holds {name!r}, which is no feature; these are {', '.join(features)}")
+    for name in features:
+        if fields is not None and given.count(name) != 1:
+            raise SettingError(f"fields must hold each feature once, but holds {name!r} {given.count(name)} times")

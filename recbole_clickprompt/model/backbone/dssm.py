@@ -11,6 +11,8 @@ from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch import Tensor
 
+from recbole_clickprompt.model.backbone.base import feature_names
+
 __all__ = ["DSSM"]
 
 
@@ -25,13 +27,7 @@ class DSSM(HostDSSM):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        # The order of concat_embed_input_fields
-        names = [
-            *self.token_seq_field_names,
-            *self.token_field_names,
-            *self.float_seq_field_names,
-            *self.float_field_names,
-        ]
+        names = feature_names(self)
         self.user_columns = [i for i, name in enumerate(names) if name in self.user_field_names]
         self.item_columns = [i for i, name in enumerate(names) if name in self.item_field_names]
         self.user_mlp_layers = self._tower(len(self.user_columns))

@@ -8,6 +8,8 @@ from recbole.model.context_aware_recommender.ffm import FFM as HostFFM
 from torch import nn
 from torch.nn.init import xavier_normal_
 
+from recbole_clickprompt.model.backbone.base import check_fields, feature_names
+
 __all__ = ["FFM"]
 
 
@@ -15,10 +17,14 @@ class FFM(HostFFM):
     """RecBole's FFM, mended: a ``token_seq`` or ``float_seq`` feature has one table a field.
 
     The host makes those tables but reads the first field's alone, so that such features are not field-aware.
+
+    Raises:
+        SettingError: ``fields`` does not hold each feature once.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        check_fields(self.fields, feature_names(self))
         for kind, dims in (("token_seq", self.token_seq_field_dims), ("float_seq", self.float_seq_field_dims)):
             if dims:
                 delattr(self.ffm, f"{kind}_embedding")  # the list of all tables that each field shares

@@ -20,7 +20,7 @@ __all__ = ["FGCNN", "GenerationLayer"]
 
 
 class GenerationLayer(nn.Module):
-    """Convolution over neighbouring fields, max pooling, and a dense layer that recombines (Section 3.3).
+    """Convolution over neighbouring fields, max pooling, and a dense layer that recombines.
 
     Args:
         fields: Height of the map that comes in, n.
@@ -76,7 +76,7 @@ class FGCNN(LogitModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        # Embeddings of their own, so that generating and classifying do not pull at the same ones (Section 3.2)
+        # Embeddings of their own, so that generating and classifying do not pull at the same ones
         self.generation_embeddings = ContextRecommender(config, dataset)
         del self.generation_embeddings.first_order_linear
         self.layers = nn.ModuleList()

@@ -18,7 +18,7 @@ __all__ = ["SENET", "BilinearInteraction", "FiBiNET"]
 
 
 class SENET(nn.Module):
-    """Weighs each field by what all fields say of it (Section 3.2): ``(B, F, d)`` to the same shape."""
+    """Weighs each field by what all fields say of it: ``(B, F, d)`` to the same shape."""
 
     def __init__(self, *, num_fields: int, reduction_ratio: float) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class SENET(nn.Module):
 
 
 class BilinearInteraction(nn.Module):
-    """``(v_i W) * v_j`` of each pair of fields i < j (Section 3.3).
+    """``(v_i W) * v_j`` of each pair of fields i < j.
 
     Args:
         num_fields: F.

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.model.backbone.base import LogitModel
+from recbole_clickprompt.model.backbone.base import LogitModel, feature_names
 
 __all__ = ["BilinearFusion", "FeatureGate", "FinalMLP"]
 
 
 class FeatureGate(nn.Module):
-    """``2 * sigmoid(MLP(context)) * embeddings``: which features a stream looks at (Eq. 4, 5).
+    """``2 * sigmoid(MLP(context)) * embeddings``: which features a stream looks at.
 
     Args:
         columns: The fields whose embeddings are the context; without any it is a learnt vector.
@@ -41,7 +41,7 @@ class FeatureGate(nn.Module):
 
 
 class BilinearFusion(nn.Module):
-    """``b + w_1 o_1 + w_2 o_2 + o_1 W o_2``, W made of one block a head (Eq. 9, 10).
+    """Both streams to a logit: ``b + w_1 o_1 + w_2 o_2 + o_1 W o_2``, W made of one block a head.
 
     Raises:
         SettingError: The heads do not divide a stream.
@@ -93,13 +93,7 @@ class FinalMLP(LogitModel):
         self.apply(xavier_normal_initialization)
 
     def _columns(self, setting: str, fields: list[str]) -> list[int]:
-        # The order of concat_embed_input_fields
-        names = [
-            *self.token_seq_field_names,
-            *self.token_field_names,
-            *self.float_seq_field_names,
-            *self.float_field_names,
-        ]
+        names = feature_names(self)
         for field in fields:
             if field not in names:
                 raise SettingError(f"{setting} must be among the model's fields {', '.join(names)}, got {field!r}")

@@ -9,6 +9,8 @@ from recbole.model.context_aware_recommender.fwfm import FwFM as HostFwFM
 from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
+from recbole_clickprompt.model.backbone.base import check_fields, feature_names
+
 __all__ = ["FwFM"]
 
 
@@ -20,6 +22,9 @@ class FwFM(HostFwFM):
     - ``fields`` counts features in the order of the embeddings, where the host puts ``token`` before
       ``token_seq`` and knows no ``float_seq``.
     - All pairs are two matrix products, where the host loops over them.
+
+    Raises:
+        SettingError: ``fields`` does not hold each feature once.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -29,12 +34,9 @@ class FwFM(HostFwFM):
         self.field_of = [self.feature2field[i] for i in range(self.num_features)]
 
     def _get_feature2field(self) -> None:
-        self.feature_names = (
-            self.token_seq_field_names,
-            self.token_field_names,
-            self.float_seq_field_names,
-            self.float_field_names,
-        )
+        names = feature_names(self)
+        check_fields(self.fields, names)
+        self.feature_names = (names,)
         super()._get_feature2field()
 
     def fwfm_layer(self, embeddings: Tensor) -> Tensor:

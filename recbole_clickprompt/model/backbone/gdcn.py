@@ -16,7 +16,7 @@ __all__ = ["GDCN", "GatedCrossLayer"]
 
 
 class GatedCrossLayer(nn.Module):
-    """``c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l`` (Eq. 3)."""
+    """``c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l``."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ __all__ = ["MaskBlock", "MaskNet"]
 
 
 class MaskBlock(nn.Module):
-    """Instance-guided mask, linear layer, layer norm, ReLU (Sections 3.2 to 3.4).
+    """Instance-guided mask, linear layer, layer norm, ReLU.
 
     Args:
         size: Width of all embeddings together.

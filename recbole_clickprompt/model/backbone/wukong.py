@@ -17,7 +17,7 @@ __all__ = ["FactorizationMachineBlock", "WuKong", "WuKongLayer"]
 
 
 class _Compress(nn.Linear):
-    """Weighted sums of embeddings: ``(B, n, d)`` to ``(B, m, d)``; the linear compress block (Section 3.5)."""
+    """Weighted sums of embeddings: ``(B, n, d)`` to ``(B, m, d)``; the linear compress block."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
@@ -27,7 +27,7 @@ class _Compress(nn.Linear):
 
 
 class FactorizationMachineBlock(nn.Module):
-    """Dot products of embeddings, turned into new embeddings by an MLP (Section 3.4).
+    """Dot products of embeddings, turned into new embeddings by an MLP.
 
     Args:
         inputs: Embeddings that come in, n.
@@ -43,9 +43,7 @@ class FactorizationMachineBlock(nn.Module):
         xavier_normal_(self.projection)
         self.size = size
         sizes = [inputs * rank, *hidden_sizes]
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(sizes[0]), MLPLayers(sizes), nn.Linear(sizes[-1], outputs * size), nn.ReLU()
-        )
+        self.mlp = nn.Sequential(nn.LayerNorm(sizes[0]), MLPLayers(sizes), nn.Linear(sizes[-1], outputs * size))
 
     def products(self, x: Tensor) -> Tensor:
         """``X (X^T Y)``: ``(B, n, d)`` to ``(B, n, k)``, without the ``(n, n)`` matrix in between."""
@@ -57,7 +55,7 @@ class FactorizationMachineBlock(nn.Module):
 
 
 class WuKongLayer(nn.Module):
-    """``LayerNorm([FMB(X); LCB(X)] + X)``, X compressed where its number of embeddings differs (Eq. 2)."""
+    """``LayerNorm([FMB(X); LCB(X)] + X)``, X compressed where its number of embeddings differs."""
 
     def __init__(
         self, *, inputs: int, num_fm: int, num_linear: int, size: int, rank: int, hidden_sizes: list[int]
