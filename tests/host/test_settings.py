@@ -49,6 +49,8 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"num_promts": 5}, "num_promts is no setting of RecBole or ClickPrompt; did you mean num_prompts?"),
         ({"learnign_rate": 0.1}, "did you mean learning_rate?"),
         ({"backbone": "DCNv2"}, "backbone must be one of .*, got 'DCNv2'; did you mean DCNV2?"),
+        ({"backbone": "dcn"}, "backbone must be one of .*, got 'dcn'; did you mean DCN?"),
+        ({"backbone": "DCNv3"}, "backbone must be one of .*, got 'DCNv3'; did you mean DCNV2?"),
         ({"num_prompts": "many"}, "num_prompts must be an integer, 1 or more, got 'many'"),
         ({"num_prompts": 0}, "num_prompts must be an integer, 1 or more, got 0"),
         ({"num_prompts": True}, "num_prompts must be an integer"),
