@@ -130,6 +130,34 @@ def test_both_models_learn_with_every_backbone(setting):
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("DCNV2", {"structure": "stacked"}),
+        ("EulerNet", {"apply_norm": True, "order_list": [3, 2]}),
+        ("FiBiNET", {"bilinear_type": "all"}),
+        ("FiBiNET", {"bilinear_type": "each"}),
+        ("FiGNN", {"n_layers": 1}),
+        ("FinalMLP", {"fs1_context": [], "gate_hidden_size": []}),
+        ("KD_DAGFM", {"phase": "finetuning"}),
+        ("KD_DAGFM", {"phase": "finetuning", "type": "inner"}),
+        ("PNN", {"use_outer": True}),
+        ("PNN", {"use_inner": False}),
+        ("xDeepFM", {"direct": False, "cin_layer_size": [6, 4]}),
+    ],
+)
+def test_other_forms_of_a_backbone_keep_the_contract(name, settings, make_config, make_data):
+    config = make_config("ClickPromptNoPLM", backbone=name, **settings)
+    dataset = make_data(config)[0]._dataset
+    rows = dataset[torch.arange(20)]
+    backbone = build_backbone(config, dataset)
+    q, logit = backbone(rows)
+    torch.testing.assert_close(torch.sigmoid(logit), backbone.model.predict(rows))
+    torch.testing.assert_close(q[:5], backbone(rows[:5])[0])
+    assert q.shape == (20, backbone.width(rows))
+    assert _with_gradient(backbone, q.sin().sum())
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_number_fields_are_features_where_asked_for(name, make_config, make_data):
     # Years as they are, 1996 times an embedding, saturate whatever comes behind them

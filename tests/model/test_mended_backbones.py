@@ -56,12 +56,13 @@ def test_in_training_a_rows_score_depends_on_its_batch_in_the_host_alone(name, b
     torch.testing.assert_close(ours(rows)[:10], ours(rows[:10]))
 
 
-def test_nfm_without_batch_norm_is_the_hosts(build):
+def test_nfm_without_batch_norm_and_sigmoids_is_the_hosts(build):
     host, ours, rows = build("NFM")
+    assert any(isinstance(m, nn.Sigmoid) for m in host.mlp_layers.modules())
     ours.load_state_dict(host.state_dict(), strict=False)
     host.bn, host.mlp_layers = nn.Identity(), ours.mlp_layers
     torch.testing.assert_close(ours(rows), host(rows))
-    assert any(isinstance(m, nn.ReLU) for m in ours.modules())
+    assert not any(isinstance(m, nn.Sigmoid) for m in ours.mlp_layers.modules())
 
 
 def test_xdeepfms_mlp_can_lower_a_logit(build):
@@ -148,6 +149,13 @@ def test_dssms_towers_read_their_own_sides_fields(build):
     assert torch.equal(user[1], user[2])
     assert torch.equal(item[0], item[1])
     assert not torch.equal(item[1], item[2])
+
+
+def test_fignns_matrices_start_no_smaller_for_being_many(build):
+    host, ours, _ = build("FiGNN", attention_size=32)
+    expected = (2 / (32 + 32)) ** 0.5
+    assert host.gnn[0].W_in[0].std() < expected / 2
+    assert ours.gnn.W_in[0].std().item() == pytest.approx(expected, rel=0.1)
 
 
 def test_fignns_steps_share_a_layer(build):

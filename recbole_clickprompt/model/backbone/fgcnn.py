@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -74,6 +73,8 @@ class FGCNN(LogitModel):
     ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """
 
+    pairs: Tensor
+
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         # Embeddings of their own, so that generating and classifying do not pull at the same ones
@@ -93,9 +94,8 @@ class FGCNN(LogitModel):
             )
             self.layers.append(layer)
             fields, in_channels, all_fields = layer.pooled_fields, channels, all_fields + layer.new_fields
-        pairs = list(combinations(range(all_fields), 2))
-        self.left, self.right = ([pair[side] for pair in pairs] for side in (0, 1))
-        sizes = [len(pairs) + all_fields * self.embedding_size, *config["mlp_hidden_size"]]
+        self.register_buffer("pairs", torch.triu_indices(all_fields, all_fields, 1), persistent=False)
+        sizes = [self.pairs.shape[1] + all_fields * self.embedding_size, *config["mlp_hidden_size"]]
         self.mlp_layers = MLPLayers(sizes, config["dropout_prob"])
         self.predict_layer = nn.Linear(sizes[-1], 1)
         self.apply(xavier_normal_initialization)
@@ -112,5 +112,6 @@ class FGCNN(LogitModel):
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)``."""
         fields = self.all_fields(interaction)
-        products = (fields @ fields.transpose(1, 2))[:, self.left, self.right]  # (B, pairs)
+        left, right = self.pairs
+        products = (fields @ fields.transpose(1, 2))[:, left, right]  # (B, pairs)
         return self.predict_layer(self.mlp_layers(torch.cat([fields.flatten(1), products], dim=1))).squeeze(1)

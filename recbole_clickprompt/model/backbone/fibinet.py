@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -44,23 +43,25 @@ class BilinearInteraction(nn.Module):
         bilinear_type: One W for ``all`` pairs, for ``each`` first field i, or for each ``interaction`` (i, j).
     """
 
+    pairs: Tensor
+
     def __init__(self, *, num_fields: int, size: int, bilinear_type: str) -> None:
         super().__init__()
-        pairs = list(combinations(range(num_fields), 2))
-        self.left, self.right = ([pair[side] for pair in pairs] for side in (0, 1))
-        self.matrix_of_pair = {
-            "all": [0] * len(pairs),
-            "each": self.left,
-            "interaction": list(range(len(pairs))),
+        left, right = torch.triu_indices(num_fields, num_fields, 1)
+        matrix = {
+            "all": torch.zeros_like(left),
+            "each": left,
+            "interaction": torch.arange(len(left)),
         }[bilinear_type]
-        self.weight = nn.Parameter(torch.empty(max(self.matrix_of_pair) + 1, size, size))
-        for matrix in self.weight.data:
-            xavier_normal_(matrix)
+        self.register_buffer("pairs", torch.stack([left, right, matrix]), persistent=False)
+        self.weight = nn.Parameter(torch.empty(int(matrix.max()) + 1, size, size))
+        for w in self.weight.data:
+            xavier_normal_(w)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """``(B, F, d)`` to ``(B, F * (F - 1) / 2, d)``."""
-        left, right = embeddings[:, self.left], embeddings[:, self.right]
-        return torch.einsum("bpd,pde->bpe", left, self.weight[self.matrix_of_pair]) * right
+        left, right, matrix = self.pairs
+        return torch.einsum("bpd,pde->bpe", embeddings[:, left], self.weight[matrix]) * embeddings[:, right]
 
 
 class FiBiNET(LogitModel):

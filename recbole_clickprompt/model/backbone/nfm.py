@@ -16,7 +16,7 @@ class NFM(HostNFM):
     """RecBole's NFM, mended.
 
     - No batch norm, which would let the rows of a batch, or of its micro-batches, change one another's scores.
-    - ReLU in the MLP, as NFM's authors recommend; the host's sigmoids need batch norm to train at all.
+    - ReLU in the MLP, as NFM's authors use, where the host has sigmoids.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
