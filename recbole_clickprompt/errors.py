@@ -25,6 +25,7 @@ class WeightsError(ClickPromptError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean X?"`` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    """``"; did you mean X?"`` for the closest known name, whatever its case, or an empty string."""
+    by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f"; did you mean {by_lower_case[close[0]]}?" if close else ""

@@ -21,8 +21,9 @@ from recbole.utils import EvaluatorType, InputType, ModelType
 from torch.serialization import add_safe_globals
 
 from recbole_clickprompt.host.dataset import ClickPromptDataset
-from recbole_clickprompt.host.properties import load_properties
+from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.settings import check_settings
+from recbole_clickprompt.model.backbone import NEW_MODELS
 
 __all__ = ["MODELS", "register"]
 
@@ -31,13 +32,18 @@ MODELS = ("ClickPrompt", "ClickPromptNoPLM")
 
 @functools.cache
 def register() -> None:
-    """Registers both models, their data set, trainer and property files; further calls do nothing."""
+    """Registers both models, their data set, trainer and property files, and the backbones that RecBole lacks.
+
+    Further calls do nothing.
+    """
     _restore_numpy_names()
     _allow_checkpoints()
     recbole.model.context_aware_recommender.__path__.append(str(Path(__file__).parent / "models"))
     for model in MODELS:
         setattr(recbole.data.dataset, f"{model}Dataset", ClickPromptDataset)
         setattr(recbole.trainer, f"{model}Trainer", _trainer)
+    for model in NEW_MODELS:
+        setattr(recbole.trainer, f"{model}Trainer", _plain_trainer)
     _wrap_config()
 
 
@@ -46,6 +52,12 @@ def _trainer(config: Config, model: Any) -> Any:
     from recbole_clickprompt.trainer import ClickPromptTrainer
 
     return ClickPromptTrainer(config, model)
+
+
+def _plain_trainer(config: Config, model: Any) -> Any:
+    from recbole_clickprompt.host.trainer import PlainTrainer
+
+    return PlainTrainer(config, model)
 
 
 def _wrap_config() -> None:
@@ -67,6 +79,9 @@ def _wrap_config() -> None:
                 given={**self.file_config_dict, **self.variable_config_dict},
                 command_line=self.cmd_config_dict,
             )
+        elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
+            # One more model of RecBole's, under RecBole's defaults and training, and as lenient
+            self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties
 

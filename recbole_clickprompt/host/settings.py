@@ -80,6 +80,13 @@ _FRACTION = _real(0, 1, high_open=False)
 _DROPOUT = _real(0, 1)
 _SCHEDULE = _choice("cosine", "linear", "constant")
 _SIZES = _list(_integer(1))
+_WIDTHS = Setting("a list of one or more integers from 1", lambda v: _SIZES.accepts(v) and bool(v))
+_FIELDS = Setting(
+    "a mapping of the numbers 0, 1, ... to lists of features",
+    lambda v: (
+        isinstance(v, dict) and set(v) == set(range(len(v))) and all(isinstance(f, list) for f in v.values())
+    ),
+)
 
 SETTINGS: dict[str, Setting] = {
     # the model
@@ -151,7 +158,7 @@ SETTINGS: dict[str, Setting] = {
     "checkpoint_dir": _NAME,
     # backbones
     "embedding_size": _integer(1),
-    "mlp_hidden_size": _SIZES,
+    "mlp_hidden_size": _WIDTHS,
     "dropout_prob": _DROPOUT,
     "dropout_probs": _list(_DROPOUT),
     "cross_layer_num": _integer(1),
@@ -164,6 +171,38 @@ SETTINGS: dict[str, Setting] = {
     "n_layers": _integer(1),
     "num_heads": _integer(1),
     "has_residual": _BOOLEAN,
+    "hidden_dropout_prob": _DROPOUT,
+    "attn_dropout_prob": _DROPOUT,
+    "cin_layer_size": _WIDTHS,
+    "direct": _BOOLEAN,
+    "use_inner": _BOOLEAN,
+    "use_outer": _BOOLEAN,
+    "fields": _optional(_FIELDS),
+    "double_tower": Setting("True: only DSSM reads it, and it has two towers", lambda v: v is True),
+    "order_list": _WIDTHS,
+    "drop_ex": _DROPOUT,
+    "drop_im": _DROPOUT,
+    "apply_norm": _BOOLEAN,
+    "phase": _choice("teacher_training", "finetuning"),
+    "type": _choice("inner", "outer"),
+    "t_depth": _integer(1),
+    "depth": _integer(1),
+    "conv_channels": _WIDTHS,
+    "conv_kernel_size": _integer(1),
+    "pooling_size": _integer(1),
+    "recombined_channels": _integer(1),
+    "reduction_ratio": _POSITIVE,
+    "bilinear_type": _choice("all", "each", "interaction"),
+    "mlp1_hidden_size": _WIDTHS,
+    "mlp2_hidden_size": _WIDTHS,
+    "gate_hidden_size": _SIZES,
+    "fs1_context": _list(_TEXT),
+    "fs2_context": _list(_TEXT),
+    "num_blocks": _integer(1),
+    "block_size": _integer(1),
+    "num_fm": _integer(1),
+    "num_linear": _integer(1),
+    "fm_hidden_size": _SIZES,
 }
 
 # Keys that RecBole reads but lists nowhere

@@ -10,7 +10,7 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.host.settings import SETTINGS
 from recbole_clickprompt.model.backbone import BACKBONES
-from recbole_clickprompt.model.backbone.adapter import _TAPS
+from recbole_clickprompt.model.backbone.taps import TAPS
 
 PROPS = Path(__file__).parents[2] / "props"
 FILES = sorted(PROPS.rglob("*.yaml"))
@@ -49,6 +49,8 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"num_promts": 5}, "num_promts is no setting of RecBole or ClickPrompt; did you mean num_prompts?"),
         ({"learnign_rate": 0.1}, "did you mean learning_rate?"),
         ({"backbone": "DCNv2"}, "backbone must be one of .*, got 'DCNv2'; did you mean DCNV2?"),
+        ({"backbone": "dcn"}, "backbone must be one of .*, got 'dcn'; did you mean DCN?"),
+        ({"backbone": "DCNv3"}, "backbone must be one of .*, got 'DCNv3'; did you mean DCNV2?"),
         ({"num_prompts": "many"}, "num_prompts must be an integer, 1 or more, got 'many'"),
         ({"num_prompts": 0}, "num_prompts must be an integer, 1 or more, got 0"),
         ({"num_prompts": True}, "num_prompts must be an integer"),
@@ -59,9 +61,11 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"train_stage": "finetuning"}, "train_stage must be one of all, pretrain, finetune"),
         ({"text_fields": ["user_id"]}, "text_fields must be a mapping of fields"),
         ({"text_fields": {}}, "text_fields must be a mapping of fields .* one or more"),
-        ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list, each an integer, 1 or more, got 256"),
+        ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list of one or more integers from 1, got 256"),
         ({"enable_scaler": True}, "enable_scaler must be False"),
         ({"plm_num_layers": 0}, "plm_num_layers must be an integer, 1 or more, or nothing"),
+        ({"double_tower": False}, "double_tower must be True"),
+        ({"fields": {1: ["user_id"]}}, "fields must be a mapping of the numbers 0, 1, ... to lists"),
         ({"seed": 1.5}, "seed must be an integer, 0 or more, got 1.5"),
     ],
 )
@@ -126,7 +130,7 @@ def test_every_setting_of_ours_is_in_a_property_file():
 
 
 def test_every_backbone_has_a_property_file_and_a_tap():
-    assert set(BACKBONES) == {f.stem for f in (PROPS / "backbone").glob("*.yaml")} == set(_TAPS)
+    assert set(BACKBONES) == {f.stem for f in (PROPS / "backbone").glob("*.yaml")} == set(TAPS)
 
 
 def test_an_unknown_data_set_has_the_shared_settings():

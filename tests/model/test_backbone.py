@@ -7,7 +7,15 @@ from recbole.utils import get_model
 
 from recbole_clickprompt.model.backbone import BACKBONES
 from recbole_clickprompt.model.backbone.adapter import build_backbone
-from recbole_clickprompt.model.clickprompt import ClickPromptNoPLM
+from recbole_clickprompt.model.clickprompt import ClickPrompt, ClickPromptNoPLM
+
+# Parameters that do not start Xavier-normal, and why
+START = {
+    "EulerNet": (
+        ["inter_orders", "im.weight", "mu", "bias_lam", "bias_theta"],
+        "its authors' own start: order vectors of one field each, N(0, 0.01), moduli of one",
+    ),
+}
 
 
 @pytest.fixture(params=BACKBONES)
@@ -31,10 +39,29 @@ def test_sigmoid_of_the_logit_is_the_models_own_score(setting):
 def test_gradients_of_q_reach_the_embeddings(setting):
     config, dataset, rows = setting
     backbone = build_backbone(config, dataset)
-    table = backbone.model.token_embedding_table.embedding.weight
-    (gradient,) = torch.autograd.grad(backbone(rows)[0].square().sum(), table)
-    used = (rows["user_id"].unique()).tolist()
-    assert gradient[used].abs().sum() > 0
+    backbone(rows)[0].square().sum().backward()
+    # FFM has tables of its own, one a field; those of its base class stay unused
+    ffm = config["backbone"] == "FFM"
+    tables = backbone.model.ffm.token_embeddings if ffm else [backbone.model.token_embedding_table.embedding]
+    offset = backbone.model.token_field_offsets[backbone.model.token_field_names.index("user_id")]
+    used = torch.zeros(tables[0].num_embeddings, dtype=torch.bool)
+    used[rows["user_id"] + offset] = True
+    gradient = sum(table.weight.grad for table in tables)
+    assert (gradient[used].abs().sum(1) > 0).all()
+
+
+def test_what_pretraining_teaches_reaches_the_score(setting):
+    config, dataset, rows = setting
+    backbone = build_backbone(config, dataset)
+    of_q = _with_gradient(backbone, backbone(rows)[0].sin().sum())
+    of_logit = _with_gradient(backbone, backbone(rows)[1].sum())
+    assert of_q & of_logit
+
+
+def _with_gradient(backbone, output):
+    backbone.zero_grad()
+    output.backward()
+    return {n for n, p in backbone.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
 
 def test_q_of_a_row_does_not_depend_on_its_batch(setting):
@@ -57,11 +84,15 @@ def test_the_width_is_found_without_a_trace(setting):
 def test_weights_start_small_and_without_batch_norm(setting):
     config, dataset, _ = setting
     backbone = build_backbone(config, dataset)
-    matrices = [p for p in backbone.parameters() if p.ndim == 2 and min(p.shape) > 1]
+    names, _ = START.get(config["backbone"], ((), ""))
+    weights = {n: p for n, p in backbone.named_parameters() if not n.endswith(tuple(names))}
     # Xavier-normal: variance 2 / (fan in + fan out), as has the Xavier-uniform start of torch's own attention
-    for matrix in matrices:
-        expected = (2 / sum(matrix.shape)) ** 0.5
-        assert matrix.std().item() == pytest.approx(expected, rel=0.35)
+    for name, p in weights.items():
+        for matrix in {2: [p], 3: list(p)}.get(p.ndim, []):
+            if min(matrix.shape) > 1:
+                expected = (2 / sum(matrix.shape)) ** 0.5
+                assert matrix.std().item() == pytest.approx(expected, rel=0.35), name
+    assert all(p.std() < 0.5 for p in weights.values() if p.ndim == 1 and len(p) > 1)
     assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in backbone.modules())
 
 
@@ -75,6 +106,73 @@ def test_without_pretraining_the_model_is_its_backbone(setting):
     assert ours.keys() == backbone.state_dict().keys()
     assert all(torch.equal(ours[name], p) for name, p in backbone.state_dict().items())
     assert torch.equal(model.predict(rows), backbone.model.predict(rows))
+
+
+def test_the_loss_is_cross_entropy_alone(setting):
+    config, dataset, rows = setting
+    model = ClickPromptNoPLM(config, dataset).eval()
+    score, label = model.predict(rows), rows["label"]
+    expected = -(label * score.log() + (1 - label) * (1 - score).log()).mean()
+    torch.testing.assert_close(model.calculate_loss(rows), expected)
+
+
+def test_both_models_learn_with_every_backbone(setting):
+    config, dataset, rows = setting
+    for model in (ClickPromptNoPLM(config, dataset), ClickPrompt(config, dataset)):
+        optimizer = torch.optim.Adam(model.backbone.parameters(), lr=1e-3)
+        losses = []
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = model.calculate_loss(rows)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("DCNV2", {"structure": "stacked"}),
+        ("EulerNet", {"apply_norm": True, "order_list": [3, 2]}),
+        ("FiBiNET", {"bilinear_type": "all"}),
+        ("FiBiNET", {"bilinear_type": "each"}),
+        ("FiGNN", {"n_layers": 1}),
+        ("FinalMLP", {"fs1_context": [], "gate_hidden_size": []}),
+        ("KD_DAGFM", {"phase": "finetuning"}),
+        ("KD_DAGFM", {"phase": "finetuning", "type": "inner"}),
+        ("PNN", {"use_outer": True}),
+        ("PNN", {"use_inner": False}),
+        ("xDeepFM", {"direct": False, "cin_layer_size": [6, 4]}),
+    ],
+)
+def test_other_forms_of_a_backbone_keep_the_contract(name, settings, make_config, make_data):
+    config = make_config("ClickPromptNoPLM", backbone=name, **settings)
+    dataset = make_data(config)[0]._dataset
+    rows = dataset[torch.arange(20)]
+    backbone = build_backbone(config, dataset)
+    q, logit = backbone(rows)
+    torch.testing.assert_close(torch.sigmoid(logit), backbone.model.predict(rows))
+    torch.testing.assert_close(q[:5], backbone(rows[:5])[0])
+    assert q.shape == (20, backbone.width(rows))
+    assert _with_gradient(backbone, q.sin().sum())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_number_fields_are_features_where_asked_for(name, make_config, make_data):
+    # Years as they are, 1996 times an embedding, saturate whatever comes behind them
+    config = make_config("ClickPromptNoPLM", backbone=name, numerical_features=["year"], normalize_field=["year"])
+    dataset = make_data(config)[0]._dataset
+    rows = dataset[torch.arange(20)]
+    backbone = build_backbone(config, dataset).eval()
+    assert backbone.model.float_field_names == ["year"]
+    assert backbone.model.token_field_names
+    assert backbone.model.token_seq_field_names
+    q, logit = backbone(rows)
+    rows["year"] = rows["year"] * torch.tensor([3.0, 1.0])  # value and index
+    other_q, other_logit = backbone(rows)
+    assert (q - other_q).abs().max() > 1e-4
+    assert (logit - other_logit).abs().max() > 1e-6
 
 
 def test_the_cross_layer_is_the_hosts(make_config, make_data):

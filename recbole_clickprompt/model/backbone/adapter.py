@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 from torch import Tensor, nn
 
+from recbole_clickprompt.model.backbone.afm import AFM
+from recbole_clickprompt.model.backbone.dcn import DCN
 from recbole_clickprompt.model.backbone.dcnv2 import DCNV2
 from recbole_clickprompt.model.backbone.dnn import DNN
+from recbole_clickprompt.model.backbone.dssm import DSSM
+from recbole_clickprompt.model.backbone.ffm import FFM
+from recbole_clickprompt.model.backbone.fgcnn import FGCNN
+from recbole_clickprompt.model.backbone.fibinet import FiBiNET
+from recbole_clickprompt.model.backbone.fignn import FiGNN
+from recbole_clickprompt.model.backbone.finalmlp import FinalMLP
+from recbole_clickprompt.model.backbone.fwfm import FwFM
+from recbole_clickprompt.model.backbone.gdcn import GDCN
+from recbole_clickprompt.model.backbone.kd_dagfm import KD_DAGFM
+from recbole_clickprompt.model.backbone.masknet import MaskNet
+from recbole_clickprompt.model.backbone.nfm import NFM
+from recbole_clickprompt.model.backbone.taps import TAPS, Tap
+from recbole_clickprompt.model.backbone.wukong import WuKong
+from recbole_clickprompt.model.backbone.xdeepfm import xDeepFM
 
 __all__ = ["Backbone", "build_backbone"]
 
-
-class Tap(NamedTuple):
-    """What enters the module ``module`` of a host model, made two-dimensional by ``reduce``."""
-
-    module: str
-    reduce: Callable[[Tensor], Tensor] = torch.nn.Flatten()
-
-
-def _bi_interaction(embeddings: Tensor) -> Tensor:
-    # (B, F, d) -> (B, d): the sum over pairs of fields, whose own sum is what FM adds to the logit
-    return 0.5 * (embeddings.sum(1).square() - embeddings.square().sum(1))
-
-
-# q is what enters the last prediction layer; where a model adds up several, their inputs are concatenated
-_TAPS: dict[str, tuple[Tap, ...]] = {
-    "AutoInt": (Tap("attn_fc"), Tap("deep_predict_layer")),
-    "DCNV2": (Tap("predict_layer"),),
-    "DNN": (Tap("predict_layer"),),
-    "DeepFM": (Tap("deep_predict_layer"), Tap("fm", _bi_interaction)),
-}
-
-_OURS: dict[str, type[nn.Module]] = {"DCNV2": DCNV2, "DNN": DNN}
+# Models that RecBole lacks, and its own with their faults mended
+_OURS: dict[str, type[nn.Module]] = {
+    model.__name__: model
+    for model in (
+        AFM, DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
+        WuKong, xDeepFM,
+    )
+}  # fmt: skip
 
 
 class Backbone(nn.Module):
@@ -66,22 +68,13 @@ class Backbone(nn.Module):
         """
         with _float32(interaction), self._tapped() as seen:
             logit = self.model(interaction)
-        return torch.cat([seen[tap.module] for tap in self.taps], dim=1), logit
+        return torch.cat([part for parts in seen for part in parts], dim=1), logit
 
     @contextmanager
-    def _tapped(self) -> Iterator[dict[str, Tensor]]:
+    def _tapped(self) -> Iterator[list[list[Tensor]]]:
         # Hooks live for one call: a lasting hook would keep the graph alive and slow plain prediction down
-        seen: dict[str, Tensor] = {}
-
-        def reader(tap: Tap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-            def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                seen[tap.module] = tap.reduce(inputs[0])
-
-            return read
-
-        handles = [
-            self.model.get_submodule(tap.module).register_forward_pre_hook(reader(tap)) for tap in self.taps
-        ]
+        seen: list[list[Tensor]] = [[] for _ in self.taps]
+        handles = [tap.attach(self.model, parts.append) for tap, parts in zip(self.taps, seen, strict=True)]
         try:
             yield seen
         finally:
@@ -107,4 +100,4 @@ def build_backbone(config: Any, dataset: Any) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
     model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
-    return Backbone(model=model(config, dataset), taps=_TAPS[name])
+    return Backbone(model=model(config, dataset), taps=TAPS[name])

@@ -1,0 +1,27 @@
+"""DCN as the paper uses it, on RecBole's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.model.context_aware_recommender.dcn import DCN as HostDCN
+from recbole.model.init import xavier_normal_initialization
+from recbole.model.layers import MLPLayers
+from torch.nn.init import xavier_normal_
+
+__all__ = ["DCN"]
+
+
+class DCN(HostDCN):
+    """RecBole's DCN, mended.
+
+    - Cross weights start Xavier-normal: the host's N(0, 1) survive its initialiser, as they are bare parameters.
+    - No batch norm in the MLP.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        sizes = [self.num_feature_field * self.embedding_size, *self.mlp_hidden_size]
+        self.mlp_layers = MLPLayers(sizes, dropout=self.dropout_prob).apply(xavier_normal_initialization)
+        for weight in self.cross_layer_w:
+            xavier_normal_(weight.data.unsqueeze(0))  # a linear map to one number

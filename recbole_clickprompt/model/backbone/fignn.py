@@ -1,0 +1,34 @@
+"""FiGNN with one graph layer for all steps, on RecBole's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.model.context_aware_recommender.fignn import FiGNN as HostFiGNN
+from recbole.model.context_aware_recommender.fignn import GraphLayer
+from torch.nn.init import xavier_normal_
+
+__all__ = ["FiGNN"]
+
+
+class _SharedLayer(GraphLayer):
+    """The one layer, whichever step asks for its own."""
+
+    def __getitem__(self, step: int) -> _SharedLayer:
+        return self
+
+
+class FiGNN(HostFiGNN):
+    """RecBole's FiGNN, as the paper sets it.
+
+    - All steps share one graph layer, where the host's have one each.
+    - Each field's matrix starts Xavier-normal; the host takes the fields for a convolution's channels, which
+      makes their matrices the smaller, the wider they are.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.gnn = _SharedLayer(self.num_feature_field, self.attention_size)
+        for weight in (self.gnn.W_in, self.gnn.W_out):
+            for matrix in weight.data:
+                xavier_normal_(matrix)

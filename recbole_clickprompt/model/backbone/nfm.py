@@ -1,0 +1,26 @@
+"""NFM without batch norm, on RecBole's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.model.context_aware_recommender.nfm import NFM as HostNFM
+from recbole.model.init import xavier_normal_initialization
+from recbole.model.layers import MLPLayers
+from torch import nn
+
+__all__ = ["NFM"]
+
+
+class NFM(HostNFM):
+    """RecBole's NFM, mended.
+
+    - No batch norm, which would let the rows of a batch, or of its micro-batches, change one another's scores.
+    - ReLU in the MLP, as NFM's authors use, where the host has sigmoids.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        sizes = [self.embedding_size, *self.mlp_hidden_size]
+        self.bn = nn.Identity()
+        self.mlp_layers = MLPLayers(sizes, self.dropout_prob).apply(xavier_normal_initialization)

@@ -1,0 +1,25 @@
+"""xDeepFM with a free output, on RecBole's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.model.context_aware_recommender.xdeepfm import xDeepFM as HostXDeepFM
+from recbole.model.init import xavier_normal_initialization
+from recbole.model.layers import MLPLayers
+from torch import nn
+
+__all__ = ["xDeepFM"]
+
+
+class xDeepFM(HostXDeepFM):
+    """RecBole's xDeepFM, mended: the MLP's last unit is linear.
+
+    The host puts a ReLU behind it, so that its MLP can only raise a logit and learns nothing where it is cut off.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        sizes = [self.num_feature_field * self.embedding_size, *self.mlp_hidden_size]
+        self.mlp_layers = nn.Sequential(MLPLayers(sizes, dropout=self.dropout_prob), nn.Linear(sizes[-1], 1))
+        self.mlp_layers.apply(xavier_normal_initialization)
