@@ -12,7 +12,7 @@ import torch
 import transformers as tf
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import recbole_clickprompt  # noqa: F401 - registers the models
 
@@ -47,11 +47,15 @@ WIDE = {"initializer_range": 0.2}  # so that layers do something
 
 
 def _word_pieces() -> tuple[Tokenizer, dict[str, str]]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """Each word of TEXT and each character is a piece. Trained tokenizers differ from one process to the next."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(TEXT, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
+    clean, split = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {word for text in TEXT for word, _ in split.pre_tokenize_str(clean.normalize_str(text))}
+    characters = {c for word in words for c in word}
+    pieces = [*special, *sorted(characters | words), *(f"##{c}" for c in sorted(characters))]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = clean, split
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return tokenizer, dict(zip(names, special, strict=True))
@@ -59,13 +63,16 @@ def _word_pieces() -> tuple[Tokenizer, dict[str, str]]:
 
 def _byte_pairs(*, causal: bool = False) -> tuple[Tokenizer, dict[str, str]]:
     """Byte-level BPE, for which a blank is part of a token; GPT-2's has one special token and adds none."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    tokenizer.train_from_iterator(TEXT, trainer)
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = [word for text in TEXT for word, _ in split.pre_tokenize_str(f" {text}")]
+    # each word grows from its left, byte by byte
+    merges = dict.fromkeys((word[:i], word[i]) for word in words for i in range(1, len(word)))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = dict.fromkeys([*special, *alphabet, *(left + right for left, right in merges)])
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, list(merges)))
+    tokenizer.pre_tokenizer = split
+    tokenizer.add_special_tokens(special)
     if causal:
         return tokenizer, {"eos_token": "</s>"}
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)

@@ -72,13 +72,15 @@ def _wrap_config() -> None:
             self.internal_config_dict.update(
                 load_properties(model=model, dataset=dataset, external=self.external_config_dict)
             )
-            check_settings(
+            foreign = check_settings(
                 model=model,
                 host_settings=host_settings,
                 defaults=self.internal_config_dict,
                 given={**self.file_config_dict, **self.variable_config_dict},
                 command_line=self.cmd_config_dict,
             )
+            for key in foreign:  # or they would count as settings of the run
+                del self.external_config_dict[key]
         elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
             # One more model of RecBole's, under RecBole's defaults and training, and as lenient
             self.internal_config_dict.update(read_yaml(file))

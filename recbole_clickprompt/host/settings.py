@@ -220,7 +220,7 @@ def check_settings(
     defaults: Mapping[str, Any],
     given: Mapping[str, Any],
     command_line: Mapping[str, Any],
-) -> None:
+) -> set[str]:
     """Refuses unknown keys and impossible values.
 
     Args:
@@ -229,7 +229,10 @@ def check_settings(
         defaults: All property files merged.
         given: The user's files and ``config_dict``.
         command_line: ``--key=value`` of the running program. A program of the user's own has options that are
-            not meant for us, so unknown ones are let be; our front door passes its own through ``given``.
+            not meant for us, so unknown ones are no error; our front door passes its own through ``given``.
+
+    Returns:
+        The unknown keys of the command line.
 
     Raises:
         SettingError: Names the key, what was expected and what came.
@@ -249,6 +252,7 @@ def check_settings(
             "text_fields is not set: list the fields whose values make up a row's text, "
             "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
         )
+    return set(command_line) - known
 
 
 def _hint(key: str, value: Any) -> str:

@@ -83,8 +83,10 @@ def test_text_fields_are_asked_for_where_a_plm_reads_them(make_config):
 
 
 def test_options_of_a_users_own_program_are_let_be(make_config, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["my_script.py", "--my_option=1"])
-    assert make_config()["num_prompts"] == 2
+    monkeypatch.setattr("sys.argv", ["my_script.py", "--my_option=1", "--num_prompts=3"])
+    config = make_config()
+    assert config["num_prompts"] == 3
+    assert "my_option" not in config
 
 
 def test_models_of_the_host_keep_their_own_settings():

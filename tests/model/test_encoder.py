@@ -128,7 +128,7 @@ def test_asked_positions_have_the_states_of_the_whole_text(encoder, text, prompt
     some = encoder(*text, prompts, positions=positions)
     every = encoder(*text, prompts)
     expected = every.gather(1, positions.unsqueeze(2).expand(-1, -1, encoder.hidden_size))
-    torch.testing.assert_close(some, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(some, expected, rtol=0, atol=1e-5)
 
 
 def test_longer_padding_changes_nothing(encoder, text, prompts):
@@ -138,7 +138,7 @@ def test_longer_padding_changes_nothing(encoder, text, prompts):
     shorter = encoder(input_ids.masked_fill(input_ids == 1, pad), lengths, prompts)
     torch.testing.assert_close(
         text_states(encoder(longer, lengths, prompts)[:, :Z], lengths), text_states(shorter, lengths),
-        rtol=0, atol=1e-6,
+        rtol=0, atol=1e-5,
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_permuting_rows_permutes_outputs(encoder, text, prompts):
     order = torch.tensor([2, 0, 3, 1])
     straight = encoder(*text, prompts)[order]
     permuted = encoder(text[0][order], text[1][order], prompts[:, order])
-    torch.testing.assert_close(permuted, straight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(permuted, straight, rtol=0, atol=1e-5)
 
 
 def test_a_row_sees_its_own_prompts_only(encoder, text, prompts):
