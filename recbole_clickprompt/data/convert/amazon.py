@@ -77,8 +77,7 @@ def _review_tables(raw: RawFiles) -> Iterator[TextTable]:
     file = raw.require(f"{_CATEGORY}.json", f"{_CATEGORY}.csv")
     line = 1
     for block in raw.blocks(file):
-        table = read_lines(decode(block, file, "utf-8"), file, ",", _CSV_COLUMNS)
-        table = TextTable(table.frame, file, lambda row, line=line: line + row)  # type: ignore[misc]
+        table = read_lines(decode(block, file, "utf-8"), file, ",", _CSV_COLUMNS, first_line=line)
         yield table.with_numbers(pl.Float64, "overall").with_numbers(pl.Int64, "unixReviewTime")
         line += block.count(b"\n")
 

@@ -71,7 +71,7 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
         vocabulary=vocabulary,
         notes=(
             f"{len(ratings.frame) - len(joined)} ratings are of a user or book that the dump does not describe",
-            f"there is no time in the dump: rows are shuffled with seed {_SEED}; the paper's order is not published",
+            f"the dump has no time: rows are shuffled with seed {_SEED}; the paper's order is not published",
         ),
     )
 

@@ -121,8 +121,8 @@ def _refuse_text(part: str, text: str, file: str, what: str) -> None:
         raise DataError(f"{file}, line {line}, column {at - text.rfind(chr(10), 0, at)}: {what}")
 
 
-def read_lines(text: str, file: str, separator: str, columns: Sequence[str]) -> TextTable:
-    """A table without quotes and header, such as ``1::Toy Story (1995)::Comedy``: a row a line.
+def read_lines(text: str, file: str, separator: str, columns: Sequence[str], first_line: int = 1) -> TextTable:
+    """A table without quotes and header, such as ``1::Toy Story (1995)::Comedy``, from ``first_line`` on.
 
     Raises:
         DataError: A line with more or fewer fields than ``columns``, or no line at all.
@@ -135,11 +135,11 @@ def read_lines(text: str, file: str, separator: str, columns: Sequence[str]) -> 
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{file}, line {row + 1}: {len(parts[row])} fields where {len(columns)} are expected, "
+            f"{file}, line {row + first_line}: {len(parts[row])} fields where {len(columns)} are expected, "
             f"{separator.join(columns)}"
         )
     frame = parts.to_frame().select(pl.col("row").list.get(i).alias(name) for i, name in enumerate(columns))
-    return TextTable(frame.with_columns(pl.all().replace("", None)), file, lambda row: row + 1)
+    return TextTable(frame.with_columns(pl.all().replace("", None)), file, lambda row: row + first_line)
 
 
 def read_csv(
