@@ -48,7 +48,8 @@ class ClickPromptDataset(Dataset):
         folder = Path(dataset_path)
         if not folder.exists():
             self._download()
-        parts = [folder / f"{token}.{part}.inter" for part in self.benchmark_filename_list or ()]
+        names: list[str] = self.config["benchmark_filename"] or []
+        parts = [folder / f"{token}.{name}.inter" for name in names]
         whole = folder / f"{token}.inter"
         if parts and whole.is_file() and not any(part.is_file() for part in parts):
             getLogger().warning(
@@ -110,7 +111,7 @@ class ClickPromptDataset(Dataset):
                 words = values.fillna("").str.split().map(" ".join)
                 feat[field], kind = words.where(words != "", None), "token"
             elif kind.endswith("_seq"):
-                feat[field] = self._sequences(field, values.fillna(""), kind)
+                feat[field] = pd.Series(self._sequences(field, values.fillna(""), kind), index=feat.index)
             length = max(map(len, feat[field]), default=0) if kind.endswith("_seq") else 1
             if source != "link":
                 self.field2source[field] = source
@@ -142,7 +143,8 @@ class ClickPromptDataset(Dataset):
             self.field2id_token.setdefault(field, id_token)
             self.field2token_id.setdefault(field, token_id)
             lengths = feat[field].map(len) if kind is FeatureType.TOKEN_SEQ else None
-            feat[field] = ids if lengths is None else np.split(ids, np.cumsum(lengths)[:-1])
+            rows = ids if lengths is None else np.split(ids, np.cumsum(lengths)[:-1])
+            feat[field] = pd.Series(rows, index=feat.index)
 
     def _data_filtering(self) -> None:
         self._refuse_empty("has no rows")

@@ -21,7 +21,7 @@ __all__ = ["convert_goodreads"]
 
 _K = 10
 _NAME = "goodreads"
-_DATE = "%a %b %d %H:%M:%S %z %Y"
+_DATE = "%b %d %H:%M:%S %z %Y"  # behind the day of the week
 
 _INTERACTIONS = pa.schema(
     [("user_id", pa.string()), ("book_id", pa.string()), ("rating", pa.int64()), ("date_added", pa.string())]
@@ -75,7 +75,7 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
             raw_rows += len(frame)
             table = TextTable(frame, file, lambda row, line=line: line + row)  # type: ignore[misc]
             table.refuse_missing(*frame.columns)
-            times = frame["date_added"].str.to_datetime(_DATE, strict=False, time_unit="ms")
+            times = frame["date_added"].str.slice(4).str.to_datetime(_DATE, strict=False, time_unit="ms")
             table.refuse("date_added", times.is_null(), "is no time such as Sun Jul 30 07:44:10 -0700 2017")
             rated = frame["rating"] > 0
             kept = frame.filter(rated)

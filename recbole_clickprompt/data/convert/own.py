@@ -13,6 +13,7 @@ import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv
+from recbole_clickprompt.data.text import number_text
 from recbole_clickprompt.errors import DataError, nearest
 
 __all__ = ["Columns", "OwnTable", "read_own_table"]
@@ -147,7 +148,7 @@ def _labels(table: TextTable, column: str) -> pl.Series:
 
 
 def _threshold(table: TextTable, column: str, labels: pl.Series, threshold: float | None) -> float | None:
-    low, high = labels.min(), labels.max()
+    low, high = (number_text(float(end)) for end in labels.sort()[[0, -1]])
     if threshold is None and not labels.is_in([0.0, 1.0]).all():
         if not labels.is_between(0.5, 5).all():
             raise DataError(
