@@ -59,6 +59,9 @@ class RawFiles:
         else:
             with tarfile.open(self.path) as archive:
                 entries = archive.getmembers()
+                assert archive.fileobj is not None
+                while archive.fileobj.read(1 << 20):  # the check sum lies behind the last file
+                    pass
                 names = [entry.name for entry in entries if entry.isfile()]
                 links = [entry.name for entry in entries if entry.issym() or entry.islnk()]
                 if links:

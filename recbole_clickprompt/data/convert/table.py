@@ -237,11 +237,12 @@ def _plainly(reason: str) -> str:
 
 
 def _check_rows(text: str, file: str, separator: str, escape: str | None, header: list[str]) -> None:
+    line = 1
     for line, row in _walk(text, file, separator, escape):
         if len(row) != len(header):
             raise DataError(
                 f"{file}, line {line}: {len(row)} values where the header has {len(header)} columns, "
                 f"{separator.join(header)}"
             )
-        if escape and any('\n"' in value for value in row):
-            raise DataError(f"{file}, line {line}: a quote is opened and never closed")
+    if escape and re.sub(r"\\.", "", text).count('"') % 2:
+        raise DataError(f"{file}, line {line}: a quote is opened and never closed, here or before")

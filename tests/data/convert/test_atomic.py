@@ -18,7 +18,7 @@ from recbole_clickprompt.host.atomic import read_atomic
 
 TYPES = {"item_id": "token", "title": "token", "price": "float", "tags": "token_seq"}
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
-NASTY = st.text(st.sampled_from('"\'\t\n\r ,;\\#aé\u2028\x85\ufeff'), max_size=12)
+NASTY = st.text(st.sampled_from("\"'\t\n\r ,;\\#aé\u2028\x85\ufeff"), max_size=12)
 NA_WORDS = {"", "None", "NA", "null", "NULL", "nan", "NaN", "N/A", "n/a", "#N/A", "<NA>", "#NA", "-nan", "-NaN",
             "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN", "#N/A N/A"}  # fmt: skip
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,7 +81,8 @@ def test_any_text_is_read_back_by_our_reader_words_for_missing_values_too(tmp_pa
 @FEW
 @given(
     st.lists(
-        st.text(st.characters(codec="utf-8", exclude_characters="\0\t\n\r"), max_size=20) | st.just('"Weird Al" best of'),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0\t\n\r"), max_size=20)
+        | st.just('"Weird Al" best of'),
         min_size=1,
         max_size=8,
     )
