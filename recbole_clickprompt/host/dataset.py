@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from logging import getLogger
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -74,9 +76,10 @@ class ClickPromptDataset(Dataset):
             return
         try:
             super()._download()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, BadZipFile) as error:
             # Behind a finished download RecBole waits for other processes, also where there are none
             if not (Path(self.dataset_path) / f"{self.dataset_name}.inter").is_file():
+                shutil.rmtree(self.dataset_path, ignore_errors=True)  # it was not there before
                 reason = " ".join(str(error).split())
                 raise DataError(
                     f"there is no folder {self.dataset_path} and RecBole cannot download {self.dataset_name} "

@@ -224,6 +224,8 @@ def _is_float(values: pl.Series) -> bool:
 
 def _source(frame: pl.DataFrame, field: str) -> str:
     """Where every user, or every item, has one value of a column, with rows enough to tell."""
+    if frame[field].n_unique() == 1:
+        return "inter"  # a constant tells nothing of either
     ids = sorted(("user", "item"), key=lambda source: frame[f"{source}_id"].n_unique())
     for source in ids:
         key = f"{source}_id"

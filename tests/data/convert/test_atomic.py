@@ -135,9 +135,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         (work / "x.inter").write_text("rows")
         assert not (tmp_path / "out" / "x").exists()
     assert (tmp_path / "out" / "x" / "x.inter").read_text() == "rows"
-    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out" / "y") as work:
-        (work / "y.inter").write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "out" / "y") as work:
+        (work / "y.inter").write_bytes((work / "none").read_bytes())
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["x"]
 
 

@@ -46,7 +46,7 @@ def test_rows_without_a_book_are_left_out_and_the_rest_is_shuffled(tmp_path):
     joined = [row for row in every if row[1] in "AB"]
     folder = tmp_path / "out" / "book-crossing"
     assert rows_of(folder / "book-crossing.inter") == every
-    found = sum((rows_of(folder / f"book-crossing.{part}.inter") for part in ("train", "valid", "test")), [])
+    found = [row for part in ("train", "valid", "test") for row in rows_of(folder / f"book-crossing.{part}.inter")]
     assert found == [joined[i] for i in shuffled(len(joined), 42)]
     assert (counts.raw_rows, counts.rows, counts.parts) == (40, len(joined), split_sizes(len(joined)))
     assert counts.positive == sum(int(row[2]) >= 5 for row in joined)

@@ -145,8 +145,27 @@ def test_ml_100k_is_the_one_in_the_wheel(tmp_path):
     _, ratings = rows_of(wheel / "ml-100k.inter")
     _, users = rows_of(wheel / "ml-100k.user")
     _, items = rows_of(wheel / "ml-100k.item")
-    genres = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
-              "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]  # fmt: skip
+    genres = [
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+        "Fantasy",
+        "Film-Noir",
+        "Horror",
+        "Musical",
+        "Mystery",
+        "Romance",
+        "Sci-Fi",
+        "Thriller",
+        "War",
+        "Western",
+    ]
     raw = tmp_path / "ml-100k"
     raw.mkdir()
     (raw / "u.data").write_text("".join("\t".join(row) + "\n" for row in ratings))

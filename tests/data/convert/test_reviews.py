@@ -68,11 +68,18 @@ def write_amazon(folder, rows, form="json"):
         json_lines(
             folder / "Toys_and_Games.json.gz",
             [
-                {"overall": float(r), "verified": True, "reviewerID": u, "asin": i, "style": {"Color:": "red"},
-                 "reviewText": "nice\ttoy", "unixReviewTime": t}
+                {
+                    "overall": float(r),
+                    "verified": True,
+                    "reviewerID": u,
+                    "asin": i,
+                    "style": {"Color:": "red"},
+                    "reviewText": "nice\ttoy",
+                    "unixReviewTime": t,
+                }
                 for u, i, r, t in rows
             ],
-        )  # fmt: skip
+        )
     else:
         (folder / "Toys_and_Games.csv").write_text("".join(f"{i},{u},{r}.0,{t}\n" for u, i, r, t in rows))
     titles = ['"Best" Doll', "None", "x" * 5000, "", "var aPageStart = (new Date()).getTime();", "Tab\tin it"]
@@ -99,7 +106,8 @@ def test_amazon_drops_3s_takes_the_core_and_sorts(tmp_path, form):
     assert counts.raw_rows == 900
     assert counts.rows == len(core) < len(rated)
     folder = tmp_path / "out" / "amazon-toys-games-18"
-    found = sum((rows_of(folder / f"amazon-toys-games-18.{p}.inter")[1] for p in ("train", "valid", "test")), [])
+    parts = [folder / f"amazon-toys-games-18.{part}.inter" for part in ("train", "valid", "test")]
+    found = [row for part in parts for row in rows_of(part)[1]]
     assert [(int(t), u, i) for u, i, _, t in found] == [row[:3] for row in expected]
     assert counts.positive == sum(float(r) >= 4 for _, _, r, _ in found)
     header, items = rows_of(folder / "amazon-toys-games-18.item")
@@ -124,16 +132,33 @@ def write_goodreads(folder, rows=1500):
     made = []
     for n in range(rows):
         made.append(
-            {"user_id": f"{rng.randrange(40):032x}", "book_id": str(int(60 * rng.random() ** 2)), "review_id": str(n),
-             "is_read": True, "rating": rng.randrange(6), "date_added": DAY.format(1 + n % 28, n % 60)}
-        )  # fmt: skip
+            {
+                "user_id": f"{rng.randrange(40):032x}",
+                "book_id": str(int(60 * rng.random() ** 2)),
+                "review_id": str(n),
+                "is_read": True,
+                "rating": rng.randrange(6),
+                "date_added": DAY.format(1 + n % 28, n % 60),
+            }
+        )
     json_lines(folder / "goodreads_interactions_dedup.json.gz", made)
     books = [
-        {"book_id": str(b), "title": f'The "{b}"', "average_rating": "3.90", "text_reviews_count": "4", "num_pages": "",
-         "is_ebook": "false", "format": "Paperback", "publisher": f"P{b % 3}", "publication_year": "2001",
-         "work_id": str(1000 + b), "authors": [{"author_id": str(b % 5), "role": ""}], "popular_shelves": []}
+        {
+            "book_id": str(b),
+            "title": f'The "{b}"',
+            "average_rating": "3.90",
+            "text_reviews_count": "4",
+            "num_pages": "",
+            "is_ebook": "false",
+            "format": "Paperback",
+            "publisher": f"P{b % 3}",
+            "publication_year": "2001",
+            "work_id": str(1000 + b),
+            "authors": [{"author_id": str(b % 5), "role": ""}],
+            "popular_shelves": [],
+        }
         for b in range(60)
-    ]  # fmt: skip
+    ]
     json_lines(folder / "goodreads_books.json.gz", books)
     json_lines(
         folder / "goodreads_book_authors.json.gz", [{"author_id": str(a), "name": f"Ann {a}"} for a in range(5)]
@@ -162,22 +187,44 @@ def test_goodreads_keeps_rated_rows_of_the_core_and_joins_what_is_known_of_books
     _, items = rows_of(folder / "goodreads.item")
     by_id = {row[0]: row for row in items}
     assert set(by_id) == {row["book_id"] for row in core}
-    assert by_id["7"] == ["7", 'The "7"', "history, biography", "3.90", "4", "2", "Ann 2", "", "no", "Paperback", "P1",
-                          "2001", "1007", "book"]  # fmt: skip
+    assert by_id["7"] == [
+        "7",
+        'The "7"',
+        "history, biography",
+        "3.90",
+        "4",
+        "2",
+        "Ann 2",
+        "",
+        "no",
+        "Paperback",
+        "P1",
+        "2001",
+        "1007",
+        "book",
+    ]
     assert by_id["0"][2] == ""
 
 
 FAULTS = {
-    "cut off": (lambda lines: lines[:-1] + [lines[-1][:20]], r"line 1500, column \d+: no JSON"),
+    "cut off": (lambda lines: [*lines[:-1], lines[-1][:20]], r"line 1500, column \d+: no JSON"),
     "no object": (lambda lines: ["[1]", *lines], r"line 1: an object is expected, got list"),
-    "a rating": (lambda lines: [lines[0], lines[1].replace('"rating": ', '"rating": "many", "x": ')],
-                 r"line 2, field rating: 'many' is no int64"),
-    "a date": (lambda lines: [lines[0].replace("Jul", "Tuly")], r"line 1, column date_added: .* is no time such as"),
-    "no user": (lambda lines: [lines[0], lines[1].replace("user_id", "user")], r"line 2, column user_id: a value is"),
+    "a rating": (
+        lambda lines: [lines[0], lines[1].replace('"rating": ', '"rating": "many", "x": ')],
+        r"line 2, field rating: 'many' is no int64",
+    ),
+    "a date": (
+        lambda lines: [lines[0].replace("Jul", "Tuly")],
+        r"line 1, column date_added: .* is no time such as",
+    ),
+    "no user": (
+        lambda lines: [lines[0], lines[1].replace("user_id", "user")],
+        r"line 2, column user_id: a value is",
+    ),
     "a nul": (lambda lines: [lines[0], lines[1].replace("true", "\0")], r"line 2: a NUL character"),
     "nothing": (lambda lines: [], r"is empty"),
     "no core": (lambda lines: lines[:8], r"of \d+ rows none is in the 10-core"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FAULTS)
