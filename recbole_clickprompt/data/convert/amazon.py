@@ -11,7 +11,7 @@ import pyarrow as pa
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.reviews import core_of, scratch_interactions
+from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable, decode, read_lines
 
@@ -45,20 +45,18 @@ def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
             raw_rows += len(table.frame)
             kept = table.frame.filter(pl.col("overall") != 3)
             rows.append(kept["reviewerID"], kept["asin"], kept["overall"], kept["unixReviewTime"])
-        core = core_of(rows, _K)
-    parts = core.write(folder, _NAME)
-    items, cut = _items(raw, core.item_ids())
+        core = Core(rows, _K)
+        parts = core.write(folder, _NAME)
+    items, cut = _items(raw, core.items)
     write_atomic(
         folder / f"{_NAME}.item", items, dict.fromkeys(("item_id", "category", "title", "brand"), "token")
     )
-    vocabulary = len(set(core.users.tolist())) + sum(
-        items[column].drop_nulls().n_unique() for column in items.columns
-    )
+    vocabulary = core.num_users + sum(items[column].drop_nulls().n_unique() for column in items.columns)
     without = int(items["title"].is_null().sum())
     return Counts(
         raw_rows=raw_rows,
         rows=len(core),
-        positive=int((core.ratings >= 4).sum()),
+        positive=core.positive,
         parts=parts,
         vocabulary=vocabulary,
         notes=(

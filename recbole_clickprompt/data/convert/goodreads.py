@@ -12,7 +12,7 @@ import pyarrow as pa
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.reviews import core_of, scratch_interactions
+from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.errors import DataError
@@ -80,17 +80,16 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
             rated = frame["rating"] > 0
             kept = frame.filter(rated)
             rows.append(kept["user_id"], kept["book_id"], kept["rating"], times.filter(rated).dt.epoch("s"))
-        core = core_of(rows, _K)
-    parts = core.write(folder, _NAME)
-    items = _items(raw, core.item_ids())
+        core = Core(rows, _K)
+        parts = core.write(folder, _NAME)
+    items = _items(raw, core.items)
     write_atomic(folder / f"{_NAME}.item", items, dict.fromkeys(_ITEM_FIELDS, "token"))
-    num_users = int(pl.Series(core.users).n_unique())
     return Counts(
         raw_rows=raw_rows,
         rows=len(core),
-        positive=int((core.ratings >= 4).sum()),
+        positive=core.positive,
         parts=parts,
-        vocabulary=num_users + sum(items[column].drop_nulls().n_unique() for column in _ITEM_FIELDS),
+        vocabulary=core.num_users + sum(items[column].drop_nulls().n_unique() for column in _ITEM_FIELDS),
         notes=(
             f"rows with a rating, then the {_K}-core, by the time a book was added; which rows the paper's core "
             "began with is not published",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from recbole_clickprompt.data.convert.core import Interactions, k_core
 from recbole_clickprompt.data.convert.split import write_interactions
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Core", "core_of", "scratch_interactions"]
+__all__ = ["Core", "scratch_interactions"]
 
 _TYPES = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
+_CHUNK = 1 << 22  # rows of a pass
 
 
 @contextmanager
@@ -27,74 +27,64 @@ def scratch_interactions(folder: Path) -> Iterator[Interactions]:
         yield Interactions(Path(scratch))
 
 
-@dataclass(frozen=True)
 class Core:
-    """The rows that stay, in the order of the split.
+    """The rows of a ``k``-core, sorted by time, then user, then item.
 
-    Attributes:
-        users: Code of each row's user.
-        items: Code of each row's item.
-        ratings: Rating of each row.
-        times: Seconds since 1970 of each row.
-        user_texts: Id of each user's code.
-        item_texts: Id of each item's code.
+    What is kept in memory is their order alone, 4 bytes a row; all else stays in the files of ``rows``, which must
+    outlive this.
+
+    Args:
+        rows: All interactions.
+        k: Users and items with fewer rows are dropped until none is left.
+
+    Raises:
+        DataError: Nothing stays.
     """
 
-    users: np.ndarray
-    items: np.ndarray
-    ratings: np.ndarray
-    times: np.ndarray
-    user_texts: pl.Series
-    item_texts: pl.Series
+    def __init__(self, rows: Interactions, k: int) -> None:
+        self._columns = rows.columns()
+        self._user_texts, self._item_texts = rows.users.texts(), rows.items.texts()
+        users, items = self._columns["user"], self._columns["item"]
+        kept = k_core(users, items, k=k, num_users=len(rows.users), num_items=len(rows.items))
+        if not len(kept):
+            raise DataError(
+                f"of {rows.rows} rows none is in the {k}-core: users or items have fewer than {k} rows"
+            )
+        # One sort by several keys would need all of them in memory; stable ones need one at a time
+        pair = _ranks(self._user_texts)[users[kept]].astype(np.int64) << 32
+        pair |= _ranks(self._item_texts)[items[kept]]
+        kept = _sorted(kept, pair)
+        del pair
+        self._order = _sorted(kept, self._columns["time"][kept])
+        self.items = self._seen(items, len(rows.items), self._item_texts).alias("item_id")
+        self.num_users = len(self._seen(users, len(rows.users), self._user_texts))
+        self.positive = sum(int((self._columns["rating"][part] >= 4).sum()) for part in self._parts())
 
     def __len__(self) -> int:
-        return len(self.users)
-
-    def item_ids(self) -> pl.Series:
-        """The distinct items of the rows."""
-        return self.item_texts.gather(np.unique(self.items)).alias("item_id")
+        return len(self._order)
 
     def write(self, folder: Path, name: str) -> tuple[int, int, int]:
         """Writes ``name``'s interactions and split; returns the rows of each part."""
 
         def rows(start: int, stop: int) -> pl.DataFrame:
-            part = slice(start, stop)
-            return pl.DataFrame(
-                {
-                    "user_id": self.user_texts.gather(self.users[part]),
-                    "item_id": self.item_texts.gather(self.items[part]),
-                    "rating": self.ratings[part],
-                    "timestamp": self.times[part],
-                }
-            )
+            user, item, rating, time = (column[self._order[start:stop]] for column in self._columns.values())
+            users, items = self._user_texts.gather(user), self._item_texts.gather(item)
+            return pl.DataFrame({"user_id": users, "item_id": items, "rating": rating, "timestamp": time})
 
         return write_interactions(folder, name, _TYPES, rows=len(self), labelled=rows)
 
+    def _parts(self) -> Iterator[np.ndarray]:
+        return (self._order[start : start + _CHUNK] for start in range(0, len(self), _CHUNK))
 
-def core_of(rows: Interactions, k: int) -> Core:
-    """Drops users and items with fewer than ``k`` rows until none is left, and sorts by time, user and item.
+    def _seen(self, codes: np.ndarray, number: int, texts: pl.Series) -> pl.Series:
+        seen = np.zeros(number, dtype=bool)
+        for part in self._parts():
+            seen[codes[part]] = True
+        return texts.filter(pl.Series(seen))
 
-    Raises:
-        DataError: Nothing stays.
-    """
-    columns = rows.columns()
-    num_users, num_items = len(rows.users), len(rows.items)
-    kept = k_core(columns["user"], columns["item"], k=k, num_users=num_users, num_items=num_items)
-    if not len(kept):
-        raise DataError(
-            f"of {rows.rows} rows none is in the {k}-core: every user and item has fewer than {k} rows"
-        )
-    user_texts, item_texts = rows.users.texts(), rows.items.texts()
-    users, items, times = (columns[name][kept] for name in ("user", "item", "time"))
-    order = np.lexsort((_ranks(item_texts)[items], _ranks(user_texts)[users], times))
-    return Core(
-        users=users[order],
-        items=items[order],
-        ratings=columns["rating"][kept][order],
-        times=times[order],
-        user_texts=user_texts,
-        item_texts=item_texts,
-    )
+
+def _sorted(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(keys, kind="stable")]
 
 
 def _ranks(texts: pl.Series) -> np.ndarray:
