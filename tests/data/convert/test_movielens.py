@@ -225,7 +225,7 @@ def original(tmp_path_factory):
     return folder
 
 
-def test_the_original_ml_1m_has_the_papers_counts_though_not_its_order(original, tmp_path):
+def test_the_original_ml_1m_has_the_papers_counts_though_not_its_order(original, tmp_path, make_config):
     counts = prepare("ml-1m", original, tmp_path / "out")
     assert counts.raw_rows == 1_000_209
     assert (counts.rows, counts.positive) == (739_012, 575_281)
@@ -233,3 +233,5 @@ def test_the_original_ml_1m_has_the_papers_counts_though_not_its_order(original,
     assert counts.vocabulary == 17_251
     _, items = rows_of(tmp_path / "out" / "ml-1m" / "ml-1m.item")
     assert len({row[1] for row in items}) == 3841
+    dataset = create_dataset(make_config(dataset="ml-1m", data_path=str(tmp_path / "out")))
+    assert sum(dataset.num(field) - 1 for field in dataset.config["text_fields"]) == 17_251
