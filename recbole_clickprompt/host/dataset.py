@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from logging import getLogger
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,11 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_clickprompt.data.convert.recipes import RECIPES, how_to_get, prepare
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
+from recbole_clickprompt.host.atomic import read_atomic
 from recbole_clickprompt.model.plm.weights import find_plm, load_tokenizer, longest_text
 
 __all__ = ["ClickPromptDataset"]
@@ -33,6 +37,8 @@ class ClickPromptDataset(Dataset):
     - ``unsplit_fields`` are read whole as one token, where RecBole splits ``token_seq`` at blanks.
     - ``order: TO`` sorts by the time in the file; RecBole sorts after rounding it to float32, which is 64
       seconds at today's Unix times, and so moves rows over the borders of the split.
+    - files are read by ``read_atomic``, which keeps the values that RecBole's reader loses.
+    - ``benchmark_filename`` names files that ``recbole-cp prepare`` makes; a folder without them is split here.
     - ``textualizer()`` gives the text of its rows.
     """
 
@@ -40,12 +46,40 @@ class ClickPromptDataset(Dataset):
         self._check_fields()
         super()._data_processing()
 
+    def _load_data(self, token: str, dataset_path: str) -> None:
+        folder = Path(dataset_path)
+        if not folder.exists():
+            self._download()
+        names: list[str] = self.config["benchmark_filename"] or []
+        parts = [folder / f"{token}.{name}.inter" for name in names]
+        whole = folder / f"{token}.inter"
+        if parts and whole.is_file() and not any(part.is_file() for part in parts):
+            getLogger().warning(
+                f"{folder} has no {parts[0].name}, so its rows are split as eval_args says; "
+                f"`recbole-cp prepare` makes the exact split"
+            )
+            parts, self.benchmark_filename_list = [], None
+        for file in parts or [whole]:
+            if not file.is_file():
+                raise DataError(f"there is no file {file}; {folder} holds {_names(folder)}")
+        super()._load_data(token, dataset_path)
+
     def _download(self) -> None:
+        name, folder = self.dataset_name, Path(self.dataset_path)
+        if name in RECIPES:
+            if not RECIPES[name].small:
+                raise DataError(f"there is no folder {folder}; {how_to_get(name, folder.parent)}")
+            try:
+                prepare(name, None, folder.parent)
+            except DataError as error:
+                raise DataError(f"there is no folder {folder}: {error}") from error
+            return
         try:
             super()._download()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, BadZipFile) as error:
             # Behind a finished download RecBole waits for other processes, also where there are none
             if not (Path(self.dataset_path) / f"{self.dataset_name}.inter").is_file():
+                shutil.rmtree(self.dataset_path, ignore_errors=True)  # it was not there before
                 reason = " ".join(str(error).split())
                 raise DataError(
                     f"there is no folder {self.dataset_path} and RecBole cannot download {self.dataset_name} "
@@ -62,19 +96,71 @@ class ClickPromptDataset(Dataset):
                         f"{nearest(field, self.field2type)}"
                     )
 
-    def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame | None:
-        feat = super()._load_feat(filepath, source)
-        for field in self.config["unsplit_fields"] or ():
-            if feat is not None and field in feat and self.field2type[field] is FeatureType.TOKEN_SEQ:
-                words = feat[field].map(" ".join)
-                feat[field] = words.where(words != "", None)
-                self.field2type[field] = FeatureType.TOKEN
-                self.field2seqlen[field] = 1
+    def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
+        load_col, unload_col = self._get_load_and_unload_col(source)
+        if load_col == set():
+            return None
+        feat, types = read_atomic(
+            Path(filepath),
+            separator=self.config["field_separator"],
+            encoding=self.config["encoding"] or "utf-8",
+            wanted=lambda field: (load_col is None or field in load_col) and field not in (unload_col or ()),
+        )
+        if not types:
+            return None
+        for field, kind in types.items():
+            values = feat[field]
+            if kind == "token_seq" and field in (self.config["unsplit_fields"] or ()):
+                words = values.fillna("").str.split().map(" ".join)
+                feat[field], kind = words.where(words != "", None), "token"
+            elif kind.endswith("_seq"):
+                feat[field] = pd.Series(self._sequences(field, values.fillna(""), kind), index=feat.index)
+            length = max(map(len, feat[field]), default=0) if kind.endswith("_seq") else 1
+            if source != "link":
+                self.field2source[field] = source
+                self.field2type[field] = FeatureType(kind)
+                self.field2seqlen[field] = length
+                if "float" in kind:
+                    self.field2bucketnum[field] = 2
         return feat
+
+    def _sequences(self, field: str, values: pd.Series, kind: str) -> list[np.ndarray]:
+        # split("\x20") as RecBole does, and not at every white space
+        separator, dtype = self.config["seq_separator"], float if kind == "float_seq" else object
+        length = (self.config["seq_len"] or {}).get(field)
+        try:
+            return [np.array(list(filter(None, v.split(separator)))[:length], dtype=dtype) for v in values]
+        except ValueError as error:
+            raise DataError(f"field {field} of {self.dataset_name} is no sequence of numbers: {error}") from error
+
+    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
+        # RecBole keeps the tokens of a field in a table as wide as the longest; one long title among a million
+        # would take terabytes
+        if not remap_list:
+            return
+        tokens, borders = self._concat_remaped_tokens(remap_list)
+        codes, values = pd.factorize(tokens)
+        id_token = np.array(["[PAD]", *values], dtype=object)
+        token_id = {token: i for i, token in enumerate(id_token)}
+        for (feat, field, kind), ids in zip(remap_list, np.split(codes + 1, borders), strict=True):
+            self.field2id_token.setdefault(field, id_token)
+            self.field2token_id.setdefault(field, token_id)
+            lengths = feat[field].map(len) if kind is FeatureType.TOKEN_SEQ else None
+            rows = ids if lengths is None else np.split(ids, np.cumsum(lengths)[:-1])
+            feat[field] = pd.Series(rows, index=feat.index)
 
     def _data_filtering(self) -> None:
         self._refuse_empty("has no rows")
         super()._data_filtering()
+
+    def _filter_inter_by_user_or_item(self) -> None:
+        before = len(self.inter_feat)
+        super()._filter_inter_by_user_or_item()
+        if len(self.inter_feat) < before:
+            getLogger().warning(
+                f"{before - len(self.inter_feat)} of {before} rows of {self.dataset_name} are left out: their "
+                "user or item is not in the user or item file (filter_inter_by_user_or_item)"
+            )
 
     def _filter_by_inter_num(self) -> None:
         super()._filter_by_inter_num()
@@ -202,6 +288,10 @@ class ClickPromptDataset(Dataset):
                 f"the text of {cut} of {len(self)} rows has more than {wanted} tokens; its end is cut"
             )
         return table
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
 
 
 def _value_text(value: float | np.ndarray) -> str | None:

@@ -1,0 +1,78 @@
+"""Make a data set's atomic files, with the paper's split, from its publisher's files.
+
+Nothing is left in the folder unless all of it is right. Without --raw the files are downloaded; what the licence
+of a data set asks of you is printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_clickprompt.data.convert.recipes import RECIPES, prepare
+from recbole_clickprompt.data.convert.split import Counts
+from recbole_clickprompt.errors import SettingError, nearest
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Name, source and target."""
+    parser.add_argument("name", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("--raw", type=Path, help="the publisher's archive, folder, or one of several files")
+    parser.add_argument("--out", type=Path, default=Path("dataset_atomic"), help="default: %(default)s")
+
+
+def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Prepares the data set and prints its counts beside the published ones.
+
+    Raises:
+        SettingError: No such data set, or an unknown argument.
+        DataError: The files cannot be had or are not right.
+    """
+    if settings:
+        raise SettingError(f"prepare knows no {settings[0]}; it takes NAME, --raw and --out")
+    if options.name not in RECIPES:
+        raise SettingError(
+            f"{options.name!r} cannot be prepared{nearest(options.name, RECIPES)}; known are {', '.join(RECIPES)}"
+        )
+    counts = prepare(options.name, options.raw, options.out)
+    recipe = RECIPES[options.name]
+    print(f"{options.out / options.name} is ready:")
+    print(_table(counts, recipe.published))
+    for note in (*_why(counts, recipe.published), *counts.notes):
+        print(f"note: {note}")
+    print(f"licence: {recipe.license}")
+
+
+def _table(found: Counts, published: Counts) -> str:
+    lines = [f"  {'':<12} {'here':>12} {'published':>12}"]
+    pairs = [("raw rows", found.raw_rows, published.raw_rows), ("rows", found.rows, published.rows)]
+    pairs.append(("positive", found.positive, published.positive))
+    for i, part in enumerate(("train", "valid", "test")):
+        pairs.append((part, found.parts and found.parts[i], published.parts and published.parts[i]))
+    pairs.append(("vocabulary", found.vocabulary, published.vocabulary))
+    for name, here, there in pairs:
+        difference = here - there if here is not None and there is not None else None
+        remark = {None: "", 0: "equal"}.get(difference, f"{difference:+,}" if difference else "")
+        lines.append(f"  {name:<12} {_number(here):>12} {_number(there):>12}  {remark}".rstrip())
+    return "\n".join(lines)
+
+
+def _why(found: Counts, published: Counts) -> list[str]:
+    if published.raw_rows is not None and found.raw_rows != published.raw_rows:
+        return [
+            "the raw rows differ, so these are not the publisher's complete files, and all counts follow from that"
+        ]
+    if published.rows is not None and found.rows != published.rows:
+        return [
+            "the rows differ: other raw files, or another filter than the paper's; parts and vocabulary follow"
+        ]
+    if published.vocabulary is not None and found.vocabulary != published.vocabulary:
+        return ["the rows agree and the vocabulary does not: values are cleaned or joined in another way"]
+    return []
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

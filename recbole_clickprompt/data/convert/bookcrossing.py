@@ -1,0 +1,99 @@
+"""Book-Crossing, from Cai-Nicolas Ziegler's CSV dump."""
+
+from __future__ import annotations
+
+import codecs
+import html
+from pathlib import Path
+
+import polars as pl
+
+from recbole_clickprompt.data.convert.atomic import write_atomic
+from recbole_clickprompt.data.convert.raw import RawFiles
+from recbole_clickprompt.data.convert.split import Counts, shuffled, write_interactions
+from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv
+
+__all__ = ["convert_book_crossing"]
+
+_SEED = 42
+_KEEP = "recbole_clickprompt.keep"
+
+_RATINGS = {"User-ID": "user_id", "ISBN": "item_id", "Book-Rating": "rating"}
+_USERS = {"User-ID": "user_id", "Location": "location", "Age": "age"}
+_BOOKS = {
+    "ISBN": "item_id",
+    "Book-Title": "book_title",
+    "Book-Author": "book_author",
+    "Year-Of-Publication": "publication_year",
+    "Publisher": "publisher",
+}
+
+
+def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
+    """``BX-Book-Ratings.csv``, ``BX-Users.csv`` and ``BX-Books.csv`` to atomic files with the paper's split.
+
+    Rows whose user or book is in no table are left out of the split, as the paper's join does. There is no time,
+    so the rest is shuffled. Values are the dump's own, also where it holds accents that were decoded wrongly.
+
+    Raises:
+        DataError: The files are not the publisher's; with file and line.
+    """
+    ratings = _table(raw, "BX-Book-Ratings.csv", _RATINGS)
+    user_table = _table(raw, "BX-Users.csv", _USERS)
+    user_table.with_numbers(pl.Float64, "age")
+    users = _first_of_each(user_table, "user_id")
+    books = _first_of_each(_table(raw, "BX-Books.csv", _BOOKS), "item_id")
+    ratings.refuse_missing(*_RATINGS.values())
+    ratings = ratings.with_numbers(pl.Int64, "rating")
+    write_atomic(folder / "book-crossing.user", users, {"user_id": "token", "location": "token", "age": "token"})
+    write_atomic(folder / "book-crossing.item", books, dict.fromkeys(_BOOKS.values(), "token"))
+    joined = ratings.frame.join(books.select("item_id"), on="item_id", how="semi", maintain_order="left")
+    joined = joined.join(users.select("user_id"), on="user_id", how="semi", maintain_order="left")
+    in_order = joined[shuffled(len(joined), _SEED)]
+    parts = write_interactions(
+        folder,
+        "book-crossing",
+        {"user_id": "token", "item_id": "token", "rating": "float"},
+        rows=len(joined),
+        labelled=lambda a, b: in_order[a:b],
+        everything=ratings.frame,
+    )
+    kept_users = users.join(joined.select("user_id"), on="user_id", how="semi")
+    kept_books = books.join(joined.select("item_id"), on="item_id", how="semi")
+    vocabulary = sum(
+        table[column].drop_nulls().n_unique() for table in (kept_users, kept_books) for column in table.columns
+    )
+    return Counts(
+        raw_rows=len(ratings.frame),
+        rows=len(joined),
+        positive=int((joined["rating"] >= 5).sum()),
+        parts=parts,
+        vocabulary=vocabulary,
+        notes=(
+            f"{len(ratings.frame) - len(joined)} ratings are of a user or book that the dump does not describe",
+            f"the dump has no time: rows are shuffled with seed {_SEED}; the paper's order is not published",
+        ),
+    )
+
+
+def _table(raw: RawFiles, file: str, columns: dict[str, str]) -> TextTable:
+    text = decode(raw.read(file), file, "cp1252", errors=_KEEP)
+    table = read_csv(text, file, separator=";", escape="\\", required=columns, missing=("", "NULL"))
+    frame = table.frame.select(pl.col(name).alias(field) for name, field in columns.items())
+    with_entities = [name for name in frame.columns if frame[name].str.contains("&", literal=True).any()]
+    frame = frame.with_columns(pl.col(name).map_elements(html.unescape, pl.String) for name in with_entities)
+    return TextTable(frame, file, table.line_of)
+
+
+def _first_of_each(table: TextTable, key: str) -> pl.DataFrame:
+    table.refuse_missing(key)
+    return table.frame.unique(key, keep="first", maintain_order=True)
+
+
+def _keep(error: UnicodeError) -> tuple[str, int]:
+    """Five bytes have no meaning in cp1252; as everywhere on the web they stand for the control of that number."""
+    assert isinstance(error, UnicodeDecodeError)
+    return chr(error.object[error.start]), error.start + 1
+
+
+codecs.register_error(_KEEP, _keep)

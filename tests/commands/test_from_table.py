@@ -1,0 +1,183 @@
+"""``recbole-cp from-table``: a user's own file becomes a data set that trains."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+from recbole.data import create_dataset
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.host.properties import read_yaml
+from recbole_clickprompt.host.settings import SETTINGS
+
+HEADER = ["customer_id", "country", "sku", "Product name", "price", "hour", "bought", "when"]
+COLUMNS = ["--user=customer_id", "--item=sku", "--label=bought", "--name=shop"]
+NAMES = ["None", '"Deluxe" set, red', "two\nlines", "tab\tbed", "NA"]
+
+
+def rows(number=900):
+    made = []
+    for n in range(number):
+        user, item = n * 7 % 31, n * 11 % 290
+        when = f"2024-05-{1 + n // 60:02d} 12:{n % 60:02d}:00"
+        made.append(
+            [f"c{user}", ["NA", "DE"][user % 2], f"s{item}", NAMES[item % 5], item + 0.25, n % 24, n % 3 % 2, when]
+        )
+    return made
+
+
+def write(path="clicks.csv", header=HEADER, body=None):
+    with Path(path).open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, delimiter="\t" if "tsv" in path else ",").writerows([header, *(body or rows())])
+    return path
+
+
+def error_of(capsys):
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def frame():
+    return pl.DataFrame(rows(), schema=HEADER, orient="row")
+
+
+def written(form):
+    if form == "parquet":
+        frame().with_columns(pl.col("when").str.to_datetime(), tags=pl.lit(["new", "red"])).write_parquet(
+            "clicks.parquet"
+        )
+        return "clicks.parquet"
+    if form == "csv.gz":
+        Path("clicks.csv.gz").write_bytes(gzip.compress(Path(write()).read_bytes()))
+    else:
+        write(f"clicks.{form}")
+    return f"clicks.{form}"
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "csv.gz", "parquet"])
+def test_a_table_becomes_atomic_files_and_a_property_file(form, capsys):
+    assert main(["from-table", written(form), *COLUMNS, "--time=when"]) == 0
+    out = capsys.readouterr().out
+    assert "  user  user_id (token), country (token)\n" in out
+    assert "  item  item_id (token), Product_name (token), price (float)\n" in out
+    assert "  inter user_id (token), item_id (token), label (float), timestamp (float), hour (token)" in out
+    tags = " tags is new red." if form == "parquet" else ""
+    assert out.splitlines()[-1].strip() == (
+        f"customer id is c0. country is NA. sku is s0. Product name is None. price is 0.25. hour is 0.{tags}"
+    )
+    with Path("dataset_atomic/shop/shop.inter").open(newline="") as stream:
+        header, *found = csv.reader(stream, delimiter="\t")
+    assert header[:4] == ["user_id:token", "item_id:token", "label:float", "timestamp:float"]
+    assert found[0][:4] == ["c0", "s0", "0.0", "1714564800"]
+    assert len(found) == 900
+
+
+def test_the_property_file_is_valid_and_says_type_and_meaning_of_each_key():
+    assert main(["from-table", write(), *COLUMNS, "--time=when"]) == 0
+    path = Path("props/dataset/shop.yaml")
+    top = [line for line in path.read_text().splitlines() if line[:1] not in ("", " ", "#")]
+    assert all("# (" in line for line in top)
+    settings = read_yaml(path)
+    assert all(SETTINGS[key].accepts(value) for key, value in settings.items() if key in SETTINGS)
+    assert settings["load_col"]["user"] == ["user_id", "country"]
+    assert list(settings["text_fields"].items())[:3] == [
+        ("user_id", "customer id"),
+        ("country", "country"),
+        ("item_id", "sku"),
+    ]
+    assert settings["numerical_features"] == ["price"]
+    assert settings["eval_args"]["order"] == "TO"
+
+
+def test_the_data_set_trains_and_its_values_are_the_tables(small, make_config, tmp_path):
+    assert main(["from-table", write(), *COLUMNS, "--time=when"]) == 0
+    data_path = str(tmp_path / "dataset_atomic")
+    dataset = create_dataset(make_config(dataset="shop", data_path=data_path))
+    assert set(dataset.field2id_token["Product_name"][1:]) == set(NAMES)
+    assert set(dataset.field2id_token["country"][1:]) == {"NA", "DE"}
+    assert [len(part) for part in dataset.build()] == [720, 90, 90]
+    flags = ["--gpu_id=", "--epochs=1", "--embedding_size=4", "--mlp_hidden_size=[8]", "--show_progress=False"]
+    assert main(["run", "-m", "DNN", "-d", "shop", *flags]) == 0
+
+
+def test_ratings_get_a_threshold_and_without_time_the_order_is_random(capsys):
+    body = [[*row[:6], 1 + n % 5, row[7]] for n, row in enumerate(rows())]
+    assert main(["from-table", write(body=body), *COLUMNS]) == 0
+    settings = read_yaml(Path("props/dataset/shop.yaml"))
+    assert settings["threshold"] == {"rating": 4}
+    assert settings["eval_args"]["order"] == "RO"
+    assert "when" in settings["text_fields"]
+
+
+def replaced(column, value, line=3):
+    body = rows()
+    body[line - 2][HEADER.index(column)] = value
+    return {"body": body}
+
+
+CASES = {
+    "no column": ({"header": ["customer", *HEADER[1:]]}, [], "has no column 'customer_id'"),
+    "duplicate header": ({"header": [*HEADER[:-1], "sku"]}, [], "line 1, column 8: 'sku' is in the header twice"),
+    "no number": (replaced("bought", "yes"), [], "clicks.csv, line 3, column bought: 'yes' is no number"),
+    "no user": (replaced("customer_id", ""), [], "clicks.csv, line 3, column customer_id: a value is missing"),
+    "no time": (replaced("when", "soon"), [], "clicks.csv, line 3, column when: 'soon' is no number and no time"),
+    "odd label": (replaced("bought", "70"), [], "column bought: values from 0 to 70 are no 0 and 1"),
+    "threshold": ({}, ["--threshold=9"], "column bought: 0 of 900 rows are positive"),
+    "ragged": (
+        {"body": [["c1", "DE"], *rows()]},
+        [],
+        "clicks.csv, line 2: 2 values where the header has 8 columns",
+    ),
+    "long": (replaced("Product name", "x" * 10**6), [], "line 3: a value has more than 131072 characters"),
+    "nul": (replaced("Product name", "a\0"), [], "clicks.csv, line 3, column"),
+    "same name": ({"header": [*HEADER[:3], "item_id", *HEADER[4:]]}, [], "would both be called item_id"),
+    "nothing": ({"header": HEADER, "body": [[]]}, [], "clicks.csv has a header and no rows"),
+    "bad name": ({}, ["--name=../x"], "--name must be letters"),
+    "setting": ({}, ["--epochs=1"], "from-table knows no --epochs=1"),
+    "same column": ({}, ["--item=customer_id"], "must be four different columns"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_table_that_cannot_be_used_is_told_and_nothing_is_written(case, capsys):
+    changes, arguments, message = CASES[case]
+    path = write(**changes)
+    before = set(Path().rglob("*"))
+    assert main(["from-table", path, *COLUMNS, "--time=when", *arguments]) == 2
+    assert message in error_of(capsys)
+    assert {p for p in set(Path().rglob("*")) - before if p.is_file()} == set()
+    assert not Path("dataset_atomic/shop").exists()
+
+
+def test_files_that_are_no_table_are_told(capsys):
+    for name, content, message in (
+        ("a.parquet", b"no parquet", "a.parquet is no parquet file"),
+        ("a.csv", b"", "a.csv is empty"),
+        ("a.csv.gz", gzip.compress(b"x" * 9999)[:20], "a.csv.gz is cut off or damaged"),
+        ("a.csv", b"customer_id,sku\n\xff,2\n", "a.csv, line 2, column 1: byte 0xff is no utf-8"),
+        ("a.csv", b'customer_id,sku,bought\n1,"2,3\n', "a.csv, line 2: a quote is opened and never closed"),
+    ):
+        Path(name).write_bytes(content)
+        assert main(["from-table", name, *COLUMNS]) == 2
+        assert message in error_of(capsys)
+    assert main(["from-table", "none.csv", *COLUMNS]) == 2
+    assert "there is no file none.csv" in error_of(capsys)
+
+
+def test_nothing_that_is_there_is_replaced(capsys):
+    assert main(["from-table", write(), *COLUMNS]) == 0
+    Path("props/dataset/shop.yaml").write_text("mine: 1\n")
+    assert main(["from-table", "clicks.csv", *COLUMNS]) == 2
+    assert "props/dataset/shop.yaml is there already" in error_of(capsys)
+    assert Path("props/dataset/shop.yaml").read_text() == "mine: 1\n"
+    Path("props/dataset/shop.yaml").unlink()
+    assert main(["from-table", "clicks.csv", *COLUMNS]) == 2
+    assert "dataset_atomic/shop is there already" in error_of(capsys)
+    assert not Path("props/dataset/shop.yaml").exists()
+
+
+def test_long_texts_are_cut_and_told(capsys):
+    assert main(["from-table", write(**replaced("Product name", "x" * 5000)), *COLUMNS]) == 0
+    assert "1 texts had more than 2000 characters and were cut" in capsys.readouterr().out

@@ -1,0 +1,175 @@
+"""What is written is read back, value for value, by RecBole's reader and by ours."""
+
+from collections import defaultdict
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureSource
+
+from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT, AtomicWriter, new_folder, write_atomic
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.host.atomic import read_atomic
+
+TYPES = {"item_id": "token", "title": "token", "price": "float", "tags": "token_seq"}
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
+NASTY = st.text(st.sampled_from("\"'\t\n\r ,;\\#aé\u2028\x85\ufeff"), max_size=12)
+NA_WORDS = {"", "None", "NA", "null", "NULL", "nan", "NaN", "N/A", "n/a", "#N/A", "<NA>", "#NA", "-nan", "-NaN",
+            "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN", "#N/A N/A"}  # fmt: skip
+FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def recboles_reader(path):
+    """The columns of an atomic file as RecBole's own ``Dataset._load_feat`` reads them."""
+    dataset = Dataset.__new__(Dataset)
+    dataset.logger = getLogger("test")
+    dataset.field2source, dataset.field2type, dataset.field2seqlen = {}, {}, {}
+    dataset.field2bucketnum = {}
+    keys = {"field_separator": "\t", "seq_separator": " ", "encoding": "utf-8"}
+    dataset.config = defaultdict(lambda: None, keys)
+    return Dataset._load_feat(dataset, str(path), FeatureSource.ITEM)
+
+
+def our_reader(path):
+    return read_atomic(Path(path), separator="\t", encoding="utf-8", wanted=lambda field: True)[0]
+
+
+def frame(titles):
+    rows = len(titles)
+    return pl.DataFrame(
+        {
+            "item_id": [f"i{n}" for n in range(rows)],
+            "title": pl.Series(titles, dtype=pl.String),
+            "price": [n / 3 for n in range(rows)],
+            "tags": ["a b"] * rows,
+        }
+    )
+
+
+def texts(column):
+    return [value if isinstance(value, str) else None for value in column]
+
+
+@FEW
+@given(st.lists(TEXT | NASTY, min_size=1, max_size=8))
+@example(['"Weird Al" best of', 'a\tb\nc\r\nd"', "\r", '"', '""', " x ", "\n", "'", "#"])
+def test_any_text_is_read_back_by_recboles_reader(tmp_path, titles):
+    write_atomic(tmp_path / "x.item", frame(titles), TYPES)
+    read = recboles_reader(tmp_path / "x.item")
+    assert texts(read["title"]) == [None if title in NA_WORDS else title for title in titles]
+    # pandas' Python engine may be one off in the last bit of a float
+    assert read["price"].tolist() == pytest.approx([n / 3 for n in range(len(titles))], rel=1e-15)
+    assert [tags.tolist() for tags in read["tags"]] == [["a", "b"]] * len(titles)
+
+
+@FEW
+@given(st.lists(TEXT | NASTY | st.sampled_from(sorted(NA_WORDS)), min_size=1, max_size=8))
+@example(["None", "NA", "null", "nan", ""])
+@example(['"Weird Al" best of', "a\nb", '"x"', '"'])
+def test_any_text_is_read_back_by_our_reader_words_for_missing_values_too(tmp_path, titles):
+    write_atomic(tmp_path / "x.item", frame(titles), TYPES)
+    read = our_reader(tmp_path / "x.item")
+    assert texts(read["title"]) == [title or None for title in titles]
+    assert read["price"].tolist() == [n / 3 for n in range(len(titles))]
+
+
+@FEW
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0\t\n\r"), max_size=20)
+        | st.just('"Weird Al" best of'),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_files_written_without_quoting_are_read_as_they_are(tmp_path, titles):
+    titles = [*titles, '"Weird Al" best of']  # what tells such a file from a quoted one
+    path = tmp_path / "x.item"
+    lines = ["item_id:token\ttitle:token", *(f"i{n}\t{title}" for n, title in enumerate(titles))]
+    path.write_bytes(("\n".join(lines) + "\n").encode())
+    if any(title.startswith('"') and title.endswith('"') and '""' in title[1:-1] for title in titles):
+        return  # it looks like both
+    assert texts(our_reader(path)["title"]) == [title or None for title in titles]
+
+
+def test_recboles_reader_fails_on_a_file_without_quoting_that_ours_reads(tmp_path):
+    path = tmp_path / "x.item"
+    path.write_text('item_id:token\ttitle:token\n1\t"Weird Al" best of\n2\tNone\n3\tx\n')
+    with pytest.raises(Exception, match="expected after"):
+        recboles_reader(path)
+    assert our_reader(path)["title"].tolist() == ['"Weird Al" best of', "None", "x"]
+
+
+def test_a_million_characters_are_cut_and_counted(tmp_path):
+    assert write_atomic(tmp_path / "x.item", frame(["x" * 10**6, "short"]), TYPES) == 1
+    assert texts(recboles_reader(tmp_path / "x.item")["title"]) == ["x" * LONGEST_TEXT, "short"]
+
+
+def test_an_id_is_never_cut(tmp_path):
+    rows = frame(["a"]).with_columns(item_id=pl.lit("x" * (LONGEST_TEXT + 1)))
+    with pytest.raises(DataError, match=r"x.item, row 1, column item_id: an id of 2001 characters; at most 2000"):
+        write_atomic(tmp_path / "x.item", rows, TYPES)
+
+
+def test_a_nul_is_refused_with_its_row(tmp_path):
+    with pytest.raises(DataError, match=r"x.item, row 3, column title: holds a NUL character"):
+        write_atomic(tmp_path / "x.item", frame(["a", "b", "c\0"]), TYPES)
+
+
+def test_batches_are_one_file_and_integers_stay_exact(tmp_path):
+    times = [978300760 * 10**9 + n for n in range(4)]
+    with AtomicWriter(tmp_path / "x.inter", {"user_id": "token", "timestamp": "float"}) as writer:
+        for time in times:
+            writer.write(pl.DataFrame({"user_id": ["u"], "timestamp": [time]}))
+    assert writer.rows == 4
+    assert (tmp_path / "x.inter").read_text().splitlines()[1:] == [f"u\t{time}" for time in times]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with new_folder(tmp_path / "out" / "x") as work:
+        (work / "x.inter").write_text("rows")
+        assert not (tmp_path / "out" / "x").exists()
+    assert (tmp_path / "out" / "x" / "x.inter").read_text() == "rows"
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "out" / "y") as work:
+        (work / "y.inter").write_bytes((work / "none").read_bytes())
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["x"]
+
+
+def test_a_folder_that_is_there_is_never_replaced(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(DataError, match=r"x is there already; remove it"), new_folder(tmp_path / "x"):
+        pass
+
+
+FAULTS = {
+    "": "is empty; its first line must name the fields",
+    "item_id:token\ttitle\n1\ta\n": r"line 1, column 2: 'title' must be a name, a colon and one of token",
+    "item_id:token\ttitle:text\n1\ta\n": r"line 1, column 2: 'title:text' must be",
+    "item_id:token\titem_id:token\n1\ta\n": r"line 1, column 2: 'item_id' is in the header twice",
+    "item_id:token\ttitle:token\n1\ta\n2\n": r"line 3: 1 fields where 2 are expected",
+    "item_id:token\ttitle:token\n1\ta\tb\n": r"line 2: 3 fields where 2 are expected",
+    "item_id:token\tprice:float\n1\t2.5\n2\tcheap\n": r"line 3, column price:float: 'cheap' is no number",
+    'item_id:token\ttitle:token\n1\t"say ""a"""\n2\t"b\n': r"line 3: some values are quoted and one begins with",
+    b"item_id:token\ttitle:token\n1\tcaf\xe9\n": r"line 2, column 6: byte 0xe9 is no utf-8",
+}
+
+
+@pytest.mark.parametrize("content", FAULTS)
+def test_a_fault_in_an_atomic_file_is_told_by_line_and_column(tmp_path, content):
+    path = tmp_path / "x.item"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=FAULTS[content]):
+        our_reader(path)
+
+
+def test_missing_numbers_may_be_words(tmp_path):
+    path = tmp_path / "x.item"
+    path.write_text("item_id:token\tprice:float\n1\tNA\n2\t\n3\tNone\n4\t1e3\n")
+    price = our_reader(path)["price"]
+    assert np.isnan(price[:3]).all()
+    assert price[3] == 1000
