@@ -14,11 +14,9 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_clickprompt.data.convert.recipes import RECIPES, how_to_get, prepare
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
-from recbole_clickprompt.host.atomic import read_atomic
 from recbole_clickprompt.model.plm.weights import find_plm, load_tokenizer, longest_text
 
 __all__ = ["ClickPromptDataset"]
@@ -65,6 +63,8 @@ class ClickPromptDataset(Dataset):
         super()._load_data(token, dataset_path)
 
     def _download(self) -> None:
+        from recbole_clickprompt.data.convert.recipes import RECIPES, how_to_get, prepare
+
         name, folder = self.dataset_name, Path(self.dataset_path)
         if name in RECIPES:
             if not RECIPES[name].small:
@@ -97,6 +97,9 @@ class ClickPromptDataset(Dataset):
                     )
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
+        # Here and not above: polars and pyarrow would make the plug-in's import five times as long
+        from recbole_clickprompt.host.atomic import read_atomic
+
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
