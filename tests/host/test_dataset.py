@@ -102,3 +102,31 @@ def test_more_text_than_the_plm_takes_is_refused(make_config, make_data, tiny_be
     dataset = make_data(make_config(max_text_length=500))[0]._dataset
     with pytest.raises(SettingError, match="max_text_length is 500, but .* takes at most 128 tokens"):
         dataset.token_table(str(tiny_bert))
+
+
+def small_set(tmp_path, titles, users=("u0", "u1")):
+    """A data set of a few rows whose items have the given titles."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    rows = [f"u{n % 3}\ti{n % len(titles)}\t{n % 2}\t{n}" for n in range(60)]
+    header = "user_id:token\titem_id:token\tlabel:float\ttimestamp:float"
+    (folder / "small.inter").write_text("\n".join([header, *rows]) + "\n")
+    lines = [f"i{n}\t{title}" for n, title in enumerate(titles)]
+    (folder / "small.item").write_text("\n".join(["item_id:token\ttitle:token", *lines]) + "\n")
+    (folder / "small.user").write_text("\n".join(["user_id:token\tage:token", *(f"{u}\t3" for u in users)]) + "\n")
+    return {"dataset": "small", "data_path": str(tmp_path), "text_fields": {"title": "title"}, "load_col": None}
+
+
+def test_a_long_title_takes_its_own_memory_and_not_that_of_every_other(make_config, tmp_path):
+    titles = ["x" * 100_000, *(f"title {n}" for n in range(50))]
+    dataset = create_dataset(make_config(**small_set(tmp_path, titles)))
+    tokens = dataset.field2id_token["title"]
+    assert tokens.tolist() == ["[PAD]", *titles]
+    assert tokens.nbytes < 1000  # pointers; a fixed width would be 20 MB
+    assert dataset.token2id("title", "title 7") == tokens.tolist().index("title 7")
+
+
+def test_rows_of_a_user_that_the_user_file_lacks_are_left_out_and_told(make_config, tmp_path, caplog):
+    dataset = create_dataset(make_config(**small_set(tmp_path, ["a", "b"])))
+    assert dataset.inter_num == 40
+    assert "20 of 60 rows of small are left out: their user or item is not in" in caplog.text

@@ -35,7 +35,7 @@ class RawFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._open: dict[str, tuple[str, str]] = {}
+        self._paths: dict[str, str] = {}
         if path.is_dir():
             names = [str(p.relative_to(path)) for p in sorted(path.rglob("*")) if p.is_file()]
             self._kind = "folder"
@@ -50,7 +50,7 @@ class RawFiles:
             self.path = path.parent
             names = [p.name for p in sorted(path.parent.iterdir()) if p.is_file()]
         for name in names:
-            self._open.setdefault(PurePosixPath(name).name, (name, name))
+            self._paths.setdefault(PurePosixPath(name).name, name)
 
     def _archive_names(self) -> list[str]:
         if self._kind == "zip":
@@ -76,7 +76,7 @@ class RawFiles:
         """The first of ``names`` that is there, with or without ``.gz``, or None."""
         for name in names:
             for candidate in (name, f"{name}.gz"):
-                if candidate in self._open:
+                if candidate in self._paths:
                     return candidate
         return None
 
@@ -88,7 +88,7 @@ class RawFiles:
         """
         found = self.find(*names)
         if found is None:
-            there = ", ".join(sorted(self._open)[:12]) or "nothing"
+            there = ", ".join(sorted(self._paths)[:12]) or "nothing"
             raise DataError(f"{self.path} holds no {' or '.join(names)}; it holds {there}")
         return found
 
@@ -100,7 +100,7 @@ class RawFiles:
             DataError: It is missing, or the archive is cut off or damaged, also while it is read.
         """
         name = self.require(*names)
-        inside = self._open[name][0]
+        inside = self._paths[name]
         with ExitStack() as stack, _told(self.path / inside if self._kind == "folder" else self.path):
             stream: IO[bytes]
             if self._kind == "zip":
