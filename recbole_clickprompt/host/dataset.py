@@ -17,7 +17,8 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
-from recbole_clickprompt.model.plm.weights import find_plm, load_tokenizer, longest_text
+from recbole_clickprompt.model.plm.loading import load_tokenizer, longest_text
+from recbole_clickprompt.model.plm.weights import find_plm
 
 __all__ = ["ClickPromptDataset"]
 

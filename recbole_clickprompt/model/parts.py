@@ -14,7 +14,8 @@ from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
-from recbole_clickprompt.model.plm.weights import LanguageModel, find_plm, load_plm
+from recbole_clickprompt.model.plm.loading import LanguageModel, load_plm
+from recbole_clickprompt.model.plm.weights import find_plm
 from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
 
 __all__ = ["Parts", "build_pamlm", "build_parts"]

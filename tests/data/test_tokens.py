@@ -6,7 +6,7 @@ import torch
 from recbole_clickprompt.data.text import FieldText, Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.model.plm.weights import load_tokenizer
+from recbole_clickprompt.model.plm.loading import load_tokenizer
 
 
 @pytest.fixture

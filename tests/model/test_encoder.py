@@ -6,7 +6,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
-from recbole_clickprompt.model.plm.weights import load_plm
+from recbole_clickprompt.model.plm.loading import load_plm
 
 B, Z, K = 4, 11, 3
 

@@ -10,7 +10,7 @@ from recbole_clickprompt.model.clickprompt import ClickPrompt
 from recbole_clickprompt.model.parts import build_parts
 from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
-from recbole_clickprompt.model.plm.weights import load_plm
+from recbole_clickprompt.model.plm.loading import load_plm
 from recbole_clickprompt.model.pooling import build_pooling
 from recbole_clickprompt.model.prompt import SharedPromptGenerator
 from recbole_clickprompt.trainer.pretraining import pretraining_rows

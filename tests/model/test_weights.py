@@ -11,7 +11,8 @@ from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.model.plm import weights
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
-from recbole_clickprompt.model.plm.weights import find_plm, load_plm, load_tokenizer, longest_text
+from recbole_clickprompt.model.plm.loading import load_plm, load_tokenizer, longest_text
+from recbole_clickprompt.model.plm.weights import find_plm
 
 
 def copy(folder, target):

@@ -1,0 +1,159 @@
+"""A PLM's tokenizer and modules out of its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
+from recbole_clickprompt.model.plm.layouts import LAYOUTS
+from recbole_clickprompt.model.plm.weights import first_line
+
+__all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text"]
+
+# The modules that make up the LM head of transformers' model for masked (GPT-2: causal) language modelling
+_LM_HEADS = {
+    "albert": ("predictions",),
+    "bert": ("cls",),
+    "camembert": ("lm_head",),
+    "deberta-v2": ("cls",),
+    "distilbert": ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+    "electra": ("generator_predictions", "generator_lm_head"),
+    "gpt2": ("lm_head",),
+    "modernbert": ("head", "decoder"),
+    "roberta": ("lm_head",),
+    "xlm-roberta": ("lm_head",),
+}
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
+    "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+)  # fmt: skip
+# Refused for a reason, with what to use instead
+_REFUSED = {
+    "deberta": "its first version projects queries, keys and values in one; use DeBERTa-v2 or -v3",
+    "t5": "its attention is made of relative positions, which prompts do not have; use BART",
+}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A PLM taken apart.
+
+    Attributes:
+        encoder: transformers' base model: embeddings and layers.
+        lm_head: Recovers masked text; what it ends with is tied to the input embeddings.
+        head_is_new: The checkpoint has no LM head, so it starts random.
+    """
+
+    encoder: Any
+    lm_head: TokenHead | DecoderHead
+    head_is_new: bool
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a PLM folder.
+
+    Raises:
+        WeightsError: It cannot be read, or has no mask token where the PLM is trained by masking.
+    """
+    from transformers import AutoTokenizer
+
+    causal = LAYOUTS[_config(folder).model_type].causal
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        raise WeightsError(f"{folder}: its tokenizer cannot be read: {first_line(error)}") from error
+    if causal and tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, any token serves
+    if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
+        raise WeightsError(
+            f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modelling"
+        )
+    return tokenizer
+
+
+def longest_text(folder: Path) -> int:
+    """The most tokens a PLM has positions for."""
+    config = _config(folder)
+    # RoBERTa's family counts positions from the padding id + 1 on
+    counted_from = {"roberta", "xlm-roberta", "camembert"}
+    unused = config.pad_token_id + 1 if config.model_type in counted_from else 0
+    return config.max_position_embeddings - unused
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise WeightsError(f"{folder}: its config.json cannot be read: {first_line(error)}") from error
+    family = config.model_type
+    if family in _REFUSED:
+        raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
+    if family not in LAYOUTS or getattr(config, "is_decoder", False):
+        raise WeightsError(
+            f"{folder} is a {family!r} model; supported are {', '.join(sorted(LAYOUTS))} "
+            "(MiniLM and TinyBERT are of bert)"
+        )
+    if family == "albert" and config.inner_group_num != 1:
+        raise WeightsError(f"{folder} has {config.inner_group_num} layers a group; only 1 is supported")
+    if family == "deberta-v2":
+        if getattr(config, "conv_kernel_size", 0) > 0:
+            raise WeightsError(f"{folder} has a convolution beside its first layer; use a DeBERTa-v3")
+        config.legacy = True  # the LM head that works without the embeddings at hand
+    return config
+
+
+def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> LanguageModel:
+    """A PLM with its pretrained LM head, or a new one tied to the input embeddings where it has none.
+
+    Args:
+        folder: As ``find_plm`` gives it.
+        num_layers: Keep the first so many layers; None keeps all.
+        dropout: Instead of the PLM's own dropout, in its states and in its attention; None keeps its own.
+
+    Raises:
+        WeightsError: The family is not supported, it has fewer layers, or a weight is missing.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BartForConditionalGeneration
+
+    config = _config(folder)
+    if num_layers is not None:
+        if num_layers > config.num_hidden_layers:
+            raise WeightsError(
+                f"plm_num_layers is {num_layers}, but {folder} has {config.num_hidden_layers} layers"
+            )
+        config.num_hidden_layers = num_layers
+        if getattr(config, "layer_types", None):  # ModernBERT's, one a layer
+            config.layer_types = config.layer_types[:num_layers]
+    for name in _DROPOUTS if dropout is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    config.tie_word_embeddings = True
+    try:
+        whole = {"gpt2": AutoModelForCausalLM, "bart": BartForConditionalGeneration}
+        model, info = whole.get(config.model_type, AutoModelForMaskedLM).from_pretrained(
+            folder,
+            config=config,
+            output_loading_info=True,
+            dtype="float32",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:
+        raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
+    missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
+    if missing:
+        raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
+    if config.model_type == "bart":
+        return LanguageModel(model.model.encoder, DecoderHead(model), head_is_new=False)
+    modules = [getattr(model, name) for name in _LM_HEADS[config.model_type]]
+    head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+    return LanguageModel(model.base_model, TokenHead(head), head_is_new=bool(info["missing_keys"]))
