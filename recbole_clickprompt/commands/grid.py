@@ -10,8 +10,8 @@ FILE.yaml holds
             {dataset} in its name stands for the data set
   results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
---key=value goes over `settings`. A run that the table already has, with equal settings, is not run again: an
-interrupted grid goes on where it was.
+--key=value goes over `settings`, and --seeds=[1,2,3] over `seeds`. A run that the table already has, with equal
+settings, is not run again: an interrupted grid goes on where it was.
 """
 
 from __future__ import annotations
@@ -50,8 +50,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: The file is missing or wrong.
     """
     path = _find(options.file)
-    grid = _checked(path)
-    grid["settings"] = {**(grid.get("settings") or {}), **parse_settings(settings)}
+    given = parse_settings(settings)
+    grid = read_yaml(path)
+    if "seeds" in given:
+        grid["seeds"] = given.pop("seeds")
+    _check(grid, path)
+    grid["settings"] = {**(grid.get("settings") or {}), **given}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
     dataset = grid["settings"].get("dataset")
     base = _base(grid["base"], dataset) if grid.get("base") else {}
@@ -95,8 +99,7 @@ def _base(name: str, dataset: Any) -> dict[str, Any]:
     return read_yaml(_find(name.replace("{dataset}", str(dataset))))
 
 
-def _checked(path: Path) -> dict[str, Any]:
-    grid = read_yaml(path)
+def _check(grid: dict[str, Any], path: Path) -> None:
     for key in grid:
         if key not in _KEYS:
             raise SettingError(f"{path}: {key} is no part of a grid{nearest(key, _KEYS)}")
@@ -110,7 +113,6 @@ def _checked(path: Path) -> dict[str, Any]:
     for name, values in (grid.get("vary") or {}).items():
         if not isinstance(values, list) or not values:
             raise SettingError(f"{path}: vary.{name} must be a list of values, got {values!r}")
-    return grid
 
 
 def _cells(

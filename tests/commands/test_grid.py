@@ -52,9 +52,10 @@ def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(
     assert "| plain | DNN | 2 | 0." in out
     assert out.count("| with PLM | DNN | 2 |") == 1
     assert " % | " in out
-    # once more: nothing is left to run
-    assert main(["grid", "compare.yaml"]) == 0
+    # once more: nothing is left to run, also of a part of the seeds
+    assert main(["grid", "compare.yaml", "--seeds=[2]"]) == 0
     assert len(runs) == 6
+    assert "| plain | DNN | 1 | 0." in capsys.readouterr().out
 
 
 def test_results_can_be_parquet(file):
