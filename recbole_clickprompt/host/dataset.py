@@ -10,13 +10,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
+from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
+from recbole_clickprompt.host.row_text import build_textualizer, value_text
 from recbole_clickprompt.model.plm.loading import load_tokenizer, longest_text
 from recbole_clickprompt.model.plm.weights import find_plm
 
@@ -180,7 +180,7 @@ class ClickPromptDataset(Dataset):
         for field in self._hidden_text_fields():
             # Text is looked up by id, and such a value has none: give each distinct one an id of its own
             column = f"{field}_text"
-            self.inter_feat[column] = [_value_text(value) for value in self.inter_feat[field]]
+            self.inter_feat[column] = [value_text(value) for value in self.inter_feat[field]]
             self.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
             self._rest_fields: np.ndarray = np.append(self._rest_fields, column)
         super()._remap_ID_all()
@@ -239,26 +239,7 @@ class ClickPromptDataset(Dataset):
 
     def textualizer(self) -> Textualizer:
         """The text of this data set's rows (Eq. 4), as ``text_fields`` and ``value_words`` say."""
-        words = self.config["value_words"] or {}
-        return Textualizer(
-            [
-                self._field_text(field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
-                for field, name in self.config["text_fields"].items()
-            ]
-        )
-
-    def _field_text(self, field: str, name: str, words: dict[str, str]) -> FieldText:
-        source = self.field2source[field]
-        if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID):
-            return FieldText.of_ids(name, field, self.field2id_token[field], words)
-        if source is FeatureSource.INTERACTION:
-            key = field if self.field2type[field] is FeatureType.TOKEN else f"{field}_text"
-            return FieldText.of_ids(name, key, self.field2id_token[key], words)
-        key = self.uid_field if source is FeatureSource.USER else self.iid_field
-        if field in self._numbers:
-            return FieldText.of_texts(name, key, [_value_text(v) for v in self._numbers[field]], words)
-        ids = torch.as_tensor(self.field2feats(field)[0][field]).numpy()
-        return FieldText.of_id_rows(name, key, self.field2id_token[field], ids.reshape(len(ids), -1), words)
+        return build_textualizer(self, self._numbers)
 
     def tokenizer(self, plm: str) -> Any:
         """The tokenizer of a PLM (``minilm``, a folder or a Hugging Face id), loaded once."""
@@ -296,10 +277,3 @@ class ClickPromptDataset(Dataset):
 
 def _names(folder: Path) -> str:
     return ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
-
-
-def _value_text(value: float | np.ndarray) -> str | None:
-    if isinstance(value, np.ndarray):
-        text = " ".join(v if isinstance(v, str) else number_text(v) for v in value)
-        return text or None
-    return None if np.isnan(value) else number_text(value)

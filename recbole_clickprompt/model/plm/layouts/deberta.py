@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_clickprompt.model.plm.layouts.base import Layout
+from recbole_clickprompt.model.plm.layouts.bert import BertLayout
 
 __all__ = ["DebertaLayout"]
 
 
-class DebertaLayout(Layout):
+class DebertaLayout(BertLayout):
     """DeBERTa-v2 and -v3, whose attention also scores how far apart two tokens are.
 
     Prompts have no place in the text, so only their content is scored.
@@ -20,23 +20,12 @@ class DebertaLayout(Layout):
 
     lora_targets = ("query_proj", "value_proj")
 
-    def _attention(self, index: int) -> Any:
-        return self.model.encoder.layer[index].attention.self
-
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self._attention(index).query_proj(states)
 
     def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
         attention = self._attention(index)
         return attention.key_proj(states), attention.value_proj(states)
-
-    def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
-        layer = self.model.encoder.layer[index]
-        attended = layer.attention.output(attended, states)
-        return layer.output(layer.intermediate(attended), attended)
-
-    def attention_dropout(self, index: int) -> float:
-        return self._attention(index).dropout.p
 
     def scale(self, index: int) -> float:
         attention = self._attention(index)
