@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 # Freed memory stays in the process: large blocks that go back to the system cost page faults when they are
-# taken again, about a third of the time of PA-MLM on a CPU.
+# taken again, about a quarter of the time of PA-MLM on a CPU.
 KEEP_MEMORY := MALLOC_TOP_PAD_=1073741824 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_MMAP_THRESHOLD_=17179869184
 
 .PHONY: setup demo test format clean

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from recbole.quick_start import objective_function, run_recbole
 from recbole.trainer import HyperTuning
@@ -129,6 +130,16 @@ def test_a_backbones_name_trains_it_alone(small, monkeypatch):
     assert main(["run", "-m", "DNN", "-d", "tiny", *flags(small, epochs=1)]) == 0
     assert checkpoints() == []
     assert len(list(Path("saved").glob("*.pth"))) == 1
+
+
+def test_property_files_choose_model_and_data_set_unless_a_flag_does(small):
+    Path("run.yaml").write_text(yaml.safe_dump({**small, "model": "DNN", "dataset": "tiny", "epochs": 1}))
+    assert main(["run", "--config_files=run.yaml"]) == 0
+    assert main(["run", "--config_files=run.yaml", "--model=ClickPromptNoPLM", "--train_stage=finetune"]) == 0
+    files = sorted(Path("saved").glob("*.pth"), key=lambda file: file.stat().st_mtime)
+    configs = [torch.load(file)["config"] for file in files]
+    assert [config["backbone"] for config in configs] == ["DNN", "DCNV2"]
+    assert {config["dataset"] for config in configs} == {"tiny"}
 
 
 def test_show_prints_labels_and_exact_sentences(small, capsys):

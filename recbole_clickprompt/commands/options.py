@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -14,28 +14,41 @@ from recbole_clickprompt.host.properties import parse_yaml, read_yaml
 from recbole_clickprompt.host.registration import MODELS
 from recbole_clickprompt.model.backbone import BACKBONES
 
-__all__ = ["add_run_arguments", "config_files", "model_and_settings", "parse_settings", "resolve_model"]
+__all__ = ["Run", "add_run_arguments", "parse_run", "parse_settings", "resolve_model"]
+
+
+class Run(NamedTuple):
+    """A run as the command line and its property files describe it; in the order of ``run_recbole``."""
+
+    model: str
+    dataset: str
+    config_files: list[str]
+    settings: dict[str, Any]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """RecBole's ``--model --dataset --config_files``."""
-    parser.add_argument("--model", "-m", default="ClickPrompt", help="default: %(default)s")
-    parser.add_argument("--dataset", "-d", default="ml-100k", help="default: %(default)s")
+    parser.add_argument("--model", "-m", help="default: that of your property files, or ClickPrompt")
+    parser.add_argument("--dataset", "-d", help="default: that of your property files, or ml-100k")
     parser.add_argument("--config_files", default="", help="your property files, separated by blanks")
 
 
-def config_files(options: argparse.Namespace) -> list[str]:
-    """The user's property files.
+def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
+    """The run to do. A backbone's name stands for ``ClickPromptNoPLM`` without pretraining.
 
     Raises:
-        SettingError: One is missing or no mapping.
+        SettingError: A property file is missing or no mapping, a setting is no ``--key=value`` or comes twice, or
+            the model is unknown.
     """
     files = options.config_files.split()
+    in_files: dict[str, Any] = {}
     for file in files:
         if not Path(file).is_file():
             raise SettingError(f"--config_files: there is no file {file}")
-        read_yaml(Path(file))
-    return files
+        in_files.update(read_yaml(Path(file)))
+    model, implied = resolve_model(str(options.model or in_files.get("model") or "ClickPrompt"))
+    dataset = str(options.dataset or in_files.get("dataset") or "ml-100k")
+    return Run(model, dataset, files, {**implied, **parse_settings(arguments)})
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
@@ -56,18 +69,6 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
     return settings
-
-
-def model_and_settings(model: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The model class to run and its settings.
-
-    A backbone's name stands for that backbone alone: ``ClickPromptNoPLM`` without pretraining.
-
-    Raises:
-        SettingError: As for ``parse_settings``, or the model is unknown.
-    """
-    model, implied = resolve_model(model)
-    return model, {**implied, **parse_settings(arguments)}
 
 
 def resolve_model(model: str) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from recbole.quick_start import run
 
-from recbole_clickprompt.commands.options import add_run_arguments, config_files, model_and_settings
+from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
 
 __all__ = ["add_arguments", "execute"]
@@ -31,12 +31,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Runs training and testing; results go to RecBole's log."""
     if options.nproc > 1 or options.world_size > 1:
         raise SettingError("training in several processes is not supported; run with --nproc=1")
-    model, values = model_and_settings(options.model, settings)
+    described = parse_run(options, settings)
     run(
-        model,
-        options.dataset,
-        config_file_list=config_files(options),
-        config_dict=values,
+        *described,
         nproc=options.nproc,
         world_size=options.world_size,
         ip=options.ip,

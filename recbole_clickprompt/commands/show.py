@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 
-from recbole_clickprompt.commands.options import add_run_arguments, config_files, model_and_settings
+from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
 
 __all__ = ["add_arguments", "execute"]
@@ -27,8 +27,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints the label and the sentence of the first training rows, in the order of the split."""
     if options.rows < 1:
         raise SettingError(f"--rows must be 1 or more, got {options.rows}")
-    model, values = model_and_settings(options.model, settings)
-    config = Config(model, options.dataset, config_files(options), {**values, "state": "error"})
+    model, dataset, files, values = parse_run(options, settings)
+    config = Config(model, dataset, files, {**values, "state": "error"})
     train_data, _, _ = data_preparation(config, create_dataset(config))
     rows = train_data._dataset.inter_feat
     textualizer = train_data._dataset.textualizer()

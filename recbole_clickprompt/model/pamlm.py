@@ -75,6 +75,8 @@ class PAMLM(nn.Module):
             labels = masked.labels[rows]
             asked = labels >= 0
             most = int(asked.sum(1).max())
+            if not most:  # rows of nothing but special tokens have no mean loss
+                continue
             corrupted = MaskedTokens(
                 masked.input_ids[rows, :longest], masked.positions[rows, :most], labels[:, :most]
             )

@@ -58,6 +58,12 @@ def test_ids_stay_intact_while_their_text_is_masked(setting):
     assert not torch.equal(part.masked.input_ids, tokens[order])
 
 
+def test_rows_of_special_tokens_alone_are_left_out(setting):
+    model, rows = setting
+    model.masker.special[:] = True
+    assert model.split(rows, 8) == []
+
+
 def test_gradients_reach_the_backbones_embeddings_through_the_prompts(setting):
     model, rows = setting
     table = model.backbone.model.token_embedding_table.embedding.weight
