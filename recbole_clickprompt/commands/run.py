@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from recbole.quick_start import run
+from recbole.quick_start import run_recbole
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.distributed import started_together
+from recbole_clickprompt.host.launch import launch
 
 __all__ = ["add_arguments", "execute"]
 
@@ -22,21 +25,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine")
     parser.add_argument("--ip", default="localhost", help="address of the first machine")
-    parser.add_argument("--port", default="5678", help="its port")
+    parser.add_argument("--port", type=int, help="its port; default on one machine: a free one")
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Runs training and testing; results go to RecBole's log."""
-    if options.nproc > 1 or options.world_size > 1:
-        raise SettingError("training in several processes is not supported; run with --nproc=1")
+    """Runs training and testing, in one process or several; results go to RecBole's log."""
     described = parse_run(options, settings)
-    run(
-        *described,
-        nproc=options.nproc,
-        world_size=options.world_size,
-        ip=options.ip,
-        port=options.port,
-        group_offset=options.group_offset,
-    )
+    world_size = options.nproc if options.world_size < 0 else options.world_size
+    if started_together():
+        if options.nproc != 1 or options.world_size > 0:
+            raise SettingError("torchrun says how many processes there are; leave out --nproc and --world_size")
+        run_recbole(*described)
+        ranks.leave()
+    elif world_size == options.nproc == 1:
+        run_recbole(*described)
+    else:
+        launch(
+            described,
+            nproc=options.nproc,
+            world_size=world_size,
+            ip=options.ip,
+            port=options.port,
+            group_offset=options.group_offset,
+        )

@@ -13,6 +13,7 @@ import pandas as pd
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
@@ -47,8 +48,7 @@ class ClickPromptDataset(Dataset):
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         folder = Path(dataset_path)
-        if not folder.exists():
-            self._download()
+        ranks.current().in_turn(lambda: None if folder.exists() else self._download())
         names: list[str] = self.config["benchmark_filename"] or []
         parts = [folder / f"{token}.{name}.inter" for name in names]
         whole = folder / f"{token}.inter"
@@ -78,7 +78,8 @@ class ClickPromptDataset(Dataset):
         try:
             super()._download()
         except (OSError, ValueError, RuntimeError, EOFError, BadZipFile) as error:
-            # Behind a finished download RecBole waits for other processes, also where there are none
+            # Behind a finished download RecBole waits for other processes, also where there are none. (Where
+            # there are some, they must not wait there: `in_turn` has one process come here at a time.)
             if not (Path(self.dataset_path) / f"{self.dataset_name}.inter").is_file():
                 shutil.rmtree(self.dataset_path, ignore_errors=True)  # it was not there before
                 reason = " ".join(str(error).split())

@@ -20,6 +20,7 @@ from recbole.config import Config
 from recbole.utils import EvaluatorType, InputType, ModelType
 from torch.serialization import add_safe_globals
 
+from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.dataset import ClickPromptDataset
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.settings import check_settings
@@ -45,6 +46,7 @@ def register() -> None:
     for model in NEW_MODELS:
         setattr(recbole.trainer, f"{model}Trainer", _plain_trainer)
     _wrap_config()
+    distributed.install(MODELS)
 
 
 def _trainer(config: Config, model: Any) -> Any:

@@ -32,6 +32,14 @@ class _CTRModel(AbstractRecommender):
         self.label_field = config["LABEL_FIELD"]
         self.micro_batch_size = config["micro_batch_size"]
 
+    def rows(self, part: Interaction) -> int:
+        """Number of its rows."""
+        return len(part)
+
+    def select(self, part: Interaction, rows: Tensor) -> tuple[Interaction, float]:
+        """Some rows and their share of all."""
+        return part[rows], len(rows) / len(part)
+
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
         raise NotImplementedError
@@ -60,6 +68,10 @@ class ClickPromptNoPLM(_CTRModel):
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
         """The batch in one part: a backbone needs no smaller ones."""
         return [(interaction, 1.0)]
+
+    def blocks(self, interaction: Interaction, at_least: int) -> tuple[Tensor, ...]:
+        """Rows in equal blocks, to be predicted one by one."""
+        return torch.arange(len(interaction)).chunk(at_least)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
@@ -105,7 +117,11 @@ class ClickPrompt(_CTRModel):
             the batch.
         """
         order = self.tokens.lengths(interaction).argsort()
-        return [(interaction[rows], len(rows) / len(order)) for rows in order.split(size)]
+        return [self.select(interaction, rows) for rows in order.split(size)]
+
+    def blocks(self, interaction: Interaction, at_least: int) -> tuple[Tensor, ...]:
+        """Rows in the blocks of similar length in which ``predict`` works them off."""
+        return self.tokens.lengths(interaction).argsort().split(self.micro_batch_size)
 
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
@@ -122,6 +138,6 @@ class ClickPrompt(_CTRModel):
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows."""
-        order = self.tokens.lengths(interaction).argsort()
-        scores = [torch.sigmoid(self(interaction[rows])) for rows in order.split(self.micro_batch_size)]
-        return torch.cat(scores)[order.argsort()]
+        blocks = self.blocks(interaction, 1)
+        scores = [torch.sigmoid(self(interaction[rows])) for rows in blocks]
+        return torch.cat(scores)[torch.cat(blocks).argsort()]

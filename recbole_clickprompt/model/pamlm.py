@@ -8,6 +8,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.data.masking import MaskedTokens, NextTokens, TokenMasker
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.model.backbone.adapter import Backbone
@@ -67,22 +68,24 @@ class PAMLM(nn.Module):
             the batch.
         """
         input_ids, lengths = self.tokens(interaction)
-        masked = self.masker(input_ids, lengths)
-        total = int((masked.labels >= 0).sum())
-        parts = []
-        for rows in lengths.argsort().split(size):
-            longest = int(lengths[rows].max())
-            labels = masked.labels[rows]
-            asked = labels >= 0
-            most = int(asked.sum(1).max())
-            if not most:  # rows of nothing but special tokens have no mean loss
-                continue
-            corrupted = MaskedTokens(
-                masked.input_ids[rows, :longest], masked.positions[rows, :most], labels[:, :most]
-            )
-            part = MaskedRows(interaction[rows], corrupted, lengths[rows])
-            parts.append((part, int(asked.sum()) / total))
-        return parts
+        whole = MaskedRows(interaction, self.masker(input_ids, lengths), lengths)
+        parts = [self.select(whole, rows) for rows in lengths.argsort().split(size)]
+        return [(part, share) for part, share in parts if share]  # special tokens alone have no mean loss
+
+    def rows(self, part: MaskedRows) -> int:
+        """Number of its rows."""
+        return len(part.lengths)
+
+    def select(self, part: MaskedRows, rows: Tensor) -> tuple[MaskedRows, float]:
+        """Some rows, without the padding they do not need, and their share of the tokens to recover."""
+        lengths, labels = part.lengths[rows], part.masked.labels[rows]
+        asked = labels >= 0
+        longest, most = int(lengths.max()), max(1, int(asked.sum(1).max()))
+        corrupted = MaskedTokens(
+            part.masked.input_ids[rows, :longest], part.masked.positions[rows, :most], labels[:, :most]
+        )
+        total = int((part.masked.labels >= 0).sum())
+        return MaskedRows(part.interaction[rows], corrupted, lengths), int(asked.sum()) / max(total, 1)
 
     def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Vocabulary logits at the masked positions, ``(N, V)``, and the original tokens there, ``(N,)``."""
@@ -91,14 +94,22 @@ class PAMLM(nn.Module):
         return logits, rows.masked.labels[rows.masked.labels >= 0]
 
     def calculate_loss(self, rows: MaskedRows) -> Tensor:
-        """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``."""
+        """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``.
+
+        Where nothing is masked, which a rank's rows of a part may be, it is 0.
+        """
         logits, labels = self.logits(rows)
+        if not len(labels):
+            return 0.0 * logits.sum()
+        if ranks.current().idle:
+            return F.cross_entropy(logits.float(), labels)
         self._asked += len(labels)
         self._recovered += int((logits.argmax(1) == labels).sum())
         return F.cross_entropy(logits.float(), labels)
 
     def pop_accuracy(self) -> float:
-        """Share of masked tokens recovered since the last call."""
-        accuracy = self._recovered / max(self._asked, 1)
+        """Share of masked tokens recovered since the last call, of all ranks."""
+        here = next(self.parameters()).device
+        recovered, asked = ranks.current().sum([self._recovered, self._asked], here)
         self._recovered = self._asked = 0
-        return accuracy
+        return recovered / max(asked, 1)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
 
 __all__ = ["load_parts", "load_whole", "read_inputs", "save_whole"]
@@ -21,7 +22,16 @@ _FORMAT = "clickprompt-pretraining-1"
 
 
 def save_whole(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
-    """Writes all weights of a pretraining model, a tied one once, with the inputs that determined them."""
+    """Writes all weights of a pretraining model, a tied one once, with the inputs that determined them.
+
+    Rank 0 writes; all return when the file is there.
+    """
+    if ranks.current().main:
+        _write(model, path, inputs=inputs, epoch=epoch)
+    ranks.current().wait()
+
+
+def _write(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
     tensors: dict[str, torch.Tensor] = {}
     written = set()
     for name, tensor in model.state_dict().items():

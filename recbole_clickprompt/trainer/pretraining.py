@@ -12,12 +12,14 @@ import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.interaction import cat_interactions
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pamlm
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
+from recbole_clickprompt.trainer.shares import shares
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["evaluate_pamlm", "load_pamlm", "pretrain", "pretraining_rows"]
@@ -36,7 +38,7 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     dataset = pretraining_rows(config, train_data, valid_data)
     inputs = pretraining_inputs(config, dataset)
     path = checkpoint_path(config, inputs)
-    if path.exists() and read_inputs(path) == inputs:
+    if ranks.current().agree(path.exists() and read_inputs(path) == inputs):
         logger.info(f"pretraining reused: {path}")
         return path
     device = config["device"]
@@ -103,13 +105,15 @@ def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
     device = config["device"]
     model.eval()
     model.pop_accuracy()
-    total, asked = 0.0, 0
+    total = asked = 0.0
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         for interaction, *_ in data:
-            for rows, _ in model.split(interaction.to(device), config["micro_batch_size"]):
-                count = int((rows.masked.labels >= 0).sum())
+            parts = model.split(interaction.to(device), config["micro_batch_size"])
+            for rows, weight in shares(model, parts):
+                count = int((rows.masked.labels >= 0).sum()) if weight else 0
                 with autocast(device, config["enable_amp"]):
                     total += count * model.calculate_loss(rows).item()
                 asked += count
+    total, asked = ranks.current().sum([total, asked], device)
     return {"mlm_loss": total / asked, "mlm_accuracy": model.pop_accuracy()}

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from recbole_clickprompt.trainer.optimiser import build_scheduler
+from recbole_clickprompt.trainer.shares import begin_together, own_random, shares, sum_gradients
 
 __all__ = ["Stage", "autocast"]
 
@@ -28,7 +29,8 @@ class Stage:
         name: Shown beside the progress bar.
         model: Has ``split`` and ``calculate_loss``.
         epochs: Of the whole stage.
-        micro_batch_size: Rows that go through the model at once; gradients add up to those of the batch.
+        micro_batch_size: Rows, of all ranks together, that go through the model at once; gradients add up to those
+            of the batch.
         clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
     """
 
@@ -56,6 +58,7 @@ class Stage:
         warmup_ratio: float,
     ) -> Stage:
         """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config."""
+        begin_together(model, optimizer)
         return cls(
             name=name,
             model=model,
@@ -102,11 +105,14 @@ class Stage:
         """One optimiser step; gives the loss of the batch."""
         self.optimizer.zero_grad()
         total = 0.0
-        for part, weight in self.model.split(interaction, self.micro_batch_size):
-            with autocast(self.device, self.enable_amp):
-                loss = weight * self.model.calculate_loss(part)
-            loss.backward()
-            total += loss.item()
+        parts = self.model.split(interaction, self.micro_batch_size)
+        with own_random(self.scheduler.last_epoch, self.device):
+            for part, weight in shares(self.model, parts):
+                with autocast(self.device, self.enable_amp):
+                    loss = weight * self.model.calculate_loss(part)
+                loss.backward()
+                total += loss.item()
+        total = sum_gradients(self.optimizer, total)
         if not total - total == 0:
             raise ValueError(f"{self.name}: the training loss is {total}; lower the learning rate")
         if self.clip_grad_norm:

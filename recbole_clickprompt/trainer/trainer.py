@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from recbole.trainer import Trainer
+from recbole.utils import EvaluatorType
 
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt import ranks
 from recbole_clickprompt.trainer.handover import load_parts
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
+from recbole_clickprompt.trainer.shares import predict
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["ClickPromptTrainer"]
@@ -28,13 +30,11 @@ class ClickPromptTrainer(Trainer):
     """
 
     def __init__(self, config: Any, model: Any) -> None:
-        if not config["single_spec"]:
-            raise SettingError("training in several processes is not supported; run with --nproc=1")
         super().__init__(config, model)
         # RecBole's name changes every second; runs side by side must not share a file
         self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
-        self.saved_model_file = f"{root}-{uuid.uuid4().hex[:8]}{extension}"
+        self.saved_model_file = ranks.current().agree(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
         self._stage: Stage
         self._pretrained: Any = None  # the model to evaluate where pretraining is all there is
 
@@ -112,6 +112,13 @@ class ClickPromptTrainer(Trainer):
         with autocast(self.device, self.enable_amp):
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
 
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        # Every rank has all rows, so what RecBole ranks instead of scoring each can compute in whole
+        if ranks.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
+            return super()._neg_sample_batch_eval(batched_data)
+        interaction, _, positive_u, positive_i = batched_data
+        return interaction, predict(self.model, interaction.to(self.device), self.device), positive_u, positive_i
+
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
         path = kwargs.pop("saved_model_file", self.saved_model_file)
@@ -127,8 +134,10 @@ class ClickPromptTrainer(Trainer):
             "optimizer": self.optimizer.state_dict(),
         }
         partial = f"{path}.partial"
-        # RecBole's pickle protocol 4 is what the safe reader refuses; the default is what it reads
-        torch.save(state, partial)
-        os.replace(partial, path)
+        if ranks.current().main:
+            # RecBole's pickle protocol 4 is what the safe reader refuses; the default is what it reads
+            torch.save(state, partial)
+            os.replace(partial, path)
+        ranks.current().wait()
         if verbose:
             self.logger.info(f"Saving current: {path}")

@@ -1,0 +1,127 @@
+"""Start of a run in several processes, each told its place by the environment variables that torchrun sets.
+
+To RecBole every rank is the only process: it reads all batches and has the metrics of all rows. What it does for
+several processes by itself (NCCL alone, samplers that repeat rows, metrics averaged over ranks) is never reached.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+import recbole.quick_start
+import recbole.quick_start.quick_start as quick_start
+import recbole.trainer.trainer
+import torch
+from recbole.config import Config
+
+from recbole_clickprompt import ranks
+from recbole_clickprompt.errors import SettingError
+
+__all__ = ["install", "run_recboles", "started_together", "take_place"]
+
+_PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def take_place(*, local_rank: int, nproc: int, offset: int, world: int, ip: str, port: int) -> None:
+    """Tells this process its place among those of its run, and keeps it to its share of the cores.
+
+    Args:
+        local_rank: Number of the process on this machine.
+        nproc: Processes there.
+        offset: Rank of the first of them.
+        world: Processes on all machines.
+        ip: Address of the machine of rank 0.
+        port: There.
+    """
+    place = (offset + local_rank, local_rank, world, nproc, ip, port)
+    os.environ.update(zip(_PLACE, map(str, place), strict=True))
+    if "OMP_NUM_THREADS" not in os.environ:
+        # More threads than cores wait for each other by spinning, which slows all of them many times
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // nproc))
+
+
+def started_together() -> bool:
+    """Whether this process is one of several of a run, by torchrun or by ``take_place``."""
+    return all(name in os.environ for name in _PLACE) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def install(models: tuple[str, ...]) -> None:
+    """Has these models run in several processes wherever RecBole makes their config."""
+    init_device = Config._init_device
+
+    @functools.wraps(init_device)
+    def init_device_of_rank(self: Config) -> None:
+        if self.model not in models or not started_together():
+            init_device(self)
+            return
+        settings = self.final_config_dict
+        for key in ("local_rank", "world_size", "offset", "nproc", "ip", "port"):
+            settings.pop(key, None)
+        init_device(self)  # as for a single process
+        settings["device"] = _join(settings["device"])
+        os.makedirs(settings["checkpoint_dir"], exist_ok=True)  # RecBole's ranks would race for it
+        if not ranks.current().main:
+            settings.update(state="error", show_progress=False, verbose=False, log_wandb=False)
+            settings.update(save_dataset=False, save_dataloaders=False)
+            _write_nothing()
+
+    Config._init_device = init_device_of_rank
+    # By reference to this module, so that the children of RecBole's `run` import the plug-in
+    for module in (quick_start, recbole.quick_start):
+        module.run_recboles = run_recboles
+
+
+def run_recboles(rank: int, *arguments: Any) -> None:
+    """RecBole's function for the processes that its ``run`` starts, with the plug-in in them."""
+    options = arguments[-1]
+    settings = options["config_dict"]
+    settings["local_rank"] = rank
+    take_place(
+        local_rank=rank,
+        nproc=settings["nproc"],
+        offset=settings["offset"],
+        world=settings["world_size"],
+        ip=settings["ip"],
+        port=settings["port"],
+    )
+    queue = options["queue"] if rank == 0 else None
+    quick_start.run_recbole(*arguments[:-1], config_dict=settings, queue=queue)
+    ranks.leave()
+
+
+def _join(device: torch.device) -> torch.device:
+    rank, local_rank, world, nproc, port = (int(os.environ[n]) for n in (*_PLACE[:4], _PLACE[5]))
+    if device.type == "cuda":
+        if torch.cuda.device_count() < nproc:
+            raise SettingError(
+                f"gpu_id names {torch.cuda.device_count()} GPU(s) for {nproc} processes on this machine; name as "
+                "many, for example --gpu_id='0,1', or none (--gpu_id='') to compute on the CPU"
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    if ranks.current().world == 1:  # a tuning makes many configs in one process
+        ranks.join(
+            rank=rank,
+            world=world,
+            local_rank=local_rank,
+            address=os.environ["MASTER_ADDR"],
+            port=port,
+            device=device,
+        )
+    return device
+
+
+class _NoBoard:
+    """TensorBoard's writer where rank 0 writes for all."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def _write_nothing() -> None:
+    quick_start.init_logger = lambda config: logging.getLogger().setLevel(logging.ERROR)
+    recbole.trainer.trainer.get_tensorboard = lambda logger: _NoBoard()

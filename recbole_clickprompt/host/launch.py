@@ -1,0 +1,94 @@
+"""Runs training in several processes of this machine and ends them all when one fails."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+import traceback
+from typing import Any
+
+import torch.multiprocessing as mp
+
+from recbole_clickprompt.errors import ClickPromptError, SettingError
+from recbole_clickprompt.host.distributed import take_place
+
+__all__ = ["launch"]
+
+_TRACEBACK = 4000  # characters, so that all ranks' fit into a pipe
+
+
+def launch(
+    arguments: tuple[Any, ...], *, nproc: int, world_size: int, ip: str, port: int | None, group_offset: int
+) -> None:
+    """Has every process train and test; returns when all are done.
+
+    Args:
+        arguments: Of ``run_recbole``.
+        nproc: Processes on this machine.
+        world_size: Processes on all machines.
+        ip: Address of the first machine.
+        port: There; None takes a free one.
+        group_offset: Rank of this machine's first process.
+
+    Raises:
+        SettingError: The numbers contradict each other.
+        ClickPromptError: As a single process would.
+        RuntimeError: A rank failed; the message ends in its traceback.
+    """
+    if nproc < 1 or group_offset < 0 or group_offset + nproc > world_size:
+        raise SettingError(
+            f"--nproc={nproc} --group_offset={group_offset} do not fit --world_size={world_size}: the ranks of "
+            "this machine are group_offset to group_offset + nproc - 1"
+        )
+    if port is None:
+        if nproc < world_size:
+            raise SettingError("several machines need --port, the same free port of the first one on all of them")
+        port = _free_port()
+    place = {"nproc": nproc, "offset": group_offset, "world": world_size, "ip": ip, "port": port}
+    failures = mp.get_context("spawn").SimpleQueue()
+    context = mp.start_processes(_train, (place, arguments, failures), nproc, join=False, start_method="spawn")
+    before = signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in context.processes])
+    try:
+        # Ends the other processes when one fails: SIGTERM at once, SIGKILL 30 seconds later
+        while not context.join():
+            pass
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        raise _first_failure(failures, error) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], failures: Any) -> None:
+    from recbole.quick_start import run_recbole
+
+    from recbole_clickprompt import ranks
+
+    take_place(local_rank=local_rank, **place)
+    try:
+        run_recbole(*arguments)
+        ranks.leave()
+    except Exception as error:
+        known = str(error) if isinstance(error, ClickPromptError) else None
+        rank = place["offset"] + local_rank
+        failures.put((time.time(), rank, known, traceback.format_exc()[-_TRACEBACK:]))
+        raise
+
+
+def _first_failure(failures: Any, error: Exception) -> Exception:
+    # When a rank fails, the others lose their connections to it and fail as well
+    reported = []
+    while not failures.empty():
+        reported.append(failures.get())
+    if isinstance(error, mp.ProcessExitedException) or not reported:
+        return RuntimeError(f"a process of this run ended: {error}")
+    _, rank, known, text = min(reported)
+    if known is not None:
+        return ClickPromptError(known)
+    return RuntimeError(f"rank {rank} failed and the run has ended:\n{text}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
