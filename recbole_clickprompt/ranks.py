@@ -57,6 +57,14 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
+    def gather(self, value: T) -> list[T]:
+        """The value of every rank, in their order."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
     def in_turn(self, prepare: Callable[[], None]) -> None:
         """Has files prepared by one process, then by one a machine, then seen by all.
 

@@ -162,7 +162,6 @@ BAD_INPUT = {
     "empty data set": (["--val_interval={rating: '[9,10]'}"], "has no rows left"),
     "single-class split": (["--threshold={rating: 9}"], "must hold both classes"),
     "unknown data set": (["--dataset=nowhere", "--text_fields={user_id: user}"], "there is no folder"),
-    "several processes": (["--nproc=2"], "several processes is not supported"),
     "missing file": (["--config_files=none.yaml"], "there is no file none.yaml"),
     "missing checkpoint": (
         ["--train_stage=finetune", "--pre_model_path=none"],

@@ -1,0 +1,123 @@
+"""Runs in several processes through the front door, and what ends them."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.launch import launch
+
+ROOT = Path(__file__).parents[2]
+
+
+def flags(settings, **more):
+    return [f"--{key}={json.dumps(value)}" for key, value in {**settings, **more}.items()]
+
+
+def start(*command):
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", *command], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def written():
+    """Kinds of files in the working folder, each with how many there are."""
+    kinds = {"log": "log/**/*.log", "board": "log_tensorboard/*", "model": "saved/*.pth", "any": "saved/*.*"}
+    return {kind: len(list(Path().glob(pattern))) for kind, pattern in kinds.items()}
+
+
+WRITTEN_ONCE = {"log": 1, "board": 1, "model": 1, "any": 1}
+
+
+class Fault(dict):
+    """Arguments of ``clip_grad_norm_`` behind which a rank fails at its second step."""
+
+    steps = 0
+
+    def __init__(self, how):
+        super().__init__(max_norm=1.0)
+        self.how = how
+
+    def __bool__(self):
+        self.steps += 1
+        if os.environ["RANK"] == "1" and self.steps == 2:
+            Path("died").touch()
+            if self.how == "is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the disk is on fire")
+        return True
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("raises", "rank 1 failed and the run has ended:(?s:.)*the disk is on fire"), ("is killed", "SIGKILL")],
+)
+def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small, how, message):
+    settings = {**small, "train_stage": "finetune", "epochs": 500, "clip_grad_norm": Fault(how)}
+    with pytest.raises(RuntimeError, match=message):
+        launch(
+            ("ClickPromptNoPLM", "tiny", [], settings),
+            nproc=2, world_size=2, ip="localhost", port=None, group_offset=0,
+        )  # fmt: skip
+    assert time.time() - Path("died").stat().st_mtime < 60
+
+
+def test_two_processes_train_and_write_once_and_bad_input_is_one_line(small, capsys):
+    arguments = ["run", "--nproc=2", "-d", "tiny", *flags({**small, "epochs": 1})]
+    assert main([*arguments, "-m", "DNN"]) == 0
+    assert written() == WRITTEN_ONCE
+    capsys.readouterr()
+    assert main([*arguments, "--backbone=DCNv3"]) == 2
+    (line,) = re.findall("error: .*", capsys.readouterr().err)
+    assert "did you mean DCNV2?" in line
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"nproc": 0}, "do not fit --world_size=4"),
+        ({"group_offset": 3}, "--group_offset=3 do not fit --world_size=4"),
+        ({"group_offset": -1}, "do not fit"),
+        ({}, "several machines need --port"),
+    ],
+)
+def test_numbers_of_processes_that_contradict_each_other_are_refused(numbers, message):
+    place = {"nproc": 2, "world_size": 4, "ip": "localhost", "port": None, "group_offset": 0, **numbers}
+    with pytest.raises(SettingError, match=message):
+        launch((), **place)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_front_door(small):
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "run_recbole_cp.py")]
+    process = start(*command, "-m", "DNN", "-d", "tiny", *flags(small, epochs=1))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.count("test result") == 1
+    assert written() == WRITTEN_ONCE
+
+
+@pytest.mark.slow
+def test_several_machines_meet_at_the_address_of_the_first(small):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    where = [str(ROOT / "run_recbole_cp.py"), "--nproc=1", "--world_size=2", "--ip=127.0.0.1", f"--port={port}"]
+    machines = [
+        start(*where, f"--group_offset={offset}", "-m", "DNN", "-d", "tiny", *flags(small, epochs=1))
+        for offset in (0, 1)
+    ]
+    outputs = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    assert ["test result" in output for output in outputs] == [True, False]
+    assert written() == WRITTEN_ONCE

@@ -1,0 +1,177 @@
+"""Several processes: the training, the metrics and the files of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.model.layers import MLPLayers
+from recbole.utils import get_model, get_trainer, init_seed
+from sklearn.metrics import log_loss, roc_auc_score
+
+from recbole_clickprompt.host.distributed import _join
+from recbole_clickprompt.trainer.shares import predict, sum_gradients
+from tests.ranks import on_ranks
+
+NO_DROPOUT = {"plm_dropout": 0.0, "dropout_prob": 0.0, "metric_decimal_place": 15}
+
+
+def build(model_name, settings, *, batch_norm=False):
+    config = Config(model_name, "tiny", None, settings)
+    init_seed(config["seed"] + config["local_rank"], True)
+    data = data_preparation(config, create_dataset(config))
+    model = get_model(model_name)(config, data[0]._dataset)
+    if batch_norm:  # as RecBole has it in some models, none of which we took over
+        backbone = model.backbone.model
+        backbone.mlp_layers = MLPLayers(backbone.mlp_layers.layers, bn=True)
+    return get_trainer(config["MODEL_TYPE"], model_name)(config, model), data
+
+
+def train(model_name, settings, batch_norm=False):
+    """Both loss curves, validation and test results and final weights, as this rank has them."""
+    trainer, data = build(model_name, settings, batch_norm=batch_norm)
+    pretraining = []
+    report = trainer._reporter(False)
+    trainer._reporter = lambda verbose: lambda *row: (pretraining.append(row[1:]), report(*row))
+    _, valid = trainer.fit(data[0], data[1], verbose=False)
+    return {
+        "pretraining": pretraining,
+        "finetuning": list(trainer.train_loss_dict.values()),
+        "metrics": [*(valid or {}).values(), *trainer.evaluate(data[2]).values()],
+        "weights": {name: value.numpy() for name, value in trainer.model.state_dict().items()},
+        "file": trainer.saved_model_file,
+    }
+
+
+# 1053 training rows: batches of 263 leave 1 for the last, and those of 1051 leave 2, so that a rank has no row
+RUNS = {
+    "both stages with PLM": ("ClickPrompt", 2, {}),
+    "both stages without PLM, a rank without rows": (
+        "ClickPromptNoPLM",
+        2,
+        {"train_batch_size": 263, "pretrain_batch_size": 263, "micro_batch_size": 27},
+    ),
+    "batch norm, three ranks, a rank without rows": (
+        "ClickPromptNoPLM",
+        3,
+        # Of two rows batch norm passes hardly any gradient on, and Adam would make steps out of its rounding
+        {"train_stage": "finetune", "backbone": "DNN", "train_batch_size": 1051, "learner": "sgd", "learning_rate": 0.1},
+    ),
+    "clipped, PLM frozen": (
+        "ClickPrompt",
+        2,
+        {"train_stage": "finetune", "plm_learning_rate": 0.0, "clip_grad_norm": {"max_norm": 0.01}, "epochs": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_several_processes_train_as_one(small, run):
+    model, world, settings = RUNS[run]
+    settings = {**small, **NO_DROPOUT, "eval_batch_size": 37, **settings}
+    batch_norm = "batch norm" in run
+    (alone,) = on_ranks(train, model, {**settings, "checkpoint_dir": "alone"}, batch_norm, world=1)
+    together = on_ranks(train, model, {**settings, "checkpoint_dir": "together"}, batch_norm, world=world)
+    for rank in together:
+        for curve in ("pretraining", "finetuning"):
+            np.testing.assert_allclose(rank[curve], alone[curve], rtol=0, atol=1e-5)
+        assert rank["metrics"] == pytest.approx(alone["metrics"], abs=1e-5)
+        assert rank["metrics"] == together[0]["metrics"]
+        assert rank["file"] == together[0]["file"]
+        for name, weight in rank["weights"].items():
+            assert np.array_equal(weight, together[0]["weights"][name])
+    written = {path.suffix for path in Path("together").iterdir()}
+    assert written == {".pth"} | ({".safetensors"} if alone["pretraining"] else set())
+    assert len(list(Path("together").iterdir())) == len(written)
+
+
+def scores_of_odd_rows(model_name, settings):
+    trainer, data = build(model_name, settings)
+    result = dict(trainer.evaluate(data[2], load_best_model=False))
+    rows = data[2]._dataset[torch.arange(len(data[2]._dataset))]
+    trainer.model.eval()
+    with torch.no_grad():
+        together = [predict(trainer.model, rows[torch.arange(n)], torch.device("cpu")) for n in (1, 2, 131)]
+        alone = [trainer.model.predict(rows[torch.arange(n)]) for n in (1, 2, 131)]
+    batches = [predict(trainer.model, batch[0], torch.device("cpu")) for batch in data[2]]
+    return result, together, alone, torch.cat(batches).detach(), rows["label"]
+
+
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM"])
+def test_metrics_are_those_of_all_rows_and_no_row_counts_twice(small, model):
+    settings = {**small, **NO_DROPOUT, "eval_batch_size": 37, "micro_batch_size": 5}
+    answers = on_ranks(scores_of_odd_rows, model, settings, world=3)
+    for result, together, alone, scores, labels in answers:
+        for ours, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+        assert scores.shape == (131,)
+        assert result["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+        assert result["logloss"] == pytest.approx(log_loss(labels, scores.double()), abs=1e-7)
+    assert all(answer[0] == answers[0][0] for answer in answers)
+
+
+def what_is_exchanged(settings):
+    """Numbers sent in an epoch with the PLM frozen; the PLM's weights differ by rank before and after."""
+    trainer, data = build("ClickPrompt", settings)
+    plm = list(trainer.model.plm.parameters())
+    with torch.no_grad():
+        for p in plm:
+            p += 1e-3 * dist.get_rank()
+    before = [p.clone() for p in plm]
+    sizes = []
+    for name in ("all_reduce", "broadcast"):
+        exchange = getattr(dist, name)
+        setattr(dist, name, lambda t, *a, exchange=exchange, **k: (sizes.append(t.numel()), exchange(t, *a, **k)))
+    trainer.fit(data[0], verbose=False, saved=False)
+    assert all(torch.equal(p, b) for p, b in zip(plm, before, strict=True))
+    assert all(p.grad is None for p in plm)
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
+    return sum(sizes), sum(p.numel() for p in trained if p.grad is not None), sum(p.numel() for p in trained), len(trained)
+
+
+def test_frozen_weights_are_neither_sent_out_nor_summed(small):
+    settings = {**small, "train_stage": "finetune", "plm_learning_rate": 0.0, "epochs": 1, "train_batch_size": 600}
+    for sent, with_gradient, trained, parameters in on_ranks(what_is_exchanged, settings):
+        steps = 2  # each sums the gradients, the loss and which parameters have a gradient
+        assert sent == trained + steps * (with_gradient + 1 + parameters)
+
+
+def summed(present):
+    _join(torch.device("cpu"))
+    rank = dist.get_rank()
+    weights = [torch.nn.Parameter(torch.zeros(3)) for _ in range(3)]
+    optimizer = torch.optim.SGD(weights)
+    for weight, ranks_with_gradient in zip(weights, present, strict=True):
+        if rank in ranks_with_gradient:
+            weight.grad = torch.full((3,), rank + 1.0)
+    loss = sum_gradients(optimizer, rank + 0.5)
+    return loss, [None if w.grad is None else w.grad.tolist() for w in weights]
+
+
+def test_gradients_are_summed_where_any_rank_has_one_and_stay_away_where_none_has():
+    for loss, gradients in on_ranks(summed, [{0, 1}, {1}, set()]):
+        assert loss == 0.5 + 1.5
+        assert gradients == [[3.0] * 3, [2.0] * 3, None]
+
+
+def dropout_of_two_steps(settings):
+    trainer, data = build("ClickPromptNoPLM", settings)
+    drawn = []
+    calculate_loss = trainer.model.calculate_loss
+    trainer.model.calculate_loss = lambda part: (drawn.append(torch.rand(()).item()), calculate_loss(part))[1]
+    before = torch.get_rng_state()
+    trainer.fit(data[0], verbose=False, saved=False)
+    return drawn, torch.equal(before, torch.get_rng_state())
+
+
+def test_each_rank_draws_its_own_dropout_and_all_keep_the_same_random_state(small):
+    settings = {**small, "train_stage": "finetune", "epochs": 1, "train_batch_size": 600}
+    (first, kept), (second, also_kept) = on_ranks(dropout_of_two_steps, settings)
+    assert kept
+    assert also_kept
+    assert len(set(first + second)) == 4
