@@ -25,9 +25,8 @@ def flags(settings, **more):
 
 def start(*command):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", *command], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, "-W", "ignore", *command], env=env, **pipes)
 
 
 def written():
@@ -99,7 +98,13 @@ def test_numbers_of_processes_that_contradict_each_other_are_refused(numbers, me
 
 @pytest.mark.slow
 def test_torchrun_starts_the_front_door(small):
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "run_recbole_cp.py")]
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(ROOT / "run_recbole_cp.py"),
+    ]
     process = start(*command, "-m", "DNN", "-d", "tiny", *flags(small, epochs=1))
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output

@@ -18,6 +18,7 @@ from recbole_clickprompt.host.distributed import _join
 from recbole_clickprompt.trainer.shares import predict, sum_gradients
 from tests.ranks import on_ranks
 
+FINETUNE = {"train_stage": "finetune"}
 NO_DROPOUT = {"plm_dropout": 0.0, "dropout_prob": 0.0, "metric_decimal_place": 15}
 
 
@@ -60,12 +61,18 @@ RUNS = {
         "ClickPromptNoPLM",
         3,
         # Of two rows batch norm passes hardly any gradient on, and Adam would make steps out of its rounding
-        {"train_stage": "finetune", "backbone": "DNN", "train_batch_size": 1051, "learner": "sgd", "learning_rate": 0.1},
+        {
+            "train_stage": "finetune",
+            "backbone": "DNN",
+            "train_batch_size": 1051,
+            "learner": "sgd",
+            "learning_rate": 0.1,
+        },
     ),
     "clipped, PLM frozen": (
         "ClickPrompt",
         2,
-        {"train_stage": "finetune", "plm_learning_rate": 0.0, "clip_grad_norm": {"max_norm": 0.01}, "epochs": 1},
+        {**FINETUNE, "plm_learning_rate": 0.0, "clip_grad_norm": {"max_norm": 0.01}, "epochs": 1},
     ),
 }
 
@@ -130,8 +137,10 @@ def what_is_exchanged(settings):
     trainer.fit(data[0], verbose=False, saved=False)
     assert all(torch.equal(p, b) for p, b in zip(plm, before, strict=True))
     assert all(p.grad is None for p in plm)
+    sent = sum(sizes)
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
-    return sum(sizes), sum(p.numel() for p in trained if p.grad is not None), sum(p.numel() for p in trained), len(trained)
+    reached = [p for p in trained if p.grad is not None]
+    return sent, sum(p.numel() for p in reached), sum(p.numel() for p in trained), len(trained)
 
 
 def test_frozen_weights_are_neither_sent_out_nor_summed(small):
