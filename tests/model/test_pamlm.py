@@ -39,10 +39,8 @@ def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
     ((part, weight),) = model.split(rows, 32)
     assert weight == 1.0
     q, _ = model.backbone(part.interaction)
-    logits = model.lm_head.head(
-        model.plm(part.masked.input_ids, part.lengths, model.prompt(q))
-    )  # at every position
-    labels = torch.full_like(part.masked.input_ids, -100)
+    logits = model.lm_head.head(model.plm(part.masked.text, part.lengths, model.prompt(q)))  # at every position
+    labels = torch.full_like(part.masked.text, -100)
     row, slot = torch.nonzero(part.masked.labels >= 0, as_tuple=True)
     labels[row, part.masked.positions[row, slot]] = part.masked.labels[row, slot]
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
@@ -51,16 +49,16 @@ def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
 
 def test_ids_stay_intact_while_their_text_is_masked(setting):
     model, rows = setting
-    tokens, _ = model.tokens(rows)
-    order = model.tokens.lengths(rows).argsort()
+    tokens, _ = model.text.table(rows)
+    order = model.text.table.lengths(rows).argsort()
     ((part, _),) = model.split(rows, 32)
     assert torch.equal(part.interaction["user_id"], rows["user_id"][order])
-    assert not torch.equal(part.masked.input_ids, tokens[order])
+    assert not torch.equal(part.masked.text, tokens[order])
 
 
 def test_rows_of_special_tokens_alone_are_left_out(setting):
     model, rows = setting
-    model.masker.special[:] = True
+    model.text.masker.special[:] = True
     assert model.split(rows, 8) == []
 
 

@@ -44,7 +44,7 @@ class TokenHead(nn.Module):
             Vocabulary logits at the N asked-for positions, ``(N, V)``.
         """
         states = plm(
-            masked.input_ids, lengths, prompts, prompt_mask=prompt_mask, positions=masked.positions
+            masked.text, lengths, prompts, prompt_mask=prompt_mask, positions=masked.positions
         )  # (B, M, W)
         return self.head(states[masked.labels >= 0])
 
@@ -74,10 +74,10 @@ class DecoderHead(nn.Module):
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
         """Arguments and answer as for ``TokenHead``."""
-        states = plm(masked.input_ids, lengths, prompts, prompt_mask=prompt_mask)
+        states = plm(masked.text, lengths, prompts, prompt_mask=prompt_mask)
         asked = masked.labels >= 0
         row, slot = torch.nonzero(asked, as_tuple=True)
-        intact = masked.input_ids.clone()
+        intact = masked.text.clone()
         intact[row, masked.positions[row, slot]] = masked.labels[row, slot]
         before = torch.cat([intact.new_full((len(intact), 1), self.start), intact[:, :-1]], dim=1)
         seen = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)
