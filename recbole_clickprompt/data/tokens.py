@@ -56,6 +56,11 @@ class TokenTable(nn.Module):
         tokens, fields = self.get_buffer(f"values_{index}"), self.get_buffer(f"fields_{index}")
         return tokens, fields, self.get_buffer(f"offsets_{index}")
 
+    def vocabulary(self) -> Tensor:
+        """The tokens that text may hold, special ones of it included, ``(V',)`` int64 ascending."""
+        tokens = [self.get_buffer(f"values_{index}").long() for index in range(len(self.keys))]
+        return torch.cat([*tokens, torch.tensor([*self.prefix, *self.suffix, self.pad_id])]).unique()
+
     def _segments(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """For each segment where a row's tokens start in it, and how many they are, each ``(B,)``."""
         segments = []

@@ -126,6 +126,7 @@ SETTINGS: dict[str, Setting] = {
     "save_step": _integer(0),
     "mask_ratio": _real(0, 1, low_open=True),
     "mask_target": _choice("tokens", "values", "fields"),
+    "pretrain_vocabulary": _choice("plm", "data"),
     "pretrain_data": _choice("train", "train_valid"),
     "pretrain_epochs": _integer(1),
     "pretrain_batch_size": _integer(1),

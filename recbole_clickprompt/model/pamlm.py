@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +35,7 @@ class PAMLM(nn.Module):
         lm_head: Recovers masked text, tied to the encoder's input embeddings.
         new_head: The head starts random, so it learns at the backbone's rate.
         text: Gives the rows' masked text: ``MaskedText``, or states of it.
+        vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
     """
 
     def __init__(
@@ -45,11 +47,14 @@ class PAMLM(nn.Module):
         lm_head: TokenHead | DecoderHead,
         new_head: bool,
         text: nn.Module,
+        vocabulary: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
         self.new_head, self.text = new_head, text
         self._recovered = self._asked = 0
+        self.vocabulary: Tensor | None
+        self.register_buffer("vocabulary", vocabulary, persistent=False)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """What training began long before us: the PLM, and its LM head where it has one."""
@@ -79,10 +84,11 @@ class PAMLM(nn.Module):
         return parts
 
     def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Vocabulary logits at the masked positions, ``(N, V)``, and the original tokens there, ``(N,)``."""
+        """Vocabulary logits at the masked positions, ``(N, V)``, and which one is right, ``(N,)``."""
         q, _ = self.backbone(rows.interaction)
         logits = self.lm_head(self.plm, rows.masked, rows.lengths, self.prompt(q), prompt_mask)
-        return logits, rows.masked.labels[rows.masked.labels >= 0]
+        labels = rows.masked.labels[rows.masked.labels >= 0]
+        return logits, labels if self.vocabulary is None else torch.searchsorted(self.vocabulary, labels)
 
     def calculate_loss(self, rows: MaskedRows) -> Tensor:
         """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``."""

@@ -12,6 +12,7 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder, SharedPromptedEncoder
+from recbole_clickprompt.model.plm.heads import TokenHead, restrict_vocabulary
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import LanguageModel, load_plm
 from recbole_clickprompt.model.plm.weights import find_plm
@@ -113,11 +114,20 @@ def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
 def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     """The pretraining model of a config."""
     parts = build_parts(config, dataset)
+    lm_head, vocabulary = parts.language_model.lm_head, None
+    if config["pretrain_vocabulary"] == "data":
+        if not isinstance(lm_head, TokenHead):
+            raise SettingError(
+                "pretrain_vocabulary: data is for PLMs with an LM head, not with a decoder; use plm"
+            )
+        vocabulary = dataset.token_table(config["plm"]).vocabulary()
+        lm_head = TokenHead(restrict_vocabulary(lm_head.head, vocabulary))
     return PAMLM(
         backbone=parts.backbone,
         prompt=parts.prompt,
         plm=parts.plm,
-        lm_head=parts.language_model.lm_head,
+        lm_head=lm_head,
         new_head=parts.language_model.head_is_new,
         text=build_masked_text(config, dataset, parts.plm),
+        vocabulary=vocabulary,
     )

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 
-__all__ = ["DecoderHead", "TokenHead"]
+__all__ = ["DecoderHead", "TokenHead", "restrict_vocabulary"]
 
 
 class TokenHead(nn.Module):
@@ -47,6 +48,41 @@ class TokenHead(nn.Module):
             masked.text, lengths, prompts, prompt_mask=prompt_mask, positions=masked.positions
         )  # (B, M, W)
         return self.head(states[masked.labels >= 0])
+
+
+class _SomeRows(nn.Module):
+    """A linear layer of which only some outputs are computed.
+
+    Args:
+        linear: The layer; its weights stay where they are.
+        rows: The outputs, ``(V',)``.
+    """
+
+    def __init__(self, linear: nn.Linear, rows: Tensor) -> None:
+        super().__init__()
+        self.linear = linear
+        self.rows: Tensor
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """``(N, W)`` to ``(N, V')``."""
+        bias = None if self.linear.bias is None else self.linear.bias[self.rows]
+        return F.linear(states, self.linear.weight[self.rows], bias)
+
+
+def restrict_vocabulary(head: nn.Module, tokens: Tensor) -> nn.Module:
+    """An LM head that gives the logits of some tokens alone, ``(N, V')``, by its own last layer.
+
+    Args:
+        head: What ``TokenHead`` takes; changed, where its last layer is inside it.
+        tokens: Those that text may hold, ``(V',)``.
+    """
+    if isinstance(head, nn.Linear):
+        return _SomeRows(head, tokens)
+    *_, (name, last) = ((n, m) for n, m in head.named_modules() if isinstance(m, nn.Linear))
+    parent, _, attribute = name.rpartition(".")
+    setattr(head.get_submodule(parent), attribute, _SomeRows(last, tokens))
+    return head
 
 
 class DecoderHead(nn.Module):
