@@ -82,6 +82,7 @@ class ClickPrompt(_CTRModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config)
+        self.prompt: nn.Module
         self.backbone, self.prompt, self.plm, _ = build_parts(config, dataset)
         self.handed_over = ("backbone", "prompt", "plm")
         if not config["finetune_prompts"]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from recbole_clickprompt.model.plm.attention import attend
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 
 __all__ = ["InputPromptedEncoder", "PromptedEncoder", "SharedPromptedEncoder"]
@@ -156,20 +157,16 @@ class PromptedEncoder(nn.Module):
         mask: Tensor,
         bias: Tensor | None,
     ) -> Tensor:
-        heads = self.encoder.config.num_attention_heads
-
-        def split(states: Tensor) -> Tensor:  # (B, N, W) -> (B, H, N, D)
-            return states.unflatten(2, (heads, -1)).transpose(1, 2)
-
-        attended = F.scaled_dot_product_attention(
-            split(query),
-            split(key),
-            split(value),
-            attn_mask=mask if bias is None else bias.to(query.dtype).masked_fill(~mask, -torch.inf),
-            dropout_p=layout.attention_dropout(index) if self.training else 0.0,
+        return attend(
+            query,
+            key,
+            value,
+            heads=self.encoder.config.num_attention_heads,
+            mask=mask,
+            bias=bias,
+            dropout=layout.attention_dropout(index) if self.training else 0.0,
             scale=layout.scale(index),
         )
-        return attended.transpose(1, 2).flatten(2)
 
     def _prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         return layout.keys_values(index, prompt, None)
