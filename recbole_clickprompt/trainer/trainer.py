@@ -14,8 +14,9 @@ from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.trainer.handover import load_parts
+from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
-from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
+from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
 from recbole_clickprompt.trainer.shares import predict
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
