@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import recbole.quick_start
 import torch
 import torch.distributed as dist
 from recbole.config import Config
@@ -184,3 +186,41 @@ def test_each_rank_draws_its_own_dropout_and_all_keep_the_same_random_state(smal
     assert kept
     assert also_kept
     assert len(set(first + second)) == 4
+
+
+class Answers(list):
+    """A queue for one test."""
+
+    put = list.append
+
+
+def through_recbole(settings):
+    """What RecBole's ``run(..., nproc=2)`` has each of its processes do."""
+    rank = int(os.environ["RANK"])
+    place = {"world_size": 2, "nproc": 2, "offset": 0, "ip": "localhost", "port": os.environ["MASTER_PORT"]}
+    answers = Answers()
+    options = {"config_dict": {**settings, **place}, "queue": answers}
+    recbole.quick_start.run_recboles(rank, "ClickPromptNoPLM", "tiny", None, options)
+    return answers
+
+
+def test_recboles_own_run_trains_in_several_processes_and_answers_once(small):
+    first, second = on_ranks(through_recbole, {**small, **FINETUNE, "epochs": 1})
+    assert 0 < first[0]["test_result"]["auc"] < 1
+    assert len(first) == 1
+    assert second == []
+
+
+def seen_by_each(settings):
+    trainer, data = build("ClickPrompt", settings)
+    trainer.fit(data[0], data[1], verbose=False)
+    return dict(trainer.evaluate(data[1]))
+
+
+def test_a_pretraining_alone_gives_the_figures_of_one_process(small):
+    settings = {**small, **NO_DROPOUT, "train_stage": "pretrain", "eval_batch_size": 50}
+    settings |= {"plm_joint_layers": 1, "pretrain_plm_learning_rate": 0.0, "num_prompts": 1}
+    (alone,) = on_ranks(seen_by_each, {**settings, "checkpoint_dir": "alone"}, world=1)
+    together = on_ranks(seen_by_each, {**settings, "checkpoint_dir": "together"})
+    assert together[0] == together[1]
+    assert together[0] == pytest.approx(alone, abs=1e-4)
