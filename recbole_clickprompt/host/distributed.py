@@ -63,6 +63,8 @@ def install(models: tuple[str, ...]) -> None:
             settings.pop(key, None)
         init_device(self)  # as for a single process
         settings["device"] = _join(settings["device"])
+        # RecBole adds local_rank, which stays 0, to the seed; the weights of all ranks begin the same
+        settings["offset"] = ranks.current().rank
         os.makedirs(settings["checkpoint_dir"], exist_ok=True)  # RecBole's ranks would race for it
         if not ranks.current().main:
             settings.update(state="error", show_progress=False, verbose=False, log_wandb=False)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch.multiprocessing as mp
@@ -35,6 +38,7 @@ def launch(
         SettingError: The numbers contradict each other.
         ClickPromptError: As a single process would.
         RuntimeError: A rank failed; the message ends in its traceback.
+        SystemExit: A rank ended with this exit code by itself.
     """
     if nproc < 1 or group_offset < 0 or group_offset + nproc > world_size:
         raise SettingError(
@@ -48,15 +52,31 @@ def launch(
     place = {"nproc": nproc, "offset": group_offset, "world": world_size, "ip": ip, "port": port}
     failures = mp.get_context("spawn").SimpleQueue()
     context = mp.start_processes(_train, (place, arguments, failures), nproc, join=False, start_method="spawn")
-    before = signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in context.processes])
+    with _ending(context.processes):
+        try:
+            # Ends the other processes when one fails: SIGTERM at once, SIGKILL 30 seconds later
+            while not context.join():
+                pass
+        except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+            raise _first_failure(failures, error) from None
+
+
+@contextmanager
+def _ending(processes: Sequence[Any]) -> Iterator[None]:
+    """Within, SIGTERM is passed on to the processes; none of them is left behind."""
+
+    def end(*_: Any) -> None:
+        for process in processes:
+            process.terminate()
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if in_main else None
     try:
-        # Ends the other processes when one fails: SIGTERM at once, SIGKILL 30 seconds later
-        while not context.join():
-            pass
-    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        raise _first_failure(failures, error) from None
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        end()
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], failures: Any) -> None:
@@ -75,11 +95,13 @@ def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], f
         raise
 
 
-def _first_failure(failures: Any, error: Exception) -> Exception:
+def _first_failure(failures: Any, error: mp.ProcessRaisedException | mp.ProcessExitedException) -> BaseException:
     # When a rank fails, the others lose their connections to it and fail as well
     reported = []
     while not failures.empty():
         reported.append(failures.get())
+    if isinstance(error, mp.ProcessExitedException) and error.exit_code > 0:
+        return SystemExit(error.exit_code)
     if isinstance(error, mp.ProcessExitedException) or not reported:
         return RuntimeError(f"a process of this run ended: {error}")
     _, rank, known, text = min(reported)

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch.multiprocessing as mp
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.launch import launch
+from recbole_clickprompt.errors import ClickPromptError, SettingError
+from recbole_clickprompt.host.launch import _first_failure, launch
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +95,43 @@ def test_numbers_of_processes_that_contradict_each_other_are_refused(numbers, me
     place = {"nproc": 2, "world_size": 4, "ip": "localhost", "port": None, "group_offset": 0, **numbers}
     with pytest.raises(SettingError, match=message):
         launch((), **place)
+
+
+class Failures:
+    """A queue that holds what it was made with."""
+
+    def __init__(self, *failures):
+        self.failures = list(failures)
+
+    def empty(self):
+        return not self.failures
+
+    def get(self):
+        return self.failures.pop()
+
+
+RAISED = mp.ProcessRaisedException("lost the connection", 0, 77)
+LATE, EARLY, KNOWN = (9.0, 0, None, "connection closed"), (8.0, 2, None, "out of memory"), (7.0, 1, "bad plm", "")
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind", "message"),
+    [
+        ((LATE, EARLY), RuntimeError, "rank 2 failed .*\nout of memory"),
+        ((EARLY, KNOWN), ClickPromptError, "bad plm"),
+    ],
+)
+def test_of_several_failures_the_first_is_told(failures, kind, message):
+    error = _first_failure(Failures(*failures), RAISED)
+    assert type(error) is kind
+    assert re.match(message, str(error))
+
+
+def test_a_rank_that_leaves_with_an_exit_code_gives_it_to_the_run():
+    left = mp.ProcessExitedException("left", 0, 77, exit_code=143)
+    error = _first_failure(Failures(LATE), left)
+    assert isinstance(error, SystemExit)
+    assert error.code == 143
 
 
 @pytest.mark.slow
