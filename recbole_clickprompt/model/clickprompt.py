@@ -129,12 +129,12 @@ class ClickPrompt(_CTRModel):
             Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
             the batch.
         """
-        order = self.text.lengths(interaction).argsort()
+        order = self.text.lengths(interaction).argsort(stable=True)
         return [self.select(interaction, rows) for rows in order.split(size)]
 
     def blocks(self, interaction: Interaction, at_least: int) -> tuple[Tensor, ...]:
         """Rows in the blocks of similar length in which ``predict`` works them off."""
-        return self.text.lengths(interaction).argsort().split(self.micro_batch_size)
+        return self.text.lengths(interaction).argsort(stable=True).split(self.micro_batch_size)
 
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""

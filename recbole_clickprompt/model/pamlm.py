@@ -77,7 +77,7 @@ class PAMLM(nn.Module):
         """
         masked, lengths = self.text(interaction)
         whole = MaskedRows(interaction, masked, lengths)
-        parts = [self.select(whole, rows) for rows in lengths.argsort().split(size)]
+        parts = [self.select(whole, rows) for rows in lengths.argsort(stable=True).split(size)]
         return [(part, share) for part, share in parts if share]  # special tokens alone have no mean loss
 
     def rows(self, part: MaskedRows) -> int:

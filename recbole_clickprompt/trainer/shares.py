@@ -39,7 +39,8 @@ def shares(model: Any, parts: Iterable[tuple[Any, float]]) -> Iterator[tuple[Any
 
     Args:
         model: Has ``rows`` and ``select``.
-        parts: Of ``model.split``.
+        parts: Of ``model.split``, the same on all ranks: what it draws comes from their common random state, and
+            rows of equal length stay in order.
     """
     here = ranks.current()
     if here.world == 1:
