@@ -68,7 +68,7 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
             loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
             accuracy = model.pop_accuracy()
             report(epoch, loss, accuracy)
-            record_pretraining(path, epoch, loss, accuracy)
+            record_pretraining(config, path, epoch, loss, accuracy)
             done = epoch + 1
             if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
                 save_whole(
