@@ -58,12 +58,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
     with torch.inference_mode():
         times = time_interleaved(calls, batches=batches, rounds=options.rounds, wait=wait)
-    table = summarise_times(times, baseline=baseline)
+    table = summarise_times(times, baseline=baseline).set_index("run").loc[list(calls)].reset_index()
     if options.out is not None:
         write_table(table, options.out)
-    where = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    )
+    on_cpu = f"CPU, threads: {torch.get_num_threads()}"
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu
     print(markdown(table, batch_size=options.batch_size))
     print(f"\n{batches} batches of {options.batch_size} rows, {options.rounds} rounds, {where}")
 

@@ -83,21 +83,33 @@ def compare_runs(
             low, high = interval(draws[name][metric], confidence=confidence)
             line |= {f"{metric}_low": low, f"{metric}_high": high}
         if baseline is not None and name != baseline:
-            base = measured[baseline]
-            line["relative_auc"] = relative_auc(line["auc"], base["auc"])
-            line["rela_impr"] = rela_impr(line["auc"], base["auc"])
+            line |= _against(measured[name], measured[baseline], draws[name], draws[baseline], confidence)
             line["p_delong"] = _p_delong(table["label"], table["score"], tables[baseline]["score"])
-            for metric, p in (("auc", "p_bootstrap"), ("logloss", "p_bootstrap_logloss")):
-                differences = draws[name][metric] - draws[baseline][metric]
-                low, high = interval(differences, confidence=confidence)
-                line |= {
-                    f"{metric}_difference": line[metric] - base[metric],
-                    f"{metric}_difference_low": low,
-                    f"{metric}_difference_high": high,
-                    p: two_sided(differences),
-                }
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _against(
+    run: dict[str, float],
+    base: dict[str, float],
+    run_draws: dict[str, np.ndarray],
+    base_draws: dict[str, np.ndarray],
+    confidence: float,
+) -> dict[str, float]:
+    found = {
+        "relative_auc": relative_auc(run["auc"], base["auc"]),
+        "rela_impr": rela_impr(run["auc"], base["auc"]),
+    }
+    for metric, p in (("auc", "p_bootstrap"), ("logloss", "p_bootstrap_logloss")):
+        differences = run_draws[metric] - base_draws[metric]
+        low, high = interval(differences, confidence=confidence)
+        found |= {
+            f"{metric}_difference": run[metric] - base[metric],
+            f"{metric}_difference_low": low,
+            f"{metric}_difference_high": high,
+            p: two_sided(differences),
+        }
+    return found
 
 
 def _draws(
