@@ -18,6 +18,7 @@ from recbole_clickprompt.model.parts import build_pamlm
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
+from recbole_clickprompt.trainer.record import record_pretraining
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["evaluate_pamlm", "load_pamlm", "pretrain", "pretraining_rows"]
@@ -62,7 +63,9 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
         )
         for epoch in range(stage.epochs):
             loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
-            report(epoch, loss, model.pop_accuracy())
+            accuracy = model.pop_accuracy()
+            report(epoch, loss, accuracy)
+            record_pretraining(path, epoch, loss, accuracy)
             done = epoch + 1
             if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
                 save_whole(
