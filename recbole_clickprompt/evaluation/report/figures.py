@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["COLOURS", "SYMBOLS", "bars", "curves", "heat_map", "intervals", "reliability", "scatter"]
+__all__ = ["COLOURS", "SYMBOLS", "bars", "curves", "heat_map", "intervals", "reliability", "scatter", "spread"]
 
 COLOURS = [f"var(--series-{number})" for number in range(1, 7)]
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"]
@@ -74,9 +75,9 @@ def intervals(runs: Mapping[str, tuple[float, float, float]], *, axis: str) -> d
 def bars(
     runs: Mapping[str, Sequence[tuple[float, float, float]]], groups: Sequence[str], *, axis: str
 ) -> dict[str, Any]:
-    """Bars with confidence intervals (value, low, high) in groups; one bar of each group for each run.
+    """Bars to the right with confidence intervals (value, low, high), in groups one below the other.
 
-    Missing values are left out. The axis need not start at 0, so it is the tops that are to be compared.
+    The axis starts where it suits the ends of the bars.
     """
     import plotly.graph_objects as go
 
@@ -84,47 +85,56 @@ def bars(
     for number, (name, points) in enumerate(runs.items()):
         table = pd.DataFrame(points, columns=["value", "low", "high"])
         figure.add_bar(
-            x=[_plain(group) for group in groups], y=table["value"].tolist(), name=_plain(name),
+            y=[_lines(group) for group in groups], x=table["value"].tolist(), name=_plain(name), orientation="h",
             marker={"color": _colour(number), "pattern": {"shape": _PATTERNS[number // 6 % 4]}},
-            error_y={
+            error_x={
                 "array": (table["high"] - table["value"]).tolist(),
                 "arrayminus": (table["value"] - table["low"]).tolist(),
                 "color": "var(--text)", "thickness": 1.2, "width": 3,
             },
             customdata=table[["low", "high"]].to_numpy().tolist(),
-            hovertemplate="%{x}: %{y:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})"
+            hovertemplate="%{y}: %{x:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})"
             f"<extra>{_FULL}</extra>",
         )  # fmt: skip
     ends = pd.DataFrame([point for points in runs.values() for point in points], columns=["v", "low", "high"])
     low, high = ends[["v", "low"]].min(axis=None), ends[["v", "high"]].max(axis=None)
     if pd.notna(low):
         space = 0.15 * (high - low) or 0.01
-        figure.update_yaxes(range=[max(0.0, low - space), high + space / 2])
-    figure.update_yaxes(title=axis)
-    figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.08)
-    return _finish(figure, height=320)
+        figure.update_xaxes(range=[max(0.0, low - space), high + space / 3])
+    figure.update_xaxes(title=axis)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_layout(barmode="group", bargap=0.3, bargroupgap=0.1)
+    return _finish(figure, height=70 + len(groups) * max(60, 26 + 16 * len(runs)))
 
 
 def scatter(
     runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: str, y_axis: str
 ) -> dict[str, Any]:
-    """A point (x, y, low y, high y) for each run; x on a logarithmic axis."""
+    """A point (x, y, low y, high y) for each run whose x is known; x on a logarithmic axis."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     for number, (name, (x, y, low, high)) in enumerate(runs.items()):
+        if math.isnan(x):
+            continue
         figure.add_scatter(
             x=[x], y=[y], name=_plain(name), mode="markers", marker=_marker(number, 13),
             error_y={"array": [high - y], "arrayminus": [y - low], "color": _colour(number), "thickness": 1.5},
             hovertemplate=f"%{{x:.3g}} ms, %{{y:.4f}}<extra>{_FULL}</extra>",
         )  # fmt: skip
-    figure.update_xaxes(title=x_axis, type="log", dtick="D2")
+    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
+    figure.update_xaxes(title=x_axis, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    xs = [point[0] for point in runs.values() if not math.isnan(point[0])]
+    figure.update_xaxes(range=[math.log10(min(xs) / 2), math.log10(2 * max(xs))])
     figure.update_yaxes(title=y_axis)
     return _finish(figure, height=320)
 
 
 def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Observed against predicted click rate; columns ``predicted``, ``observed`` and ``rows``, a line a bin."""
+    """Observed against predicted click rate; columns ``predicted``, ``observed`` and ``rows``, a line a bin.
+
+    Bigger markers hold more rows.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -135,11 +145,28 @@ def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     for number, (name, table) in enumerate(runs.items()):
         figure.add_scatter(
             x=table["predicted"].tolist(), y=table["observed"].tolist(), name=_plain(name), mode="lines+markers",
-            line=_line(number), marker=_marker(number, 8), customdata=table["rows"].tolist(),
+            line={**_line(number), "width": 1.5}, customdata=table["rows"].tolist(),
+            marker={**_marker(number, 8), "size": (5 + 14 * (table["rows"] / table["rows"].max()) ** 0.5).tolist()},
             hovertemplate="predicted %{x:.3f}, observed %{y:.3f}, %{customdata} rows" f"<extra>{_FULL}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title="predicted click rate", range=[-0.02, 1.02], dtick=0.2)
     figure.update_yaxes(title="observed click rate", range=[-0.02, 1.02], dtick=0.2)
+    return _finish(figure, height=380)
+
+
+def spread(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Share of rows by score; columns ``low``, ``high`` and ``rows``, a line a bin."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for number, (name, table) in enumerate(runs.items()):
+        figure.add_scatter(
+            x=((table["low"] + table["high"]) / 2).tolist(), y=(table["rows"] / table["rows"].sum()).tolist(),
+            name=_plain(name), mode="lines+markers", line=_line(number), marker=_marker(number, 7),
+            hovertemplate=f"scores around %{{x:.2f}}: %{{y:.1%}} of rows<extra>{_FULL}</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="score", range=[-0.02, 1.02], dtick=0.2)
+    figure.update_yaxes(title="share of rows", rangemode="tozero", tickformat=".0%")
     return _finish(figure, height=380)
 
 
@@ -152,7 +179,7 @@ def heat_map(table: pd.DataFrame, *, x_axis: str) -> dict[str, Any]:
         x=[str(name) for name in table.columns], y=[_plain(str(name)) for name in table.index],
         z=table.to_numpy().tolist(), zmin=0.0, zmax=float(table.max(axis=None)),
         colorscale=[[0, "var(--scale-low)"], [1, "var(--scale-high)"]], showscale=False, xgap=2, ygap=2,
-        texttemplate="%{z:.2f}", hovertemplate="%{y}, prompt %{x}: %{z:.4f}<extra></extra>",
+        texttemplate="%{z:.2f}", textfont={"color": "var(--text)"}, hovertemplate="%{y}, prompt %{x}: %{z:.4f}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title=x_axis, type="category", showgrid=False)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
@@ -203,3 +230,7 @@ def _whole_ticks(longest: int) -> dict[str, Any]:
 def _plain(text: str) -> str:
     """Text as plotly shows it: it reads some tags, so those that are meant as they stand are escaped."""
     return html.escape(text, quote=False)
+
+
+def _lines(text: str) -> str:
+    return _plain(text).replace("\n", "<br>")
