@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from recbole_clickprompt.trainer.stage import autocast
 
-__all__ = ["predict_split", "training_rows"]
+__all__ = ["predict_split", "row_keys", "training_rows"]
 
 
 @torch.no_grad()
@@ -40,20 +40,22 @@ def predict_split(
             scores.append(model.score(parts).double().cpu().numpy())
         logits.append({name: values.float().cpu().numpy() for name, values in parts.items()})
     found = {name: np.concatenate([part[name] for part in logits]) for name in logits[0]}
-    table = pd.DataFrame(
+    weight = np.float32(model.fusion_weight.item()) if "logit_plm" in found else np.nan
+    return row_keys(dataset).assign(
+        **{"split": split, "score": np.concatenate(scores), "logit_plm": np.nan, **found}, fusion_weight=weight
+    )
+
+
+def row_keys(dataset: Any) -> pd.DataFrame:
+    """What the rows of a part are: ``user``, ``item`` (tokens of the data files), ``label``, ``time``."""
+    return pd.DataFrame(
         {
-            "split": split,
             "user": _tokens(dataset, dataset.uid_field),
             "item": _tokens(dataset, dataset.iid_field),
             "label": (dataset.inter_feat[dataset.label_field] > 0).numpy().astype(np.int8),
             "time": _times(dataset),
-            "score": np.concatenate(scores),
-            **found,
         }
     )
-    if "logit_plm" in found:
-        table["fusion_weight"] = np.float32(model.fusion_weight.item())
-    return table.reindex(columns=[*table.columns, *(c for c in ("logit_plm", "fusion_weight") if c not in table)])
 
 
 def training_rows(dataset: Any) -> dict[str, pd.Series]:
