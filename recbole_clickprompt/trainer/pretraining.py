@@ -13,6 +13,7 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.data.interaction import cat_interactions
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.run_folder import history_beside, read_epochs
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pamlm
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
@@ -23,7 +24,7 @@ from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["evaluate_pamlm", "load_pamlm", "pretrain", "pretraining_rows"]
 
-# Called after each epoch with its number from 0, mean loss and MLM accuracy
+# Called with each epoch's number from 0, mean loss and MLM accuracy, as it ends or, reused, as it once was
 Report = Callable[[int, float, float], None]
 
 
@@ -39,6 +40,8 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     path = checkpoint_path(config, inputs)
     if path.exists() and read_inputs(path) == inputs:
         logger.info(f"pretraining reused: {path}")
+        for line in read_epochs(history_beside(path)):
+            report(line["epoch"], line["mlm_loss"], line["mlm_accuracy"])
         return path
     device = config["device"]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

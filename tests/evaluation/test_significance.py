@@ -65,7 +65,7 @@ def test_delong_needs_two_rows_of_each_class():
 
 
 @given(rows, st.integers(0, 1000))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 def test_a_draw_measures_the_rows_it_drew(rows, seed):
     label, a, b = (np.array(column) for column in zip(*rows, strict=True))
     found = bootstrap(label, [a / 8, b / 8], samples=3, seed=seed)
@@ -87,12 +87,12 @@ def test_equal_seeds_draw_equally_and_others_do_not():
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     random = np.random.default_rng(0)
     inside = 0
-    for trial in range(100):
+    for trial in range(60):
         label = np.arange(200) % 2
         score = random.normal(size=200) + label  # AUC = Phi(1 / sqrt(2)) = 0.7602
         low, high = interval(bootstrap(label, [1 / (1 + np.exp(-score))], samples=200, seed=trial).auc[:, 0])
         inside += low < 0.7602 < high
-    assert 88 <= inside <= 100
+    assert 52 <= inside <= 60
 
 
 def test_interval_and_p_of_known_draws():

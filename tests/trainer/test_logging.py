@@ -27,10 +27,15 @@ def scalars(trainer):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_tensorboard_has_every_epoch_of_both_stages_whether_pretraining_ran_or_was_reused(make_config, make_data):
-    config = make_config("ClickPromptNoPLM", pretrain_epochs=2)
+def test_tensorboard_has_every_epoch_of_both_stages_whether_pretraining_ran_or_was_reused(
+    make_config, make_data, tmp_path, monkeypatch
+):
+    config = make_config("ClickPromptNoPLM", pretrain_epochs=2, checkpoint_dir=str(tmp_path / "saved"))
     data = make_data(config)
-    for _ in ("ran", "reused"):
+    for pretraining in ("ran", "reused"):
+        # RecBole's folder for events has the second in its name, and these runs would share one
+        (tmp_path / pretraining).mkdir()
+        monkeypatch.chdir(tmp_path / pretraining)
         trainer, _ = trained(config, data)
         found, history = scalars(trainer), open_run(trainer.saved_model_file).history()
         for tag, stage, column in (

@@ -27,19 +27,23 @@ def atomic_rows(small):
     return table
 
 
-@pytest.mark.parametrize(
-    ("model", "settings"), [("ClickPrompt", {}), ("ClickPromptNoPLM", {}), ("ClickPromptNoPLM", PLAIN)]
-)
-def test_predictions_are_those_of_the_best_epoch(small, model, settings):
-    result, run = trained(small, model, **settings)
-    for split, expected in (("valid", result["best_valid_result"]), ("test", result["test_result"])):
+@pytest.mark.parametrize("name", ["with", "without", "plain"])
+def test_predictions_are_those_of_the_best_epoch(trained_runs, name):
+    run = open_run(trained_runs[name])
+    tested, best = run.info["test_result"], run.info["best_valid_score"]
+    assert best == run.history()["valid_auc"].max()
+    for split, expected in (("valid", {"auc": best}), ("test", tested)):
         rows = run.predictions(split)
         assert roc_auc_score(rows["label"], rows["score"]) == pytest.approx(expected["auc"], abs=1e-6)
-        assert log_loss(rows["label"], rows["score"]) == pytest.approx(expected["logloss"], abs=1e-6)
         weight = rows["fusion_weight"].fillna(1.0)
         logit = weight * rows["logit_ctr"] + (1 - weight) * rows["logit_plm"].fillna(0.0)
         assert torch.sigmoid(torch.tensor(logit)).numpy() == pytest.approx(rows["score"], abs=1e-6)
-    assert run.predictions()["logit_plm"].notna().all() == (model == "ClickPrompt")
+    assert log_loss(rows["label"], rows["score"]) == pytest.approx(tested["logloss"], abs=1e-6)
+    assert run.predictions()["logit_plm"].notna().all() == (name == "with")
+
+
+def test_the_kept_result_is_the_one_that_recbole_gives(small):
+    result, run = trained(small, "ClickPromptNoPLM", **PLAIN, epochs=1)
     assert run.info["test_result"] == dict(result["test_result"])
     assert run.info["best_valid_score"] == result["best_valid_score"]
 
@@ -74,18 +78,18 @@ def test_times_follow_their_rows_where_these_are_shuffled(small):
     assert set(zip(rows["user"], rows["item"], rows["time"], strict=True)) <= known
 
 
-def test_history_has_both_stages_also_where_pretraining_was_reused(small):
-    histories = [trained(small, model)[1].history() for model in ("ClickPrompt", "ClickPromptNoPLM")]
+def test_history_has_both_stages_also_where_pretraining_was_reused(trained_runs):
+    histories = [open_run(trained_runs[name]).history() for name in ("with", "without")]
     for history in histories:
         assert history["stage"].tolist() == ["pretrain", "finetune", "finetune"]
         assert history["epoch"].tolist() == [0, 0, 1]
         finetune = history[history["stage"] == "finetune"]
         assert finetune[["train_loss", "valid_auc", "valid_logloss"]].notna().all(axis=None)
-    assert (
-        histories[0].loc[0, ["mlm_loss", "mlm_accuracy"]].equals(histories[1].loc[0, ["mlm_loss", "mlm_accuracy"]])
-    )
-    (beside,) = Path("saved").glob("*.history.jsonl")
+    figures = ["mlm_loss", "mlm_accuracy"]
+    assert histories[0].loc[0, figures].equals(histories[1].loc[0, figures])
+    (beside,) = trained_runs["with"].parent.glob("*.history.jsonl")
     assert json.loads(beside.read_text())["mlm_loss"] == histories[0].loc[0, "mlm_loss"]
+    assert set(open_run(trained_runs["plain"]).history()["stage"]) == {"finetune"}
 
 
 def test_a_plain_run_says_so_and_how_it_was_made(small, monkeypatch):
