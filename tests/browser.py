@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -39,17 +40,22 @@ class Browser:
         self.requests: list[str] = []
         self._numbers, self._buffer = itertools.count(1), b""
         self._profile = tempfile.mkdtemp(dir=folder)
-        read, self._write = os.pipe()
-        self._read, write = os.pipe()
-        # Chromium reads commands from descriptor 3 and answers on 4
-        shell = 'exec "$0" "$@" 3<&%d 4>&%d' % (read, write)
+        commands, self._write = os.pipe()
+        self._read, answers = os.pipe()
+        # Chromium reads commands from descriptor 3 and answers on 4; copies above stay clear of both
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, answers)]
+
+        def place() -> None:
+            os.dup2(ends[0], 3)
+            os.dup2(ends[1], 4)
+
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", shell, str(BROWSER), *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
-            pass_fds=(read, write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            [str(BROWSER), *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+            preexec_fn=place, pass_fds=(3, 4), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(read)
-        os.close(write)
+        for end in (commands, answers, *ends):
+            os.close(end)
         self._session: str | None = None
         target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         arguments = {"targetId": target["targetId"], "flatten": True}

@@ -1,9 +1,9 @@
 """Show how the PLM shares its attention over the prompts when one field is masked (Table 7 of the paper).
 
-For each row and each field of its text, the tokens of the value are masked, and their attention in the last layer to
-the K prompts is averaged over heads and tokens. It is shown normalised, so that the prompts have 1 together; the last
-column says how much of all attention that is, the text having the rest. A PLM that reads forward has no mask token:
-there the tokens before each one of the value look, and nothing is masked.
+For each row and each field of its text, the tokens of the value are masked, and their attention in the last
+layer to the K prompts is averaged over heads and tokens. It is shown normalised, so that the prompts have 1
+together; the last column says how much of all attention that is, the text having the rest. A PLM that reads
+forward has no mask token: there the tokens before each one of the value look, and nothing is masked.
 
 Reads the run's checkpoint and its data set. RUN must be a ClickPrompt with its PLM.
 """

@@ -1,9 +1,9 @@
 """Write one HTML page about finished runs: learning curves, metrics, long tail, latency, calibration, settings.
 
-The page holds all it needs, plotly included, and asks for nothing from the network. Runs are compared with --baseline
-(default: the first). Two panels need the checkpoints and their data set, and are left out unless asked for:
---latency times the runs side by side, or takes the table that `recbole-cp latency --out=FILE` wrote; --attention
-masks the fields of the first test rows of each run with a PLM, as `recbole-cp attention` does.
+The page holds all it needs, plotly included, and asks for nothing from the network. Runs are compared with
+--baseline (default: the first). Two panels need the checkpoints and their data set, and are left out unless asked
+for: --latency times the runs side by side, or takes the table that `recbole-cp latency --out=FILE` wrote;
+--attention masks the fields of the first test rows of each run with a PLM, as `recbole-cp attention` does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -33,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", "-o", type=Path, default=Path("report.html"), help="default: %(default)s")
     parser.add_argument("--baseline", metavar="NAME|RUN", help="the run that others are compared with")
     parser.add_argument("--samples", type=int, default=1000, help="bootstrap draws (default: %(default)s)")
-    parser.add_argument(
-        "--latency", nargs="?", const="", metavar="FILE", help="measure it, or take it from FILE"
-    )
+    parser.add_argument("--latency", nargs="?", const="", metavar="FILE", help="measure it, or take it from FILE")
     parser.add_argument(
         "--attention", nargs="?", const=3, type=int, metavar="N", help="of the first N test rows (default: 3)"
     )
@@ -74,9 +73,10 @@ def _latency(
         latency.add_arguments(parser)
         return latency.measure(parser.parse_args(options.runs), runs, baseline or next(iter(runs)))
     path = Path(options.latency)
-    if not path.is_file() or path.suffix not in (".csv", ".parquet", ".json"):
-        raise DataError(f"--latency: {path} is no .csv, .parquet or .json file; recbole-cp latency --out writes one")
-    table = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}[path.suffix](path)
+    readers: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}
+    if not path.is_file() or path.suffix not in readers:
+        raise DataError(f"--latency: {path} is no table; recbole-cp latency --out writes one as .csv or .parquet")
+    table = readers[path.suffix](path)
     lacking = {"run", "median_ms", "p95_ms"} - set(table)
     if lacking:
         raise DataError(f"--latency: {path} has no column {min(lacking)}; recbole-cp latency --out writes them")
@@ -93,5 +93,7 @@ def _attention(runs: Mapping[str, RunFolder], count: int) -> dict[str, pd.DataFr
         if run.info["model"] == "ClickPrompt" and run.info["settings"].get("finetune_prompts", True)
     }
     if not prompted:
-        raise SettingError("--attention needs a run of ClickPrompt with prompts; none of these is one, so leave it out")
+        raise SettingError(
+            "--attention needs a run of ClickPrompt that reads prompts, and none of these does; leave it out"
+        )
     return {name: attention_of(run, range(count)) for name, run in prompted.items()}

@@ -39,7 +39,11 @@ class Extras:
 
 
 def build_report(
-    runs: Mapping[str, RunFolder], *, baseline: str | None = None, samples: int = 1000, extras: Extras | None = None
+    runs: Mapping[str, RunFolder],
+    *,
+    baseline: str | None = None,
+    samples: int = 1000,
+    extras: Extras | None = None,
 ) -> str:
     """One self-contained HTML page.
 

@@ -24,6 +24,7 @@ SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"]
 _DASHES = ["solid", "dash", "dot", "dashdot"]
 _PATTERNS = ["", "/", "x", "."]
 _FULL = "%{fullData.name}"
+_LONGEST_TICK = 20  # characters that a phone has room for
 
 
 def curves(
@@ -64,7 +65,7 @@ def intervals(runs: Mapping[str, tuple[float, float, float]], *, axis: str) -> d
     for number, (name, (value, low, high)) in enumerate(runs.items()):
         figure.add_scatter(
             x=[value], y=[number], name=_plain(name), mode="markers", marker=_marker(number, 11),
-            error_x={"array": [high - value], "arrayminus": [value - low], "color": _colour(number), "thickness": 2},
+            error_x={**_whiskers(value, low, high), "color": _colour(number), "thickness": 2},
             hovertemplate=f"%{{x:.4f}} ({low:.4f} to {high:.4f})<extra>{_FULL}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title=axis)
@@ -107,9 +108,7 @@ def bars(
     return _finish(figure, height=70 + len(groups) * max(60, 26 + 16 * len(runs)))
 
 
-def scatter(
-    runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: str, y_axis: str
-) -> dict[str, Any]:
+def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: str, y_axis: str) -> dict[str, Any]:
     """A point (x, y, low y, high y) for each run whose x is known; x on a logarithmic axis."""
     import plotly.graph_objects as go
 
@@ -119,7 +118,7 @@ def scatter(
             continue
         figure.add_scatter(
             x=[x], y=[y], name=_plain(name), mode="markers", marker=_marker(number, 13),
-            error_y={"array": [high - y], "arrayminus": [y - low], "color": _colour(number), "thickness": 1.5},
+            error_y={**_whiskers(y, low, high), "color": _colour(number), "thickness": 1.5},
             hovertemplate=f"%{{x:.3g}} ms, %{{y:.4f}}<extra>{_FULL}</extra>",
         )  # fmt: skip
     ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
@@ -143,11 +142,12 @@ def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         line={"color": "var(--muted)", "dash": "dash", "width": 1},
     )  # fmt: skip
     for number, (name, table) in enumerate(runs.items()):
+        sizes = 5 + 14 * (table["rows"] / table["rows"].max()) ** 0.5
         figure.add_scatter(
             x=table["predicted"].tolist(), y=table["observed"].tolist(), name=_plain(name), mode="lines+markers",
             line={**_line(number), "width": 1.5}, customdata=table["rows"].tolist(),
-            marker={**_marker(number, 8), "size": (5 + 14 * (table["rows"] / table["rows"].max()) ** 0.5).tolist()},
-            hovertemplate="predicted %{x:.3f}, observed %{y:.3f}, %{customdata} rows" f"<extra>{_FULL}</extra>",
+            marker={**_marker(number, 8), "size": sizes.tolist()},
+            hovertemplate=f"predicted %{{x:.3f}}, observed %{{y:.3f}}, %{{customdata}} rows<extra>{_FULL}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title="predicted click rate", range=[-0.02, 1.02], dtick=0.2)
     figure.update_yaxes(title="observed click rate", range=[-0.02, 1.02], dtick=0.2)
@@ -175,14 +175,19 @@ def heat_map(table: pd.DataFrame, *, x_axis: str) -> dict[str, Any]:
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    shares = table.to_numpy(dtype=float)
     figure.add_heatmap(
-        x=[str(name) for name in table.columns], y=[_plain(str(name)) for name in table.index],
-        z=table.to_numpy().tolist(), zmin=0.0, zmax=float(table.max(axis=None)),
+        x=[str(name) for name in table.columns], y=list(range(len(table))),
+        text=[[_plain(name)] * table.shape[1] for name in table.index], z=shares.tolist(),
+        zmin=0.0, zmax=float(shares.max()),
         colorscale=[[0, "var(--scale-low)"], [1, "var(--scale-high)"]], showscale=False, xgap=2, ygap=2,
-        texttemplate="%{z:.2f}", textfont={"color": "var(--text)"}, hovertemplate="%{y}, prompt %{x}: %{z:.4f}<extra></extra>",
+        texttemplate="%{z:.2f}", textfont={"color": "var(--text)"},
+        hovertemplate="%{text}, prompt %{x}: %{z:.4f}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title=x_axis, type="category", showgrid=False)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    shown = [name if len(name) <= _LONGEST_TICK else f"{name[: _LONGEST_TICK - 1]}…" for name in table.index]
+    figure.update_yaxes(tickvals=list(range(len(table))), ticktext=list(map(_plain, shown)))
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     return _finish(figure, height=80 + 27 * len(table))
 
 
@@ -213,6 +218,10 @@ def _finish(figure: go.Figure, *, height: int) -> dict[str, Any]:
 
 def _colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
+
+
+def _whiskers(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"array": [high - value], "arrayminus": [value - low]}
 
 
 def _line(number: int) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def render(*, title: str, lead: str, runs: Sequence[str], sections: Sequence[Sec
 
 def _marker(number: int) -> str:
     shape = _SHAPES[SYMBOLS[number % len(SYMBOLS)]]
-    return f'<svg viewBox="0 0 16 16" aria-hidden="true" style="fill: {COLOURS[number % len(COLOURS)]}">{shape}</svg>'
+    colour = COLOURS[number % len(COLOURS)]
+    return f'<svg viewBox="0 0 16 16" aria-hidden="true" style="fill: {colour}">{shape}</svg>'
 
 
 def _hash(script: str) -> str:

@@ -1,4 +1,4 @@
-"""What the runs reached: metrics with intervals, where they help, how well their scores are meant, what they cost."""
+"""What the runs reached: metrics with intervals, where they help, what they cost, whether scores are rates."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def tail_section(
         samples: Draws of the bootstrap.
     """
     if obstacle:
-        return Section("tail", "Long tail", [Panel("Not comparable", f"No run is compared: {obstacle}.", wide=True)])
+        return Section(
+            "tail", "Long tail", [Panel("Not comparable", f"No run is compared: {obstacle}.", wide=True)]
+        )
     subsets = by_tail(tables[baseline], counts)
     lines = compare_subsets(tables, subsets, baseline=baseline, samples=samples)
     lines = lines[lines["rows"] > 0]
@@ -123,8 +125,8 @@ def tail_section(
     }
     panel = Panel(
         "AUC by training frequency",
-        "AUC of test rows whose user or item is in the tail (the tenth with the fewest training rows), in the head "
-        "(the rest) or unseen. Whiskers are 95 % intervals; the axis may start above 0.",
+        "AUC of test rows whose user or item is in the tail (the tenth with the fewest training rows), in the "
+        "head (the rest) or unseen. Whiskers are 95 % intervals; the axis may start above 0.",
         figures.bars(points, [_label(group, rows[group]) for group in groups], axis="AUC"),
         keyed=True,
         table=table,
@@ -175,8 +177,8 @@ def cost_section(results: pd.DataFrame, latency: pd.DataFrame | None, *, note: s
     }
     panel = Panel(
         title,
-        "Test AUC, with its 95 % interval, against the median time of a batch, on a logarithmic axis. Up and to the "
-        "left is better.",
+        "Test AUC, with its 95 % interval, against the median time of a batch, on a logarithmic axis. Up and to "
+        "the left is better.",
         figures.scatter(points, x_axis="ms a batch", y_axis="AUC"),
         keyed=True,
     )

@@ -12,7 +12,7 @@ from recbole_clickprompt.evaluation.run_folder import RunFolder
 
 __all__ = ["settings_section"]
 
-_MISSING = "–"
+_MISSING = "-"
 
 
 def settings_section(runs: Mapping[str, RunFolder]) -> Section:

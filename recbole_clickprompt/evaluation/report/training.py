@@ -15,10 +15,34 @@ __all__ = ["attention_section", "learning_section"]
 
 # Stage, column, title, axis, what is seen
 _CURVES = (
-    ("pretrain", "mlm_loss", "Pretraining: MLM loss", "nats", "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line."),
-    ("pretrain", "mlm_accuracy", "Pretraining: MLM accuracy", "share", "Masked tokens that were recovered; shared likewise."),
-    ("finetune", "valid_auc", "Finetuning: validation AUC", "AUC", "AUC of the validation rows; it picks the epoch."),
-    ("finetune", "valid_logloss", "Finetuning: log loss", "nats", "Of the validation rows; fainter and dotted, of training."),
+    (
+        "pretrain",
+        "mlm_loss",
+        "Pretraining: MLM loss",
+        "nats",
+        "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
+    ),
+    (
+        "pretrain",
+        "mlm_accuracy",
+        "Pretraining: MLM accuracy",
+        "share",
+        "Masked tokens that were recovered; shared likewise.",
+    ),
+    (
+        "finetune",
+        "valid_auc",
+        "Finetuning: validation AUC",
+        "AUC",
+        "AUC of the validation rows; it picks the epoch.",
+    ),
+    (
+        "finetune",
+        "valid_logloss",
+        "Finetuning: log loss",
+        "nats",
+        "Of the validation rows; fainter and dotted, of training.",
+    ),
 )
 _BESIDE = {"valid_logloss": "train_loss"}
 
@@ -57,7 +81,7 @@ def attention_section(tables: Mapping[str, pd.DataFrame] | None) -> Section:
         tables: ``attention_table`` by the run's name; None where it was not asked for.
     """
     if tables is None:
-        how = "recbole-cp report --attention computes it, for runs with a PLM; it needs their checkpoints and data set."
+        how = "recbole-cp report --attention computes it, for runs with a PLM; it needs checkpoints and data set."
         return Section("attention", "Attention over the prompts", [Panel("Not computed", how, wide=True)])
     panels = []
     for name, table in tables.items():
@@ -94,5 +118,5 @@ def _epochs(title: str, values: Mapping[str, pd.Series], second: Mapping[str, pd
     columns = dict(values)
     columns |= {f"{name}, training": series for name, series in (second or {}).items()}
     wide = pd.DataFrame({name: series for name, series in columns.items() if not series.empty}).sort_index()
-    rows = [(str(int(epoch) + 1), *map(number, line)) for epoch, line in zip(wide.index, wide.to_numpy(), strict=True)]
+    rows = [(str(int(epoch) + 1), *map(number, line)) for epoch, *line in wide.itertuples()]
     return Table(f"{title}, by epoch.", ["epoch", *wide.columns], rows)

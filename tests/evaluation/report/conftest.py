@@ -51,6 +51,10 @@ def write_run(folder, *, scores, epochs, model, **settings):
 
 @pytest.fixture
 def runs(tmp_path):
+    return write_runs(tmp_path)
+
+
+def write_runs(tmp_path):
     """One that is right in 13 of 16 pairs and has a harmless name, and one that is always right and has none."""
     good = write_run(
         tmp_path / "good", scores=[0.9, 0.1, 0.8, 0.3, 0.7, 0.6, 0.2, 0.15], epochs=FINETUNE, model="DNN",
@@ -63,8 +67,7 @@ def runs(tmp_path):
     return {"plain": good, EVIL: best}
 
 
-@pytest.fixture
-def extras():
+def computed():
     """Latency and attention, as if they had been computed."""
     latency = pd.DataFrame({"run": ["plain", EVIL], "median_ms": [1.5, 30.0], "p95_ms": [2.0, 33.0]})
     attention = pd.DataFrame(
@@ -74,6 +77,7 @@ def extras():
     return Extras(latency=latency, latency_note="of 128 rows, on a machine", attention={EVIL: attention})
 
 
-@pytest.fixture
-def page(runs, extras):
-    return build_report(runs, samples=50, extras=extras)
+@pytest.fixture(scope="session")
+def page(tmp_path_factory):
+    """The page about both, with all panels."""
+    return build_report(write_runs(tmp_path_factory.mktemp("runs")), samples=50, extras=computed())
