@@ -94,7 +94,7 @@ def test_a_report_takes_latency_from_a_table(runs, capsys):
         (["--attention=0"], "--attention must be 1 or more, got 0"),
         (["--latency=gone.csv"], "gone.csv is no table; recbole-cp latency --out writes one"),
         (["--latency=odd.csv"], "odd.csv has no column median_ms"),
-        (["--latency=others.csv"], "others.csv holds none of the runs plain; name them as there"),
+        (["--latency=others.csv"], "others.csv holds none of the runs without; name them as there"),
         (["--attention"], "--attention needs a run of ClickPrompt that reads prompts, and none of these does"),
         (["--epochs=2"], "report knows no --epochs=2"),
     ],
@@ -102,7 +102,7 @@ def test_a_report_takes_latency_from_a_table(runs, capsys):
 def test_a_report_that_cannot_be_is_refused_and_not_begun(runs, capsys, arguments, message):
     pd.DataFrame({"run": ["plain"], "p95_ms": [1.0]}).to_csv("odd.csv")
     pd.DataFrame({"run": ["x"], "median_ms": [1.0], "p95_ms": [1.0]}).to_csv("others.csv")
-    assert main(["report", runs[0], *arguments]) == 2
+    assert main(["report", runs[1], *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(Path().glob("*.html*"))
     assert not list(Path().glob("*.pdf*"))
