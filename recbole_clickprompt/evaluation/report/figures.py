@@ -121,9 +121,10 @@ def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: st
             error_y={**_whiskers(y, low, high), "color": _colour(number), "thickness": 1.5},
             hovertemplate=f"%{{x:.3g}} ms, %{{y:.4f}}<extra>{_FULL}</extra>",
         )  # fmt: skip
-    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
-    figure.update_xaxes(title=x_axis, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     xs = [point[0] for point in runs.values() if not math.isnan(point[0])]
+    digits = (1, 2, 5) if max(xs) < 30 * min(xs) else (1,)
+    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in digits]
+    figure.update_xaxes(title=x_axis, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(range=[math.log10(min(xs) / 2), math.log10(2 * max(xs))])
     figure.update_yaxes(title=y_axis)
     return _finish(figure, height=320)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_clickprompt.evaluation.report.content import Panel, Section, Table
@@ -22,7 +22,7 @@ def settings_section(runs: Mapping[str, RunFolder]) -> Section:
         Panel(
             title="Commands",
             caption="What made each run, as it was typed.",
-            commands=[(name, shlex.join(run.info["command"])) for name, run in runs.items()],
+            commands=[(name, _lines(run.info["command"])) for name, run in runs.items()],
             wide=True,
         )
     ]
@@ -50,6 +50,15 @@ def _differences(settings: Mapping[str, Mapping[str, Any]]) -> Panel:
         return Panel("Differences", caption="All settings are the same in all runs.", wide=True)
     table = Table("Settings whose value is not the same in all runs.", ["setting", *settings], rows, words=True)
     return Panel("Differences", table=table, wide=True)
+
+
+def _lines(command: Sequence[str]) -> str:
+    """A command as it can be pasted into a shell, each ``--key=value`` on a line of its own."""
+    parts = [shlex.quote(part) for part in command]
+    return "".join(
+        f" \\\n  {part}" if number and part.lstrip("'").startswith("--") else f" {part}" if number else part
+        for number, part in enumerate(parts)
+    )
 
 
 def _text(value: Any) -> str:

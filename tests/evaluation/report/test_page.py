@@ -138,7 +138,8 @@ def test_settings_that_differ_are_set_apart(read):
 
 
 def test_commands_can_be_pasted_into_a_shell(page):
-    assert "recbole-cp run --model=DNN &#39;--text_fields={user_id: the user}&#39;" in page
+    command = "recbole-cp run \\\n  --model=DNN \\\n  &#39;--text_fields={user_id: the user}&#39;"
+    assert f">{command}</pre>" in page
 
 
 def test_what_was_not_computed_says_how_to_get_it(runs):
