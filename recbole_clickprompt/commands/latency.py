@@ -72,11 +72,10 @@ def measure(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline
     wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
     with torch.inference_mode():
         times = time_interleaved(calls, batches=batches, rounds=options.rounds, wait=wait)
-    where = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    )
+    on_cpu = f"CPU, threads: {torch.get_num_threads()}"
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu
     how = f"{batches} batches of {options.batch_size} rows, {options.rounds} rounds, {where}"
-    return summarise_times(times, baseline=baseline), how
+    return summarise_times(times, baseline=baseline).set_index("run").loc[list(calls)].reset_index(), how
 
 
 def _calls(

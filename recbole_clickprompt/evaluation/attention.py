@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from recbole_clickprompt.data.spans import RowTokens, row_tokens
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.field_masks import masked_fields
 
 __all__ = ["attention_table", "last_attention", "prompt_columns"]
 
@@ -44,12 +44,12 @@ class _LastCall(TorchFunctionMode):
 
 
 @torch.no_grad()
-def last_attention(plm: Any, input_ids: Tensor, lengths: Tensor, prompts: Tensor) -> Tensor:
+def last_attention(plm: Any, text: Tensor, lengths: Tensor, prompts: Tensor) -> Tensor:
     """Attention of the text in the last layer.
 
     Args:
         plm: A prompted encoder, in evaluation mode.
-        input_ids: Tokens, ``(B, Z)``.
+        text: As the encoder takes it: tokens, ``(B, Z)``, or with joint layers states, ``(B, Z, W)``.
         lengths: Of the rows, ``(B,)``.
         prompts: As the encoder takes them.
 
@@ -57,9 +57,9 @@ def last_attention(plm: Any, input_ids: Tensor, lengths: Tensor, prompts: Tensor
         ``(B, H, Z, K + Z)``: of each text position to the K prompts, then to the text.
     """
     with _LastCall() as last:
-        plm.states(input_ids, lengths, prompts)
+        plm.states(text, lengths, prompts)
     # prompts that stay in the sequence ask, too, and in front
-    return last.weights()[:, :, -input_ids.shape[1] :]
+    return last.weights()[:, :, -text.shape[1] :]
 
 
 def attention_table(model: Any, dataset: Any, rows: Sequence[int]) -> pd.DataFrame:
@@ -101,31 +101,21 @@ def prompt_columns(table: pd.DataFrame) -> list[str]:
 
 @torch.no_grad()
 def _of_row(model: Any, dataset: Any, row: int) -> pd.DataFrame:
-    interaction = dataset[torch.tensor([row])]
-    config = dataset.config
-    tokenizer = dataset.tokenizer(config["plm"])
-    keys = {field.key: int(interaction[field.key]) for field in model.tokens.textualizer.fields}
-    tokens = row_tokens(
-        model.tokens.textualizer,
-        list(config["text_fields"].values()),
-        tokenizer,
-        keys,
-        max_length=model.tokens.max_length,
-    )
-    device = next(model.parameters()).device
-    input_ids, asked = (
-        t.to(device) for t in _masked(tokens, None if model.plm.causal else tokenizer.mask_token_id)
-    )
-    q, _ = model.backbone(interaction.to(device))
+    device, plm = next(model.parameters()).device, dataset.config["plm"]
+    interaction = dataset[torch.tensor([row])].to(device)
+    mask_id = None if model.plm.causal else dataset.tokenizer(plm).mask_token_id
+    masked = masked_fields(dataset.token_table(plm).to(device), model.plm, interaction, mask_id=mask_id)
+    q, _ = model.backbone(interaction)
     prompts = model.prompt(q)  # (L, 1, K, ...)
-    count = len(input_ids)
+    count, length = masked.asked.shape
     weights = last_attention(
         model.plm,
-        input_ids,
-        input_ids.new_full((count,), input_ids.shape[1]),
+        masked.text,
+        torch.full((count,), length, device=device),
         prompts.expand(-1, count, -1, -1),
     ).mean(1)  # (fields, Z, K + Z)
-    on_each = (weights * asked.unsqueeze(2)).sum(1)[:, : prompts.shape[2]] / asked.sum(1, keepdim=True)
+    tokens = masked.asked.sum(1)
+    on_each = (weights * masked.asked.unsqueeze(2)).sum(1)[:, : prompts.shape[2]] / tokens.unsqueeze(1)
     on_prompts = on_each.sum(1)
     normalised = (on_each / on_prompts.unsqueeze(1)).cpu().double().numpy()
     user, item = (
@@ -136,23 +126,9 @@ def _of_row(model: Any, dataset: Any, row: int) -> pd.DataFrame:
             "row": row,
             "user": user,
             "item": item,
-            "field": list(tokens.fields),
-            "tokens": [len(places) for places in tokens.fields.values()],
+            "field": masked.names,
+            "tokens": tokens.cpu().numpy(),
             **{f"prompt_{k + 1}": normalised[:, k] for k in range(normalised.shape[1])},
             "on_prompts": on_prompts.cpu().double().numpy(),
         }
     )
-
-
-def _masked(tokens: RowTokens, mask_id: int | None) -> tuple[Tensor, Tensor]:
-    """The text once for each field, and True where its attention is asked for: both ``(fields, Z)``."""
-    input_ids = torch.tensor([tokens.input_ids] * len(tokens.fields))
-    asked = torch.zeros_like(input_ids, dtype=torch.bool)
-    for line, places in enumerate(tokens.fields.values()):
-        if mask_id is None:
-            # the very first token of a text is foretold by none
-            asked[line, [max(place - 1, 0) for place in places]] = True
-        else:
-            input_ids[line, places] = mask_id
-            asked[line, places] = True
-    return input_ids, asked

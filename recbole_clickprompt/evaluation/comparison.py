@@ -74,33 +74,55 @@ def compare_runs(
         raise SettingError(f"the baseline must be one of {', '.join(tables)}, got {baseline!r}")
     if baseline is not None:
         check_same_rows({baseline: tables[baseline], **tables})
-    base = tables[baseline] if baseline is not None else None
+    measured = {name: measure(table) for name, table in tables.items()}
+    draws = _draws(tables, together=baseline is not None, samples=samples, seed=seed)
     lines = []
     for name, table in tables.items():
-        line: dict[str, Any] = {"run": name, **measure(table)}
-        compared = base is not None and name != baseline
-        scores = [table["score"], base["score"]] if base is not None and compared else [table["score"]]
-        draws = bootstrap(table["label"], scores, samples=samples, seed=seed)
-        for metric, values in draws._asdict().items():
-            line[f"{metric}_low"], line[f"{metric}_high"] = interval(values[:, 0], confidence=confidence)
-        if base is not None and compared:
-            line |= _against(line, measure(base), draws, confidence)
-            line["p_delong"] = _p_delong(table["label"], *scores)
+        line: dict[str, Any] = {"run": name, **measured[name]}
+        for metric in ("auc", "logloss"):
+            low, high = interval(draws[name][metric], confidence=confidence)
+            line |= {f"{metric}_low": low, f"{metric}_high": high}
+        if baseline is not None and name != baseline:
+            line |= _against(measured[name], measured[baseline], draws[name], draws[baseline], confidence)
+            line["p_delong"] = _p_delong(table["label"], table["score"], tables[baseline]["score"])
         lines.append(line)
     return pd.DataFrame(lines)
 
 
-def _against(line: dict[str, Any], base: dict[str, float], draws: Any, confidence: float) -> dict[str, float]:
+def _against(
+    run: dict[str, float],
+    base: dict[str, float],
+    run_draws: dict[str, np.ndarray],
+    base_draws: dict[str, np.ndarray],
+    confidence: float,
+) -> dict[str, float]:
     found = {
-        "relative_auc": relative_auc(line["auc"], base["auc"]),
-        "rela_impr": rela_impr(line["auc"], base["auc"]),
+        "relative_auc": relative_auc(run["auc"], base["auc"]),
+        "rela_impr": rela_impr(run["auc"], base["auc"]),
     }
-    for metric, values in draws._asdict().items():
-        differences = values[:, 0] - values[:, 1]
-        found[f"{metric}_difference"] = line[metric] - base[metric]
+    for metric, p in (("auc", "p_bootstrap"), ("logloss", "p_bootstrap_logloss")):
+        differences = run_draws[metric] - base_draws[metric]
         low, high = interval(differences, confidence=confidence)
-        found |= {f"{metric}_difference_low": low, f"{metric}_difference_high": high}
-        found["p_bootstrap" if metric == "auc" else "p_bootstrap_logloss"] = two_sided(differences)
+        found |= {
+            f"{metric}_difference": run[metric] - base[metric],
+            f"{metric}_difference_low": low,
+            f"{metric}_difference_high": high,
+            p: two_sided(differences),
+        }
+    return found
+
+
+def _draws(
+    tables: Mapping[str, pd.DataFrame], *, together: bool, samples: int, seed: int
+) -> dict[str, dict[str, np.ndarray]]:
+    # Runs on the same rows see the same draws, which pairs them; equal seeds would give the same ones apart
+    groups = [list(tables)] if together else [[name] for name in tables]
+    found = {}
+    for names in groups:
+        label, scores = tables[names[0]]["label"], [tables[name]["score"] for name in names]
+        draws = bootstrap(label, scores, samples=samples, seed=seed)
+        for number, name in enumerate(names):
+            found[name] = {metric: values[:, number] for metric, values in draws._asdict().items()}
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import norm, rankdata
+from tqdm import tqdm
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.metrics import row_losses
@@ -90,7 +91,8 @@ def bootstrap(label: Any, scores: Sequence[Any], *, samples: int, seed: int) -> 
     areas = [_WeightedAUC(label, np.asarray(score)) for score in scores]
     losses = np.stack([row_losses(label, score) for score in scores])
     auc, logloss = np.empty((samples, len(scores))), np.empty((samples, len(scores)))
-    for draw, weights in enumerate(_draws(len(label), samples, seed)):
+    draws = tqdm(_draws(len(label), samples, seed), total=samples, desc="bootstrap", leave=False, disable=None)
+    for draw, weights in enumerate(draws):
         auc[draw] = [area(weights) for area in areas]
         logloss[draw] = losses @ weights / len(label)
     return Bootstrap(auc, logloss)
@@ -114,9 +116,10 @@ class _WeightedAUC:
 
     def __call__(self, weights: np.ndarray) -> float:
         weights = weights[self.order]
-        of_positive = np.where(self.positive, weights, 0.0)
-        positive = np.add.reduceat(of_positive, self.starts)
-        negative = np.add.reduceat(weights - of_positive, self.starts)
+        positive = np.where(self.positive, weights, 0.0)
+        negative = weights - positive
+        if len(self.starts) < len(weights):
+            positive, negative = np.add.reduceat(positive, self.starts), np.add.reduceat(negative, self.starts)
         pairs = positive.sum() * negative.sum()
         if not pairs:
             return float("nan")

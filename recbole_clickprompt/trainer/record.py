@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from logging import getLogger
 from pathlib import Path
@@ -24,8 +25,10 @@ from recbole_clickprompt.trainer.predictions import predict_split, training_rows
 __all__ = ["RunRecord", "record_pretraining"]
 
 
-def record_pretraining(checkpoint: Path, epoch: int, loss: float, accuracy: float) -> None:
+def record_pretraining(config: Any, checkpoint: Path, epoch: int, loss: float, accuracy: float) -> None:
     """Adds an epoch, counted from 0, to the history beside a pretraining checkpoint."""
+    if not _writes(config):
+        return
     line = {"stage": "pretrain", "epoch": epoch, "mlm_loss": loss, "mlm_accuracy": accuracy}
     append_epoch(history_beside(checkpoint), line)
 
@@ -44,8 +47,7 @@ class RunRecord:
         self.config, self.checkpoint = config, Path(checkpoint)
         self.folder = folder_of(checkpoint)
         self.train_data, self.valid_data = train_data, valid_data
-        # Of several processes only the first one writes
-        self.writes = (config["local_rank"] or 0) + (config["offset"] or 0) == 0
+        self.writes = _writes(config)
         self._epoch: dict[str, Any] = {}
         self._finished = False
 
@@ -104,6 +106,11 @@ class RunRecord:
         getLogger().info(f"run folder: {self.folder}")
 
 
+def _writes(config: Any) -> bool:
+    # Of several processes only the first one
+    return (config["local_rank"] or 0) + (config["offset"] or 0) == 0
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
@@ -113,6 +120,8 @@ def _plain(value: Any) -> Any:
 
 
 def _command() -> list[str]:
+    if multiprocessing.parent_process() is not None:
+        return list(sys.argv)  # of a process that another one started, the command line is none a user gave
     # The front door empties sys.argv, which RecBole would read
     _, *arguments = sys.orig_argv
     if arguments and Path(arguments[0]).name == "recbole-cp":

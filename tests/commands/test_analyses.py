@@ -75,20 +75,13 @@ def test_long_tail_by_bins(runs, capsys):
 
 
 def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
-    arguments = [
-        "--baseline=plain",
-        "--batch-size=32",
-        "--batches=2",
-        "--rounds=2",
-        "--threads=1",
-        "--device=cpu",
-        "--out=l.json",
-    ]
-    assert main(["latency", *runs, *arguments]) == 0
+    sizes = ["--batch-size=32", "--batches=2", "--rounds=2", "--threads=1", "--device=cpu"]
+    assert main(["latency", *runs, "--baseline=plain", *sizes, "--out=l.json"]) == 0
     out = capsys.readouterr().out
-    assert "2 batches of 32 rows, 2 rounds, CPU, 1 threads" in out
+    assert "2 batches of 32 rows, 2 rounds, CPU, threads: 1" in out
     table = pd.read_json("l.json").set_index("run")
-    assert table["timed"].tolist() == [4, 4, 4]
+    assert table["timed"].to_dict() == {"with": 4, "without": 4, "plain": 4}
+    assert list(table.index) == ["with", "without", "plain"]
     assert table["median_ms"].gt(0).all()
     assert pd.isna(table.loc["plain", "ratio"])
     assert table.loc["with", "ratio"] > 1  # it computes the backbone and a PLM

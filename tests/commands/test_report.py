@@ -68,7 +68,7 @@ def test_a_report_has_all_that_is_asked_for(runs, capsys):
     assert capsys.readouterr().out.startswith("new/page.html: 3 runs, ")
     page = Path("new/page.html").read_text(encoding="utf-8")
     assert [file.name for file in Path("new").iterdir()] == ["page.html"]
-    assert "1 batches of 128 rows, 5 rounds, CPU, 1 threads" in page
+    assert "1 batches of 128 rows, 5 rounds, CPU, threads: 1" in page
     assert "Test row 0: user" in page
     assert "Not measured" not in page
     assert "Not computed" not in page

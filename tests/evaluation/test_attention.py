@@ -8,8 +8,9 @@ from recbole.utils import get_model
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation import attention
 from recbole_clickprompt.evaluation.attention import attention_table, last_attention, prompt_columns
+from recbole_clickprompt.evaluation.field_masks import masked_fields
 from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder
-from recbole_clickprompt.model.plm.loading import load_plm
+from recbole_clickprompt.model.plm.loading import load_plm, load_tokenizer
 
 B, Z, K, H = 3, 9, 4, 2
 
@@ -99,7 +100,7 @@ def test_the_average_is_over_the_masked_tokens_and_the_heads(build, monkeypatch)
     # heads 0.2 and 0.4 on the first prompt, 0.1 on the second: 0.3 and 0.1 of which 3/4 and 1/4
     np.testing.assert_allclose(table["prompt_1"], 3 / 4, atol=1e-6)
     np.testing.assert_allclose(table["on_prompts"], 0.4, atol=1e-6)
-    plain, _ = model.tokens(data[torch.tensor([0])])
+    plain, _ = model.text(data[torch.tensor([0])])
     changed = (seen["input_ids"] != plain).sum(1)
     assert changed.tolist() == table["tokens"].tolist()
 
@@ -126,3 +127,52 @@ def test_a_row_that_is_not_there_is_named(build):
     model, data = build()
     with pytest.raises(SettingError, match=f"there is no row {len(data)}: rows count from 0 to {len(data) - 1}"):
         attention_table(model, data, [0, len(data)])
+
+
+def test_each_version_masks_the_value_of_one_field_and_nothing_else(build, tiny_bert):
+    model, data = build()
+    table, tokenizer = data.token_table(data.config["plm"]), load_tokenizer(tiny_bert)
+    row = data[torch.tensor([3])]
+    masked = masked_fields(table, model.plm, row, mask_id=tokenizer.mask_token_id)
+    (plain,), _ = table(row)
+    sentence = table.textualizer.sentence({key: int(row[key]) for key in table.keys})
+    values = dict(part.split(" is ", 1) for part in sentence.removesuffix(".").split(". "))
+    assert masked.names == list(values)
+    for name, text, asked in zip(masked.names, masked.text, masked.asked, strict=True):
+        assert text[asked].eq(tokenizer.mask_token_id).all()
+        assert torch.equal(text[~asked], plain[~asked])
+        assert plain[asked].tolist() == tokenizer(values[name], add_special_tokens=False)["input_ids"]
+
+
+def test_joint_layers_read_what_is_masked_alone_and_the_rest_as_it_was(build):
+    model, data = build(plm_joint_layers=1, plm_learning_rate=0.0)
+    table, mask_id = data.token_table(data.config["plm"]), data.tokenizer(data.config["plm"]).mask_token_id
+    row = data[torch.tensor([3])]
+    masked = masked_fields(table, model.eval().plm, row, mask_id=mask_id)
+    states, (length,) = model.text(row)
+    assert masked.text.shape == (len(masked.names), int(length), model.plm.hidden_size)
+    number = {key: [f.name for f in table.textualizer.fields if f.key == key] for key in table.keys}
+    same = torch.isclose(masked.text, states.float(), atol=0.05, rtol=0.05).all(2)  # kept in half precision
+    begin = 0
+    for index, key in enumerate(table.keys):
+        _, _, offsets = table.segment(index)
+        id_ = int(row[key])
+        special = (len(table.prefix) if index == 0 else 0) + (len(table.suffix) if key == table.keys[-1] else 0)
+        end = begin + int(offsets[id_ + 1] - offsets[id_]) + special
+        for line, name in enumerate(masked.names):
+            # a text alone knows nothing of masks in another one
+            assert same[line, begin:end].all() == (name not in number[key])
+        begin = end
+    assert begin == int(length)
+    table = attention_table(model, data, [3])
+    np.testing.assert_allclose(table[prompt_columns(table)].sum(axis=1), 1, atol=1e-6)
+    assert list(table["field"]) == masked.names
+
+
+def test_a_plm_that_reads_forward_foretells_what_others_recover(build):
+    model, data = build()
+    table, row = data.token_table(data.config["plm"]), data[torch.tensor([3])]
+    masked = masked_fields(table, model.plm, row, mask_id=4)
+    foretold = masked_fields(table, model.plm, row, mask_id=None)
+    assert torch.equal(foretold.text, table(row)[0].expand(len(foretold.names), -1))
+    assert torch.equal(foretold.asked[:, :-1], masked.asked[:, 1:])
