@@ -6,18 +6,31 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands import from_table, grid, latency, long_tail, metrics, prepare, run, show
+from recbole_clickprompt.commands import (
+    attention,
+    from_table,
+    grid,
+    latency,
+    long_tail,
+    metrics,
+    prepare,
+    report,
+    run,
+    show,
+)
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
 
 _COMMANDS = {
+    "attention": attention,
     "from-table": from_table,
     "grid": grid,
     "latency": latency,
     "long-tail": long_tail,
     "metrics": metrics,
     "prepare": prepare,
+    "report": report,
     "run": run,
     "show": show,
 }
