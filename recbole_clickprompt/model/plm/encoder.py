@@ -95,7 +95,7 @@ class PromptedEncoder(nn.Module):
             mask = layout.mask(index, seen, wanted)  # (B, P or 1, Z)
             prompt = None if prompts is None else prompts[index].to(inputs.dtype)
             if prompt is not None:
-                shown = seen.new_ones(len(seen), prompt.shape[1]) if prompt_mask is None else prompt_mask
+                shown = seen.new_ones(seen.shape[0], prompt.shape[1]) if prompt_mask is None else prompt_mask
                 mask = torch.cat([shown.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
             arguments = (layout, index, inputs, wanted, states[-1], text, prompt, mask.unsqueeze(1))
             if self.gradient_checkpointing and self.training:
@@ -188,7 +188,7 @@ class InputPromptedEncoder(PromptedEncoder):
         count = prompt.shape[1]
         text = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         seen = text < lengths.unsqueeze(1)
-        shown = seen.new_ones(len(seen), count) if prompt_mask is None else prompt_mask
+        shown = seen.new_ones(seen.shape[0], count) if prompt_mask is None else prompt_mask
         embedded = layout.embed(input_ids)
         states = [torch.cat([prompt.to(embedded.dtype), embedded], dim=1)]  # (B, K + Z, W)
         for index in range(self.num_layers):
