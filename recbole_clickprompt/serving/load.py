@@ -97,6 +97,11 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path} is damaged or no checkpoint of a finetuned model: {first_line(error)}"
         ) from error
+    if checkpoint["config"]["plm_joint_layers"] is not None and model == "ClickPrompt":
+        raise WeightsError(
+            f"{path} was trained with plm_joint_layers, whose frozen lower layers are not served; train with all "
+            "layers (plm_joint_layers: ~) for predict and export"
+        )
     if model not in MODELS:
         raise WeightsError(
             f"{path} is a checkpoint of RecBole's own {model}; only {' and '.join(MODELS)} are served, "

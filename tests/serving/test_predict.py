@@ -10,7 +10,6 @@ import pytest
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.serving import files
 from recbole_clickprompt.serving.files import RowFile
-from tests.serving.conftest import train, without_plm  # noqa: F401 - fixtures
 
 
 def write(rows, name):
