@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands import from_table, grid, predict, prepare, run, show
+from recbole_clickprompt.commands import export, from_table, grid, predict, prepare, run, show
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
 
 _COMMANDS = {
+    "export": export,
     "from-table": from_table,
     "grid": grid,
     "predict": predict,

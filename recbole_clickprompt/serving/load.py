@@ -22,11 +22,12 @@ ONNX_FILE = "model.onnx"
 
 
 class Trained(NamedTuple):
-    """A trained model and what made it."""
+    """A trained model and what made it; of its data set the three parts where they had to be built."""
 
     config: Any
     model: Any
     preprocessing: Preprocessing
+    data: list[Any] | None
 
 
 def load_model(run: str | Path, device: str | None = None) -> ServedModel:
@@ -42,17 +43,17 @@ def load_model(run: str | Path, device: str | None = None) -> ServedModel:
     """
     if (Path(run) / ONNX_FILE).is_file():
         return ServedModel(Preprocessing.load(Path(run)), OnnxScores(Path(run) / ONNX_FILE))
-    config, model, preprocessing = load_trained(Path(run), device)
-    return ServedModel(preprocessing, TorchScores(model, config["device"], bool(config["enable_amp"])))
+    trained = load_trained(Path(run), device)
+    scores = TorchScores(trained.model, trained.config["device"], bool(trained.config["enable_amp"]))
+    return ServedModel(trained.preprocessing, scores)
 
 
-def load_trained(run: Path, device: str | None = None, data: Any = None) -> Trained:
+def load_trained(run: Path, device: str | None = None) -> Trained:
     """The model of a run, built without its training's rows.
 
     Args:
         run: Checkpoint, or the folder of a run.
         device: As for ``load_model``.
-        data: The training part of its data set where that is built already.
 
     Raises:
         WeightsError: The checkpoint is missing, damaged or of another model.
@@ -61,9 +62,8 @@ def load_trained(run: Path, device: str | None = None, data: Any = None) -> Trai
     checkpoint = read_checkpoint(run)
     config = checkpoint["config"]
     config["device"] = _device(device)
-    if data is None:
-        data = build_data(config)[0]
-    preprocessing = observe(data, config["plm"] if config["model"] == "ClickPrompt" else None)
+    data = build_data(config)
+    preprocessing = observe(data[0], config["plm"] if config["model"] == "ClickPrompt" else None)
     from recbole.utils import get_model
 
     model = get_model(config["model"])(config, StandIn(preprocessing))
@@ -74,7 +74,7 @@ def load_trained(run: Path, device: str | None = None, data: Any = None) -> Trai
             f"{run} does not fit the data set {config['dataset']} as it is now ({first_line(error)}); "
             "give it back the files that it was trained on"
         ) from error
-    return Trained(config, model.to(config["device"]).eval(), preprocessing)
+    return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:
