@@ -11,7 +11,7 @@ from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.registration import MODELS
 from recbole_clickprompt.model.plm.weights import first_line
 from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
-from recbole_clickprompt.serving.observe import observe
+from recbole_clickprompt.serving.observe import PREPROCESSING, observe
 from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.stand_in import StandIn
 
@@ -62,8 +62,12 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     checkpoint = read_checkpoint(run)
     config = checkpoint["config"]
     config["device"] = _device(device)
-    data = build_data(config)
-    preprocessing = observe(data[0], config["plm"] if config["model"] == "ClickPrompt" else None)
+    kept, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
+    if kept.is_dir():
+        preprocessing = Preprocessing.load(kept)
+    else:
+        data = build_data(config)
+        preprocessing = observe(data[0], config["plm"] if config["model"] == "ClickPrompt" else None)
     from recbole.utils import get_model
 
     model = get_model(config["model"])(config, StandIn(preprocessing))
@@ -83,9 +87,7 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
     Raises:
         WeightsError: It is missing, damaged or of another model.
     """
-    path = run
-    if run.is_dir():
-        path = run.with_name(f"{run.name}.pth")
+    path = run.with_name(f"{run.name}.pth") if run.is_dir() else run
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}; give the .pth file that training wrote, or the folder beside it"

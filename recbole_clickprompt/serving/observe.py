@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from recbole.utils import FeatureType
 
+from recbole_clickprompt.data.convert.atomic import new_folder
 from recbole_clickprompt.serving.preprocessing import Field, Preprocessing, Segment, Text
 
-__all__ = ["observe"]
+__all__ = ["PREPROCESSING", "keep_preprocessing", "observe"]
+
+# In the folder of a run
+PREPROCESSING = "preprocessing"
+
+
+def keep_preprocessing(dataset: Any, run_folder: Path) -> None:
+    """Writes the preprocessing of a finetuned run into its folder, so that it serves without its data set.
+
+    Args:
+        dataset: The training part.
+        run_folder: An existing one; an older preprocessing in it is replaced.
+    """
+    config = dataset.config
+    folder = run_folder / PREPROCESSING
+    shutil.rmtree(folder, ignore_errors=True)
+    with new_folder(folder) as work:
+        observe(dataset, config["plm"] if config["model"] == "ClickPrompt" else None).save(work)
 
 
 def observe(dataset: Any, plm: str | None) -> Preprocessing:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -167,7 +168,7 @@ class Preprocessing:
                 text=None if text is None else _load_text(folder, text),
                 **schema,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{folder} holds a damaged file: {' '.join(str(error).split())}") from error

@@ -1,5 +1,7 @@
 """A finetuned model scores raw rows as its trainer did, and rows that training never saw."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -12,6 +14,8 @@ from recbole_clickprompt.errors import DataError, SettingError, WeightsError
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
 from recbole_clickprompt.serving.load import load_trained
+from recbole_clickprompt.serving.observe import keep_preprocessing
+from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from tests.serving.conftest import with_features
 
@@ -33,6 +37,30 @@ def test_known_rows_get_their_training_time_scores(run, request):
     np.testing.assert_allclose(model.predict(trained.rows), trained.scores, atol=1e-6, rtol=0)
     shuffled = with_features(trained.rows)[::-1]
     np.testing.assert_allclose(model.predict(shuffled)[::-1], trained.scores, atol=1e-6, rtol=0)
+
+
+def test_a_kept_preprocessing_serves_without_the_data_set(with_plm, served, tmp_path, monkeypatch):
+    checkpoint = shutil.copy(with_plm.checkpoint, tmp_path / "run.pth")
+    trained = load_trained(with_plm.checkpoint)
+    (tmp_path / "run").mkdir()
+    for _ in range(2):  # the second replaces the first
+        keep_preprocessing(trained.data[0], tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["preprocessing"]
+    monkeypatch.setattr("recbole_clickprompt.serving.load.build_data", None)
+    rows = with_features(with_plm.rows).assign(item_id="new")
+    for run in (checkpoint, tmp_path / "run"):
+        assert np.array_equal(load_model(run).predict(rows), served.predict(rows))
+
+
+@pytest.mark.parametrize("spoilt", ["schema.json", "features.npz", "tokens.npz", "vocabulary.json"])
+def test_a_damaged_preprocessing_is_refused_by_name(with_plm, tmp_path, spoilt):
+    load_trained(with_plm.checkpoint).preprocessing.save(tmp_path)
+    (tmp_path / spoilt).write_text("{")
+    with pytest.raises(DataError, match=f"{tmp_path.name} holds a damaged file"):
+        Preprocessing.load(tmp_path)
+    (tmp_path / "schema.json").unlink()
+    with pytest.raises(DataError, match="it has no schema.json"):
+        Preprocessing.load(tmp_path)
 
 
 @pytest.mark.parametrize("how", [pl.from_pandas, lambda rows: pa.Table.from_pandas(rows, preserve_index=False)])
