@@ -6,7 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands import export, from_table, grid, predict, prepare, run, show
+from recbole_clickprompt.commands import (
+    export,
+    from_table,
+    grid,
+    latency,
+    long_tail,
+    metrics,
+    predict,
+    prepare,
+    run,
+    show,
+)
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
@@ -15,6 +26,9 @@ _COMMANDS = {
     "export": export,
     "from-table": from_table,
     "grid": grid,
+    "latency": latency,
+    "long-tail": long_tail,
+    "metrics": metrics,
     "predict": predict,
     "prepare": prepare,
     "run": run,

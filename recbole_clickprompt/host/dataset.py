@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
@@ -29,6 +30,9 @@ _HIDDEN = FeatureSource.NET
 
 _CHECKED_ROWS = 32
 
+# Goes through the split with the rows, and never into a batch
+_TIMES = "_file_time"
+
 
 class ClickPromptDataset(Dataset):
     """Atomic files as RecBole reads them, plus what the text of a row needs.
@@ -41,7 +45,12 @@ class ClickPromptDataset(Dataset):
     - files are read by ``read_atomic``, which keeps the values that RecBole's reader loses.
     - ``benchmark_filename`` names files that ``recbole-cp prepare`` makes; a folder without them is split here.
     - ``textualizer()`` gives the text of its rows.
+    - ``times`` of a split part are those of the file: RecBole's are rounded, scaled or left out.
     """
+
+    # Of a split part: ``(rows,)`` float64, nan where a row has none; None without a time field
+    times: torch.Tensor | None = None
+    _file_times: pd.Series | None = None
 
     def _data_processing(self) -> None:
         self._check_fields()
@@ -206,6 +215,8 @@ class ClickPromptDataset(Dataset):
             and self.field2source[field] is not FeatureSource.INTERACTION
         }
         self.scales: dict[str, Scale] = observe_means(self)
+        if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
+            self._file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
 
     def _normalize(self) -> None:
@@ -230,11 +241,19 @@ class ClickPromptDataset(Dataset):
                     f"eval_args orders by time, but {self.dataset_name} has no field {self.time_field!r}; "
                     "add it to load_col, set TIME_FIELD, or use `order: RO`"
                 )
-            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True, ignore_index=True)
+            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
         parts = super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
+            part.times = part.inter_feat.interaction.pop(_TIMES, None)
             self._check_labels(name, part)
         return parts
+
+    def _change_feat_format(self) -> None:
+        # Before RecBole shuffles and splits the rows; the index says where they stood in the file
+        rows = self.inter_feat.index
+        super()._change_feat_format()
+        if self._file_times is not None:
+            self.inter_feat[_TIMES] = torch.from_numpy(self._file_times[rows].to_numpy(dtype=np.float64))
 
     def _check_labels(self, name: str, part: Dataset) -> None:
         if self.label_field not in part.inter_feat:

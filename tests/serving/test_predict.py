@@ -1,6 +1,7 @@
 """``recbole-cp predict``: raw rows of any number to scores, whole or not at all."""
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pandas as pd
 import pytest
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import files
 from recbole_clickprompt.serving.files import RowFile
+from tests.serving.conftest import atomic
 
 
 def write(rows, name):
@@ -110,3 +113,19 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_read(without_plm
         assert main(["predict", str(without_plm.checkpoint), "rows.csv", "-o", output]) == 2
         assert message in capsys.readouterr().err
     assert Path("rows.csv").read_text() == GOOD
+
+
+def test_a_finished_runs_folder_serves_its_predictions_again(small, monkeypatch):
+    settings = [f"--{key}={json.dumps(value)}" for key, value in {**small, "epochs": 1}.items()]
+    assert main(["run", "-m", "DNN", "-d", "tiny", *settings]) == 0
+    (checkpoint,) = Path("saved").glob("*.pth")
+    monkeypatch.setattr("recbole_clickprompt.serving.load.build_data", None)
+    expected = open_run(checkpoint).predictions("test")
+    rows = atomic("inter")[["user_id", "item_id", "device"]].merge(
+        expected[["user", "item"]], left_on=["user_id", "item_id"], right_on=["user", "item"]
+    )
+    rows = rows.drop_duplicates(["user_id", "item_id"])
+    once = expected.drop_duplicates(["user", "item"], keep=False).merge(rows, on=["user", "item"])
+    write(once[["user_id", "item_id", "device"]], "rows.csv")
+    assert main(["predict", str(open_run(checkpoint).folder), "rows.csv", "-o", "scores.parquet"]) == 0
+    np.testing.assert_allclose(pd.read_parquet("scores.parquet")["score"], once["score"], atol=1e-6, rtol=0)
