@@ -14,7 +14,6 @@ from recbole_clickprompt.errors import DataError, SettingError, WeightsError
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
 from recbole_clickprompt.serving.load import load_trained
-from recbole_clickprompt.serving.observe import keep_preprocessing
 from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from tests.serving.conftest import with_features
@@ -39,17 +38,12 @@ def test_known_rows_get_their_training_time_scores(run, request):
     np.testing.assert_allclose(model.predict(shuffled)[::-1], trained.scores, atol=1e-6, rtol=0)
 
 
-def test_a_kept_preprocessing_serves_without_the_data_set(with_plm, served, tmp_path, monkeypatch):
-    checkpoint = shutil.copy(with_plm.checkpoint, tmp_path / "run.pth")
-    trained = load_trained(with_plm.checkpoint)
-    (tmp_path / "run").mkdir()
-    for _ in range(2):  # the second replaces the first
-        keep_preprocessing(trained.data[0], tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["preprocessing"]
-    monkeypatch.setattr("recbole_clickprompt.serving.load.build_data", None)
+def test_the_kept_preprocessing_is_that_of_the_data_set(with_plm, tmp_path, monkeypatch):
     rows = with_features(with_plm.rows).assign(item_id="new")
-    for run in (checkpoint, tmp_path / "run"):
-        assert np.array_equal(load_model(run).predict(rows), served.predict(rows))
+    alone = load_model(shutil.copy(with_plm.checkpoint, tmp_path / "run.pth"))
+    monkeypatch.setattr("recbole_clickprompt.serving.load.build_data", None)
+    for run in (with_plm.checkpoint, with_plm.checkpoint.with_suffix("")):
+        assert np.array_equal(load_model(run).predict(rows), alone.predict(rows))
 
 
 @pytest.mark.parametrize("spoilt", ["schema.json", "features.npz", "tokens.npz", "vocabulary.json"])
