@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from recbole_clickprompt.commands import (
     attention,
+    export,
     from_table,
     grid,
     latency,
     long_tail,
     metrics,
+    predict,
     prepare,
     report,
     run,
@@ -24,11 +26,13 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "attention": attention,
+    "export": export,
     "from-table": from_table,
     "grid": grid,
     "latency": latency,
     "long-tail": long_tail,
     "metrics": metrics,
+    "predict": predict,
     "prepare": prepare,
     "report": report,
     "run": run,

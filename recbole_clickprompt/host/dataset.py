@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
 from recbole_clickprompt.host.row_text import build_textualizer, value_text
+from recbole_clickprompt.host.scaling import Scale, observe_bins, observe_means, observe_ranges
 from recbole_clickprompt.model.plm.loading import load_tokenizer, longest_text
 from recbole_clickprompt.model.plm.weights import find_plm
 
@@ -212,9 +214,20 @@ class ClickPromptDataset(Dataset):
             if self.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
             and self.field2source[field] is not FeatureSource.INTERACTION
         }
+        self.scales: dict[str, Scale] = observe_means(self)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
             self._file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
+
+    def _normalize(self) -> None:
+        for field, (low, high) in observe_ranges(self).items():
+            self.scales[field] = replace(self.scales[field], low=low, high=high)
+        super()._normalize()
+
+    def _discretization(self) -> None:
+        for field, bins in observe_bins(self).items():
+            self.scales[field] = replace(self.scales[field], **bins)
+        super()._discretization()
 
     def build(self) -> list[Dataset]:
         """Splits into training, validation and test part.

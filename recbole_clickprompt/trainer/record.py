@@ -89,6 +89,10 @@ class RunRecord:
                 for split, data in parts.items() if data is not None
             ]  # fmt: skip
             write_predictions(self.folder, pd.concat(tables, ignore_index=True))
+            # Here and not above: what serves a model is built on what trains it
+            from recbole_clickprompt.serving.observe import keep_preprocessing
+
+            keep_preprocessing(self.train_data._dataset, self.folder)
         write_counts(self.folder, training_rows(self.train_data._dataset))
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(
