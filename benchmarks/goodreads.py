@@ -51,8 +51,9 @@ def main() -> None:
     cost = measured([*command, f"--raw={raw}", f"--out={out}"])
     with (out / "goodreads" / "goodreads.inter").open("rb") as stream:
         kept = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 24), b"")) - 1
-    print("| rows | kept | time | peak memory |\n|---|---|---|---|")
-    print(f"| {options.rows:,} | {kept:,} | {cost.seconds:.0f} s | {cost.peak_bytes / 1e9:.2f} GB |")
+    print("| rows | kept | time | processor | peak memory |\n|---|---|---|---|---|")
+    times = f"{cost.seconds:.0f} s | {cost.cpu_seconds:.0f} s"
+    print(f"| {options.rows:,} | {kept:,} | {times} | {cost.peak_bytes / 1e9:.2f} GB |")
 
 
 def generate(folder: Path, rows: int, seed: int = 0) -> None:

@@ -13,13 +13,16 @@ __all__ = ["Cost", "measured"]
 
 
 class Cost(NamedTuple):
-    """Wall time in seconds, and the most memory that the process held at a time in bytes."""
+    """Wall time and processor time in seconds, and the most memory that the process held at a time in bytes."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
     def __str__(self) -> str:
-        return f"{self.seconds:.1f} s, peak {self.peak_bytes / 1e9:.2f} GB"
+        return (
+            f"{self.seconds:.1f} s, {self.cpu_seconds:.1f} s of the processor, peak {self.peak_bytes / 1e9:.2f} GB"
+        )
 
 
 def measured(command: Sequence[str]) -> Cost:
@@ -37,4 +40,4 @@ def measured(command: Sequence[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return Cost(time.monotonic() - start, usage.ru_maxrss * 1024)
+    return Cost(time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
