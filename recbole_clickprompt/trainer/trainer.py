@@ -13,8 +13,9 @@ from recbole.trainer import Trainer
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.trainer.handover import load_parts
+from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
-from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
+from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["ClickPromptTrainer"]
