@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,7 @@ class Trials:
         self._rows = read_results(table, ["valid_score", "error", "digest"])
         self._asked: dict[str, dict[str, Any]] = {}
 
-    def run(
-        self, values: dict[str, Any], objective: Callable[[dict[str, Any]], dict[str, Any]] = objective_function
-    ) -> float:
+    def run(self, values: dict[str, Any]) -> float:
         """The loss of a trial, to be made small: its validation score with a sign, or infinity where it failed.
 
         Anything but an interruption is a failure of that trial, and recorded with its error.
@@ -44,20 +41,17 @@ class Trials:
         found = self._rows[self._rows["digest"] == key]
         if not len(found):
             print(f"tune: trial {len(self._asked)}: {values}", flush=True)
-            row = self._attempt(values, objective)
-            self.record(values, row)
+            self._record(values, self._attempt(values))
             found = self._rows[self._rows["digest"] == key]
         score = float(found["valid_score"].iloc[0])
         if math.isnan(score):
             return math.inf
         return -score if self._bigger else score
 
-    def _attempt(
-        self, values: dict[str, Any], objective: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()
         try:
-            result = objective({**self._base, **values})
+            result = objective_function({**self._base, **values})
         except Exception as error:
             told = f"{type(error).__name__}: {' '.join(str(error).split())}"
             print(f"tune: this trial failed: {told}", flush=True)
@@ -70,8 +64,7 @@ class Trials:
             "error": None,
         }
 
-    def record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
-        """Writes the outcome of a trial into the table."""
+    def _record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
         shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
         row = {**shown, **row, "digest": digest(self._base, values)}
         self._rows = append_row(self._rows, row, self._table)
