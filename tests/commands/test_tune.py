@@ -128,8 +128,8 @@ def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, t
     Path("evil.test").write_text(f"learning_rate choice [{mkdir!r}, 0.1]\n")
     (draw,) = read_space("evil.test", Path("f"))
     assert draw.values == (mkdir, 0.1)
+    Path("evil.test").write_text("learning_rate choice [!!python/object/apply:os.getcwd []]\n")
     with pytest.raises(SettingError, match="evil.test: learning_rate: .* is no list"):
-        Path("evil.test").write_text("learning_rate choice [!!python/object/apply:os.getcwd []]\n")
         read_space("evil.test", Path("f"))
     assert not (tmp_path / "ran").exists()
 
