@@ -19,6 +19,7 @@ from recbole_clickprompt.commands import (
     report,
     run,
     show,
+    tune,
 )
 from recbole_clickprompt.errors import ClickPromptError
 
@@ -37,6 +38,7 @@ _COMMANDS = {
     "report": report,
     "run": run,
     "show": show,
+    "tune": tune,
 }
 
 
