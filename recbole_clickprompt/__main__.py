@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from recbole_clickprompt.commands import (
+    attention,
     export,
     from_table,
     grid,
@@ -15,14 +16,17 @@ from recbole_clickprompt.commands import (
     metrics,
     predict,
     prepare,
+    report,
     run,
     show,
+    tune,
 )
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
 
 _COMMANDS = {
+    "attention": attention,
     "export": export,
     "from-table": from_table,
     "grid": grid,
@@ -31,8 +35,10 @@ _COMMANDS = {
     "metrics": metrics,
     "predict": predict,
     "prepare": prepare,
+    "report": report,
     "run": run,
     "show": show,
+    "tune": tune,
 }
 
 

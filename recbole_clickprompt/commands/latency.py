@@ -20,9 +20,10 @@ from recbole_clickprompt.commands.runs import add_runs, baseline_of, check_optio
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.comparison import check_same_rows
 from recbole_clickprompt.evaluation.latency import summarise_times, time_interleaved
+from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.evaluation.tables import markdown_table, number, with_interval, write_table
 
-__all__ = ["add_arguments", "execute", "markdown"]
+__all__ = ["add_arguments", "execute", "markdown", "measure"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +38,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints a table with a line for each run, and on what it was measured."""
+    check_options(options, settings)
+    runs = named_runs(options.runs)
+    table, how = measure(options, runs, baseline_of(runs, options.baseline) or next(iter(runs)))
+    if options.out is not None:
+        write_table(table, options.out)
+    print(f"{markdown(table, batch_size=options.batch_size)}\n\n{how}")
+
+
+def measure(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline: str) -> tuple[pd.DataFrame, str]:
+    """``summarise_times`` of runs, and on what and how it was measured, in words.
+
+    Raises:
+        SettingError: A number is out of range, or there is no such device.
+        DataError: There are fewer rows than one batch holds.
+        WeightsError: A checkpoint cannot be restored.
+    """
     import torch
 
-    check_options(options, settings)
     for name in ("batch_size", "batches", "rounds"):
         if getattr(options, name) < 1:
             raise SettingError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(options, name)}")
@@ -47,8 +63,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         raise SettingError(f"--threads must be 1 or more, got {options.threads}")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingError("--device=cuda: torch sees no GPU here; leave it out or take cpu")
-    runs = named_runs(options.runs)
-    baseline = baseline_of(runs, options.baseline) or next(iter(runs))
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -58,13 +72,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
     with torch.inference_mode():
         times = time_interleaved(calls, batches=batches, rounds=options.rounds, wait=wait)
-    table = summarise_times(times, baseline=baseline).set_index("run").loc[list(calls)].reset_index()
-    if options.out is not None:
-        write_table(table, options.out)
     on_cpu = f"CPU, threads: {torch.get_num_threads()}"
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu
-    print(markdown(table, batch_size=options.batch_size))
-    print(f"\n{batches} batches of {options.batch_size} rows, {options.rounds} rounds, {where}")
+    how = f"{batches} batches of {options.batch_size} rows, {options.rounds} rounds, {where}"
+    return summarise_times(times, baseline=baseline).set_index("run").loc[list(calls)].reset_index(), how
 
 
 def _calls(
