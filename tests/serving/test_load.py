@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+import recbole_clickprompt
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
@@ -162,6 +163,12 @@ def test_a_bad_table_is_one_clear_error(served, case):
     columns, message = BAD_TABLES[case]
     with pytest.raises(DataError, match=message.replace("?", r"\?")):
         served.predict(pd.DataFrame(columns))
+
+
+def test_the_package_itself_offers_it():
+    assert recbole_clickprompt.load_model is load_model
+    with pytest.raises(AttributeError, match="no attribute 'lod_model'"):
+        recbole_clickprompt.lod_model  # noqa: B018
 
 
 def test_rows_that_are_no_table_are_refused(served):
