@@ -1,8 +1,18 @@
 """ClickPrompt for RecBole: import this package once and RecBole knows the models in it."""
 
+from typing import Any
+
 from recbole_clickprompt.host.registration import register
 
-__all__ = ["__version__", "register"]
+__all__ = ["__version__", "load_model", "register"]
 __version__ = "0.1.0"
 
 register()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_model":  # what serves a model would make the plug-in's import longer
+        from recbole_clickprompt.serving import load_model
+
+        return load_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

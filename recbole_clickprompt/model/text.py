@@ -28,7 +28,8 @@ _SEED = 0
 def build_text(config: Any, dataset: Any, plm: PromptedEncoder) -> TokenTable | StateTable:
     """The text of the rows, intact: what a PLM's first layer that sees whole rows takes."""
     table: TokenTable = dataset.token_table(config["plm"])
-    if not plm.first_layer:
+    # What serves a model has no table: its rows bring their text along
+    if not plm.first_layer or not isinstance(table, TokenTable):
         return table
     texts = lone_texts(table)
     return _state_table(config, table, texts, [[text.tokens for text in texts]], plm)

@@ -10,6 +10,7 @@ import torch
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.registration import MODELS
 from recbole_clickprompt.model.plm.weights import first_line
+from recbole_clickprompt.serving.lone import LoneStates
 from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
 from recbole_clickprompt.serving.observe import PREPROCESSING, observe
 from recbole_clickprompt.serving.preprocessing import Preprocessing
@@ -78,6 +79,8 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
             f"{run} does not fit the data set {config['dataset']} as it is now ({first_line(error)}); "
             "give it back the files that it was trained on"
         ) from error
+    if preprocessing.text is not None and model.plm.first_layer:
+        model.text = LoneStates(model.plm, preprocessing.text)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 
 
@@ -99,11 +102,6 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path} is damaged or no checkpoint of a finetuned model: {first_line(error)}"
         ) from error
-    if checkpoint["config"]["plm_joint_layers"] is not None and model == "ClickPrompt":
-        raise WeightsError(
-            f"{path} was trained with plm_joint_layers, whose frozen lower layers are not served; train with all "
-            "layers (plm_joint_layers: ~) for predict and export"
-        )
     if model not in MODELS:
         raise WeightsError(
             f"{path} is a checkpoint of RecBole's own {model}; only {' and '.join(MODELS)} are served, "

@@ -93,6 +93,11 @@ def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np
         family = text_model.encoder.config.model_type
         if family in _REFUSED:
             raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
+        if text_model.first_layer:
+            raise ExportError(
+                "a model with plm_joint_layers cannot be exported: its lower layers read each text alone; score "
+                "with `recbole-cp predict`"
+            )
     names = input_names(model)
     batch = torch.export.Dim("batch", min=1)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in names]

@@ -13,10 +13,10 @@ from recbole_clickprompt.serving.columns import raw_values
 from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
 from recbole_clickprompt.serving.text import RowTokens, value_texts
 
-__all__ = ["INPUT_IDS", "TEXT_LENGTH", "Counts", "RowEncoder"]
+__all__ = ["INPUT_IDS", "SEGMENT_LENGTHS", "TEXT_LENGTH", "Counts", "RowEncoder"]
 
 # Columns of a batch that hold its text
-INPUT_IDS, TEXT_LENGTH = "input_ids", "text_length"
+INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS = "input_ids", "text_length", "segment_lengths"
 
 
 @dataclass
@@ -59,8 +59,8 @@ class RowEncoder:
             counts: Counted on.
 
         Returns:
-            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; with text also its tokens, ``(B, Z)``, and
-            how many they are, ``(B,)``.
+            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; with text also its tokens, ``(B, Z)``,
+            how many they are, ``(B,)``, and how many of each of its S segments, ``(B, S)``.
 
         Raises:
             DataError: A value is of a wrong type.
@@ -95,7 +95,8 @@ class RowEncoder:
         counts.rows += len(table)
         features = {name: values for name, values in columns.items() if fields[name].feature}
         if self._tokens is not None:
-            features[INPUT_IDS], features[TEXT_LENGTH] = self._tokens(columns, raw)
+            text = self._tokens(columns, raw)
+            features |= dict(zip((INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS), text, strict=True))
         return features
 
     def _encoded(self, entry: Field, values: np.ndarray) -> np.ndarray:

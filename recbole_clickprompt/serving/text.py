@@ -43,21 +43,26 @@ class RowTokens:
 
     def __call__(
         self, ids: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         Args:
             ids: Of each segment's key, ``(B,)``; 0 for what training never saw.
             raw: Values of the rows' own columns, ``(B,)`` each.
 
         Returns:
-            Token ids, ``(B, Z)`` int64, padded to the longest row; and lengths, ``(B,)`` int64.
+            Token ids, ``(B, Z)`` int64, padded to the longest row; lengths, ``(B,)`` int64; and tokens of each
+            of the S segments, ``(B, S)`` int64.
         """
-        pieces = [p for i, s in enumerate(self.text.segments) for p in self._pieces(s, ids[s.key], raw, not i)]
-        prefix, suffix = self.text.prefix, self.text.suffix
-        lengths = np.full(len(ids[self.text.segments[0].key]), len(prefix) + len(suffix), dtype=np.int64)
-        for piece in pieces:
-            lengths[piece.rows] += piece.length
-        lengths = lengths.clip(max=self.text.max_length)
+        prefix, suffix, segments = self.text.prefix, self.text.suffix, self.text.segments
+        special, pieces = len(prefix) + len(suffix), []
+        parts = np.zeros((len(ids[segments[0].key]), len(segments)), dtype=np.int64)
+        for index, segment in enumerate(segments):
+            for piece in self._pieces(segment, ids[segment.key], raw, index == 0):
+                parts[piece.rows, index] = piece.length
+                pieces.append(piece)
+        ends = parts.cumsum(axis=1).clip(max=self.text.max_length - special)
+        parts = np.diff(ends, axis=1, prepend=0)
+        lengths = ends[:, -1] + special
         last, width = lengths - len(suffix), int(lengths.max())  # where text ends, (B,)
         # One spare column takes whatever lies beyond the end of its row
         input_ids = np.full((len(lengths), width + 1), self.text.pad_id, dtype=np.int64)
@@ -72,7 +77,7 @@ class RowTokens:
             begin[piece.rows] += piece.length
         for step, token in enumerate(suffix):
             input_ids[np.arange(len(last)), last + step] = token
-        return np.ascontiguousarray(input_ids[:, :width]), lengths
+        return np.ascontiguousarray(input_ids[:, :width]), lengths, parts
 
     def _pieces(
         self, segment: Segment, ids: np.ndarray, raw: Mapping[str, np.ndarray], leading: bool

@@ -131,7 +131,12 @@ def test_a_plm_that_cannot_be_exported_is_refused_by_name(train, tiny_plms):
 
 @pytest.fixture(scope="module")
 def rows_of_numbers_and_sequences(make_config, make_data):
-    config = make_config("ClickPromptNoPLM", numerical_features=["year"], normalize_field=["year"])
+    # A field of each kind and no more: torch's exporter takes its time for each
+    columns = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "year", "genre"]}
+    config = make_config(
+        "ClickPromptNoPLM", numerical_features=["year"], normalize_field=["year"], load_col=columns,
+        text_fields={"item_id": "film"}, value_words={}, unsplit_fields=[],
+    )  # fmt: skip
     dataset = make_data(config)[0]._dataset
     return observe(dataset, None), dataset[torch.arange(33)]
 

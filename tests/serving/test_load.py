@@ -1,6 +1,7 @@
 """A finetuned model scores raw rows as its trainer did, and rows that training never saw."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+import recbole_clickprompt
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
+from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.load import load_trained
+from recbole_clickprompt.serving.onnx import ExportError
 from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from tests.serving.conftest import with_features
@@ -44,6 +48,18 @@ def test_the_kept_preprocessing_is_that_of_the_data_set(with_plm, tmp_path, monk
     monkeypatch.setattr("recbole_clickprompt.serving.load.build_data", None)
     for run in (with_plm.checkpoint, with_plm.checkpoint.with_suffix("")):
         assert np.array_equal(load_model(run).predict(rows), alone.predict(rows))
+
+
+def test_frozen_lower_layers_are_run_for_rows_and_unseen_texts(train):
+    run = train("ClickPrompt", plm_joint_layers=1, plm_num_layers=2)
+    model = load_model(run.checkpoint)
+    # The table's states are rounded to bf16 behind sums in another order: a few of them to the next number
+    np.testing.assert_allclose(model.predict(run.rows), run.scores, atol=1e-4, rtol=0)
+    unseen = with_features(run.rows[:2]).assign(item_id="new", title=["Sunny Tale", "Grim Haunted Road"])
+    scores = model.predict(unseen)
+    np.testing.assert_allclose(model.predict(unseen[1:]), scores[1:], atol=1e-4, rtol=0)
+    with pytest.raises(ExportError, match="a model with plm_joint_layers cannot be exported"):
+        export(run.checkpoint, Path("out"), int8=False, rows=9)
 
 
 @pytest.mark.parametrize("spoilt", ["schema.json", "features.npz", "tokens.npz", "vocabulary.json"])
@@ -147,6 +163,12 @@ def test_a_bad_table_is_one_clear_error(served, case):
     columns, message = BAD_TABLES[case]
     with pytest.raises(DataError, match=message.replace("?", r"\?")):
         served.predict(pd.DataFrame(columns))
+
+
+def test_the_package_itself_offers_it():
+    assert recbole_clickprompt.load_model is load_model
+    with pytest.raises(AttributeError, match="no attribute 'lod_model'"):
+        recbole_clickprompt.lod_model  # noqa: B018
 
 
 def test_rows_that_are_no_table_are_refused(served):
