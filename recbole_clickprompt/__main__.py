@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands import from_table, grid, prepare, run, show
+from recbole_clickprompt.commands import bench, from_table, grid, prepare, run, show
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
 
-_COMMANDS = {"from-table": from_table, "grid": grid, "prepare": prepare, "run": run, "show": show}
+_COMMANDS = {"bench": bench, "from-table": from_table, "grid": grid, "prepare": prepare, "run": run, "show": show}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

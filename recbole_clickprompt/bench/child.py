@@ -1,0 +1,42 @@
+"""Inside a process of the benchmark: a question on standard input, its answer into a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+import recbole_clickprompt  # noqa: F401 - registers the models
+from recbole_clickprompt.bench.job import Job
+from recbole_clickprompt.errors import ClickPromptError
+
+__all__ = ["answer"]
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """What ``measure_time`` or ``measure_memory`` asks for; an error of the user's as ``error``."""
+    # Here and not above: they load torch's heavy parts, which a wrong question need not wait for
+    from recbole_clickprompt.bench.memory import peak_of
+    from recbole_clickprompt.bench.run import run_job
+
+    job = Job(**question["job"])
+    try:
+        if question["task"] == "memory":
+            return {"mb": peak_of(job, question["stage"], question["batch"], question["index"])}
+        result = run_job(job)
+    except ClickPromptError as error:
+        return {"error": str(error)}
+    return {**result, "figures": [asdict(figure) for figure in result["figures"]]}
+
+
+if __name__ == "__main__":
+    # Each contender reads the PLM anew, and transformers would report on the same files each time
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    path, sys.argv = Path(sys.argv[1]), sys.argv[:1]  # RecBole reads the command line of the process by itself
+    text = json.dumps(answer(json.load(sys.stdin)))
+    path.write_text(text)
