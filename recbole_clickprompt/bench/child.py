@@ -18,15 +18,18 @@ __all__ = ["answer"]
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """What ``measure_time`` or ``measure_memory`` asks for; an error of the user's as ``error``."""
+    """What the functions of ``process`` ask for; an error of the user's as ``error``."""
     # Here and not above: they load torch's heavy parts, which a wrong question need not wait for
     from recbole_clickprompt.bench.memory import peak_of
+    from recbole_clickprompt.bench.point import measure_point
     from recbole_clickprompt.bench.run import run_job
 
     job = Job(**question["job"])
     try:
         if question["task"] == "memory":
             return {"mb": peak_of(job, question["stage"], question["batch"], question["index"])}
+        if question["task"] == "point":
+            return measure_point(job, question["stage"], question["batch"], question["contender"])
         result = run_job(job)
     except ClickPromptError as error:
         return {"error": str(error)}

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recbole_clickprompt.bench.job import Figure, Job, contenders
+from recbole_clickprompt.bench.scaling import Axis
 from recbole_clickprompt.errors import ClickPromptError, SettingError
 
-__all__ = ["KEEP_MEMORY", "measure_memory", "measure_time"]
+__all__ = ["KEEP_MEMORY", "measure_memory", "measure_scaling", "measure_time"]
 
 # As `make` sets them: freed memory stays in the process, for all contenders alike. With glibc's defaults large
 # blocks go back to the system, and taking them again costs page faults.
@@ -46,6 +47,16 @@ def measure_memory(job: Job, figures: list[Figure], report: Callable[[str], None
         figure.memory_mb = _ask({"task": "memory", "job": asdict(job), **question}, job.threads)["mb"]
         first = figure.memory_mb if index == 0 else first
         figure.memory_ratio = figure.memory_mb / first
+
+
+def measure_scaling(axis: Axis, report: Callable[[str], None]) -> list[dict[str, float]]:
+    """``measure_point`` of each point of an axis."""
+    measured = []
+    for point in axis.points:
+        report(f"scaling, {axis.name}: {point.value}")
+        question = {"stage": point.stage, "batch": point.batch, "contender": point.contender}
+        measured.append(_ask({"task": "point", "job": asdict(point.job), **question}, point.job.threads))
+    return measured
 
 
 def _ask(question: dict[str, Any], threads: int | None) -> dict[str, Any]:

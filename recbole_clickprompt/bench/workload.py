@@ -19,6 +19,7 @@ from recbole.utils import get_model
 
 from recbole_clickprompt.bench.job import Contender, Job
 from recbole_clickprompt.bench.reference import PlainClickPrompt, PlainPAMLM
+from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.model.clickprompt import ClickPrompt, ClickPromptNoPLM
 from recbole_clickprompt.model.parts import build_pamlm
@@ -83,6 +84,10 @@ class Workload:
             tokenizer = self.dataset.tokenizer(config["plm"])
             model = (PlainPAMLM if stage == "pamlm" else PlainClickPrompt)(model, tokenizer)
         return config, model.to(self.device)
+
+    def token_table(self) -> TokenTable:
+        """The tokens of the data set."""
+        return self.dataset.token_table(self._config["plm"])
 
     def plm_width(self) -> int:
         """Of the PLM's states."""

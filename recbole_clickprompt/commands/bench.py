@@ -4,12 +4,16 @@ Stages: pamlm, finetune, inference (with the PLM; compared with a plain form of 
 whose losses must first agree to 1e-5), backbone and backbone-inference (compared with RecBole's own). Every
 --key=value is a setting, its value read as YAML, such as --plm_num_layers=2.
 
+--scaling gives tables of the time a row and memory against text length, prompts, layers, batch, vocabulary and
+rows instead; they take some ten minutes.
+
 --variant "key=value key=value" adds a further contender of ours with these settings; it may be repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import sys
 import time
@@ -39,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more contender")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process each")
     parser.add_argument("--quick", action="store_true", help="tiny batches, one round: does it run?")
+    parser.add_argument("--scaling", action="store_true", help="instead: growth with text, vocabulary, ...")
     parser.add_argument("--out", help="also write the figures to a .json or .csv file")
 
 
@@ -56,13 +61,17 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole_clickprompt.bench.table import markdown, write
 
     out = None if options.out is None else Path(options.out)
-    if out is not None and out.suffix not in (".json", ".csv"):
-        raise SettingError(f"--out must end in .json or .csv, got {options.out}")
+    suffixes = (".json",) if options.scaling else (".json", ".csv")
+    if out is not None and out.suffix not in suffixes:
+        raise SettingError(f"--out must end in {' or '.join(suffixes)}, got {options.out}")
     job = _job(options, parse_settings(settings), torch.cuda.is_available())
     with TemporaryDirectory() as folder:
         if options.plm_size:
             plm = save_random_plm(SIZES[options.plm_size], job.settings.get("plm", "minilm"), Path(folder))
             job.settings["plm"] = str(plm)
+        if options.scaling:
+            _scaling(job, Path(folder) / "data", options.quick, out)
+            return
         result = measure_time(job)
         figures = result["figures"]
         if not options.no_memory:
@@ -72,6 +81,20 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"\n{markdown(figures)}")
     if out is not None:
         write(out, figures, about)
+
+
+def _scaling(job: Any, folder: Path, quick: bool, out: Path | None) -> None:
+    from recbole_clickprompt.bench.process import measure_scaling
+    from recbole_clickprompt.bench.scaling import axes, scaling_markdown
+
+    tables = {}
+    for axis in axes(job, folder, quick=quick):
+        measured = measure_scaling(axis, lambda what: print(f"bench: {what}", file=sys.stderr, flush=True))
+        print(f"{scaling_markdown(axis, measured)}\n", flush=True)
+        tables[axis.name] = [{"value": p.value, **m} for p, m in zip(axis.points, measured, strict=True)]
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(tables, indent=1) + "\n")
 
 
 def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) -> Any:

@@ -10,7 +10,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.data.text import Textualizer
@@ -38,8 +40,20 @@ class ClickPromptDataset(Dataset):
       seconds at today's Unix times, and so moves rows over the borders of the split.
     - files are read by ``read_atomic``, which keeps the values that RecBole's reader loses.
     - ``benchmark_filename`` names files that ``recbole-cp prepare`` makes; a folder without them is split here.
+    - rows are read by an index that stays a tensor; RecBole makes a Python list of it for every column.
     - ``textualizer()`` gives the text of its rows.
     """
+
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
+        """Rows by an array, a tensor or whatever RecBole takes, with the columns of their users and items."""
+        if not isinstance(index, np.ndarray | torch.Tensor):
+            return super().__getitem__(index, join)
+        rows = _rows(self.inter_feat, torch.as_tensor(index))
+        if join:
+            for feat, key in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
+                if feat is not None and key in rows:
+                    rows.update(_rows(feat, rows[key]))
+        return rows
 
     def _data_processing(self) -> None:
         self._check_fields()
@@ -273,6 +287,10 @@ class ClickPromptDataset(Dataset):
                 f"the text of {cut} of {len(self)} rows has more than {wanted} tokens; its end is cut"
             )
         return table
+
+
+def _rows(feat: Interaction, index: torch.Tensor) -> Interaction:
+    return Interaction({name: column[index] for name, column in feat.interaction.items()})
 
 
 def _names(folder: Path) -> str:

@@ -3,9 +3,11 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from recbole.data import create_dataset
+from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.errors import DataError, SettingError
@@ -130,3 +132,15 @@ def test_rows_of_a_user_that_the_user_file_lacks_are_left_out_and_told(make_conf
     dataset = create_dataset(make_config(**small_set(tmp_path, ["a", "b"])))
     assert dataset.inter_num == 40
     assert "20 of 60 rows of small are left out: their user or item is not in" in caplog.text
+
+
+@pytest.mark.parametrize("index", [np.array([5, 0, 5]), torch.tensor([5, 0, 5]), slice(2, 9), [5, 0, 5]])
+@pytest.mark.parametrize("join", [True, False])
+def test_rows_are_those_that_recbole_reads(make_config, make_data, index, join):
+    dataset = make_data(make_config())[0]._dataset
+    ours, theirs = dataset.__getitem__(index, join), Dataset.__getitem__(dataset, index, join)
+    assert ours.columns == theirs.columns
+    assert len(ours) == len(theirs) > 0
+    for name in ours.columns:
+        assert ours[name].dtype == theirs[name].dtype
+        assert torch.equal(ours[name], theirs[name])
