@@ -20,6 +20,7 @@ __all__ = ["answer"]
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """What the functions of ``process`` ask for; an error of the user's as ``error``."""
     # Here and not above: they load torch's heavy parts, which a wrong question need not wait for
+    from recbole_clickprompt.bench.curves import train_curves
     from recbole_clickprompt.bench.memory import peak_of
     from recbole_clickprompt.bench.point import measure_point
     from recbole_clickprompt.bench.run import run_job
@@ -30,10 +31,16 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             return {"mb": peak_of(job, question["stage"], question["batch"], question["index"])}
         if question["task"] == "point":
             return measure_point(job, question["stage"], question["batch"], question["contender"])
+        if question["task"] == "curves":
+            return {"losses": train_curves(job, question["steps"], question["seeds"], _tell)}
         result = run_job(job)
     except ClickPromptError as error:
         return {"error": str(error)}
     return {**result, "figures": [asdict(figure) for figure in result["figures"]]}
+
+
+def _tell(what: str) -> None:
+    print(f"bench: {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,4 +67,6 @@ def _resident() -> int:
 def _peak() -> int:
     if sys.platform == "linux":
         return _status("VmHWM")
+    import resource  # which Windows lacks
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac; the peak since the start

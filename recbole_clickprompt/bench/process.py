@@ -16,7 +16,7 @@ from recbole_clickprompt.bench.job import Figure, Job, contenders
 from recbole_clickprompt.bench.scaling import Axis
 from recbole_clickprompt.errors import ClickPromptError, SettingError
 
-__all__ = ["KEEP_MEMORY", "measure_memory", "measure_scaling", "measure_time"]
+__all__ = ["KEEP_MEMORY", "measure_curves", "measure_memory", "measure_scaling", "measure_time"]
 
 # As `make` sets them: freed memory stays in the process, for all contenders alike. With glibc's defaults large
 # blocks go back to the system, and taking them again costs page faults.
@@ -57,6 +57,11 @@ def measure_scaling(axis: Axis, report: Callable[[str], None]) -> list[dict[str,
         question = {"stage": point.stage, "batch": point.batch, "contender": point.contender}
         measured.append(_ask({"task": "point", "job": asdict(point.job), **question}, point.job.threads))
     return measured
+
+
+def measure_curves(job: Job, steps: int, seeds: list[int]) -> dict[str, dict[str, list[float]]]:
+    """``train_curves`` in a process of its own."""
+    return _ask({"task": "curves", "job": asdict(job), "steps": steps, "seeds": seeds}, job.threads)["losses"]
 
 
 def _ask(question: dict[str, Any], threads: int | None) -> dict[str, Any]:

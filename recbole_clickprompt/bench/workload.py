@@ -43,7 +43,8 @@ class Workload:
         self._config = self.config("ClickPrompt", {})
         self._train, _, _ = data_preparation(self._config, create_dataset(self._config))
         self.dataset = self._train._dataset
-        self._order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(_SEED))
+        order = torch.Generator().manual_seed(self._config["seed"])
+        self._order = torch.randperm(len(self.dataset), generator=order)
 
     def config(self, model: str, settings: dict[str, Any]) -> Config:
         """RecBole's, of the job's settings and further ones."""
@@ -78,7 +79,7 @@ class Workload:
     def plm_model(self, stage: str, contender: Contender) -> tuple[Config, Any]:
         """The config and the model of a stage with a PLM."""
         config = self.config("ClickPrompt", contender.settings)
-        torch.manual_seed(_SEED)
+        torch.manual_seed(config["seed"])
         model: Any = build_pamlm(config, self.dataset) if stage == "pamlm" else ClickPrompt(config, self.dataset)
         if contender.kind == "reference":
             tokenizer = self.dataset.tokenizer(config["plm"])
@@ -98,7 +99,7 @@ class Workload:
     def backbone_model(self, contender: Contender) -> tuple[Config, Any]:
         """The config and the model of a stage without one: RecBole's class, our mended one, or ours around it."""
         config = self.config("ClickPromptNoPLM", {**contender.settings, "train_stage": "finetune"})
-        torch.manual_seed(_SEED)
+        torch.manual_seed(config["seed"])
         if contender.settings.get("backbone_class") == "host":
             return config, get_model(config["backbone"])(config, self.dataset).to(self.device)
         model = ClickPromptNoPLM(config, self.dataset).to(self.device)

@@ -5,7 +5,8 @@ whose losses must first agree to 1e-5), backbone and backbone-inference (compare
 --key=value is a setting, its value read as YAML, such as --plm_num_layers=2.
 
 --scaling gives tables of the time a row and memory against text length, prompts, layers, batch, vocabulary and
-rows instead; they take some ten minutes.
+rows instead; they take some ten minutes. --curves trains every contender so many steps from three seeds instead,
+and holds the losses in bf16 to those in float32.
 
 --variant "key=value key=value" adds a further contender of ours with these settings; it may be repeated.
 """
@@ -27,6 +28,7 @@ from recbole_clickprompt.errors import SettingError, nearest
 
 __all__ = ["add_arguments", "execute"]
 
+_SEEDS = [1, 2, 3]
 _QUICK = {"batches": [8], "backbone_batches": [64], "repeats": 1, "epoch_rows": 512}
 
 
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more contender")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process each")
     parser.add_argument("--quick", action="store_true", help="tiny batches, one round: does it run?")
+    parser.add_argument("--curves", type=int, metavar="STEPS", help="instead: losses after training, over 3 seeds")
     parser.add_argument("--scaling", action="store_true", help="instead: growth with text, vocabulary, ...")
     parser.add_argument("--out", help="also write the figures to a .json or .csv file")
 
@@ -61,7 +64,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole_clickprompt.bench.table import markdown, write
 
     out = None if options.out is None else Path(options.out)
-    suffixes = (".json",) if options.scaling else (".json", ".csv")
+    suffixes = (".json",) if options.scaling or options.curves is not None else (".json", ".csv")
     if out is not None and out.suffix not in suffixes:
         raise SettingError(f"--out must end in {' or '.join(suffixes)}, got {options.out}")
     job = _job(options, parse_settings(settings), torch.cuda.is_available())
@@ -69,8 +72,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         if options.plm_size:
             plm = save_random_plm(SIZES[options.plm_size], job.settings.get("plm", "minilm"), Path(folder))
             job.settings["plm"] = str(plm)
-        if options.scaling:
-            _scaling(job, Path(folder) / "data", options.quick, out)
+        if options.scaling or options.curves is not None:
+            told = _scaling(job, Path(folder), options.quick) if options.scaling else _curves(job, options.curves)
+            if out is not None:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(json.dumps(told, indent=1) + "\n")
             return
         result = measure_time(job)
         figures = result["figures"]
@@ -83,18 +89,25 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         write(out, figures, about)
 
 
-def _scaling(job: Any, folder: Path, quick: bool, out: Path | None) -> None:
+def _curves(job: Any, steps: int) -> dict[str, Any]:
+    from recbole_clickprompt.bench.curves import curves_markdown
+    from recbole_clickprompt.bench.process import measure_curves
+
+    losses = measure_curves(job, steps, _SEEDS)
+    print(curves_markdown(losses))
+    return losses
+
+
+def _scaling(job: Any, folder: Path, quick: bool) -> dict[str, Any]:
     from recbole_clickprompt.bench.process import measure_scaling
     from recbole_clickprompt.bench.scaling import axes, scaling_markdown
 
     tables = {}
-    for axis in axes(job, folder, quick=quick):
+    for axis in axes(job, folder / "data", quick=quick):
         measured = measure_scaling(axis, lambda what: print(f"bench: {what}", file=sys.stderr, flush=True))
         print(f"{scaling_markdown(axis, measured)}\n", flush=True)
         tables[axis.name] = [{"value": p.value, **m} for p, m in zip(axis.points, measured, strict=True)]
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(tables, indent=1) + "\n")
+    return tables
 
 
 def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) -> Any:
@@ -112,8 +125,8 @@ def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) 
         for key in ("stages", "batches", "backbone_batches", "repeats", "threads")
         if getattr(options, key) is not None
     }
-    for key in ("batches", "backbone_batches", "repeats", "threads"):
-        values = given.get(key, 1)
+    for key in ("batches", "backbone_batches", "repeats", "threads", "curves"):
+        values = 1 if getattr(options, key) is None else getattr(options, key)
         if min(values if isinstance(values, list) else [values]) < 1:
             raise SettingError(f"--{key.replace('_', '-')} must be 1 or more, got {values}")
     variants = [parse_settings([f"--{part}" for part in text.split()]) for text in options.variant]
