@@ -6,12 +6,40 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands import bench, from_table, grid, prepare, run, show
+from recbole_clickprompt.commands import (
+    attention,
+    bench,
+    export,
+    from_table,
+    grid,
+    latency,
+    long_tail,
+    metrics,
+    predict,
+    prepare,
+    report,
+    run,
+    show,
+)
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
 
-_COMMANDS = {"bench": bench, "from-table": from_table, "grid": grid, "prepare": prepare, "run": run, "show": show}
+_COMMANDS = {
+    "attention": attention,
+    "bench": bench,
+    "export": export,
+    "from-table": from_table,
+    "grid": grid,
+    "latency": latency,
+    "long-tail": long_tail,
+    "metrics": metrics,
+    "predict": predict,
+    "prepare": prepare,
+    "report": report,
+    "run": run,
+    "show": show,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

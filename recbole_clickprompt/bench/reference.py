@@ -14,6 +14,8 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_clickprompt.data.masked_text import MaskedText
+from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.clickprompt import ClickPrompt
 from recbole_clickprompt.model.pamlm import PAMLM
@@ -76,7 +78,7 @@ class _Plain(nn.Module):
         SettingError: Its prompts or its PLM have no plain form here.
     """
 
-    def __init__(self, model: PAMLM | ClickPrompt, tokenizer: Any) -> None:
+    def __init__(self, model: PAMLM | ClickPrompt, table: TokenTable, tokenizer: Any) -> None:
         super().__init__()
         if type(model.plm) is not PromptedEncoder or not isinstance(model.prompt, PromptGenerator):
             raise SettingError(
@@ -86,8 +88,8 @@ class _Plain(nn.Module):
         family = model.plm.encoder.config.model_type
         if family not in _FAMILIES:
             raise SettingError(f"the benchmark's plain form knows {', '.join(_FAMILIES)}, not {family}")
-        self.tokenizer, self.textualizer = tokenizer, model.tokens.textualizer
-        self.max_length, self.keys = model.tokens.max_length, model.tokens.keys
+        self.tokenizer, self.textualizer = tokenizer, table.textualizer
+        self.max_length, self.keys = table.max_length, table.keys
         self.backbone, self.encoder = model.backbone, model.plm.encoder
         self.prompt = _PlainPrompts(model.prompt)
 
@@ -123,9 +125,14 @@ class PlainPAMLM(_Plain):
     """PA-MLM with vocabulary logits at every position."""
 
     def __init__(self, model: PAMLM, tokenizer: Any) -> None:
-        super().__init__(model, tokenizer)
+        if not isinstance(model.text, MaskedText) or model.vocabulary is not None:
+            raise SettingError(
+                "the benchmark's plain form masks any token and has logits of all; leave mask_target, "
+                "pretrain_vocabulary and plm_joint_layers at their defaults, or give them in a --variant"
+            )
+        super().__init__(model, model.text.table, tokenizer)
         self.lm_head: Any = model.lm_head.head
-        self.masker = model.masker
+        self.masker = model.text.masker
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         return list({id(p): p for p in [*self.encoder.parameters(), *self.lm_head.parameters()]}.values())
@@ -138,7 +145,7 @@ class PlainPAMLM(_Plain):
         row, slot = torch.nonzero(masked.labels >= 0, as_tuple=True)
         labels[row, masked.positions[row, slot]] = masked.labels[row, slot]
         q, _ = self.backbone(interaction)
-        logits = self.lm_head(self.states(masked.input_ids, lengths, q))  # (B, Z, V)
+        logits = self.lm_head(self.states(masked.text, lengths, q))  # (B, Z, V)
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
@@ -146,9 +153,12 @@ class PlainClickPrompt(_Plain):
     """Finetuning and prediction with the PLM, the first position's state pooled."""
 
     def __init__(self, model: ClickPrompt, tokenizer: Any) -> None:
-        super().__init__(model, tokenizer)
-        if not isinstance(model.pooling, SummaryPooling):
-            raise SettingError("the benchmark's plain form pools the first position; leave plm_pooling at cls")
+        if not isinstance(model.pooling, SummaryPooling) or not isinstance(model.text, TokenTable):
+            raise SettingError(
+                "the benchmark's plain form pools the first position of all layers; leave plm_pooling and "
+                "plm_joint_layers at their defaults, or give the latter in a --variant"
+            )
+        super().__init__(model, model.text, tokenizer)
         self.label_field, self.head, self.fusion_weight = model.label_field, model.head, model.fusion_weight
 
     def forward(self, interaction: Interaction) -> Tensor:

@@ -69,7 +69,8 @@ def test_so_do_different_curves():
     ("settings", "message"),
     [
         ({"prompt_strategy": "input"}, "layerwise prompts of one MLP each"),
-        ({"plm_pooling": "avg"}, "leave plm_pooling at cls"),
+        ({"plm_joint_layers": 1}, "or give the latter in a --variant"),
+        ({"plm_pooling": "avg"}, "pools the first position of all layers"),
     ],
 )
 def test_what_has_no_plain_form_is_refused(workload_of, settings, message):

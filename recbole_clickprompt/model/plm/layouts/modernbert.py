@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_clickprompt.model.plm.layouts.base import Layout, columns
 
@@ -18,6 +18,7 @@ class ModernBertLayout(Layout):
     Prompts have no place in the text: they are not rotated, and every window shows them.
     """
 
+    keys_have_places = True
     lora_targets = ("Wqkv",)
 
     def mask(self, index: int, seen: Tensor, positions: Tensor) -> Tensor:
@@ -51,6 +52,9 @@ class ModernBertLayout(Layout):
 
     def attention_dropout(self, index: int) -> float:
         return self.model.layers[index].attn.attention_dropout
+
+    def upper(self, first: int) -> list[nn.Module]:
+        return [*self.model.layers[first:], self.model.final_norm]
 
     def finish(self, states: Tensor) -> Tensor:
         return self.model.final_norm(states)
