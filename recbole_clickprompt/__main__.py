@@ -20,6 +20,7 @@ from recbole_clickprompt.commands import (
     report,
     run,
     show,
+    tune,
 )
 from recbole_clickprompt.errors import ClickPromptError
 
@@ -39,6 +40,7 @@ _COMMANDS = {
     "report": report,
     "run": run,
     "show": show,
+    "tune": tune,
 }
 
 
