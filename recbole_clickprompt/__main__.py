@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from recbole_clickprompt.commands import (
     attention,
+    bench,
     export,
     from_table,
     grid,
@@ -27,6 +28,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "attention": attention,
+    "bench": bench,
     "export": export,
     "from-table": from_table,
     "grid": grid,

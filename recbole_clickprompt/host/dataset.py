@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt import ranks
@@ -47,6 +48,7 @@ class ClickPromptDataset(Dataset):
     - ``benchmark_filename`` names files that ``recbole-cp prepare`` makes; a folder without them is split here.
       Filters hold for these files too, where RecBole passes them over in silence.
     - ``rename_fields`` gives fields other names than their files do.
+    - rows are read by an index that stays a tensor; RecBole makes a Python list of it for every column.
     - ``textualizer()`` gives the text of its rows.
     - ``times`` of a split part are those of the file: RecBole's are rounded, scaled or left out.
     """
@@ -54,6 +56,17 @@ class ClickPromptDataset(Dataset):
     # Of a split part: ``(rows,)`` float64, nan where a row has none; None without a time field
     times: torch.Tensor | None = None
     _file_times: pd.Series | None = None
+
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
+        """Rows by an array, a tensor or whatever RecBole takes, with the columns of their users and items."""
+        if not isinstance(index, np.ndarray | torch.Tensor):
+            return super().__getitem__(index, join)
+        rows = _rows(self.inter_feat, torch.as_tensor(index))
+        if join:
+            for feat, key in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
+                if feat is not None and key in rows:
+                    rows.update(_rows(feat, rows[key]))
+        return rows
 
     def _data_processing(self) -> None:
         self._check_fields()
@@ -227,7 +240,8 @@ class ClickPromptDataset(Dataset):
 
     def _normalize(self) -> None:
         for field, (low, high) in observe_ranges(self).items():
-            self.scales[field] = replace(self.scales[field], low=low, high=high)
+            if field in self.scales:  # not a label that a threshold has made in between
+                self.scales[field] = replace(self.scales[field], low=low, high=high)
         super()._normalize()
 
     def _discretization(self) -> None:
@@ -311,6 +325,10 @@ class ClickPromptDataset(Dataset):
                 f"the text of {cut} of {len(self)} rows has more than {wanted} tokens; its end is cut"
             )
         return table
+
+
+def _rows(feat: Interaction, index: torch.Tensor) -> Interaction:
+    return Interaction({name: column[index] for name, column in feat.interaction.items()})
 
 
 def _is_loaded(field: str, load_col: set[str] | None, unload_col: set[str] | None) -> bool:

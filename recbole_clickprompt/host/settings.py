@@ -146,6 +146,7 @@ SETTINGS: dict[str, Setting] = {
     "warmup_ratio": _FRACTION,
     "lr_scheduler": _SCHEDULE,
     "micro_batch_size": _integer(1),
+    "backbone_amp": _BOOLEAN,
     # RecBole's own, whose types it never checks
     "epochs": _integer(1),
     "train_batch_size": _integer(1),

@@ -3,9 +3,11 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from recbole.data import create_dataset
+from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.errors import DataError, SettingError
@@ -157,3 +159,15 @@ def test_filters_hold_for_the_files_of_an_exact_split_too(make_config, make_data
         [50, 51, 53],
         [0, 1, 3],
     ]
+
+
+@pytest.mark.parametrize("index", [np.array([5, 0, 5]), torch.tensor([5, 0, 5]), slice(2, 9), [5, 0, 5]])
+@pytest.mark.parametrize("join", [True, False])
+def test_rows_are_those_that_recbole_reads(make_config, make_data, index, join):
+    dataset = make_data(make_config())[0]._dataset
+    ours, theirs = dataset.__getitem__(index, join), Dataset.__getitem__(dataset, index, join)
+    assert ours.columns == theirs.columns
+    assert len(ours) == len(theirs) > 0
+    for name in ours.columns:
+        assert ours[name].dtype == theirs[name].dtype
+        assert torch.equal(ours[name], theirs[name])

@@ -50,6 +50,25 @@ def test_gradients_of_q_reach_the_embeddings(setting):
     assert (gradient[used].abs().sum(1) > 0).all()
 
 
+def test_in_bf16_it_trains_to_float32_logits_and_predicts_as_ever(setting):
+    config, dataset, rows = setting
+    backbone = build_backbone(config, dataset).eval()
+    plain = backbone.logit(rows)
+    products = []
+    backbone.model.register_forward_hook(lambda *_: products.append(torch.ones(2, 2) @ torch.ones(2, 2)))
+    for amp, training in ((True, True), (True, False), (False, True)):
+        backbone.amp = amp
+        backbone.train(training)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            q, logit = backbone(rows)
+            assert logit.dtype == backbone.logit(rows).dtype == torch.float32
+        (q.float().sum() + logit.sum()).backward()
+        assert {product.dtype for product in products} == {torch.bfloat16 if amp and training else torch.float32}
+        products.clear()
+        if not training:
+            assert torch.equal(logit, plain)
+
+
 def test_what_pretraining_teaches_reaches_the_score(setting):
     config, dataset, rows = setting
     backbone = build_backbone(config, dataset)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
+from recbole_clickprompt.bench.reference import run_with_prompts
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import load_plm
@@ -62,7 +63,6 @@ def reference(encoder, input_ids, lengths, prompts):
     # What a row of the concatenation sees: every prompt, and of the text what its family lets it see
     text_of = torch.cat([torch.full((K,), -1), torch.arange(Z)])
     for layer, prompt in zip(blocks(plm), prompts, strict=True):
-        both = torch.cat([prompt, states], dim=1)
         seen = torch.cat([torch.ones(B, K, dtype=torch.bool), text], dim=1)[:, None, None].expand(-1, 1, K + Z, -1)
         distance = text_of[:, None] - text_of
         is_prompt = text_of == -1
@@ -73,14 +73,13 @@ def reference(encoder, input_ids, lengths, prompts):
         mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
         more = {}
         if family == "modernbert":  # prompts at position 0, text where it always was
-            more["position_embeddings"] = plm.rotary_emb(both, text_of.clamp(min=0)[None], layer.attention_type)
+            more["position_embeddings"] = plm.rotary_emb(states, text_of.clamp(min=0)[None], layer.attention_type)
         if family == "deberta-v2":
             deberta_scores_content_only(layer, is_prompt)
-            more = {"relative_pos": build_relative_position(both[:, K:], both[:, K:], 4, 128)}
+            more = {"relative_pos": build_relative_position(states, states, 4, 128)}
             more["rel_embeddings"] = plm.encoder.get_rel_embedding()
             mask = seen
-        out = layer(both, attention_mask=mask, **more)
-        states = (out[0] if isinstance(out, tuple) else out)[:, K:]
+        states = run_with_prompts(layer, states, prompt, mask, **more)
     return LAYOUTS[family](plm).finish(states)
 
 

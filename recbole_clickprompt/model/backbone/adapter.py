@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -45,30 +45,39 @@ _OURS: dict[str, type[nn.Module]] = {
 class Backbone(nn.Module):
     """A RecBole model that also shows the representation its prediction is made of.
 
-    It computes in float32 also under autocast: logits of 8 bits would tie scores that differ.
+    It predicts in float32 also under autocast: logits of 8 bits would tie scores that differ. It is trained so
+    too, unless told otherwise.
 
     Args:
         model: A context-aware model whose ``forward`` gives logits.
         taps: Where its representation is read.
+        amp: Follow autocast in training.
     """
 
-    def __init__(self, *, model: nn.Module, taps: tuple[Tap, ...]) -> None:
+    def __init__(self, *, model: nn.Module, taps: tuple[Tap, ...], amp: bool = False) -> None:
         super().__init__()
-        self.model, self.taps = model, taps
+        self.model, self.taps, self.amp = model, taps, amp
 
     def logit(self, interaction: Interaction) -> Tensor:
-        """``(B,)``: the host model alone, nothing else computed."""
-        with _float32(interaction):
-            return self.model(interaction)
+        """``(B,)`` float32: the host model alone, nothing else computed."""
+        with self._precision(interaction):
+            return self.model(interaction).float()
 
     def forward(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """
         Returns:
-            The representation q before the last prediction layer, ``(B, Q)`` (Eq. 5), and the logit, ``(B,)``.
+            The representation q before the last prediction layer, ``(B, Q)`` (Eq. 5), and the logit, ``(B,)``
+            float32.
         """
-        with _float32(interaction), self._tapped() as seen:
-            logit = self.model(interaction)
+        with self._precision(interaction), self._tapped() as seen:
+            logit = self.model(interaction).float()
         return torch.cat([part for parts in seen for part in parts], dim=1), logit
+
+    def _precision(self, interaction: Interaction) -> AbstractContextManager[Any]:
+        if self.amp and self.training:
+            return nullcontext()
+        device = next(iter(interaction.interaction.values())).device
+        return torch.autocast(device.type, enabled=False)
 
     @contextmanager
     def _tapped(self) -> Iterator[list[list[Tensor]]]:
@@ -91,13 +100,8 @@ class Backbone(nn.Module):
             self.train(training)
 
 
-def _float32(interaction: Interaction) -> torch.autocast:
-    device = next(iter(interaction.interaction.values())).device
-    return torch.autocast(device.type, enabled=False)
-
-
 def build_backbone(config: Any, dataset: Any) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
     model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
-    return Backbone(model=model(config, dataset), taps=TAPS[name])
+    return Backbone(model=model(config, dataset), taps=TAPS[name], amp=config["backbone_amp"])

@@ -22,6 +22,8 @@ class DCNV2(HostDCNV2):
     - No batch norm in the MLP.
     - ``forward`` gives logits, as most host models do, where the host's gives probabilities.
     - The cross layer is one matrix product for the batch, where the host's multiplies row by row.
+    - Under autocast all of it computes in the lower precision, where the host's would go back and forth between
+      matrix products in bf16 and elementwise ones in float32.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -35,6 +37,12 @@ class DCNV2(HostDCNV2):
                     xavier_normal_(matrix)
         self.sigmoid = nn.Identity()  # the host's forward ends with it
         self.loss = nn.BCEWithLogitsLoss()
+
+    def concat_embed_input_fields(self, interaction: Interaction) -> Tensor:
+        """Embeddings, ``(B, F, d)``."""
+        embeddings = super().concat_embed_input_fields(interaction)
+        kind = embeddings.device.type
+        return embeddings.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else embeddings
 
     def cross_network(self, x_0: Tensor) -> Tensor:
         """``x_{l+1} = x_0 * (W_l x_l + b_l) + x_l``: ``(B, in)`` to ``(B, in)``."""

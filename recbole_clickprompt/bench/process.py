@@ -1,0 +1,80 @@
+"""A benchmark's chain of processes: one that times, and one for the memory of each contender."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from recbole_clickprompt.bench.job import Figure, Job, contenders
+from recbole_clickprompt.bench.scaling import Axis
+from recbole_clickprompt.errors import ClickPromptError, SettingError
+
+__all__ = ["KEEP_MEMORY", "measure_curves", "measure_memory", "measure_scaling", "measure_time"]
+
+# As `make` sets them: freed memory stays in the process, for all contenders alike. With glibc's defaults large
+# blocks go back to the system, and taking them again costs page faults.
+KEEP_MEMORY = {
+    "MALLOC_TOP_PAD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 34),
+}
+
+
+class ChildError(ClickPromptError):
+    """A process of the benchmark ended without an answer."""
+
+
+def measure_time(job: Job) -> dict[str, Any]:
+    """``run_job`` in a process of its own; figures as ``Figure``."""
+    answer = _ask({"task": "time", "job": asdict(job)}, job.threads)
+    return {**answer, "figures": [Figure(**figure) for figure in answer["figures"]]}
+
+
+def measure_memory(job: Job, figures: list[Figure], report: Callable[[str], None]) -> None:
+    """Fills in the memory of each figure."""
+    first = 0.0
+    for figure in figures:
+        index = [c.name for c in contenders(figure.stage, job.variants)].index(figure.contender)
+        report(f"memory of {figure.stage}, batch {figure.batch}, {figure.contender}")
+        question = {"stage": figure.stage, "batch": figure.batch, "index": index}
+        figure.memory_mb = _ask({"task": "memory", "job": asdict(job), **question}, job.threads)["mb"]
+        first = figure.memory_mb if index == 0 else first
+        figure.memory_ratio = figure.memory_mb / first
+
+
+def measure_scaling(axis: Axis, report: Callable[[str], None]) -> list[dict[str, float]]:
+    """``measure_point`` of each point of an axis."""
+    measured = []
+    for point in axis.points:
+        report(f"scaling, {axis.name}: {point.value}")
+        question = {"stage": point.stage, "batch": point.batch, "contender": point.contender}
+        measured.append(_ask({"task": "point", "job": asdict(point.job), **question}, point.job.threads))
+    return measured
+
+
+def measure_curves(job: Job, steps: int, seeds: list[int]) -> dict[str, dict[str, list[float]]]:
+    """``train_curves`` in a process of its own."""
+    return _ask({"task": "curves", "job": asdict(job), "steps": steps, "seeds": seeds}, job.threads)["losses"]
+
+
+def _ask(question: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    environment = {**os.environ, **KEEP_MEMORY}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    with TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-W", "ignore", "-m", "recbole_clickprompt.bench.child", str(answer)]
+        done = subprocess.run(command, input=json.dumps(question), text=True, env=environment, check=False)
+        if not answer.is_file():
+            raise ChildError(f"a process of the benchmark ended with code {done.returncode} (memory exhausted?)")
+        told = json.loads(answer.read_text())
+    if "error" in told:
+        raise SettingError(told["error"])
+    return told
