@@ -122,6 +122,8 @@ SETTINGS: dict[str, Setting] = {
     "train_stage": _choice("all", "pretrain", "finetune"),
     "pre_model_path": _optional(_TEXT),
     "save_step": _integer(0),
+    "save_minutes": _real(),
+    "resume": _optional(_NAME),
     "mask_ratio": _real(0, 1, low_open=True),
     "pretrain_data": _choice("train", "train_valid"),
     "pretrain_epochs": _integer(1),
