@@ -12,6 +12,7 @@ import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.interaction import cat_interactions
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pamlm
@@ -48,9 +49,9 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
         model = build_pamlm(config, dataset).to(device)
         loader = _loader(config, train_data, dataset)
         stage = _stage(config, model, len(loader))
-        keeper = Keeper.of(config, stage, path=kept, inputs=inputs, capture=lambda: {"counts": model.counts})
+        keeper = Keeper.of(config, stage, path=kept, inputs=inputs, capture=lambda: _counts(model))
         begin = keeper.restore(state) if state else 0
-        if state:
+        if state and ranks.current().main:
             model.counts = state["own"]["counts"]
         with keeper.guarding():
             for epoch in range(begin, stage.epochs):
@@ -64,6 +65,11 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
             keeper.remove()
     logger.info(f"pretraining saved: {path}")
     return path
+
+
+def _counts(model: PAMLM) -> dict[str, Any]:
+    # Each rank counts its own rows; the sum is the same wherever it is
+    return {"counts": tuple(map(sum, zip(*ranks.current().gather(model.counts), strict=True)))}
 
 
 def _stage(config: Any, model: PAMLM, batches: int) -> Stage:

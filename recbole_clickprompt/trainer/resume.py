@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import differences
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
-from recbole_clickprompt.trainer.ranks import any_of, gather, rank, world_size
 from recbole_clickprompt.trainer.stage import Progress, Stage
 
 __all__ = ["Keeper", "find_state"]
@@ -47,7 +47,7 @@ def find_state(
         WeightsError: A file that should be gone on from is missing, damaged or foreign.
         SettingError: It is of another stage or of other settings; says which.
     """
-    if resume is None or (resume == "auto" and not own.exists()):
+    if resume is None or (resume == "auto" and not ranks.current().agree(own.exists())):
         return own, None
     path = own if resume == "auto" else Path(resume)
     state = read_checkpoint(path, kind=_KIND)
@@ -64,10 +64,6 @@ def find_state(
         raise SettingError(
             f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
             "made with, or leave out --resume to begin anew"
-        )
-    if len(state["random"]) != world_size():
-        raise SettingError(
-            f"resume: {path} is of {len(state['random'])} processes and this run has {world_size()}; use as many"
         )
     return path, state
 
@@ -131,10 +127,9 @@ class Keeper:
         device, generator = self.stage.device, getattr(loader, "generator", None)
         restored, self._restored = self._restored, None
         if restored:
-            order = restored["order"][rank()]
-            restore_random_states(order["random"], device)
+            restore_random_states(restored["order"]["random"], device)
             if generator is not None:
-                generator.set_state(order["loader"])
+                generator.set_state(restored["order"]["loader"])
         self._order = {
             "random": random_states(device),
             "loader": None if generator is None else generator.get_state(),
@@ -143,20 +138,20 @@ class Keeper:
         for _ in range(self._progress.batches):
             next(left)
         if restored:
-            restore_random_states(restored["random"][rank()], device)
+            restore_random_states(restored["random"], device)
         self._training = True
         try:
             for interaction in left:
                 yield interaction
                 # The batch has been trained on by now
-                if any_of(self._asked_to_stop or self._is_due()):
+                if self._is_due():
                     self._mark()
                     self._write()
             self._mark()
         finally:
             self._training = False
         done = self._progress.epoch + 1
-        if any_of(self._asked_to_stop or self._is_due()) or (self.every_epochs and done % self.every_epochs == 0):
+        if self._is_due() or (self.every_epochs and done % self.every_epochs == 0):
             self._write()
 
     def keep_up(self, *, begin: bool = False) -> None:
@@ -173,7 +168,7 @@ class Keeper:
     def remove(self) -> None:
         """The training is finished."""
         self._point = self._written = None
-        if rank() == 0:
+        if ranks.current().main:
             self.path.unlink(missing_ok=True)
 
     @contextmanager
@@ -190,7 +185,7 @@ class Keeper:
                 getLogger().warning(f"interrupted: {self._how_to_go_on()}")
             raise
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
     def _on_sigterm(self, *_: Any) -> None:
         if self._training:
@@ -200,7 +195,9 @@ class Keeper:
         self._stop()
 
     def _is_due(self) -> bool:
-        return bool(self.every_minutes) and monotonic() - self._last >= 60 * self.every_minutes
+        due = bool(self.every_minutes) and monotonic() - self._last >= 60 * self.every_minutes
+        self._asked_to_stop, due = map(any, zip(*ranks.current().gather((self._asked_to_stop, due)), strict=True))
+        return self._asked_to_stop or due
 
     def _mark(self) -> None:
         if not all(bool(torch.isfinite(weight).all()) for weight in self.stage.model.parameters()):
@@ -208,8 +205,8 @@ class Keeper:
         progress = self._progress
         self._point = {
             "progress": {"epoch": progress.epoch, "batches": progress.batches, "loss": progress.loss},
-            "order": gather(self._order),
-            "random": gather(random_states(self.stage.device)),
+            "order": self._order,
+            "random": random_states(self.stage.device),
             "own": self.capture(),
         }
 
@@ -224,7 +221,7 @@ class Keeper:
             "scheduler": self.stage.scheduler.state_dict(),
             **self._point,
         }
-        if rank() == 0:
+        if ranks.current().main:  # weights and random states are the same on every rank
             write_checkpoint(self.path, state)
         self._written, self._last = self._point, monotonic()
         if self._asked_to_stop:

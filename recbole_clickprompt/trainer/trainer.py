@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from recbole.trainer import Trainer
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
-from recbole_clickprompt.trainer.ranks import first_says, rank
 from recbole_clickprompt.trainer.resume import Keeper, find_state
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
@@ -41,7 +41,7 @@ class ClickPromptTrainer(Trainer):
         # RecBole's name changes every second; runs side by side must not share a file
         self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
-        self.saved_model_file = first_says(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
+        self.saved_model_file = ranks.current().agree(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
         self._stage: Stage
         self._keeper: Keeper | None = None
         self._fitting = False
@@ -179,8 +179,6 @@ class ClickPromptTrainer(Trainer):
 
 def save_model(trainer: Trainer, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
     """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
-    if rank() != 0:
-        return
     path = kwargs.pop("saved_model_file", trainer.saved_model_file)
     config = copy.copy(trainer.config)
     config.model_class = None  # a class of ours would have to be trusted when it is read
@@ -193,6 +191,8 @@ def save_model(trainer: Trainer, epoch: int, verbose: bool = True, **kwargs: Any
         "other_parameter": trainer.model.other_parameter(),
         "optimizer": trainer.optimizer.state_dict(),
     }
-    write_checkpoint(Path(path), state)
+    if ranks.current().main:
+        write_checkpoint(Path(path), state)
+    ranks.current().wait()
     if verbose:
         trainer.logger.info(f"Saving current: {path}")
