@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MaskedTokens", "NextTokens", "TokenMasker"]
+__all__ = ["FieldMasker", "MaskedTokens", "NextTokens", "TokenMasker", "true_positions"]
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,26 @@ class MaskedTokens:
     """Corrupted text with what has to be recovered.
 
     Attributes:
-        input_ids: Corrupted tokens, ``(B, Z)``.
+        text: Corrupted tokens, ``(B, Z)``; or states that a PLM's lower layers made of them, ``(B, Z, W)``.
         positions: Where tokens were sampled, ``(B, M)``; 0 beyond a row's own.
         labels: The original tokens there, ``(B, M)``; -100 beyond a row's own.
     """
 
-    input_ids: Tensor
+    text: Tensor
     positions: Tensor
     labels: Tensor
+
+
+def true_positions(sampled: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rows of ``sampled``, ``(B, Z)``, are True: positions, 0 beyond a row's own, and True at its own.
+
+    Both are ``(B, M)``, M the most that a row has.
+    """
+    count = sampled.sum(1, keepdim=True)
+    most = int(count.max())
+    positions = sampled.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    taken = torch.arange(most, device=sampled.device) < count
+    return positions.masked_fill(~taken, 0), taken
 
 
 class TokenMasker(nn.Module):
@@ -45,20 +57,18 @@ class TokenMasker(nn.Module):
         self.register_buffer("special", special, persistent=False)
         self.register_buffer("ordinary_ids", torch.nonzero(~special).squeeze(1), persistent=False)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor) -> MaskedTokens:
+    def forward(self, input_ids: Tensor, lengths: Tensor, fields: Tensor | None = None) -> MaskedTokens:
         """
         Args:
             input_ids: Tokens, ``(B, Z)``; padding is one of the special tokens.
             lengths: Of the rows, ``(B,)``.
+            fields: The field whose value a token is part of, from 1, ``(B, Z)``; 0 for the words between values,
+                which are then never sampled. None samples from all tokens.
         """
         candidates = ~self.special[input_ids]  # (B, Z)
-        available = candidates.sum(1)
-        count = (available * self.mask_ratio).round().long().clamp(min=1).minimum(available)  # (B,)
-        order = torch.rand(input_ids.shape, device=input_ids.device).masked_fill(~candidates, 2.0)
-        most = int(count.max())
-        positions = order.topk(most, dim=1, largest=False, sorted=True).indices  # (B, M)
-        taken = torch.arange(most, device=input_ids.device) < count.unsqueeze(1)
-        positions = positions.masked_fill(~taken, 0)
+        if fields is not None:
+            candidates = candidates & (fields > 0)
+        positions, taken = self._sample(candidates, fields)  # (B, M)
         original = input_ids.gather(1, positions)
 
         draw = torch.rand(positions.shape, device=input_ids.device)
@@ -70,6 +80,31 @@ class TokenMasker(nn.Module):
         corrupted = input_ids.clone()
         corrupted[row, positions[row, slot]] = replacement[row, slot]
         return MaskedTokens(corrupted, positions, original.masked_fill(~taken, -100))
+
+    def _sample(self, candidates: Tensor, fields: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Positions, 0 beyond a row's own, and True at its own, each ``(B, M)``."""
+        available = candidates.sum(1)
+        count = (available * self.mask_ratio).round().long().clamp(min=1).minimum(available)  # (B,)
+        order = torch.rand(candidates.shape, device=candidates.device).masked_fill(~candidates, 2.0)
+        most = int(count.max())
+        positions = order.topk(most, dim=1, largest=False, sorted=True).indices
+        taken = torch.arange(most, device=candidates.device) < count.unsqueeze(1)
+        return positions.masked_fill(~taken, 0), taken
+
+
+class FieldMasker(TokenMasker):
+    """Samples values of fields with all their tokens, each with probability ``mask_ratio``, and one at least.
+
+    The rest of a title, which tells much about a missing word of it, is missing too then; prompts have to tell.
+    """
+
+    def _sample(self, candidates: Tensor, fields: Tensor | None) -> tuple[Tensor, Tensor]:
+        if fields is None:
+            raise ValueError("FieldMasker needs the fields of the tokens")
+        drawn = torch.rand(len(fields), int(fields.max()) + 1, device=fields.device).gather(1, fields)
+        drawn = drawn.masked_fill(~candidates, 2.0)
+        sampled = candidates & ((drawn < self.mask_ratio) | (drawn == drawn.min(1, keepdim=True).values))
+        return true_positions(sampled)
 
 
 class NextTokens(nn.Module):

@@ -21,20 +21,27 @@ class FieldText:
     """The sentence parts of one field, each distinct value once.
 
     Attributes:
+        name: The field in words.
         key: Column of a batch whose id selects the part: a user, an item, or the field's own value.
         parts: Distinct parts, such as ``"gender is female."``.
         codes: ``(ids of key,)``, the part of each id; -1 where the value is missing and there is no part.
     """
 
+    name: str
     key: str
     parts: list[str]
     codes: np.ndarray
+
+    @property
+    def words_before(self) -> str:
+        """What stands before the value in each part."""
+        return f"{self.name} is"
 
     @classmethod
     def of_texts(cls, name: str, key: str, texts: Sequence[str | None], words: Mapping[str, str]) -> FieldText:
         """From the value of each id of ``key``; None is a missing value. ``words`` translates codes."""
         codes, values = pd.factorize(np.asarray(texts, dtype=object))
-        return cls(key, [f"{name} is {words.get(value, value)}." for value in values], codes)
+        return cls(name, key, [f"{name} is {words.get(value, value)}." for value in values], codes)
 
     @classmethod
     def of_ids(cls, name: str, key: str, tokens: np.ndarray, words: Mapping[str, str]) -> FieldText:
@@ -51,7 +58,7 @@ class FieldText:
             " ".join(words.get(str(token), str(token)) for token in tokens[row[row > 0]]) or None for row in rows
         ]
         field = cls.of_texts(name, key, texts, {})
-        return cls(key, field.parts, field.codes[codes.reshape(-1)])
+        return cls(name, key, field.parts, field.codes[codes.reshape(-1)])
 
 
 class Textualizer:

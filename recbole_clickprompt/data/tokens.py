@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,7 +14,7 @@ from recbole_clickprompt.data.ragged import Ragged
 from recbole_clickprompt.data.text import FieldText, Textualizer
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["TokenTable"]
+__all__ = ["Batch", "TokenTable"]
 
 Batch = Mapping[str, Tensor]
 
@@ -40,27 +40,41 @@ class TokenTable(nn.Module):
         self.prefix, self.suffix = _special_tokens(tokenizer)
         self.pad_id: int = tokenizer.pad_token_id
         self.keys: list[str] = []
+        seen = 0  # fields of the segments before
         for key, group in groupby(textualizer.fields, key=lambda field: field.key):
-            first = not self.keys
-            tokens = _segment_tokens(list(group), tokenizer, leading=first)
+            fields = list(group)
+            tokens, of_field = _segment_tokens(fields, tokenizer, leading=not self.keys, before=seen)
+            seen += len(fields)
             index = len(self.keys)
             self.keys.append(key)
             self.register_buffer(f"values_{index}", torch.from_numpy(tokens.values), persistent=False)
             self.register_buffer(f"offsets_{index}", torch.from_numpy(tokens.offsets), persistent=False)
+            self.register_buffer(f"fields_{index}", torch.from_numpy(of_field.astype(np.uint8)), persistent=False)
 
-    def _segments(self, batch: Batch) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What belongs to ``keys[index]``: tokens and the field of each, ``(N,)``; offsets, ``(ids + 1,)``."""
+        tokens, fields = self.get_buffer(f"values_{index}"), self.get_buffer(f"fields_{index}")
+        return tokens, fields, self.get_buffer(f"offsets_{index}")
+
+    def vocabulary(self) -> Tensor:
+        """The tokens that text may hold, special ones of it included, ``(V',)`` int64 ascending."""
+        tokens = [self.get_buffer(f"values_{index}").long() for index in range(len(self.keys))]
+        return torch.cat([*tokens, torch.tensor([*self.prefix, *self.suffix, self.pad_id])]).unique()
+
+    def _segments(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """For each segment where a row's tokens start in it, and how many they are, each ``(B,)``."""
         segments = []
         for index, key in enumerate(self.keys):
             offsets = self.get_buffer(f"offsets_{index}")
             ids = batch[key]
             start = offsets[ids]
-            segments.append((self.get_buffer(f"values_{index}"), start, offsets[ids + 1] - start))
+            segments.append((start, offsets[ids + 1] - start))
         return segments
 
     def full_lengths(self, batch: Batch) -> Tensor:
         """Tokens of each row before any cut, special ones included: ``(B,)`` int64."""
         special = len(self.prefix) + len(self.suffix)
-        return torch.stack([length for _, _, length in self._segments(batch)]).sum(0) + special
+        return torch.stack([length for _, length in self._segments(batch)]).sum(0) + special
 
     def lengths(self, batch: Batch) -> Tensor:
         """Tokens of each row, special ones included: ``(B,)`` int64."""
@@ -74,7 +88,6 @@ class TokenTable(nn.Module):
         Returns:
             Token ids, ``(B, Z)`` int64, padded to the longest row; and lengths, ``(B,)`` int64.
         """
-        segments = self._segments(batch)
         lengths = self.lengths(batch)
         rows = torch.arange(len(lengths), device=lengths.device)
         width = int(lengths.max())
@@ -83,17 +96,37 @@ class TokenTable(nn.Module):
         input_ids = lengths.new_full((len(lengths), width + 1), self.pad_id)
         if self.prefix:
             input_ids[:, : len(self.prefix)] = lengths.new_tensor(self.prefix)
-        begin = torch.full_like(lengths, len(self.prefix))
-        for values, start, length in segments:
-            row = torch.repeat_interleave(rows, length)
-            within = torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
-            column = begin[row] + within
-            column = torch.where(column < last[row], column, width)
-            input_ids[row, column] = values[start[row] + within].long()
-            begin = begin + length
+        for index, row, column, source in self._places(batch, last, width):
+            input_ids[row, column] = self.get_buffer(f"values_{index}")[source].long()
         for step, token in enumerate(self.suffix):
             input_ids[rows, last + step] = token
         return input_ids[:, :width].contiguous(), lengths
+
+    def fields(self, batch: Batch) -> Tensor:
+        """The field whose value each token of ``forward`` is part of, ``(B, Z)``: its number in the text from 1.
+
+        Tokens between values, special ones and padding have 0.
+        """
+        lengths = self.lengths(batch)
+        width = int(lengths.max())
+        fields = lengths.new_zeros(len(lengths), width + 1)
+        for index, row, column, source in self._places(batch, lengths - len(self.suffix), width):
+            fields[row, column] = self.get_buffer(f"fields_{index}")[source].long()
+        return fields[:, :width].contiguous()
+
+    def _places(self, batch: Batch, last: Tensor, spare: int) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """Each segment's number and, for each of its tokens, row and column and where it lies in the segment.
+
+        A token behind ``last``, ``(B,)``, has the column ``spare``.
+        """
+        rows = torch.arange(len(last), device=last.device)
+        begin = torch.full_like(last, len(self.prefix))
+        for index, (start, length) in enumerate(self._segments(batch)):
+            row = torch.repeat_interleave(rows, length)
+            within = torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
+            column = begin[row] + within
+            yield index, row, torch.where(column < last[row], column, spare), start[row] + within
+            begin = begin + length
 
     def check(self, batch: Batch, tokenizer: Any) -> None:
         """Compares the assembled tokens of some rows with the tokenizer's own on their sentences.
@@ -119,25 +152,45 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     return whole[:start], whole[start + len(probe) :]
 
 
-def _segment_tokens(fields: Sequence[FieldText], tokenizer: Any, *, leading: bool) -> Ragged:
-    def tokenised(parts: list[str]) -> Ragged:
-        return Ragged.of(tokenizer(parts, add_special_tokens=False)["input_ids"] if parts else [])
+def _segment_tokens(
+    fields: Sequence[FieldText], tokenizer: Any, *, leading: bool, before: int
+) -> tuple[Ragged, np.ndarray]:
+    """Tokens of each id of the fields' key, and for each token the number of the field whose value it is in."""
 
-    behind_blank = [(tokenised([f" {part}" for part in field.parts]), field.codes) for field in fields]
-    if not leading or tokenizer.tokenize("a") == tokenizer.tokenize(" a"):
-        return Ragged.join(behind_blank)
-    # Byte-level BPE tells " a" from "a": the first part that a row has comes without the blank
-    columns = []
-    open_ = np.ones(len(fields[0].codes), dtype=bool)
-    for field, (tokens, codes) in zip(fields, behind_blank, strict=True):
-        first = open_ & (codes >= 0)
+    def tokenised(parts: Sequence[str]) -> Ragged:
+        return Ragged.of(tokenizer(list(parts), add_special_tokens=False)["input_ids"] if parts else [])
+
+    columns, numbers = [], []  # the columns that follow each other in a row, and the field of each
+
+    def add(number: int, blank: str, codes: np.ndarray) -> None:
+        field = fields[number]
+        columns.append((tokenised([blank + part for part in field.parts]), codes))
+        words = len(tokenised([blank + field.words_before]).values)
+        numbers.append((before + number + 1, words))
+
+    split_at_blanks = tokenizer.tokenize("a") == tokenizer.tokenize(" a")
+    open_ = np.full(len(fields[0].codes), leading and not split_at_blanks)
+    for number, field in enumerate(fields):
+        # Byte-level BPE tells " a" from "a": the first part that a row has comes without the blank
+        first = open_ & (field.codes >= 0)
         if first.any():
-            columns.append((tokenised(list(field.parts)), np.where(first, codes, -1)))
-        columns.append((tokens, np.where(first, -1, codes)))
+            add(number, "", np.where(first, field.codes, -1))
+        add(number, " ", np.where(first, -1, field.codes))
         open_ &= ~first
     if open_[1:].any():
         raise DataError(
             f"this PLM's tokenizer needs a first text field that no row lacks, but all of the first ones of "
             f"{fields[0].key} are missing for {int(open_[1:].sum())} of its ids; put an id first in text_fields"
         )
-    return Ragged.join(columns)
+    marks = [
+        (Ragged(_values_marked(ragged, number, words), ragged.offsets), codes)
+        for (ragged, codes), (number, words) in zip(columns, numbers, strict=True)
+    ]
+    return Ragged.join(columns), Ragged.join(marks).values
+
+
+def _values_marked(parts: Ragged, number: int, words: int) -> np.ndarray:
+    """``number`` at the tokens of a value: behind so many ``words`` and before the full stop; else 0."""
+    within = np.arange(len(parts.values)) - np.repeat(parts.offsets[:-1], parts.lengths)
+    last = np.repeat(parts.lengths, parts.lengths) - 1
+    return np.where((within >= words) & (within < last), number, 0).astype(np.int32)

@@ -11,10 +11,10 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.model.backbone.adapter import build_backbone
 from recbole_clickprompt.model.parts import build_parts
 from recbole_clickprompt.model.pooling import build_pooling
+from recbole_clickprompt.model.text import build_text
 
 __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 
@@ -86,7 +86,7 @@ class ClickPrompt(_CTRModel):
         self.handed_over = ("backbone", "prompt", "plm")
         if not config["finetune_prompts"]:
             self.prompt, self.handed_over = NoPrompts(), ("backbone", "plm")
-        self.tokens: TokenTable = dataset.token_table(config["plm"])
+        self.text = build_text(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
         width = self.plm.hidden_size
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
@@ -104,15 +104,15 @@ class ClickPrompt(_CTRModel):
             Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
             the batch.
         """
-        order = self.tokens.lengths(interaction).argsort()
+        order = self.text.lengths(interaction).argsort()
         return [(interaction[rows], len(rows) / len(order)) for rows in order.split(size)]
 
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
-        input_ids, lengths = self.tokens(interaction)
+        text, lengths = self.text(interaction)
         q, ctr = self.backbone(interaction)
-        pooled = self.pooling(self.plm, input_ids, lengths, self.prompt(q))
-        with torch.autocast(input_ids.device.type, enabled=False):  # as for the backbone's logit
+        pooled = self.pooling(self.plm, text, lengths, self.prompt(q))
+        with torch.autocast(text.device.type, enabled=False):  # as for the backbone's logit
             return ctr, self.head(pooled.float()).squeeze(1)
 
     def forward(self, interaction: Interaction) -> Tensor:
@@ -122,6 +122,6 @@ class ClickPrompt(_CTRModel):
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows."""
-        order = self.tokens.lengths(interaction).argsort()
+        order = self.text.lengths(interaction).argsort()
         scores = [torch.sigmoid(self(interaction[rows])) for rows in order.split(self.micro_batch_size)]
         return torch.cat(scores)[order.argsort()]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt.data.masking import MaskedTokens, NextTokens, TokenMasker
-from recbole_clickprompt.data.tokens import TokenTable
+from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.backbone.adapter import Backbone
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
@@ -34,8 +34,8 @@ class PAMLM(nn.Module):
         plm: Encoder that the prompts enter.
         lm_head: Recovers masked text, tied to the encoder's input embeddings.
         new_head: The head starts random, so it learns at the backbone's rate.
-        tokens: Tokens of the rows.
-        masker: Sampling of the tokens to recover; ``NextTokens`` for a PLM that reads forward (PA-CLM).
+        text: Gives the rows' masked text: ``MaskedText``, or states of it.
+        vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
     """
 
     def __init__(
@@ -46,13 +46,15 @@ class PAMLM(nn.Module):
         plm: PromptedEncoder,
         lm_head: TokenHead | DecoderHead,
         new_head: bool,
-        tokens: TokenTable,
-        masker: TokenMasker | NextTokens,
+        text: nn.Module,
+        vocabulary: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
-        self.new_head, self.tokens, self.masker = new_head, tokens, masker
+        self.new_head, self.text = new_head, text
         self._recovered = self._asked = 0
+        self.vocabulary: Tensor | None
+        self.register_buffer("vocabulary", vocabulary, persistent=False)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """What training began long before us: the PLM, and its LM head where it has one."""
@@ -66,8 +68,7 @@ class PAMLM(nn.Module):
             Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
             the batch.
         """
-        input_ids, lengths = self.tokens(interaction)
-        masked = self.masker(input_ids, lengths)
+        masked, lengths = self.text(interaction)
         total = int((masked.labels >= 0).sum())
         parts = []
         for rows in lengths.argsort().split(size):
@@ -77,18 +78,17 @@ class PAMLM(nn.Module):
             most = int(asked.sum(1).max())
             if not most:  # rows of nothing but special tokens have no mean loss
                 continue
-            corrupted = MaskedTokens(
-                masked.input_ids[rows, :longest], masked.positions[rows, :most], labels[:, :most]
-            )
+            corrupted = MaskedTokens(masked.text[rows, :longest], masked.positions[rows, :most], labels[:, :most])
             part = MaskedRows(interaction[rows], corrupted, lengths[rows])
             parts.append((part, int(asked.sum()) / total))
         return parts
 
     def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Vocabulary logits at the masked positions, ``(N, V)``, and the original tokens there, ``(N,)``."""
+        """Vocabulary logits at the masked positions, ``(N, V)``, and which one is right, ``(N,)``."""
         q, _ = self.backbone(rows.interaction)
         logits = self.lm_head(self.plm, rows.masked, rows.lengths, self.prompt(q), prompt_mask)
-        return logits, rows.masked.labels[rows.masked.labels >= 0]
+        labels = rows.masked.labels[rows.masked.labels >= 0]
+        return logits, labels if self.vocabulary is None else torch.searchsorted(self.vocabulary, labels)
 
     def calculate_loss(self, rows: MaskedRows) -> Tensor:
         """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``."""

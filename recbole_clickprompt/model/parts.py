@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from recbole_clickprompt.data.masking import NextTokens, TokenMasker
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder, SharedPromptedEncoder
+from recbole_clickprompt.model.plm.heads import TokenHead, restrict_vocabulary
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import LanguageModel, load_plm
 from recbole_clickprompt.model.plm.weights import find_plm
 from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
+from recbole_clickprompt.model.text import build_masked_text
 
 __all__ = ["Parts", "build_pamlm", "build_parts"]
 
@@ -57,7 +58,11 @@ def build_parts(config: Any, dataset: Any) -> Parts:
     )
     if config["plm_lora"]:
         _add_lora(language_model.encoder, config["plm_lora"])
-    plm = encoder_class(language_model.encoder, gradient_checkpointing=config["plm_gradient_checkpointing"])
+    plm = encoder_class(
+        language_model.encoder,
+        gradient_checkpointing=config["plm_gradient_checkpointing"],
+        first_layer=_first_joint_layer(config, language_model.encoder),
+    )
     prompt = generator_class(
         input_size=backbone.width(dataset[torch.arange(min(2, len(dataset)))]),
         num_layers=plm.prompt_layers,
@@ -65,6 +70,27 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         hidden_size=plm.hidden_size,
     )
     return Parts(backbone, prompt, plm, language_model)
+
+
+def _first_joint_layer(config: Any, encoder: Any) -> int:
+    """0 where all layers see whole rows."""
+    count, layers = config["plm_joint_layers"], encoder.config.num_hidden_layers
+    if count is None or count == layers:
+        return 0
+    if count > layers:
+        raise SettingError(f"plm_joint_layers is {count}, but there are {layers} layers (plm_num_layers)")
+    family = encoder.config.model_type
+    if not LAYOUTS[family].separable:
+        raise SettingError(
+            f"plm_joint_layers: the lower layers of a {family!r} model cannot be run apart from its upper ones; "
+            "leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
+        )
+    if config["prompt_strategy"] == "input":
+        raise SettingError(
+            "plm_joint_layers leaves the lower layers without prompts, which prompt_strategy: input puts in front "
+            "of the first one; use layerwise"
+        )
+    return layers - count
 
 
 def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
@@ -88,21 +114,20 @@ def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
 def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     """The pretraining model of a config."""
     parts = build_parts(config, dataset)
-    tokenizer = dataset.tokenizer(config["plm"])
-    masker: TokenMasker | NextTokens = NextTokens()
-    if not parts.plm.causal:
-        masker = TokenMasker(
-            mask_ratio=config["mask_ratio"],
-            mask_id=tokenizer.mask_token_id,
-            special_ids=tokenizer.all_special_ids,
-            vocab_size=len(tokenizer),
-        )
+    lm_head, vocabulary = parts.language_model.lm_head, None
+    if config["pretrain_vocabulary"] == "data":
+        if not isinstance(lm_head, TokenHead):
+            raise SettingError(
+                "pretrain_vocabulary: data is for PLMs with an LM head, not with a decoder; use plm"
+            )
+        vocabulary = dataset.token_table(config["plm"]).vocabulary()
+        lm_head = TokenHead(restrict_vocabulary(lm_head.head, vocabulary))
     return PAMLM(
         backbone=parts.backbone,
         prompt=parts.prompt,
         plm=parts.plm,
-        lm_head=parts.language_model.lm_head,
+        lm_head=lm_head,
         new_head=parts.language_model.head_is_new,
-        tokens=dataset.token_table(config["plm"]),
-        masker=masker,
+        text=build_masked_text(config, dataset, parts.plm),
+        vocabulary=vocabulary,
     )

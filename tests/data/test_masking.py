@@ -39,7 +39,7 @@ def test_labels_are_the_original_tokens_and_nothing_else_changes(masker):
     untouched = torch.ones_like(ids, dtype=torch.bool)
     row, slot = torch.nonzero(asked, as_tuple=True)
     untouched[row, masked.positions[row, slot]] = False
-    assert torch.equal(masked.input_ids[untouched], ids[untouched])
+    assert torch.equal(masked.text[untouched], ids[untouched])
     # no position is asked for twice
     assert all(len(set(p[a].tolist())) == int(a.sum()) for p, a in zip(masked.positions, asked, strict=True))
 
@@ -55,7 +55,7 @@ def test_eighty_ten_ten(masker):
     torch.manual_seed(0)
     ids = rows(*[100] * 2000)
     masked = mask(masker, ids)
-    new = masked.input_ids.gather(1, masked.positions)
+    new = masked.text.gather(1, masked.positions)
     share_masked = (new == MASK).float().mean().item()
     share_same = (new == masked.labels).float().mean().item()
     share_random = ((new != MASK) & (new != masked.labels)).float().mean().item()
@@ -74,6 +74,6 @@ def test_masks_are_drawn_afresh(masker):
 def test_next_tokens_ask_each_token_but_the_last_for_its_successor():
     ids = torch.tensor([[5, 6, 7, 8], [5, 9, 0, 0]])
     asked = NextTokens()(ids, torch.tensor([4, 2]))
-    assert torch.equal(asked.input_ids, ids)
+    assert torch.equal(asked.text, ids)
     assert asked.positions.tolist() == [[0, 1, 2], [0, 0, 0]]
     assert asked.labels.tolist() == [[6, 7, 8], [9, -100, -100]]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.parts import build_pamlm
 
 
@@ -39,10 +40,8 @@ def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
     ((part, weight),) = model.split(rows, 32)
     assert weight == 1.0
     q, _ = model.backbone(part.interaction)
-    logits = model.lm_head.head(
-        model.plm(part.masked.input_ids, part.lengths, model.prompt(q))
-    )  # at every position
-    labels = torch.full_like(part.masked.input_ids, -100)
+    logits = model.lm_head.head(model.plm(part.masked.text, part.lengths, model.prompt(q)))  # at every position
+    labels = torch.full_like(part.masked.text, -100)
     row, slot = torch.nonzero(part.masked.labels >= 0, as_tuple=True)
     labels[row, part.masked.positions[row, slot]] = part.masked.labels[row, slot]
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
@@ -51,16 +50,16 @@ def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
 
 def test_ids_stay_intact_while_their_text_is_masked(setting):
     model, rows = setting
-    tokens, _ = model.tokens(rows)
-    order = model.tokens.lengths(rows).argsort()
+    tokens, _ = model.text.table(rows)
+    order = model.text.table.lengths(rows).argsort()
     ((part, _),) = model.split(rows, 32)
     assert torch.equal(part.interaction["user_id"], rows["user_id"][order])
-    assert not torch.equal(part.masked.input_ids, tokens[order])
+    assert not torch.equal(part.masked.text, tokens[order])
 
 
 def test_rows_of_special_tokens_alone_are_left_out(setting):
     model, rows = setting
-    model.masker.special[:] = True
+    model.text.masker.special[:] = True
     assert model.split(rows, 8) == []
 
 
@@ -104,3 +103,31 @@ def test_accuracy_counts_recovered_tokens(setting):
         model.calculate_loss(part)
     assert model.pop_accuracy() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert model.pop_accuracy() == 0.0
+
+
+@pytest.mark.parametrize(
+    "family", ["bert", "roberta", "electra", "albert", "distilbert", "modernbert", "gpt2", "deberta"]
+)
+def test_a_smaller_vocabulary_gives_the_logits_of_its_tokens(make_config, make_data, tiny_plms, family):
+    def build(vocabulary):
+        config = make_config(plm=str(tiny_plms[family]), plm_dropout=0.0, pretrain_vocabulary=vocabulary)
+        dataset = make_data(config)[0]._dataset
+        torch.manual_seed(0)
+        model = build_pamlm(config, dataset).eval()
+        torch.manual_seed(1)
+        ((part, _),) = model.split(dataset[torch.arange(8)], 8)
+        return model, part
+
+    whole, part = build("plm")
+    some, same = build("data")
+    assert torch.equal(part.masked.labels, same.masked.labels)
+    (all_logits, tokens), (logits, labels) = whole.logits(part), some.logits(same)
+    assert logits.shape[1] == len(some.vocabulary) < all_logits.shape[1]
+    torch.testing.assert_close(logits, all_logits[:, some.vocabulary])
+    assert torch.equal(some.vocabulary[labels], tokens)
+
+
+def test_a_decoder_has_no_smaller_vocabulary(make_config, make_data, tiny_plms):
+    config = make_config(plm=str(tiny_plms["bart"]), pretrain_vocabulary="data")
+    with pytest.raises(SettingError, match="not with a decoder; use plm"):
+        build_pamlm(config, make_data(config)[0]._dataset)

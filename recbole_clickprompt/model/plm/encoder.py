@@ -24,11 +24,20 @@ class PromptedEncoder(nn.Module):
     Args:
         encoder: transformers' base model, of a type in ``LAYOUTS``; its weights stay where they are.
         gradient_checkpointing: Compute each layer again in the backward pass instead of keeping its inside.
+        first_layer: Above 0, only the layers from this one on see a row's whole text, and its prompts; what
+            enters them are states that the layers below, which are frozen, made of each part of it alone.
     """
 
-    def __init__(self, encoder: Any, *, gradient_checkpointing: bool = False) -> None:
+    def __init__(self, encoder: Any, *, gradient_checkpointing: bool = False, first_layer: int = 0) -> None:
         super().__init__()
         self.encoder, self.gradient_checkpointing = encoder, gradient_checkpointing
+        self.first_layer = first_layer
+        if first_layer:
+            layout = LAYOUTS[encoder.config.model_type](encoder)
+            trained = {id(p) for module in layout.upper(first_layer) for p in module.parameters()}
+            for parameter in encoder.parameters():
+                if id(parameter) not in trained:
+                    parameter.requires_grad_(False)
 
     @property
     def num_layers(self) -> int:
@@ -38,7 +47,7 @@ class PromptedEncoder(nn.Module):
     @property
     def prompt_layers(self) -> int:
         """L, layers that prompts enter."""
-        return self.num_layers
+        return self.num_layers - self.first_layer
 
     @property
     def hidden_size(self) -> int:
@@ -52,7 +61,7 @@ class PromptedEncoder(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
+        text: Tensor,
         lengths: Tensor,
         prompts: Tensor | None = None,
         *,
@@ -61,7 +70,7 @@ class PromptedEncoder(nn.Module):
     ) -> Tensor:
         """
         Args:
-            input_ids: Tokens, ``(B, Z)``.
+            text: Tokens, ``(B, Z)``; with a ``first_layer`` above 0 the states that enter it, ``(B, Z, W)``.
             lengths: Tokens of each row, ``(B,)``; the rest of a row is padding.
             prompts: ``(L, B, K, W)``; None runs the plain PLM.
             prompt_mask: True where a row's prompts are seen, ``(B, K)``; None shows all.
@@ -70,11 +79,11 @@ class PromptedEncoder(nn.Module):
         Returns:
             States behind the last layer, ``(B, P, W)``, or ``(B, Z, W)``.
         """
-        return self.states(input_ids, lengths, prompts, prompt_mask=prompt_mask, positions=positions)[-1]
+        return self.states(text, lengths, prompts, prompt_mask=prompt_mask, positions=positions)[-1]
 
     def states(
         self,
-        input_ids: Tensor,
+        text: Tensor,
         lengths: Tensor,
         prompts: Tensor | None = None,
         *,
@@ -84,25 +93,37 @@ class PromptedEncoder(nn.Module):
         """As ``forward``, but the states of the text before the first layer and behind each one."""
         # A layout holds the model and no state, so a copy of this module walks through its own
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
-        text = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)  # (1, Z)
-        seen = text < lengths.unsqueeze(1)  # (B, Z)
-        states = [layout.embed(input_ids)]
-        for index in range(self.num_layers):
-            inputs, wanted = states[-1], text
+        places = torch.arange(text.shape[1], device=text.device).unsqueeze(0)  # (1, Z)
+        seen = places < lengths.unsqueeze(1)  # (B, Z)
+        states = [text.float() if self.first_layer else layout.embed(text)]
+        for index in range(self.first_layer, self.num_layers):
+            inputs, wanted = states[-1], places
             if positions is not None and index == self.num_layers - 1:
                 inputs = inputs.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
                 wanted = positions
             mask = layout.mask(index, seen, wanted)  # (B, P or 1, Z)
-            prompt = None if prompts is None else prompts[index].to(inputs.dtype)
+            prompt = None if prompts is None else prompts[index - self.first_layer].to(inputs.dtype)
             if prompt is not None:
                 shown = seen.new_ones(len(seen), prompt.shape[1]) if prompt_mask is None else prompt_mask
                 mask = torch.cat([shown.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
-            arguments = (layout, index, inputs, wanted, states[-1], text, prompt, mask.unsqueeze(1))
+            arguments = (layout, index, inputs, wanted, states[-1], places, prompt, mask.unsqueeze(1))
             if self.gradient_checkpointing and self.training:
                 states.append(checkpoint(self._layer, *arguments, use_reentrant=False))
             else:
                 states.append(self._layer(*arguments))
         states[-1] = layout.finish(states[-1])
+        return states
+
+    @torch.no_grad()
+    def alone(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """States that enter ``first_layer``, of texts read alone, ``(B, Z, W)``; arguments as for ``forward``."""
+        layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
+        places = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        seen = places < lengths.unsqueeze(1)
+        states = layout.embed(input_ids)
+        for index in range(self.first_layer):
+            mask = layout.mask(index, seen, places).unsqueeze(1)
+            states = self._layer(layout, index, states, places, states, places, None, mask)
         return states
 
     def _layer(
@@ -112,12 +133,12 @@ class PromptedEncoder(nn.Module):
         inputs: Tensor,
         wanted: Tensor,
         context: Tensor,
-        text: Tensor,
+        places: Tensor,
         prompt: Tensor | None,
         mask: Tensor,
     ) -> Tensor:
         query = layout.queries(index, inputs, wanted)
-        key, value = layout.keys_values(index, context, text)
+        key, value = layout.keys_values(index, context, places)
         bias = layout.bias(index, query, key, wanted)
         if prompt is not None:
             prompt_key, prompt_value = self._prompt_keys_values(layout, index, prompt)
@@ -174,7 +195,7 @@ class InputPromptedEncoder(PromptedEncoder):
 
     def states(
         self,
-        input_ids: Tensor,
+        text: Tensor,
         lengths: Tensor,
         prompts: Tensor | None = None,
         *,
@@ -182,18 +203,18 @@ class InputPromptedEncoder(PromptedEncoder):
         positions: Tensor | None = None,
     ) -> list[Tensor]:
         if prompts is None:
-            return super().states(input_ids, lengths, positions=positions)
+            return super().states(text, lengths, positions=positions)
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
         (prompt,) = prompts
         count = prompt.shape[1]
-        text = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
-        seen = text < lengths.unsqueeze(1)
+        places = torch.arange(text.shape[1], device=text.device).unsqueeze(0)
+        seen = places < lengths.unsqueeze(1)
         shown = seen.new_ones(len(seen), count) if prompt_mask is None else prompt_mask
-        embedded = layout.embed(input_ids)
+        embedded = layout.embed(text)
         states = [torch.cat([prompt.to(embedded.dtype), embedded], dim=1)]  # (B, K + Z, W)
         for index in range(self.num_layers):
-            mask = self._joint_mask(layout.mask(index, seen, text), shown, seen)
-            arguments = (layout, index, states[-1], count, text, mask)
+            mask = self._joint_mask(layout.mask(index, seen, places), shown, seen)
+            arguments = (layout, index, states[-1], count, places, mask)
             if self.gradient_checkpointing and self.training:
                 states.append(checkpoint(self._joint_layer, *arguments, use_reentrant=False))
             else:
@@ -205,14 +226,14 @@ class InputPromptedEncoder(PromptedEncoder):
         return outputs
 
     def _joint_layer(
-        self, layout: Layout, index: int, states: Tensor, count: int, text: Tensor, mask: Tensor
+        self, layout: Layout, index: int, states: Tensor, count: int, places: Tensor, mask: Tensor
     ) -> Tensor:
         prompt, words = states[:, :count], states[:, count:]
-        query = layout.queries(index, words, text)
+        query = layout.queries(index, words, places)
         keys, values = zip(
-            layout.keys_values(index, prompt, None), layout.keys_values(index, words, text), strict=True
+            layout.keys_values(index, prompt, None), layout.keys_values(index, words, places), strict=True
         )
-        bias = layout.bias(index, query, keys[1], text)
+        bias = layout.bias(index, query, keys[1], places)
         bias = None if bias is None else F.pad(bias, (count, 0, count, 0))
         query = torch.cat([layout.queries(index, prompt, None), query], dim=1)
         attended = self._attend(layout, index, query, torch.cat(keys, 1), torch.cat(values, 1), mask, bias)

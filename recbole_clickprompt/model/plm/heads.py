@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 
-__all__ = ["DecoderHead", "TokenHead"]
+__all__ = ["DecoderHead", "TokenHead", "restrict_vocabulary"]
 
 
 class TokenHead(nn.Module):
@@ -44,9 +45,44 @@ class TokenHead(nn.Module):
             Vocabulary logits at the N asked-for positions, ``(N, V)``.
         """
         states = plm(
-            masked.input_ids, lengths, prompts, prompt_mask=prompt_mask, positions=masked.positions
+            masked.text, lengths, prompts, prompt_mask=prompt_mask, positions=masked.positions
         )  # (B, M, W)
         return self.head(states[masked.labels >= 0])
+
+
+class _SomeRows(nn.Module):
+    """A linear layer of which only some outputs are computed.
+
+    Args:
+        linear: The layer; its weights stay where they are.
+        rows: The outputs, ``(V',)``.
+    """
+
+    def __init__(self, linear: nn.Linear, rows: Tensor) -> None:
+        super().__init__()
+        self.linear = linear
+        self.rows: Tensor
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """``(N, W)`` to ``(N, V')``."""
+        bias = None if self.linear.bias is None else self.linear.bias[self.rows]
+        return F.linear(states, self.linear.weight[self.rows], bias)
+
+
+def restrict_vocabulary(head: nn.Module, tokens: Tensor) -> nn.Module:
+    """An LM head that gives the logits of some tokens alone, ``(N, V')``, by its own last layer.
+
+    Args:
+        head: What ``TokenHead`` takes; changed, where its last layer is inside it.
+        tokens: Those that text may hold, ``(V',)``.
+    """
+    if isinstance(head, nn.Linear):
+        return _SomeRows(head, tokens)
+    *_, (name, last) = ((n, m) for n, m in head.named_modules() if isinstance(m, nn.Linear))
+    parent, _, attribute = name.rpartition(".")
+    setattr(head.get_submodule(parent), attribute, _SomeRows(last, tokens))
+    return head
 
 
 class DecoderHead(nn.Module):
@@ -74,10 +110,10 @@ class DecoderHead(nn.Module):
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
         """Arguments and answer as for ``TokenHead``."""
-        states = plm(masked.input_ids, lengths, prompts, prompt_mask=prompt_mask)
+        states = plm(masked.text, lengths, prompts, prompt_mask=prompt_mask)
         asked = masked.labels >= 0
         row, slot = torch.nonzero(asked, as_tuple=True)
-        intact = masked.input_ids.clone()
+        intact = masked.text.clone()
         intact[row, masked.positions[row, slot]] = masked.labels[row, slot]
         before = torch.cat([intact.new_full((len(intact), 1), self.start), intact[:, :-1]], dim=1)
         seen = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)

@@ -20,6 +20,8 @@ class Layout:
     """
 
     causal = False
+    # Upper layers can train while the ones below them, and what goes in, stay as they are
+    separable = True
     # Projections that LoRA adapts unless told otherwise: queries and values
     lora_targets: tuple[str, ...] = ("query", "value")
 
@@ -76,6 +78,10 @@ class Layout:
             ``(B, H, P, Z)``, or None for nothing.
         """
         return None
+
+    def upper(self, first: int) -> list[nn.Module]:
+        """What belongs to the layers from ``first`` on alone."""
+        return list(self.model.encoder.layer[first:])
 
     def finish(self, states: Tensor) -> Tensor:
         """What the model does behind its last layer."""

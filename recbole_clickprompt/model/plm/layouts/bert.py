@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_clickprompt.model.plm.layouts.base import Layout
@@ -44,6 +44,9 @@ class DistilBertLayout(Layout):
 
     lora_targets = ("q_lin", "v_lin")
 
+    def upper(self, first: int) -> list[nn.Module]:
+        return list(self.model.transformer.layer[first:])
+
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.model.transformer.layer[index].attention.q_lin(states)
 
@@ -62,6 +65,8 @@ class DistilBertLayout(Layout):
 
 class AlbertLayout(Layout):
     """ALBERT, whose layers share their weights."""
+
+    separable = False
 
     def embed(self, input_ids: Tensor) -> Tensor:
         return self.model.encoder.embedding_hidden_mapping_in(super().embed(input_ids))
@@ -90,6 +95,7 @@ class AlbertLayout(Layout):
 class BartLayout(Layout):
     """The encoder of BART; its decoder is none of the prompts' business."""
 
+    separable = False  # its decoder reads the tokens themselves
     lora_targets = ("q_proj", "v_proj")
 
     def embed(self, input_ids: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_clickprompt.model.plm.layouts.base import Layout, columns
 
@@ -40,6 +40,9 @@ class GPT2Layout(Layout):
 
     def attention_dropout(self, index: int) -> float:
         return self.model.h[index].attn.attn_dropout.p
+
+    def upper(self, first: int) -> list[nn.Module]:
+        return [*self.model.h[first:], self.model.ln_f]
 
     def finish(self, states: Tensor) -> Tensor:
         return self.model.ln_f(states)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_clickprompt.model.plm.layouts.base import Layout, columns
 
@@ -51,6 +51,9 @@ class ModernBertLayout(Layout):
 
     def attention_dropout(self, index: int) -> float:
         return self.model.layers[index].attn.attention_dropout
+
+    def upper(self, first: int) -> list[nn.Module]:
+        return [*self.model.layers[first:], self.model.final_norm]
 
     def finish(self, states: Tensor) -> Tensor:
         return self.model.final_norm(states)
