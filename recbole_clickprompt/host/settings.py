@@ -162,6 +162,8 @@ SETTINGS: dict[str, Setting] = {
     "enable_scaler": Setting("False: bf16, which enable_amp uses, needs no scaler", lambda v: v is False),
     "data_path": _TEXT,
     "checkpoint_dir": _NAME,
+    "save_dataset": Setting("False: it would be a pickle", lambda v: v is False),
+    "save_dataloaders": Setting("False: they would be pickles", lambda v: v is False),
     # backbones
     "embedding_size": _integer(1),
     "mlp_hidden_size": _WIDTHS,

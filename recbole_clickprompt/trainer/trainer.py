@@ -171,6 +171,17 @@ class ClickPromptTrainer(Trainer):
             self._keeper.remove()  # kept up to here, or a kill before the test would cost the training
         return result
 
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """RecBole's, from a finetuned model's file: begins its next epoch, in another order than it would have had.
+
+        The setting ``resume`` goes on exactly.
+
+        Raises:
+            WeightsError: It is damaged or foreign.
+        """
+        read_model(Path(resume_file))  # RecBole's own reading would not name it
+        super().resume_checkpoint(resume_file)
+
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         if self._keeper is not None:
             self._keeper.keep_up()
