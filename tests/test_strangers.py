@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from recbole.utils import get_model, get_trainer
 from safetensors.torch import save_file
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.errors import ClickPromptError, DataError, SettingError, WeightsError
+from recbole_clickprompt.errors import DataError, SettingError, WeightsError
 from recbole_clickprompt.host.strangers import plain_value
 from recbole_clickprompt.model.plm.loading import load_plm, load_tokenizer
 from recbole_clickprompt.trainer.checkpoint import read_model
@@ -131,9 +132,9 @@ CODE = f"__import__('os').system('touch {MARKER}')"
 def test_values_are_never_evaluated(small, monkeypatch, capsys):
     with pytest.raises(SettingError, match='num_prompts must be an integer, 1 or more, got "__import__'):
         Config("ClickPrompt", "tiny", None, {**small, "num_prompts": CODE})
+    dataset = create_dataset(Config(None, "tiny", None, {**small, "model": "ClickPrompt", "plm": CODE}))
     with pytest.raises(WeightsError, match="__import__"):
-        config = Config(None, "tiny", None, {**small, "model": "ClickPrompt", "plm": CODE})
-        create_dataset(config).token_table(config["plm"])
+        dataset.token_table(dataset.config["plm"])
     Path("run.yaml").write_text(yaml.safe_dump({"model": "ClickPrompt", "dataset": "tiny"}))
     monkeypatch.setattr(sys, "argv", ["pytest", f"--num_prompts={CODE.replace('=', '')}"])
     for arguments in [("ClickPrompt", "tiny", None, dict(small)), (None, None, ["run.yaml"], dict(small))]:
@@ -217,10 +218,8 @@ def test_a_tokenizers_code_is_never_run(kind, tiny_bert, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoTokenizer": "tokenizer.Evil", "AutoConfig": "tokenizer.Config"}
     (folder / "config.json").write_text(json.dumps(config))
-    try:
+    with suppress(WeightsError):  # whether it is refused or read without its code
         load_tokenizer(folder)
-    except ClickPromptError as error:
-        assert str(folder) in str(error)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.bin", "adapter_model.bin"])

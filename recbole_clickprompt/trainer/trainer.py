@@ -172,7 +172,7 @@ class ClickPromptTrainer(Trainer):
         return result
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """RecBole's, from a finetuned model's file: begins its next epoch, in another order than it would have had.
+        """RecBole's: begins the epoch after that of a finetuned model, in another order than it would have had.
 
         The setting ``resume`` goes on exactly.
 
