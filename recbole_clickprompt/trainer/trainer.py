@@ -36,8 +36,8 @@ class ClickPromptTrainer(Trainer):
     def __init__(self, config: Any, model: Any) -> None:
         if not config["single_spec"]:
             raise SettingError("training in several processes is not supported; run with --nproc=1")
+        check_writable(Path(config["checkpoint_dir"]))
         super().__init__(config, model)
-        check_writable(Path(self.checkpoint_dir))
         # RecBole's name changes every second; runs side by side must not share a file
         self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
