@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,11 @@ class FieldText:
         ]
         field = cls.of_texts(name, key, texts, {})
         return cls(name, key, field.parts, field.codes[codes.reshape(-1)])
+
+    def shuffled(self, seed: int) -> FieldText:
+        """Gives each id the part of another; fields of equal ``key`` move together. Id 0 is padding and stays."""
+        order = 1 + np.random.default_rng(seed).permutation(len(self.codes) - 1)
+        return replace(self, codes=self.codes[np.concatenate([[0], order])])
 
 
 class Textualizer:

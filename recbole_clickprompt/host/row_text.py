@@ -22,12 +22,15 @@ def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textua
         numbers: Raw values of the number fields of users and items, by id; RecBole's own are scaled.
     """
     words = dataset.config["value_words"] or {}
-    return Textualizer(
-        [
-            _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
-            for field, name in dataset.config["text_fields"].items()
-        ]
-    )
+    fields = [
+        _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
+        for field, name in dataset.config["text_fields"].items()
+    ]
+    if dataset.config["shuffle_text"]:
+        of_entities = (dataset.uid_field, dataset.iid_field)
+        seed = dataset.config["seed"]
+        fields = [field.shuffled(seed) if field.key in of_entities else field for field in fields]
+    return Textualizer(fields)
 
 
 def _field_text(

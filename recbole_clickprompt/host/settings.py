@@ -118,6 +118,7 @@ SETTINGS: dict[str, Setting] = {
         "a mapping of fields to mappings of codes to words",
         lambda v: isinstance(v, dict) and all(isinstance(w, dict) for w in v.values()),
     ),
+    "shuffle_text": _BOOLEAN,
     "unsplit_fields": _list(_TEXT),
     "max_text_length": _optional(_integer(3)),
     # the stages

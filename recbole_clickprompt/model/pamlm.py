@@ -13,6 +13,7 @@ from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.backbone.adapter import Backbone
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
+from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
 
 __all__ = ["PAMLM", "MaskedRows"]
 
@@ -42,7 +43,7 @@ class PAMLM(nn.Module):
         self,
         *,
         backbone: Backbone,
-        prompt: nn.Module,
+        prompt: PromptGenerator | SharedPromptGenerator,
         plm: PromptedEncoder,
         lm_head: TokenHead | DecoderHead,
         new_head: bool,
@@ -55,6 +56,11 @@ class PAMLM(nn.Module):
         self._recovered = self._asked = 0
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary, persistent=False)
+
+    @property
+    def num_prompts(self) -> int:
+        """K, prompts a layer."""
+        return self.prompt.shape[1]
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """What training began long before us: the PLM, and its LM head where it has one."""
@@ -83,9 +89,19 @@ class PAMLM(nn.Module):
             parts.append((part, int(asked.sum()) / total))
         return parts
 
-    def logits(self, rows: MaskedRows, *, prompt_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Vocabulary logits at the masked positions, ``(N, V)``, and which one is right, ``(N,)``."""
+    def logits(
+        self, rows: MaskedRows, *, prompt_mask: Tensor | None = None, prompts_of: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Vocabulary logits at the masked positions, ``(N, V)``, and which one is right, ``(N,)``.
+
+        Args:
+            rows: Masked rows.
+            prompt_mask: As the encoder takes it.
+            prompts_of: The row whose prompts each row gets, ``(B,)``; None gives it its own.
+        """
         q, _ = self.backbone(rows.interaction)
+        if prompts_of is not None:
+            q = q[prompts_of]
         logits = self.lm_head(self.plm, rows.masked, rows.lengths, self.prompt(q), prompt_mask)
         labels = rows.masked.labels[rows.masked.labels >= 0]
         return logits, labels if self.vocabulary is None else torch.searchsorted(self.vocabulary, labels)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
@@ -22,7 +21,7 @@ from recbole_clickprompt.model.text import build_masked_text
 __all__ = ["Parts", "build_pamlm", "build_parts"]
 
 # (prompt_strategy, prompt_projection): the encoder and what generates its prompts
-_VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[nn.Module]]] = {
+_VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[PromptGenerator | SharedPromptGenerator]]] = {
     ("layerwise", "per_prompt"): (PromptedEncoder, PromptGenerator),
     ("layerwise", "shared_kv"): (SharedPromptedEncoder, SharedPromptGenerator),
     ("input", "per_prompt"): (InputPromptedEncoder, PromptGenerator),
@@ -33,7 +32,7 @@ class Parts(NamedTuple):
     """What pretraining and finetuning with the PLM have in common."""
 
     backbone: Backbone
-    prompt: nn.Module
+    prompt: PromptGenerator | SharedPromptGenerator
     plm: PromptedEncoder
     language_model: LanguageModel
 

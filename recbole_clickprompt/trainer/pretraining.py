@@ -20,9 +20,9 @@ from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.resume import Keeper, find_state
-from recbole_clickprompt.trainer.stage import Stage, autocast
+from recbole_clickprompt.trainer.stage import Stage
 
-__all__ = ["evaluate_pamlm", "load_pamlm", "pretrain", "pretraining_rows"]
+__all__ = ["load_pamlm", "pretrain", "pretraining_rows"]
 
 # Called after each epoch with its number from 0, mean loss and MLM accuracy
 Report = Callable[[int, float, float], None]
@@ -113,21 +113,3 @@ def load_pamlm(config: Any, dataset: Any, path: Path) -> PAMLM:
     model = build_pamlm(config, dataset)
     load_whole(model, path)
     return model.to(config["device"])
-
-
-@torch.no_grad()
-def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
-    """MLM loss (nats a masked token) and accuracy on rows masked once, from the run's seed."""
-    device = config["device"]
-    model.eval()
-    model.pop_accuracy()
-    total, asked = 0.0, 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config["seed"])
-        for interaction, *_ in data:
-            for rows, _ in model.split(interaction.to(device), config["micro_batch_size"]):
-                count = int((rows.masked.labels >= 0).sum())
-                with autocast(device, config["enable_amp"]):
-                    total += count * model.calculate_loss(rows).item()
-                asked += count
-    return {"mlm_loss": total / asked, "mlm_accuracy": model.pop_accuracy()}

@@ -18,8 +18,9 @@ from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
+from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
-from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain
+from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
 from recbole_clickprompt.trainer.resume import Keeper, find_state
 from recbole_clickprompt.trainer.stage import Stage, autocast
 

@@ -76,3 +76,24 @@ def test_several_values_are_joined_and_codes_translated():
         "genre is d Comedy.",
         "genre is Comedy.",
     ]
+
+
+def test_shuffled_fields_of_one_key_move_together_and_padding_stays():
+    words = {}
+    name = FieldText.of_texts("name", "item_id", [None, "a", "b", "c", "d"], words)
+    kind = FieldText.of_texts("kind", "item_id", [None, "A", "B", "C", "D"], words)
+    one, two = name.shuffled(3), kind.shuffled(3)
+    assert one.codes[0] == -1
+    assert one.codes.tolist() == two.codes.tolist() != name.codes.tolist()
+    assert sorted(one.codes) == sorted(name.codes)
+
+
+def test_the_control_gives_users_and_items_the_text_of_others(make_config, make_data):
+    def sentences(**settings):
+        dataset = make_data(make_config(**settings))[0]._dataset
+        return [dataset.textualizer().sentence({"user_id": u, "item_id": 1, "device": 1}) for u in range(1, 9)]
+
+    true, shuffled = sentences(), sentences(shuffle_text=True)
+    assert true != shuffled
+    assert shuffled == sentences(shuffle_text=True)
+    assert shuffled != sentences(shuffle_text=True, seed=7)

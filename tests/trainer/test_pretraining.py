@@ -15,7 +15,8 @@ from transformers import BertForMaskedLM
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs
-from recbole_clickprompt.trainer.pretraining import evaluate_pamlm, load_pamlm, pretrain, pretraining_rows
+from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
+from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain, pretraining_rows
 
 
 def run_pretraining(config, data, losses=None):
@@ -246,7 +247,7 @@ def test_the_pretrain_stage_alone_reports_mlm_figures(make_config, make_data):
     trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
     score, result = trainer.fit(data[0], data[1])
     assert score == result["mlm_accuracy"]
-    assert trainer.evaluate(data[2]).keys() == {"mlm_loss", "mlm_accuracy"}
+    assert {"mlm_loss", "mlm_accuracy"} < trainer.evaluate(data[2]).keys()
 
 
 def test_a_config_is_not_changed_by_pretraining(base):

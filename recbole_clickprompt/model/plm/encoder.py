@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from recbole_clickprompt.model.plm.attention import attend
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 
 __all__ = ["InputPromptedEncoder", "PromptedEncoder", "SharedPromptedEncoder"]
@@ -101,18 +102,51 @@ class PromptedEncoder(nn.Module):
             if positions is not None and index == self.num_layers - 1:
                 inputs = inputs.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
                 wanted = positions
-            mask = layout.mask(index, seen, wanted)  # (B, P or 1, Z)
             prompt = None if prompts is None else prompts[index - self.first_layer].to(inputs.dtype)
-            if prompt is not None:
-                shown = seen.new_ones(len(seen), prompt.shape[1]) if prompt_mask is None else prompt_mask
-                mask = torch.cat([shown.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
-            arguments = (layout, index, inputs, wanted, states[-1], places, prompt, mask.unsqueeze(1))
+            mask = self._mask(layout.mask(index, seen, wanted), prompt, prompt_mask)
+            arguments = (layout, index, inputs, wanted, states[-1], places, prompt, mask)
             if self.gradient_checkpointing and self.training:
                 states.append(checkpoint(self._layer, *arguments, use_reentrant=False))
             else:
                 states.append(self._layer(*arguments))
         states[-1] = layout.finish(states[-1])
         return states
+
+    def last_layer(
+        self,
+        inputs: Tensor,
+        positions: Tensor,
+        key: Tensor,
+        value: Tensor,
+        lengths: Tensor,
+        prompts: Tensor | None,
+    ) -> Tensor:
+        """States behind the last layer at some positions, where its keys and values of the text are known.
+
+        Args:
+            inputs: States that enter the layer at those positions, ``(B, P, W)``.
+            positions: ``(B, P)``.
+            key: ``(B, Z, W)``.
+            value: ``(B, Z, W)``.
+            lengths: Tokens of each row, ``(B,)``.
+            prompts: As for ``forward``.
+
+        Returns:
+            ``(B, P, W)``.
+        """
+        layout, index = LAYOUTS[self.encoder.config.model_type](self.encoder), self.num_layers - 1
+        seen = torch.arange(key.shape[1], device=key.device) < lengths.unsqueeze(1)
+        prompt = None if prompts is None else prompts[-1].to(inputs.dtype)
+        mask = self._mask(layout.mask(index, seen, positions), prompt, None)
+        return layout.finish(self._attended(layout, index, inputs, positions, key, value, prompt, mask))
+
+    @staticmethod
+    def _mask(of_text: Tensor, prompt: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
+        """``(B, 1, P or 1, Z)``, or with prompts ``(B, 1, P or 1, K + Z)``; from ``(B, P or 1, Z)``."""
+        if prompt is None:
+            return of_text.unsqueeze(1)
+        shown = of_text.new_ones(prompt.shape[:2]) if prompt_mask is None else prompt_mask
+        return torch.cat([shown.unsqueeze(1).expand(-1, of_text.shape[1], -1), of_text], dim=2).unsqueeze(1)
 
     @torch.no_grad()
     def alone(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -137,8 +171,21 @@ class PromptedEncoder(nn.Module):
         prompt: Tensor | None,
         mask: Tensor,
     ) -> Tensor:
-        query = layout.queries(index, inputs, wanted)
         key, value = layout.keys_values(index, context, places)
+        return self._attended(layout, index, inputs, wanted, key, value, prompt, mask)
+
+    def _attended(
+        self,
+        layout: Layout,
+        index: int,
+        inputs: Tensor,
+        wanted: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prompt: Tensor | None,
+        mask: Tensor,
+    ) -> Tensor:
+        query = layout.queries(index, inputs, wanted)
         bias = layout.bias(index, query, key, wanted)
         if prompt is not None:
             prompt_key, prompt_value = self._prompt_keys_values(layout, index, prompt)
@@ -156,20 +203,16 @@ class PromptedEncoder(nn.Module):
         mask: Tensor,
         bias: Tensor | None,
     ) -> Tensor:
-        heads = self.encoder.config.num_attention_heads
-
-        def split(states: Tensor) -> Tensor:  # (B, N, W) -> (B, H, N, D)
-            return states.unflatten(2, (heads, -1)).transpose(1, 2)
-
-        attended = F.scaled_dot_product_attention(
-            split(query),
-            split(key),
-            split(value),
-            attn_mask=mask if bias is None else bias.to(query.dtype).masked_fill(~mask, -torch.inf),
-            dropout_p=layout.attention_dropout(index) if self.training else 0.0,
+        return attend(
+            query,
+            key,
+            value,
+            heads=self.encoder.config.num_attention_heads,
+            mask=mask,
+            bias=bias,
+            dropout=layout.attention_dropout(index) if self.training else 0.0,
             scale=layout.scale(index),
         )
-        return attended.transpose(1, 2).flatten(2)
 
     def _prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         return layout.keys_values(index, prompt, None)
