@@ -122,8 +122,9 @@ def join(*, rank: int, world: int, local_rank: int, address: str, port: int, dev
 
 
 def leave() -> None:
-    """Ends what ``join`` began; without it, nothing."""
+    """Ends what ``join`` began, when all ranks have come here; without it, nothing."""
     global _ranks
     if _ranks.world > 1:
+        _ranks.wait()
         _ranks = Ranks()
         dist.destroy_process_group()
