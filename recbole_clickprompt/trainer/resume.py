@@ -228,7 +228,8 @@ class Keeper:
             self._stop()
 
     def _stop(self) -> None:
-        print(f"SIGTERM: {self._how_to_go_on()}", file=sys.stderr)
+        if ranks.current().main:
+            print(f"SIGTERM: {self._how_to_go_on()}", file=sys.stderr)
         raise SystemExit(143)
 
     def _how_to_go_on(self) -> str:
