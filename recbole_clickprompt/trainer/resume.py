@@ -65,6 +65,11 @@ def find_state(
             f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
             "made with, or leave out --resume to begin anew"
         )
+    here, there = ranks.current().world, len(state["random"])
+    if here != there:
+        raise SettingError(
+            f"resume: {path} is of {there} processes and this run has {here}; start it with {there}"
+        )
     return path, state
 
 
@@ -126,10 +131,11 @@ class Keeper:
         """Those batches of the epoch that are left, in the order they would have had; keeps the state between."""
         device, generator = self.stage.device, getattr(loader, "generator", None)
         restored, self._restored = self._restored, None
+        here = ranks.current().rank
         if restored:
-            restore_random_states(restored["order"]["random"], device)
+            restore_random_states(restored["order"][here]["random"], device)
             if generator is not None:
-                generator.set_state(restored["order"]["loader"])
+                generator.set_state(restored["order"][here]["loader"])
         self._order = {
             "random": random_states(device),
             "loader": None if generator is None else generator.get_state(),
@@ -138,7 +144,7 @@ class Keeper:
         for _ in range(self._progress.batches):
             next(left)
         if restored:
-            restore_random_states(restored["random"], device)
+            restore_random_states(restored["random"][here], device)
         self._training = True
         try:
             for interaction in left:
@@ -205,8 +211,8 @@ class Keeper:
         progress = self._progress
         self._point = {
             "progress": {"epoch": progress.epoch, "batches": progress.batches, "loss": progress.loss},
-            "order": self._order,
-            "random": random_states(self.stage.device),
+            "order": ranks.current().gather(self._order),
+            "random": ranks.current().gather(random_states(self.stage.device)),
             "own": self.capture(),
         }
 
@@ -221,7 +227,7 @@ class Keeper:
             "scheduler": self.stage.scheduler.state_dict(),
             **self._point,
         }
-        if ranks.current().main:  # weights and random states are the same on every rank
+        if ranks.current().main:  # the weights are the same on every rank
             write_checkpoint(self.path, state)
         self._written, self._last = self._point, monotonic()
         if self._asked_to_stop:

@@ -133,6 +133,14 @@ def test_a_state_of_other_rows_is_refused_by_name(stopped, make_config):
         go_on(make_config, settings, data, resume=str(file))
 
 
+def test_a_state_of_more_processes_is_refused(stopped, make_config):
+    settings, data, file = stopped
+    state = torch.load(file)
+    torch.save({**state, "random": state["random"] * 2}, file)
+    with pytest.raises(SettingError, match=f"{file.name} is of 2 processes and this run has 1; start 2"):
+        go_on(make_config, settings, data, resume="auto")
+
+
 def test_auto_begins_anew_where_no_equal_run_was_ended(stopped, make_config):
     settings, data, file = stopped
     before = file.read_bytes()
