@@ -17,18 +17,16 @@ settings, is not run again: an interrupted grid goes on where it was.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.commands.options import parse_settings, resolve_model
+from recbole_clickprompt.commands.results import append_row, digest, read_results
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_property_file, read_yaml
@@ -60,10 +58,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     dataset = grid["settings"].get("dataset")
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
-    results = _read(table)
-    cells = [(cell, config, _digest(cell, config)) for cell, config in _cells(grid, base, vary)]
-    for number, (cell, config, digest) in enumerate(cells, start=1):
-        if digest in set(results["digest"]):
+    results = read_results(table, ["run", "seed", "auc", "logloss", "digest"])
+    cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
+    for number, (cell, config, key) in enumerate(cells, start=1):
+        if key in set(results["digest"]):
             continue
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
@@ -73,17 +71,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             **outcome["test_result"],
             "valid_score": outcome["best_valid_score"],
             "minutes": round((time.monotonic() - start) / 60, 2),
-            "digest": digest,
+            "digest": key,
         }
-        results = pd.concat([results, pd.DataFrame([row])], ignore_index=True)
-        _write(results, table)
-    asked = results[results["digest"].isin([digest for _, _, digest in cells])]
+        results = append_row(results, row, table)
+    asked = results[results["digest"].isin([key for _, _, key in cells])]
     print(f"\n{markdown(summarise(asked, by=list(vary), baseline=grid.get('baseline')), by=list(vary))}")
-
-
-def _digest(cell: dict[str, Any], config: dict[str, Any]) -> str:
-    text = json.dumps([cell, config], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _find(name: str) -> Path:
@@ -129,19 +121,3 @@ def _cells(
                 of_backbone = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
                 config = {**(base.get("settings") or {}), **of_backbone, **settings}
                 yield {"run": name, **varied, "seed": seed}, config
-
-
-def _read(table: Path) -> pd.DataFrame:
-    if not table.is_file():
-        return pd.DataFrame(columns=["run", "seed", "auc", "logloss", "digest"])
-    return pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
-
-
-def _write(results: pd.DataFrame, table: Path) -> None:
-    table.parent.mkdir(parents=True, exist_ok=True)
-    partial = table.with_name(f"{table.name}.partial")
-    if table.suffix == ".parquet":
-        results.to_parquet(partial)
-    else:
-        results.to_csv(partial, index=False)
-    partial.replace(table)

@@ -29,6 +29,13 @@ class Ragged:
         values = np.fromiter((v for row in rows for v in row), dtype=np.int32, count=int(lengths.sum()))
         return cls(values, _offsets(lengths))
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Ragged]) -> Ragged:
+        """All rows of ``parts``, one behind the other."""
+        values = [np.empty(0, np.int32), *(part.values for part in parts)]
+        lengths = [np.empty(0, np.int64), *(part.lengths for part in parts)]
+        return cls(np.concatenate(values), _offsets(np.concatenate(lengths)))
+
     @property
     def lengths(self) -> np.ndarray:
         """``(rows,)``."""

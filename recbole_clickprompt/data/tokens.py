@@ -18,6 +18,9 @@ __all__ = ["Batch", "TokenTable"]
 
 Batch = Mapping[str, Tensor]
 
+_BLOCK = 1 << 14  # values tokenised at once: as Python's numbers their tokens take ten times the table's memory
+_IDS_ALONE = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+
 
 class TokenTable(nn.Module):
     """Assembles the tokens of a row without tokenising it.
@@ -158,13 +161,15 @@ def _segment_tokens(
     """Tokens of each id of the fields' key, and for each token the number of the field whose value it is in."""
 
     def tokenised(parts: Sequence[str]) -> Ragged:
-        return Ragged.of(tokenizer(list(parts), add_special_tokens=False)["input_ids"] if parts else [])
+        blocks = (list(parts[start : start + _BLOCK]) for start in range(0, len(parts), _BLOCK))
+        return Ragged.stacked([Ragged.of(tokenizer(block, **_IDS_ALONE)["input_ids"]) for block in blocks])
 
     columns, numbers = [], []  # the columns that follow each other in a row, and the field of each
 
     def add(number: int, blank: str, codes: np.ndarray) -> None:
         field = fields[number]
-        columns.append((tokenised([blank + part for part in field.parts]), codes))
+        parts = field.parts if (codes >= 0).any() else []
+        columns.append((tokenised([blank + part for part in parts]), codes))
         words = len(tokenised([blank + field.words_before]).values)
         numbers.append((before + number + 1, words))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
+from recbole_clickprompt.host.obtain import obtain
 from recbole_clickprompt.host.row_text import build_textualizer, value_text
+from recbole_clickprompt.host.scaling import Scale, observe_bins, observe_means, observe_ranges
 from recbole_clickprompt.model.plm.loading import load_tokenizer, longest_text
 from recbole_clickprompt.model.plm.weights import find_plm
 
@@ -26,6 +28,10 @@ __all__ = ["ClickPromptDataset"]
 _HIDDEN = FeatureSource.NET
 
 _CHECKED_ROWS = 32
+_PART = "the part of a row"  # a column while rows are filtered; no header can hold blanks
+
+# Goes through the split with the rows, and never into a batch
+_TIMES = "_file_time"
 
 
 class ClickPromptDataset(Dataset):
@@ -38,12 +44,31 @@ class ClickPromptDataset(Dataset):
       seconds at today's Unix times, and so moves rows over the borders of the split.
     - files are read by ``read_atomic``, which keeps the values that RecBole's reader loses.
     - ``benchmark_filename`` names files that ``recbole-cp prepare`` makes; a folder without them is split here.
+      Filters hold for these files too, where RecBole passes them over in silence.
+    - ``rename_fields`` gives fields other names than their files do.
     - ``textualizer()`` gives the text of its rows.
+    - ``times`` of a split part are those of the file: RecBole's are rounded, scaled or left out.
     """
+
+    # Of a split part: ``(rows,)`` float64, nan where a row has none; None without a time field
+    times: torch.Tensor | None = None
+    _file_times: pd.Series | None = None
 
     def _data_processing(self) -> None:
         self._check_fields()
+        if self.benchmark_filename_list is not None:
+            self._filter_parts()
         super()._data_processing()
+
+    def _filter_parts(self) -> None:
+        self.feat_name_list = self._build_feat_name_list()
+        sizes: list[int] = self.file_size_list  # type: ignore[has-type]
+        self.inter_feat[_PART] = np.repeat(np.arange(len(sizes)), sizes)
+        self._data_filtering()
+        # rm_dup_inter sorts all rows by time
+        self.inter_feat.sort_values(_PART, kind="stable", inplace=True, ignore_index=True)
+        part = self.inter_feat.pop(_PART)
+        self.file_size_list = np.bincount(part, minlength=len(sizes)).tolist()
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         folder = Path(dataset_path)
@@ -64,28 +89,7 @@ class ClickPromptDataset(Dataset):
         super()._load_data(token, dataset_path)
 
     def _download(self) -> None:
-        from recbole_clickprompt.data.convert.recipes import RECIPES, how_to_get, prepare
-
-        name, folder = self.dataset_name, Path(self.dataset_path)
-        if name in RECIPES:
-            if not RECIPES[name].small:
-                raise DataError(f"there is no folder {folder}; {how_to_get(name, folder.parent)}")
-            try:
-                prepare(name, None, folder.parent)
-            except DataError as error:
-                raise DataError(f"there is no folder {folder}: {error}") from error
-            return
-        try:
-            super()._download()
-        except (OSError, ValueError, RuntimeError, EOFError, BadZipFile) as error:
-            # Behind a finished download RecBole waits for other processes, also where there are none
-            if not (Path(self.dataset_path) / f"{self.dataset_name}.inter").is_file():
-                shutil.rmtree(self.dataset_path, ignore_errors=True)  # it was not there before
-                reason = " ".join(str(error).split())
-                raise DataError(
-                    f"there is no folder {self.dataset_path} and RecBole cannot download {self.dataset_name} "
-                    f"({reason}); put {self.dataset_name}.inter, .user and .item there, or set data_path"
-                ) from error
+        obtain(self.dataset_name, Path(self.dataset_path), super()._download)
 
     def _check_fields(self) -> None:
         for setting in ("text_fields", "unsplit_fields", "value_words"):
@@ -104,12 +108,14 @@ class ClickPromptDataset(Dataset):
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
+        names = (self.config["rename_fields"] or {}).get(getattr(source, "value", source), {})
         feat, types = read_atomic(
             Path(filepath),
             separator=self.config["field_separator"],
             encoding=self.config["encoding"] or "utf-8",
-            wanted=lambda field: (load_col is None or field in load_col) and field not in (unload_col or ()),
+            wanted=lambda field: _is_loaded(names.get(field, field), load_col, unload_col),
         )
+        feat, types = feat.rename(columns=names), {names.get(field, field): kind for field, kind in types.items()}
         if not types:
             return None
         for field, kind in types.items():
@@ -158,12 +164,14 @@ class ClickPromptDataset(Dataset):
         super()._data_filtering()
 
     def _filter_inter_by_user_or_item(self) -> None:
-        before = len(self.inter_feat)
+        before = self.inter_feat[[self.uid_field, self.iid_field]]
         super()._filter_inter_by_user_or_item()
-        if len(self.inter_feat) < before:
+        if len(self.inter_feat) < len(before):
+            user, item = before[~before.index.isin(self.inter_feat.index)].iloc[0]
             getLogger().warning(
-                f"{before - len(self.inter_feat)} of {before} rows of {self.dataset_name} are left out: their "
-                "user or item is not in the user or item file (filter_inter_by_user_or_item)"
+                f"{len(before) - len(self.inter_feat)} of {len(before)} rows of {self.dataset_name} are left out: "
+                "their user or item is not in the user or item file (filter_inter_by_user_or_item), first user "
+                f"{user!r} or item {item!r}"
             )
 
     def _filter_by_inter_num(self) -> None:
@@ -203,7 +211,20 @@ class ClickPromptDataset(Dataset):
             if self.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
             and self.field2source[field] is not FeatureSource.INTERACTION
         }
+        self.scales: dict[str, Scale] = observe_means(self)
+        if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
+            self._file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
+
+    def _normalize(self) -> None:
+        for field, (low, high) in observe_ranges(self).items():
+            self.scales[field] = replace(self.scales[field], low=low, high=high)
+        super()._normalize()
+
+    def _discretization(self) -> None:
+        for field, bins in observe_bins(self).items():
+            self.scales[field] = replace(self.scales[field], **bins)
+        super()._discretization()
 
     def build(self) -> list[Dataset]:
         """Splits into training, validation and test part.
@@ -217,11 +238,19 @@ class ClickPromptDataset(Dataset):
                     f"eval_args orders by time, but {self.dataset_name} has no field {self.time_field!r}; "
                     "add it to load_col, set TIME_FIELD, or use `order: RO`"
                 )
-            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True, ignore_index=True)
+            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
         parts = super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
+            part.times = part.inter_feat.interaction.pop(_TIMES, None)
             self._check_labels(name, part)
         return parts
+
+    def _change_feat_format(self) -> None:
+        # Before RecBole shuffles and splits the rows; the index says where they stood in the file
+        rows = self.inter_feat.index
+        super()._change_feat_format()
+        if self._file_times is not None:
+            self.inter_feat[_TIMES] = torch.from_numpy(self._file_times[rows].to_numpy(dtype=np.float64))
 
     def _check_labels(self, name: str, part: Dataset) -> None:
         if self.label_field not in part.inter_feat:
@@ -273,6 +302,10 @@ class ClickPromptDataset(Dataset):
                 f"the text of {cut} of {len(self)} rows has more than {wanted} tokens; its end is cut"
             )
         return table
+
+
+def _is_loaded(field: str, load_col: set[str] | None, unload_col: set[str] | None) -> bool:
+    return (load_col is None or field in load_col) and field not in (unload_col or ())
 
 
 def _names(folder: Path) -> str:

@@ -120,6 +120,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "shuffle_text": _BOOLEAN,
     "unsplit_fields": _list(_TEXT),
+    "rename_fields": Setting(
+        "a mapping of inter, user or item to mappings of field names to other names",
+        lambda v: (
+            isinstance(v, dict) and set(v) <= {"inter", "user", "item"} and all(map(_is_text_mapping, v.values()))
+        ),
+    ),
     "max_text_length": _optional(_integer(3)),
     # the stages
     "train_stage": _choice("all", "pretrain", "finetune"),
@@ -146,6 +152,7 @@ SETTINGS: dict[str, Setting] = {
     "epochs": _integer(1),
     "train_batch_size": _integer(1),
     "eval_batch_size": _integer(1),
+    "save_predictions": _BOOLEAN,
     "learner": _choice("adam", "adamw", "sgd", "adagrad", "rmsprop"),
     "learning_rate": _POSITIVE,
     "weight_decay": _real(),

@@ -71,6 +71,14 @@ class ClickPromptNoPLM(_CTRModel):
         """Scores, ``(B,)``."""
         return torch.sigmoid(self(interaction))
 
+    def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
+        """``logit_ctr``, which is all that a score is made of, ``(B,)``."""
+        return {"logit_ctr": self(interaction)}
+
+    def score(self, logits: dict[str, Tensor]) -> Tensor:
+        """Scores of ``predict_logits``, ``(B,)``."""
+        return torch.sigmoid(logits["logit_ctr"])
+
 
 class NoPrompts(nn.Module):
     """In the place of prompts where finetuning does without ("w/o Prompt", Table 5)."""
@@ -133,16 +141,28 @@ class ClickPrompt(_CTRModel):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
-        ctr, plm = self.logits(interaction)
-        return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm
+        return self._fused(*self.logits(interaction))
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows."""
+        return self.score(self.predict_logits(interaction))
+
+    def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
+        """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""
         if self._fixed is None and not self.training and not torch.is_grad_enabled():
             self._fixed = self._fix()
         order = self.text.lengths(interaction).argsort()
-        scores = [torch.sigmoid(self(interaction[rows])) for rows in order.split(self.micro_batch_size)]
-        return torch.cat(scores)[order.argsort()]
+        parts = [self.logits(interaction[rows]) for rows in order.split(self.micro_batch_size)]
+        back = order.argsort()
+        ctr, plm = (torch.cat(logits)[back] for logits in zip(*parts, strict=True))
+        return {"logit_ctr": ctr, "logit_plm": plm}
+
+    def score(self, logits: dict[str, Tensor]) -> Tensor:
+        """Scores of ``predict_logits``, ``(B,)``."""
+        return torch.sigmoid(self._fused(logits["logit_ctr"], logits["logit_plm"]))
+
+    def _fused(self, ctr: Tensor, plm: Tensor) -> Tensor:
+        return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm
 
     def _fix(self) -> FixedLayer | None:
         """What need not be computed again as long as the weights stay, where there is something."""

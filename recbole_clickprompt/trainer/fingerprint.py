@@ -28,6 +28,8 @@ _FINETUNING = {
 _WITHOUT_EFFECT = {
     # when its state is kept
     "save_step", "save_minutes", "resume",
+    # what is kept of it
+    "save_predictions",
     # where it runs and what it shows
     "gpu_id", "use_gpu", "device", "worker", "state", "show_progress", "verbose", "log_wandb", "wandb_project",
     "local_rank", "world_size", "offset", "nproc", "ip", "port", "single_spec",

@@ -21,6 +21,7 @@ from recbole_clickprompt.trainer.handover import load_parts, read_sum
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
+from recbole_clickprompt.trainer.record import RunRecord
 from recbole_clickprompt.trainer.resume import Keeper, find_state
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
@@ -46,6 +47,7 @@ class ClickPromptTrainer(Trainer):
         self._stage: Stage
         self._keeper: Keeper | None = None
         self._fitting = False
+        self._record: RunRecord | None = None  # of a run that is kept, until it is tested
         self._pretrained: Any = None  # the model to evaluate where pretraining is all there is
 
     def _build_optimizer(self, **_: Any) -> torch.optim.Optimizer:
@@ -98,6 +100,9 @@ class ClickPromptTrainer(Trainer):
         if state is not None:
             self.start_epoch = self._keeper.restore(state)
             self._restore_own_state(state["own"], beside=kept, saved=saved)
+        self._record = RunRecord(config, self.saved_model_file, train_data, valid_data) if saved else None
+        if self._record is not None and state is None:  # or its history is there
+            self._record.begin(start)
         with self._keeper.guarding(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
@@ -148,7 +153,16 @@ class ClickPromptTrainer(Trainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> float:
-        return self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
+        loss = self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
+        if self._record is not None:
+            self._record.epoch(epoch_idx, loss)
+        return loss
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        if self._record is not None:
+            self._record.validated(result)
+        return score, result
 
     def evaluate(
         self,
@@ -168,6 +182,8 @@ class ClickPromptTrainer(Trainer):
             self.logger.info(f"Loading model structure and parameters from {path}")
         with autocast(self.device, self.enable_amp):
             result = super().evaluate(eval_data, False, None, show_progress)
+        if self._record is not None and load_best_model and model_file is None:  # the best weights are in place
+            self._record.finish(self.model, eval_data, result, self.best_valid_score, show_progress=show_progress)
         if self._keeper is not None and not self._fitting:
             self._keeper.remove()  # kept up to here, or a kill before the test would cost the training
         return result

@@ -16,3 +16,12 @@ def test_columns_join_row_by_row_and_absent_ones_add_nothing():
 def test_a_column_without_any_value_joins_as_empty():
     joined = Ragged.join([(Ragged.of([]), np.array([-1, -1])), (Ragged.of([[4]]), np.array([0, -1]))])
     assert rows(joined) == [[4], []]
+
+
+def test_rows_are_stacked_part_behind_part():
+    stacked = Ragged.stacked([Ragged.of([[1], [2, 3]]), Ragged.of([]), Ragged.of([[], [4]])])
+    assert stacked.values.tolist() == [1, 2, 3, 4]
+    assert stacked.offsets.tolist() == [0, 1, 3, 3, 4]
+    assert stacked.offsets.dtype == np.int64
+    empty = Ragged.stacked([])
+    assert (len(empty.values), empty.offsets.tolist(), empty.values.dtype) == (0, [0], np.int32)

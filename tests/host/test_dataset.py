@@ -130,3 +130,30 @@ def test_rows_of_a_user_that_the_user_file_lacks_are_left_out_and_told(make_conf
     dataset = create_dataset(make_config(**small_set(tmp_path, ["a", "b"])))
     assert dataset.inter_num == 40
     assert "20 of 60 rows of small are left out: their user or item is not in" in caplog.text
+    assert "first user 'u2' or item 'i0'" in caplog.text
+
+
+@pytest.mark.parametrize("keep", [None, "last"])
+def test_filters_hold_for_the_files_of_an_exact_split_too(make_config, make_data, tmp_path, keep):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    for name, first in (("train", 100), ("valid", 50), ("test", 0)):  # the later part is the older one here
+        rows = [f"u{n % 3}\ti{n // 3}\t{1 + n % 5}\t{first + n}" for n in range(30)]
+        (folder / f"parts.{name}.inter").write_text("\n".join([header, *rows]) + "\n")
+    settings = {"text_fields": {"user_id": "user"}, "benchmark_filename": ["train", "valid", "test"]}
+    settings |= {"val_interval": {"rating": "[1,2];[4,5]"}, "threshold": {"rating": 4}, "load_col": None}
+    config = make_config(dataset="parts", data_path=str(tmp_path), rm_dup_inter=keep, **settings)
+    if keep:  # every pair is in each part, and the training part's is the last
+        with pytest.raises(
+            DataError, match="the validation part of parts must hold both classes, got 0 positive and 0"
+        ):
+            make_data(config)
+        return
+    parts = [part._dataset for part in make_data(config)]
+    assert [len(part) for part in parts] == [24, 24, 24]
+    assert [part.inter_feat["timestamp"].tolist()[:3] for part in parts] == [
+        [100, 101, 103],
+        [50, 51, 53],
+        [0, 1, 3],
+    ]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
+from recbole_clickprompt.data.convert.remarks import cut_texts, undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable, decode, read_lines
@@ -47,12 +48,11 @@ def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
             rows.append(kept["reviewerID"], kept["asin"], kept["overall"], kept["unixReviewTime"])
         core = Core(rows, _K)
         parts = core.write(folder, _NAME)
-    items, cut = _items(raw, core.items)
-    write_atomic(
+    items, remarks = _items(raw, core.items)
+    cut = write_atomic(
         folder / f"{_NAME}.item", items, dict.fromkeys(("item_id", "category", "title", "brand"), "token")
     )
     vocabulary = core.num_users + sum(items[column].drop_nulls().n_unique() for column in items.columns)
-    without = int(items["title"].is_null().sum())
     return Counts(
         raw_rows=raw_rows,
         rows=len(core),
@@ -61,7 +61,9 @@ def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
         vocabulary=vocabulary,
         notes=(
             f"3s are dropped before the {_K}-core; which core the paper took, and when, is not published",
-            f"{without} items have no title; {cut} titles were page code and are taken for missing",
+            *remarks,
+            *cut_texts(cut),
+            *wrongly_decoded(items, "item_id"),
         ),
     )
 
@@ -80,8 +82,8 @@ def _review_tables(raw: RawFiles) -> Iterator[TextTable]:
         line += block.count(b"\n")
 
 
-def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, int]:
-    """Category, title and brand of the wanted items, and how many titles were no text."""
+def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, list[str]]:
+    """Category, title and brand of the wanted items, and what is to be said of them."""
     frames = []
     for frame, _ in read_json_lines(raw, _META, f"meta_{_CATEGORY}.json"):
         frames.append(frame.filter(pl.col("asin").is_in(wanted.implode())))
@@ -97,4 +99,8 @@ def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, int]:
         is_code.alias("is_code"),
     ).with_columns(pl.col("title").replace("", None))
     items = wanted.to_frame().join(found, on="item_id", how="left", maintain_order="left")
-    return items.drop("is_code"), int(items["is_code"].sum())
+    without, cut = int(items["title"].is_null().sum()), int(items["is_code"].sum())
+    return items.drop("is_code"), [
+        f"{without} items have no title; {cut} titles were page code and are taken for missing",
+        *undescribed(wanted, found["item_id"], "items", f"meta_{_CATEGORY}.json"),
+    ]

@@ -10,6 +10,7 @@ import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.raw import RawFiles
+from recbole_clickprompt.data.convert.remarks import cut_texts, wrongly_decoded
 from recbole_clickprompt.data.convert.split import Counts, shuffled, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv
 
@@ -45,8 +46,8 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
     books = _first_of_each(_table(raw, "BX-Books.csv", _BOOKS), "item_id")
     ratings.refuse_missing(*_RATINGS.values())
     ratings = ratings.with_numbers(pl.Int64, "rating")
-    write_atomic(folder / "book-crossing.user", users, {"user_id": "token", "location": "token", "age": "token"})
-    write_atomic(folder / "book-crossing.item", books, dict.fromkeys(_BOOKS.values(), "token"))
+    cut = write_atomic(folder / "book-crossing.user", users, dict.fromkeys(_USERS.values(), "token"))
+    cut += write_atomic(folder / "book-crossing.item", books, dict.fromkeys(_BOOKS.values(), "token"))
     joined = ratings.frame.join(books.select("item_id"), on="item_id", how="semi", maintain_order="left")
     joined = joined.join(users.select("user_id"), on="user_id", how="semi", maintain_order="left")
     in_order = joined[shuffled(len(joined), _SEED)]
@@ -70,10 +71,25 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
         parts=parts,
         vocabulary=vocabulary,
         notes=(
-            f"{len(ratings.frame) - len(joined)} ratings are of a user or book that the dump does not describe",
+            *_undescribed(ratings, users, books),
             f"the dump has no time: rows are shuffled with seed {_SEED}; the paper's order is not published",
+            *cut_texts(cut),
+            *wrongly_decoded(books, "item_id"),
         ),
     )
+
+
+def _undescribed(ratings: TextTable, users: pl.DataFrame, books: pl.DataFrame) -> list[str]:
+    notes = []
+    for field, table, file in (("user_id", users, "BX-Users.csv"), ("item_id", books, "BX-Books.csv")):
+        rows = (~ratings.frame[field].is_in(table[field].implode())).arg_true()
+        if len(rows):
+            row = int(rows[0])
+            notes.append(
+                f"{len(rows)} ratings are left out, as {file} lacks their {field}: first "
+                f"{ratings.frame[field][row]!r} in {ratings.place(row, field)}"
+            )
+    return notes
 
 
 def _table(raw: RawFiles, file: str, columns: dict[str, str]) -> TextTable:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
+from recbole_clickprompt.data.convert.remarks import cut_texts, undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable
@@ -82,8 +83,8 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
             rows.append(kept["user_id"], kept["book_id"], kept["rating"], times.filter(rated).dt.epoch("s"))
         core = Core(rows, _K)
         parts = core.write(folder, _NAME)
-    items = _items(raw, core.items)
-    write_atomic(folder / f"{_NAME}.item", items, dict.fromkeys(_ITEM_FIELDS, "token"))
+    items, remarks = _items(raw, core.items)
+    cut = write_atomic(folder / f"{_NAME}.item", items, dict.fromkeys(_ITEM_FIELDS, "token"))
     return Counts(
         raw_rows=raw_rows,
         rows=len(core),
@@ -93,12 +94,15 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
         notes=(
             f"rows with a rating, then the {_K}-core, by the time a book was added; which rows the paper's core "
             "began with is not published",
+            *remarks,
+            *cut_texts(cut),
+            *wrongly_decoded(items, "item_id"),
         ),
     )
 
 
-def _items(raw: RawFiles, wanted: pl.Series) -> pl.DataFrame:
-    """The fields of the wanted books, in the order of ``_ITEM_FIELDS``."""
+def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, list[str]]:
+    """The fields of the wanted books, in the order of ``_ITEM_FIELDS``, and what is to be said of them."""
     books = _wanted(raw, _BOOKS, "goodreads_books.json", "book_id", wanted)
     books = books.with_columns(author_id=pl.col("authors").list.first().struct.field("author_id")).drop("authors")
     books = books.with_columns(pl.col(pl.String).replace("", None))
@@ -123,7 +127,8 @@ def _items(raw: RawFiles, wanted: pl.Series) -> pl.DataFrame:
         "text_reviews_count": "num_reviews",
         "name": "author_name",
     }
-    return joined.rename(names).select(_ITEM_FIELDS)
+    remarks = undescribed(wanted, books["book_id"], "books", "goodreads_books.json")
+    return joined.rename(names).select(_ITEM_FIELDS), remarks
 
 
 def _texts(*names: str) -> pa.Schema:

@@ -35,10 +35,12 @@ def read_json_lines(raw: RawFiles, schema: pa.Schema, *names: str) -> Iterator[t
             at = block.index(b"\0")
             raise DataError(f"{file}, line {line + block.count(10, 0, at)}: a NUL character; the file is damaged")
         try:
+            if not block.isascii():
+                block.decode()  # pyarrow takes any bytes for text
             table = pa_json.read_json(
                 io.BytesIO(block), pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1), options
             )
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise _fault(block, file, line, schema) or DataError(
                 f"{file}, from line {line} on: {error}"
             ) from error

@@ -14,10 +14,10 @@ import pyarrow.csv as pa_csv
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["TextTable", "decode", "read_csv", "read_lines", "refuse_mojibake"]
+__all__ = ["MOJIBAKE", "TextTable", "decode", "read_csv", "read_lines", "refuse_mojibake"]
 
 # UTF-8 that was read as latin-1 or cp1252, as in "Ã©" for "é", or the mark of a lost character
-_MOJIBAKE = re.compile("\ufffd|[\u00c2-\u00c5][\u0080-\u00bf\u0152-\u0192\u2018-\u203a\u20ac\u2122]|\u00e2\u20ac")
+MOJIBAKE = re.compile("\ufffd|[\u00c2-\u00c5][\u0080-\u00bf\u0152-\u0192\u2018-\u203a\u20ac\u2122]|\u00e2\u20ac")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def decode(content: bytes, file: str, encoding: str, errors: str = "strict") -> 
 
 def refuse_mojibake(text: str, file: str) -> None:
     """Raises DataError, by line and column, for text that was decoded wrongly before it came here."""
-    match = _MOJIBAKE.search(text)
+    match = MOJIBAKE.search(text)
     if match:
         _refuse_text(
             match.group(),

@@ -252,7 +252,7 @@ class InputPromptedEncoder(PromptedEncoder):
         count = prompt.shape[1]
         places = torch.arange(text.shape[1], device=text.device).unsqueeze(0)
         seen = places < lengths.unsqueeze(1)
-        shown = seen.new_ones(len(seen), count) if prompt_mask is None else prompt_mask
+        shown = seen.new_ones(seen.shape[0], count) if prompt_mask is None else prompt_mask
         embedded = layout.embed(text)
         states = [torch.cat([prompt.to(embedded.dtype), embedded], dim=1)]  # (B, K + Z, W)
         for index in range(self.num_layers):

@@ -50,7 +50,7 @@ def test_rows_without_a_book_are_left_out_and_the_rest_is_shuffled(tmp_path):
     assert found == [joined[i] for i in shuffled(len(joined), 42)]
     assert (counts.raw_rows, counts.rows, counts.parts) == (40, len(joined), split_sizes(len(joined)))
     assert counts.positive == sum(int(row[2]) >= 5 for row in joined)
-    assert any("10 ratings are of a user or book" in note for note in counts.notes)
+    assert any("10 ratings are left out, as BX-Books.csv lacks" in note for note in counts.notes)
     assert rows_of(folder / "book-crossing.item") == [
         ["A", 'Tom & "Jerry"; a tale', "NULL", "2002", "House & Co"],
         ["B", "None", "Ann", "0", "\x81"],

@@ -2,8 +2,10 @@
 on the original users, films and ratings."""
 
 import csv
+import hashlib
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -17,7 +19,16 @@ from recbole_clickprompt.errors import DataError
 from .lookalike import TITLES, ml_1m, ml_1m_rows
 
 ROOT = Path(__file__).parents[3]
+README = (ROOT / "dataset_atomic" / "README.md").read_text(encoding="utf-8")
 ORIGINAL = Path(os.environ.get("RECBOLE_CP_ML_1M", ROOT.parent / "shared" / "data" / "ml-1m.tar.xz"))
+
+
+def told_checksums(folder):
+    """Files of ``folder`` whose sha256 ``dataset_atomic/README.md`` tells; each must be the file's."""
+    told = dict(re.findall(r"^\| `([\w.-]+)` \|.*\| `([0-9a-f]{64})` \|$", README, re.MULTILINE))
+    found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name in told}
+    assert found == {name: told[name] for name in found}
+    return set(found)
 
 
 def rows_of(path):
@@ -181,6 +192,9 @@ def test_ml_100k_is_the_one_in_the_wheel(tmp_path):
     written = rows_of(tmp_path / "out" / "ml-100k" / "ml-100k.item")
     assert written[0] == ["item_id:token", "movie_title:token", "release_year:token", "class:token_seq"]
     assert [row[3] for row in written[1]] == [row[3] for row in items]
+    parts = {f"ml-100k.{part}.inter" for part in ("train", "valid", "test")}
+    assert told_checksums(tmp_path / "out" / "ml-100k") == parts
+    assert told_checksums(ROOT / "dataset_atomic" / "tiny") == {"tiny.inter", "tiny.user", "tiny.item"}
 
 
 def test_ml_latest_small_has_half_stars_and_no_users(tmp_path):
@@ -233,5 +247,6 @@ def test_the_original_ml_1m_has_the_papers_counts_though_not_its_order(original,
     assert counts.vocabulary == 17_251
     _, items = rows_of(tmp_path / "out" / "ml-1m" / "ml-1m.item")
     assert len({row[1] for row in items}) == 3841
+    assert told_checksums(tmp_path / "out" / "ml-1m") == {"ml-1m.user", "ml-1m.item"}
     dataset = create_dataset(make_config(dataset="ml-1m", data_path=str(tmp_path / "out")))
     assert sum(dataset.num(field) - 1 for field in dataset.config["text_fields"]) == 17_251

@@ -1,0 +1,188 @@
+"""Memory and time of start-up, token table and first steps on a large generated data set.
+
+    python -m benchmarks.load --users=1000000 --items=1000000 --rows=10000000 --folder=/tmp/load
+
+Each line is a phase of one process: how long it took, how much of that the processor worked for it, and the most
+memory that the process has held so far. Users and items come by power laws, each one in some row. The folder is
+kept and used again; remove it yourself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import measured
+
+CHUNK = 1_000_000
+STEEPNESS = 2
+ADJECTIVES = ["Golden", "Silent", "Bitter", "Happy", "Haunted", "Sunny", "Grim"]
+NOUNS = ["River", "Garden", "Mountain", "Road", "House", "Summer", "Letter", "Train", "Island", "Clock", "Bridge"]
+GENRES = ["Comedy", "Drama", "Thriller", "Sci-Fi", "Western"]
+JOBS = ["painter", "miner", "baker", "poet", "nurse", "pilot"]
+SETTINGS = {
+    "load_col": None,
+    "unused_col": {"inter": ["timestamp"]},
+    "unsplit_fields": ["title"],
+    "text_fields": {
+        "user_id": "user ID",
+        "gender": "gender",
+        "job": "job",
+        "item_id": "film ID",
+        "title": "title",
+    },
+    "value_words": {},
+    "gpu_id": "",
+    "state": "error",
+    "show_progress": False,
+    "epochs": 1,
+    "embedding_size": 16,
+    "train_batch_size": 1024,
+    "micro_batch_size": 64,
+    "plm": "minilm",
+    "plm_num_layers": 1,
+    "train_stage": "finetune",
+}
+
+
+def main() -> None:
+    """Generates what is not there, and runs the phases in a process of their own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("users", 100_000), ("items", 100_000), ("rows", 1_000_000)):
+        parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=1000, help="of the plain backbone (default: %(default)s)")
+    parser.add_argument("--plm_steps", type=int, default=10, help="with the PLM (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, required=True, help="for the generated data set")
+    parser.add_argument("--part", choices=["generate", "run"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    name = f"load-{options.users}-{options.items}-{options.rows}"
+    if options.part == "generate":
+        generate(options.folder / name, options.users, options.items, options.rows)
+    elif options.part == "run":
+        run(options.folder, name, options.steps, options.plm_steps)
+    else:
+        again = [sys.executable, "-W", "ignore", "-m", "benchmarks.load", *sys.argv[1:]]
+        if not (options.folder / name / f"{name}.inter").is_file():
+            print(f"generated in {measured([*again, '--part=generate'])}")
+        print(f"{options.users:,} users, {options.items:,} items, {options.rows:,} rows", flush=True)
+        print("\n| phase | time | processor | peak memory |\n|---|---|---|---|", flush=True)
+        cost = measured([*again, "--part=run"])
+        print(f"| all | {cost.seconds:.1f} s | {cost.cpu_seconds:.1f} s | {cost.peak_bytes / 1e9:.2f} GB |")
+
+
+def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> None:
+    """Writes atomic files called as their folder, the rows last."""
+    import numpy as np
+    import polars as pl
+
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(source: str, header: str, frames: Iterator[pl.DataFrame]) -> None:
+        with (folder / f"{folder.name}.{source}").open("wb") as stream:
+            stream.write(f"{header}\n".replace(" ", "\t").encode())
+            for frame in frames:
+                frame.write_csv(stream, separator="\t", include_header=False)
+
+    def draw(words: list[str], size: int) -> pl.Series:
+        return pl.Series(words).gather(random.integers(0, len(words), size))
+
+    user = pl.format("u{}", pl.int_range(users))
+    people = pl.select(user).with_columns(gender=draw(["F", "M"], users), job=draw(JOBS, users))
+    write("user", "user_id:token gender:token job:token", iter([people]))
+    films = pl.DataFrame({"a": draw(ADJECTIVES, items), "b": draw(NOUNS, items), "c": draw(NOUNS, items)})
+    films = films.with_row_index("n").select(
+        pl.format("i{}", "n"), pl.format("{} {} and {} {}", "a", "b", "c", "n").alias("title"), draw(GENRES, items)
+    )
+    write("item", "item_id:token title:token genre:token_seq", iter([films]))
+
+    def interactions() -> Iterator[pl.DataFrame]:
+        for start in range(0, rows, CHUNK):
+            number = np.arange(start, min(start + CHUNK, rows))
+            ids = [
+                # each one once, then by a power law
+                np.where(
+                    number < total, number, (total * random.random(len(number)) ** STEEPNESS).astype(np.int64)
+                )
+                for total in (users, items)
+            ]
+            frame = pl.DataFrame(
+                {"u": ids[0], "i": ids[1], "label": random.integers(0, 2, len(number)), "t": number}
+            )
+            yield frame.with_columns(pl.format("u{}", "u"), pl.format("i{}", "i"))
+
+    write("inter", "user_id:token item_id:token label:float timestamp:float", interactions())
+
+
+def run(folder: Path, name: str, steps: int, plm_steps: int) -> None:
+    """The phases, a line each."""
+    with _phase("imports"):
+        import torch
+        import transformers
+        from recbole.config import Config
+        from recbole.data import create_dataset, data_preparation
+        from recbole.utils import get_model, get_trainer, init_seed
+
+        import recbole_clickprompt  # noqa: F401 - registers the models
+
+        torch.set_num_threads(1)
+        transformers.logging.set_verbosity_error()
+        sys.argv = sys.argv[:1]  # RecBole reads it
+
+    def config_of(model: str) -> Any:
+        return Config(model, name, None, {**SETTINGS, "data_path": str(folder)})
+
+    config = config_of("ClickPrompt")
+    init_seed(config["seed"], config["reproducibility"])
+    with _phase("data set"):
+        dataset = create_dataset(config)
+    with _phase("split"):
+        train_data, _, _ = data_preparation(config, dataset)
+    with _phase("token table"):
+        table = train_data._dataset.token_table(config["plm"])
+    size = sum(buffer.numel() * buffer.element_size() for buffer in table.buffers())
+    print(f"|   (it holds {size / 1e6:.0f} MB) | | | |", flush=True)
+    for model_name, number in (("ClickPromptNoPLM", steps), ("ClickPrompt", plm_steps)):
+        config = config_of(model_name)
+        with _phase(f"{model_name}: build"):
+            model = get_model(model_name)(config, train_data._dataset)
+            trainer = get_trainer(config["MODEL_TYPE"], model_name)(config, model)
+        with _phase(f"{model_name}: first {number} steps of {config['train_batch_size']} rows"):
+            trainer.fit(_First(train_data, number), None, verbose=False, saved=False, show_progress=False)
+        del model, trainer
+
+
+class _First:
+    """The first batches of a loader, which is otherwise itself."""
+
+    def __init__(self, loader: Any, batches: int) -> None:
+        self._loader, self._batches = loader, min(batches, len(loader))
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(iter(self._loader), self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+@contextmanager
+def _phase(name: str) -> Iterator[None]:
+    start, worked = time.monotonic(), time.process_time()
+    yield
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    took, worked = time.monotonic() - start, time.process_time() - worked
+    print(f"| {name} | {took:.1f} s | {worked:.1f} s | {peak / 1e9:.2f} GB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Trials of a search: each runs once, is recorded at once, and may fail."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from recbole_clickprompt.commands.results import append_row, digest, read_results
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.tuning import objective_function
+
+__all__ = ["Trials"]
+
+
+class Trials:
+    """The trials of one search over ``base`` settings, in a table.
+
+    Args:
+        base: Settings that all share, with model and data set.
+        table: The file, csv or parquet.
+        bigger: Whether a bigger validation score is better.
+    """
+
+    def __init__(self, base: dict[str, Any], table: Path, *, bigger: bool) -> None:
+        self._base, self._table, self._bigger = base, table, bigger
+        self._rows = read_results(table, ["valid_score", "error", "digest"])
+        self._asked: dict[str, dict[str, Any]] = {}
+
+    def run(self, values: dict[str, Any]) -> float:
+        """The loss of a trial, to be made small: its validation score with a sign, or infinity where it failed.
+
+        Anything but an interruption is a failure of that trial, and recorded with its error.
+        """
+        key = digest(self._base, values)
+        self._asked[key] = values
+        found = self._rows[self._rows["digest"] == key]
+        if not len(found):
+            print(f"tune: trial {len(self._asked)}: {values}", flush=True)
+            self._record(values, self._attempt(values))
+            found = self._rows[self._rows["digest"] == key]
+        score = float(found["valid_score"].iloc[0])
+        if math.isnan(score):
+            return math.inf
+        return -score if self._bigger else score
+
+    def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
+        start = time.monotonic()
+        try:
+            result = objective_function({**self._base, **values})
+        except Exception as error:
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            print(f"tune: this trial failed: {told}", flush=True)
+            return {"valid_score": math.nan, "error": told}
+        return {
+            "valid_score": result["best_valid_score"],
+            **{name: value for name, value in result.items() if name.startswith("valid_") and _is_number(value)},
+            **{f"test_{name}": value for name, value in result["test_result"].items()},
+            "minutes": round((time.monotonic() - start) / 60, 2),
+            "error": None,
+        }
+
+    def _record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
+        shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
+        row = {**shown, **row, "digest": digest(self._base, values)}
+        self._rows = append_row(self._rows, row, self._table)
+
+    def asked(self) -> pd.DataFrame:
+        """The rows of this search, the best first and those that failed last."""
+        rows = self._rows[self._rows["digest"].isin(list(self._asked))]
+        return rows.sort_values("valid_score", ascending=not self._bigger, na_position="last", kind="stable")
+
+    def best(self, names: list[str]) -> dict[str, Any]:
+        """The values of the searched settings that are best by validation.
+
+        Raises:
+            SettingError: Every trial failed.
+        """
+        first = self.asked().iloc[0]
+        if math.isnan(first["valid_score"]):
+            raise SettingError(f"every trial failed, one with {first['error']}; see {self._table}")
+        return {name: self._asked[first["digest"]][name] for name in names}
+
+    def markdown(self, names: list[str]) -> str:
+        """A table of the trials: settings, validation and test metrics, errors."""
+        rows = self.asked()
+        metrics = [name for name in rows.columns if name.startswith(("valid_", "test_"))]
+        metrics.remove("valid_score")
+        failed = ["error"] if rows["error"].notna().any() else []
+        lines = [[*names, *metrics, *failed], ["---"] * (len(names) + len(metrics) + len(failed))]
+        for row in rows.to_dict("records"):
+            values = self._asked[row["digest"]]
+            shown = [
+                f"{values[name]:.6g}" if isinstance(values[name], float) else _flow(values[name]) for name in names
+            ]
+            scores = ["" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in metrics]
+            errors = ["" if pd.isna(row[name]) else str(row[name]).replace("|", "/")[:80] for name in failed]
+            lines.append([*shown, *scores, *errors])
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,114 @@
+"""Search the best settings by validation, by RecBole's HyperTuning.
+
+FILE.yaml holds
+  settings:   what all trials share: model, data set and any other setting
+  space:      settings to search, as in RecBole's hyper files but never evaluated as code: `choice [8, 16]`,
+              `uniform 0, 0.5`, `loguniform -8, -4` (powers of e), `quniform 64, 512, 64`; or such a file's name
+  algorithm:  exhaustive (choices alone, default), random, or bayes (hyperopt's TPE)
+  max_evals:  (optional) most trials of random and bayes; default 20
+  early_stop: (optional) end after so many trials without a better one
+  seed:       (optional) of the search; default 2020
+  results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
+
+--key=value goes over `settings`. Trials with equal pretraining share it. One that fails is recorded with its
+error, and the search goes on. A trial that the table already has is not run again: the same command goes on where
+it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.config import Config
+
+from recbole_clickprompt.commands.options import parse_settings, resolve_model
+from recbole_clickprompt.commands.search import Search
+from recbole_clickprompt.commands.space import Draw, read_space
+from recbole_clickprompt.commands.trials import Trials
+from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.host.properties import find_property_file, read_yaml
+
+__all__ = ["add_arguments", "execute"]
+
+_DEFAULTS: dict[str, Any] = {
+    "settings": {}, "space": None, "algorithm": "exhaustive", "max_evals": 20, "early_stop": None, "seed": 2020,
+    "results": None,
+}  # fmt: skip
+_ALGORITHMS = ("exhaustive", "random", "bayes")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The tuning file."""
+    parser.add_argument("file", help="a tuning file, or the name of one among the property files")
+
+
+def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Runs the trials that the table lacks, then prints all of them, the best first, and its settings as YAML.
+
+    Raises:
+        SettingError: The file is missing or wrong, or no trial came to its end.
+    """
+    path = Path(options.file) if Path(options.file).is_file() else find_property_file(options.file)
+    if path is None:
+        raise SettingError(f"there is no tuning file {options.file}, neither here nor among the property files")
+    tuning = {**_DEFAULTS, **read_yaml(path)}
+    _check(tuning, path)
+    base = {**tuning["settings"], **parse_settings(settings)}
+    model, implied = resolve_model(str(base.pop("model", "ClickPrompt")))
+    base = {**implied, **base, "model": model, "dataset": str(base.get("dataset", "ml-100k"))}
+    space = read_space(tuning["space"], path)
+    if tuning["algorithm"] == "exhaustive" and (ranges := [d.name for d in space if d.kind != "choice"]):
+        raise SettingError(
+            f"{path}: an exhaustive search needs choices alone, but {', '.join(ranges)} has a range"
+        )
+    bigger = _check_settings(base, space, path)
+    table = Path(tuning["results"] or Path("results") / f"{path.stem}-{base['dataset']}.csv")
+    trials = Trials(base, table, bigger=bigger)
+    Search(
+        trials,
+        space,
+        algorithm=tuning["algorithm"],
+        max_evals=tuning["max_evals"],
+        early_stop=tuning["early_stop"],
+        seed=tuning["seed"],
+    ).run()
+    print(f"\n{trials.markdown([draw.name for draw in space])}")
+    best = trials.best([draw.name for draw in space])
+    print(f"\n# best of {len(trials.asked())} by validation; for your property file or --config_files\n")
+    print(yaml.safe_dump(best, sort_keys=False).strip())
+
+
+def _check(tuning: dict[str, Any], path: Path) -> None:
+    for key in tuning:
+        if key not in _DEFAULTS:
+            raise SettingError(f"{path}: {key} is no part of a tuning file{nearest(key, _DEFAULTS)}")
+    if not isinstance(tuning["settings"], dict):
+        raise SettingError(f"{path}: settings must be a dict, got {tuning['settings']!r}")
+    if tuning["space"] is None:
+        raise SettingError(f"{path}: space is missing; name the settings to search")
+    if tuning["algorithm"] not in _ALGORITHMS:
+        raise SettingError(
+            f"{path}: algorithm must be one of {', '.join(_ALGORITHMS)}, got {tuning['algorithm']!r}"
+        )
+    for key, least in (("max_evals", 1), ("early_stop", 1), ("seed", 0)):
+        value = tuning[key]
+        if (value is not None or _DEFAULTS[key] is not None) and (type(value) is not int or value < least):
+            raise SettingError(f"{path}: {key} must be an integer from {least}, got {value!r}")
+
+
+def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool:
+    """Refuses impossible values before anything runs; returns whether a bigger validation score is better."""
+    config = Config(config_dict={**base, "state": "error"})
+    for draw in space:
+        if draw.name in base:
+            raise SettingError(f"{path}: {draw.name} is both in settings and in space")
+        for value in draw.ends():
+            try:
+                Config(config_dict={**base, draw.name: value, "state": "error"})
+            except SettingError as error:
+                raise SettingError(f"{path}: space: {error}") from error
+    return bool(config["valid_metric_bigger"])

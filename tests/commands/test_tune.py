@@ -1,0 +1,198 @@
+"""Searches on ``tiny``: shared pretraining, failures, files, and going on after an interruption."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.commands import trials as trials_module
+from recbole_clickprompt.commands.space import Draw, read_space
+from recbole_clickprompt.errors import SettingError
+
+
+def write(name="search.yaml", **content):
+    Path(name).write_text(yaml.safe_dump(content, sort_keys=False))
+    return name
+
+
+@pytest.fixture
+def objective(monkeypatch):
+    """A trial that takes no time: the score is best at a learning rate of 0.01 and 8 dimensions."""
+    seen = []
+
+    def score(config):
+        seen.append(config)
+        if config.get("embedding_size") == 13:
+            raise RuntimeError("unlucky\n|size|")
+        value = 0.9 - abs(math.log10(config.get("learning_rate", 0.01)) + 2) / 10
+        value -= 0.01 * (config.get("embedding_size", 8) != 8)
+        return {
+            "best_valid_score": value,
+            "valid_score_bigger": True,
+            "valid_auc": value,
+            "test_result": {"auc": value - 0.1},
+        }
+
+    monkeypatch.setattr(trials_module, "objective_function", score)
+    return seen
+
+
+def best_in(out):
+    """The settings that were printed as the best."""
+    return yaml.safe_load(out.rpartition("by validation;")[2].partition("\n\n")[2])
+
+
+SETTINGS = {"model": "DNN", "dataset": "tiny", "gpu_id": ""}
+
+
+def test_trials_of_clickprompt_share_pretraining_and_keep_files_of_their_own(small, capsys):
+    settings = {**small, "dataset": "tiny", "epochs": 1, "backbone": "DNN", "plm_num_layers": 1}
+    write(settings=settings, space={"learning_rate": "choice [1e-4, 1e-2]"})
+    assert main(["tune", "search.yaml"]) == 0
+    table = pd.read_csv("results/search-tiny.csv")
+    assert {"valid_auc", "valid_logloss", "test_auc", "test_logloss", "minutes"} <= set(table.columns)
+    assert table["learning_rate"].tolist() == [1e-4, 1e-2] or table["learning_rate"].tolist() == [1e-2, 1e-4]
+    assert (table["valid_score"] == table["valid_auc"]).all()
+    assert table["error"].isna().all()
+    assert len(list(Path("saved").glob("*-pretrained-*.safetensors"))) == 1
+    assert len(list(Path("saved").glob("ClickPrompt-*.pth"))) == 2
+    assert best_in(capsys.readouterr().out) == {
+        "learning_rate": table.sort_values("valid_auc")["learning_rate"].iloc[-1]
+    }
+
+
+@pytest.mark.parametrize("algorithm", ["exhaustive", "random", "bayes"])
+def test_a_failing_trial_is_recorded_and_the_search_goes_on_and_can_be_interrupted(objective, algorithm, capsys):
+    space = {"embedding_size": "choice [4, 8, 13]", "mlp_hidden_size": "choice [[8], [8, 8]]"}
+    if algorithm != "exhaustive":
+        space["learning_rate"] = "loguniform -9, -2"
+    file = write(settings=SETTINGS, space=space, algorithm=algorithm, max_evals=12, seed=5)
+    assert main(["tune", file]) == 0
+    table = pd.read_csv("results/search-tiny.csv")
+    assert len(table) == (6 if algorithm == "exhaustive" else 12) == len(objective)
+    failed = table[table["embedding_size"] == 13]
+    assert len(failed) >= 1
+    assert set(failed["error"]) == {"RuntimeError: unlucky |size|"}
+    assert failed["valid_score"].isna().all()
+    assert table.loc[table["embedding_size"] != 13, "error"].isna().all()
+    out = capsys.readouterr().out
+    assert "RuntimeError: unlucky /size/ |" in out  # a bar would be a column of its own
+    assert best_in(out)["embedding_size"] == 8
+    # as if it had been interrupted: the rest is run, and is the same as without the interruption
+    table.iloc[:3].to_csv("results/search-tiny.csv", index=False)
+    assert main(["tune", file]) == 0
+    assert len(objective) == 2 * len(table) - 3
+    pd.testing.assert_frame_equal(pd.read_csv("results/search-tiny.csv"), table, check_dtype=False)
+
+
+def test_values_are_drawn_as_their_kind_says(objective):
+    space = {"learning_rate": "loguniform -9,-2", "train_batch_size": "quniform (64, 256, 64)"}
+    space["dropout_prob"] = "uniform 0, 0.5"
+    write(settings=SETTINGS, space=space, algorithm="random", results="r/t.parquet")
+    assert main(["tune", "search.yaml", "--weight_decay=0.1"]) == 0
+    table = pd.read_parquet("r/t.parquet")
+    assert len(table) == 20
+    assert {config["train_batch_size"] for config in objective} == {64, 128, 192, 256}
+    assert all(type(config["train_batch_size"]) is int for config in objective)
+    assert all(math.exp(-9) <= config["learning_rate"] <= math.exp(-2) for config in objective)
+    assert all(0 <= config["dropout_prob"] <= 0.5 for config in objective)
+    assert {config["weight_decay"] for config in objective} == {0.1}
+    assert {(config["model"], config["backbone"]) for config in objective} == {("ClickPromptNoPLM", "DNN")}
+
+
+def test_a_search_without_progress_ends_early_also_where_the_first_trials_fail(objective):
+    space = {"embedding_size": "choice [13, 13, 13, 8]"}
+    write(settings=SETTINGS, space=space, algorithm="random", max_evals=200, early_stop=15, seed=1)
+    assert main(["tune", "search.yaml"]) == 0
+    assert len(objective) == 2  # equal trials are run once
+    assert len(pd.read_csv("results/search-tiny.csv")) == 2
+
+
+def test_a_search_of_failures_alone_says_so(objective, capsys):
+    write(settings=SETTINGS, space={"embedding_size": "choice [13]"})
+    assert main(["tune", "search.yaml"]) == 2
+    assert "every trial failed, one with RuntimeError: unlucky |size|; see results/search-tiny.csv" in (
+        capsys.readouterr().err
+    )
+
+
+def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, tmp_path):
+    Path("hyper.test").write_text("learning_rate choice [0.1,0.01]\n\nembedding_size choice [4, 8]\n")
+    write(settings=SETTINGS, space="hyper.test")
+    assert main(["tune", "search.yaml"]) == 0
+    assert len(objective) == 4
+    mkdir = f"__import__('os').mkdir('{tmp_path}/ran')"
+    Path("evil.test").write_text(f"learning_rate choice [{mkdir!r}, 0.1]\n")
+    (draw,) = read_space("evil.test", Path("f"))
+    assert draw.values == (mkdir, 0.1)
+    Path("evil.test").write_text("learning_rate choice [!!python/object/apply:os.getcwd []]\n")
+    with pytest.raises(SettingError, match="evil.test: learning_rate: .* is no list"):
+        read_space("evil.test", Path("f"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_draw_gives_numbers_of_its_kind():
+    (draw,) = read_space({"x": "quniform 0.5, 2, 0.5"}, Path("f"))
+    assert draw == Draw("x", "quniform", (0.5, 2, 0.5))
+    assert draw.value(1.0) == 1.0
+    assert list(Draw("x", "loguniform", (-1, 0)).ends()) == [math.exp(-1), 1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spaces": {}}, "search.yaml: spaces is no part of a tuning file; did you mean space?"),
+        ({"space": None}, "space is missing"),
+        ({"space": {}}, "space must map settings to such as `choice [8, 16]`, got {}"),
+        ({"space": "nowhere.hyper"}, "there is no file nowhere.hyper"),
+        ({"space": {"embedding_size": "chioce [8]"}}, "must begin with one of choice, .*; did you mean choice?"),
+        ({"space": {"embedding_size": "choice [8"}}, "embedding_size: '[8' is no list"),
+        ({"space": {"embedding_size": "choice"}}, "choice takes one or more values, got ''"),
+        ({"space": {"dropout_prob": "uniform 0"}}, "uniform takes 2 values, got '0'"),
+        ({"space": {"dropout_prob": "uniform 1, 0"}}, "uniform takes numbers, the lower one first, got '1, 0'"),
+        ({"space": {"dropout_prob": "uniform a, b"}}, "uniform takes numbers"),
+        ({"space": {"epochs": "quniform 1, 9, 0"}, "algorithm": "bayes"}, "the step of quniform must be above 0"),
+        ({"space": {"dropout_prob": "uniform 0, 0.5"}}, "needs choices alone, but dropout_prob has a range"),
+        (
+            {"space": {"embeding_size": "choice [8]"}},
+            "space: embeding_size is no setting .*did you mean embedding_size",
+        ),
+        (
+            {"space": {"embedding_size": "choice [8, 0]"}},
+            "space: embedding_size must be an integer, 1 or more, got 0",
+        ),
+        ({"space": {"gpu_id": "choice ['']"}}, "gpu_id is both in settings and in space"),
+        ({"algorithm": "grid"}, "algorithm must be one of exhaustive, random, bayes, got 'grid'"),
+        ({"max_evals": 0}, "max_evals must be an integer from 1, got 0"),
+        ({"seed": None}, "seed must be an integer from 0, got None"),
+        ({"settings": [1]}, "settings must be a dict"),
+        ({"settings": {**SETTINGS, "model": "DCNV"}}, "did you mean DCNV2?"),
+    ],
+)
+def test_a_wrong_file_is_refused_before_anything_runs(objective, change, message, capsys):
+    write(**{"settings": SETTINGS, "space": {"embedding_size": "choice [8]"}, **change})
+    assert main(["tune", "search.yaml"]) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    before, _, behind = message.partition(".*")
+    assert before in error
+    assert behind in error
+    assert objective == []
+    assert not Path("results").exists()
+
+
+def test_a_missing_file_is_refused(capsys):
+    assert main(["tune", "nowhere.yaml"]) == 2
+    assert "there is no tuning file nowhere.yaml" in capsys.readouterr().err
+
+
+def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "hyperopt", None)
+    assert main(["tune", write(settings=SETTINGS, space={"embedding_size": "choice [8]"})]) == 2
+    assert "tuning needs hyperopt: pip install 'recbole-clickprompt[tune]'" in capsys.readouterr().err
+    with pytest.raises(SettingError):
+        read_space(None, Path("f"))

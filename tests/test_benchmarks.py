@@ -1,0 +1,45 @@
+"""The benchmarks, at a size that takes a moment: what they measure is what they say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import goodreads
+from benchmarks.measure import measured
+from recbole_clickprompt.data.convert.recipes import prepare
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_generated_goodreads_files_have_the_publishers_form(tmp_path):
+    goodreads.generate(tmp_path / "raw", 6000)
+    counts = prepare("goodreads", tmp_path / "raw", tmp_path / "out")
+    assert counts.raw_rows == 6000
+    assert 1500 < counts.rows < 3000  # 45 % have a rating, and few of them are outside the core
+    assert not any("are not in" in note or "decoded" in note for note in counts.notes)
+    header, first = (tmp_path / "out" / "goodreads" / "goodreads.item").read_text().splitlines()[:2]
+    values = dict(zip((name.partition(":")[0] for name in header.split("\t")), first.split("\t"), strict=True))
+    assert values["author_name"].startswith("Ann Author ")
+    assert values["media_type"] == "book"
+
+
+PEAKS = """
+import sys
+from benchmarks.measure import measured
+for code in ("pass", "b'x' * 300_000_000"):
+    print(measured([sys.executable, "-c", code]).peak_bytes)
+"""
+
+
+def test_the_peak_is_that_of_the_child_alone():
+    # from a small process, as a child's memory begins with that of its parent
+    run = subprocess.run([sys.executable, "-c", PEAKS], cwd=ROOT, capture_output=True, text=True, check=True)
+    without, with_it = map(int, run.stdout.split())
+    assert with_it - without == pytest.approx(300e6, rel=0.05)
+
+
+def test_a_command_that_fails_ends_the_measurement():
+    with pytest.raises(SystemExit, match="ended with 3"):
+        measured([sys.executable, "-c", "raise SystemExit(3)"])
