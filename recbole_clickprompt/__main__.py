@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -43,6 +44,9 @@ _COMMANDS = {
     "tune": tune,
 }
 
+# What a disk that is full or a folder that takes no files says
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
@@ -51,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 for what the user can put right, told in one line.
+        Exit code: 0; 2 for what the user can put right, told in one line; 130 after Ctrl-C. A training that
+        SIGTERM ends exits with 143.
     """
     parser = argparse.ArgumentParser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -68,9 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _COMMANDS[options.command].execute(options, settings)
     except ClickPromptError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _fail(str(error), 2)
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; a training whose state was kept goes on with --resume=auto", 130)
     return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ClickPromptError", "DataError", "SettingError", "WeightsError", "nearest"]
+__all__ = [
+    "ClickPromptError",
+    "DataError",
+    "SettingError",
+    "StorageError",
+    "TrainingError",
+    "WeightsError",
+    "nearest",
+]
 
 
 class ClickPromptError(ValueError):
@@ -22,6 +30,14 @@ class DataError(ClickPromptError):
 
 class WeightsError(ClickPromptError):
     """PLM weights, tokenizer or a checkpoint that are missing, foreign or damaged."""
+
+
+class StorageError(ClickPromptError):
+    """A file that cannot be written: the disk is full, or the folder takes no files."""
+
+
+class TrainingError(ClickPromptError):
+    """A training that cannot go on, such as one whose loss is no longer a number."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

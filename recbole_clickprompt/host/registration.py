@@ -24,6 +24,7 @@ from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.dataset import ClickPromptDataset
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.settings import check_settings
+from recbole_clickprompt.host.strangers import close_doors
 from recbole_clickprompt.model.backbone import NEW_MODELS
 
 __all__ = ["MODELS", "register"]
@@ -39,6 +40,7 @@ def register() -> None:
     """
     _restore_numpy_names()
     _allow_checkpoints()
+    close_doors(MODELS)
     recbole.model.context_aware_recommender.__path__.append(str(Path(__file__).parent / "models"))
     for model in MODELS:
         setattr(recbole.data.dataset, f"{model}Dataset", ClickPromptDataset)

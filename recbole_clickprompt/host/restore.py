@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, init_seed
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.trainer.checkpoint import read_model
 
 __all__ = ["Restored", "restore"]
 
@@ -38,9 +38,9 @@ def restore(checkpoint: Path, *, device: torch.device) -> Restored:
     if not checkpoint.is_file():
         raise WeightsError(f"there is no checkpoint {checkpoint}; it lies beside the run's folder")
     try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        saved = read_model(checkpoint)
         config, weights, other = saved["config"], saved["state_dict"], saved["other_parameter"]
-    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
+    except (WeightsError, KeyError, TypeError) as error:
         raise WeightsError(f"{checkpoint} is damaged, or no checkpoint of ClickPrompt: {error}") from error
     config["device"], config["show_progress"] = device, False
     init_seed(config["seed"], config["reproducibility"])  # as before training: it shuffles what is split at random

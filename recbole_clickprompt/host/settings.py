@@ -131,6 +131,8 @@ SETTINGS: dict[str, Setting] = {
     "train_stage": _choice("all", "pretrain", "finetune"),
     "pre_model_path": _optional(_TEXT),
     "save_step": _integer(0),
+    "save_minutes": _real(),
+    "resume": _optional(_NAME),
     "mask_ratio": _real(0, 1, low_open=True),
     "mask_target": _choice("tokens", "values", "fields"),
     "pretrain_vocabulary": _choice("plm", "data"),
@@ -169,6 +171,8 @@ SETTINGS: dict[str, Setting] = {
     "enable_scaler": Setting("False: bf16, which enable_amp uses, needs no scaler", lambda v: v is False),
     "data_path": _TEXT,
     "checkpoint_dir": _NAME,
+    "save_dataset": Setting("False: it would be a pickle", lambda v: v is False),
+    "save_dataloaders": Setting("False: they would be pickles", lambda v: v is False),
     # backbones
     "embedding_size": _integer(1),
     "mlp_hidden_size": _WIDTHS,

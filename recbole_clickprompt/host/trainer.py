@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole.trainer import Trainer
 
-from recbole_clickprompt.trainer import ClickPromptTrainer
+from recbole_clickprompt.trainer.trainer import save_model
 
 __all__ = ["PlainTrainer"]
 
@@ -16,4 +16,4 @@ class PlainTrainer(Trainer):
     finished training.
     """
 
-    _save_checkpoint = ClickPromptTrainer._save_checkpoint
+    _save_checkpoint = save_model

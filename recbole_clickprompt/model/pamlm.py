@@ -126,6 +126,15 @@ class PAMLM(nn.Module):
         self._recovered += int((logits.argmax(1) == labels).sum())
         return F.cross_entropy(logits.float(), labels)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Masked tokens recovered, and all of them, since the last ``pop_accuracy``."""
+        return self._recovered, self._asked
+
+    @counts.setter
+    def counts(self, counts: tuple[int, int]) -> None:
+        self._recovered, self._asked = counts
+
     def pop_accuracy(self) -> float:
         """Share of masked tokens recovered since the last call, of all ranks."""
         here = next(self.parameters()).device

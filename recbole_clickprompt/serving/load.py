@@ -15,6 +15,7 @@ from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScor
 from recbole_clickprompt.serving.observe import PREPROCESSING, observe
 from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.stand_in import StandIn
+from recbole_clickprompt.trainer.checkpoint import read_model
 
 __all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained", "read_checkpoint"]
 
@@ -96,7 +97,7 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
             f"there is no file {path}; give the .pth file that training wrote, or the folder beside it"
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_model(path)
         model = checkpoint["config"]["model"]
     except Exception as error:  # pickle, zip and torch raise what they like
         raise WeightsError(

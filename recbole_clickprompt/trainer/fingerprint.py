@@ -1,4 +1,4 @@
-"""What determines a pretrained model: two runs that agree in it share one pretraining."""
+"""What determines a training: runs that agree in it share one pretraining, and go on from one another's state."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ import torch
 
 from recbole_clickprompt.model.plm.weights import find_plm, weights_hash
 
-__all__ = ["checkpoint_path", "pretraining_inputs"]
+__all__ = ["checkpoint_path", "differences", "finetuning_inputs", "pretraining_inputs", "state_path"]
 
-# Settings that pretraining never reads. All others count, so that one added later can only cost a
+# Settings that pretraining never reads: those of finetuning and evaluation
+_FINETUNING = {
+    "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
+    "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
+    "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "eval_step", "stopping_step",
+    "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place",
+    "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args", "eval_neg_sample_args",
+}  # fmt: skip
+
+# Settings without effect on what is trained. All others count, so that one added later can only cost a
 # repetition and never give a wrong reuse.
 _WITHOUT_EFFECT = {
-    # finetuning and evaluation
-    "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "save_step",
-    "epochs", "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio",
-    "lr_scheduler", "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "eval_step",
-    "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
-    "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
-    "eval_neg_sample_args", "save_predictions",
+    # when its state is kept
+    "save_step", "save_minutes", "resume",
+    # what is kept of it
+    "save_predictions",
     # where it runs and what it shows
     "gpu_id", "use_gpu", "device", "worker", "state", "show_progress", "verbose", "log_wandb", "wandb_project",
     "local_rank", "world_size", "offset", "nproc", "ip", "port", "single_spec",
@@ -35,22 +41,77 @@ _WITHOUT_EFFECT = {
 
 def pretraining_inputs(config: Any, dataset: Any) -> dict[str, Any]:
     """Settings, and hashes of the training rows, the text's tokens and the PLM: all that pretraining reads."""
+    return {
+        "settings": _settings(config, without=_FINETUNING | _WITHOUT_EFFECT),
+        "rows": _rows_hash(dataset),
+        "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_text_inputs(config, dataset),
+    }
+
+
+def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str | None) -> dict[str, Any]:
+    """As ``pretraining_inputs``, of a whole run.
+
+    Args:
+        config: Of the run.
+        train_data: Loader of training rows.
+        valid_data: Loader of validation rows, or None.
+        start: Checksum of the file that ``pre_model_path`` names, or None.
+    """
+    dataset = train_data._dataset
+    reads_text = config["model"] == "ClickPrompt" or config["train_stage"] == "all"
+    return {
+        "settings": _settings(config, without=_WITHOUT_EFFECT),
+        "rows": _rows_hash(dataset),
+        "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
+        "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        "pre_model_path": start,
+        **(_text_inputs(config, dataset) if reads_text else {}),
+    }
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """In words, where two inputs differ: ``"learning_rate (there 0.1, here 0.2)"``."""
+    mine, other = ours["settings"], theirs["settings"]
+    found = [
+        f"{key} (there {other.get(key)!r}, here {mine.get(key)!r})"
+        for key in sorted(mine.keys() | other.keys())
+        if mine.get(key) != other.get(key)
+    ]
+    parts = sorted((ours.keys() | theirs.keys()) - {"settings"})
+    return found + [f"the {part.replace('_', ' ')}" for part in parts if ours.get(part) != theirs.get(part)]
+
+
+def state_path(config: Any, stage: str, inputs: dict[str, Any]) -> Path:
+    """Where the state of an unfinished training of these inputs is kept."""
+    return (
+        Path(config["checkpoint_dir"])
+        / f"{config['dataset']}-{config['backbone']}-{stage}-{_digest(inputs)}.resume"
+    )
+
+
+def _settings(config: Any, *, without: set[str]) -> dict[str, Any]:
+    settings = {k: v for k, v in config.final_config_dict.items() if k not in without}
+    return json.loads(json.dumps(settings, sort_keys=True, default=str))
+
+
+def _rows_hash(dataset: Any) -> str:
+    return _tensors_hash(
+        (f"{source}.{name}", feat[name])
+        for source, feat in (
+            ("inter", dataset.inter_feat),
+            ("user", dataset.user_feat),
+            ("item", dataset.item_feat),
+        )
+        if feat is not None
+        for name in sorted(feat.columns)
+    )
+
+
+def _text_inputs(config: Any, dataset: Any) -> dict[str, Any]:
     folder = find_plm(config["plm"])
     table = dataset.token_table(config["plm"])
-    settings = {k: v for k, v in config.final_config_dict.items() if k not in _WITHOUT_EFFECT}
     return {
-        "settings": json.loads(json.dumps(settings, sort_keys=True, default=str)),
-        "rows": _tensors_hash(
-            (f"{source}.{name}", feat[name])
-            for source, feat in (
-                ("inter", dataset.inter_feat),
-                ("user", dataset.user_feat),
-                ("item", dataset.item_feat),
-            )
-            if feat is not None
-            for name in sorted(feat.columns)
-        ),
-        "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         "tokens": _tensors_hash([*table.named_buffers(), *_specials(table)]),
         "plm_weights": weights_hash(folder),
         "plm_config": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
@@ -59,11 +120,12 @@ def pretraining_inputs(config: Any, dataset: Any) -> dict[str, Any]:
 
 def checkpoint_path(config: Any, inputs: dict[str, Any]) -> Path:
     """Where the pretraining of these inputs is kept."""
-    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    return (
-        Path(config["checkpoint_dir"])
-        / f"{config['dataset']}-{config['backbone']}-pretrained-{digest}.safetensors"
-    )
+    name = f"{config['dataset']}-{config['backbone']}-pretrained-{_digest(inputs)}.safetensors"
+    return Path(config["checkpoint_dir"]) / name
+
+
+def _digest(inputs: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _specials(table: Any) -> list[tuple[str, torch.Tensor]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from torch import nn
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.trainer.checkpoint import write_whole
 
-__all__ = ["load_parts", "load_whole", "read_inputs", "save_whole"]
+__all__ = ["load_parts", "load_whole", "read_inputs", "read_sum", "save_whole"]
 
-_FORMAT = "clickprompt-pretraining-1"
+_FORMAT = "clickprompt-pretraining-2"
 
 
 def save_whole(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
@@ -39,15 +40,8 @@ def _write(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) 
             written.add(_place(tensor))
             tensors[name] = tensor.contiguous().cpu()
     metadata = {"format": _FORMAT, "inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, metadata=metadata)
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    metadata["sha256"] = _sum(metadata, tensors)
+    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
@@ -56,7 +50,14 @@ def read_inputs(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: It is missing, damaged or no checkpoint of ours.
     """
-    return json.loads(_open(path).metadata()["inputs"])
+    metadata, _ = _read(path)
+    return json.loads(metadata["inputs"])
+
+
+def read_sum(path: Path) -> str:
+    """The checksum over all that a checkpoint holds; raises as ``read_inputs``."""
+    metadata, _ = _read(path)
+    return metadata["sha256"]
 
 
 def load_parts(model: nn.Module, path: Path, parts: Iterable[str]) -> None:
@@ -65,11 +66,11 @@ def load_parts(model: nn.Module, path: Path, parts: Iterable[str]) -> None:
     Raises:
         WeightsError: As for ``read_inputs``, or the weights do not fit the model.
     """
-    file = _open(path)
+    _, tensors = _read(path)
     for part in parts:
         state = {
-            name.removeprefix(f"{part}."): file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118 - safe_open is no mapping
+            name.removeprefix(f"{part}."): tensor
+            for name, tensor in tensors.items()
             if name.startswith(f"{part}.")
         }
         try:
@@ -83,8 +84,7 @@ def load_parts(model: nn.Module, path: Path, parts: Iterable[str]) -> None:
 
 def load_whole(model: nn.Module, path: Path) -> None:
     """Copies a checkpoint into the pretraining model that wrote it."""
-    file = _open(path)
-    state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _, state = _read(path)
     own = model.state_dict()
     written = {_place(own[name]) for name in state if name in own}
     missing = [name for name, tensor in own.items() if name not in state and _place(tensor) not in written]
@@ -99,15 +99,34 @@ def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
     return tensor.data_ptr(), tensor.shape
 
 
-def _open(path: Path) -> Any:
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such pretraining checkpoint; check pre_model_path")
     try:
-        file = safe_open(path, framework="pt")
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            ours = metadata.get("format") == _FORMAT
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if ours else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is damaged or no safetensors file ({error}); delete it and pretrain again"
         ) from error
-    if (file.metadata() or {}).get("format") != _FORMAT:
-        raise WeightsError(f"{path} is no pretraining checkpoint of ClickPrompt ({_FORMAT})")
-    return file
+    if not ours:
+        raise WeightsError(
+            f"{path} is no pretraining checkpoint of ClickPrompt ({_FORMAT}), but "
+            f"{metadata.get('format', 'foreign')}; delete it and pretrain again"
+        )
+    if metadata.get("sha256") != _sum(metadata, tensors):
+        raise WeightsError(f"{path} is damaged: its checksum does not fit; delete it and pretrain again")
+    return metadata, tensors
+
+
+def _sum(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(metadata.keys() - {"sha256"}):
+        digest.update(f"{key} {metadata[key]}".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

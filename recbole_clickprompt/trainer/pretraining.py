@@ -17,10 +17,11 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import history_beside, read_epochs
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pamlm
-from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
+from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.record import record_pretraining
+from recbole_clickprompt.trainer.resume import Keeper, find_state
 from recbole_clickprompt.trainer.stage import Stage
 
 __all__ = ["load_pamlm", "pretrain", "pretraining_rows"]
@@ -44,40 +45,56 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
         for line in read_epochs(history_beside(path)):
             report(line["epoch"], line["mlm_loss"], line["mlm_accuracy"])
         return path
-    device = config["device"]
+    own, device = state_path(config, "pretrain", inputs), config["device"]
+    stages = ("pretrain", "finetune") if config["train_stage"] == "all" else ("pretrain",)
+    kept, state = find_state(config["resume"], own, stage="pretrain", stages=stages, inputs=inputs)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = build_pamlm(config, dataset).to(device)
         loader = _loader(config, train_data, dataset)
-        stage = Stage.of(
-            config,
-            name="pretrain",
-            model=model,
-            optimizer=build_optimizer(
-                model,
-                learner=config["learner"],
-                learning_rate=config["pretrain_learning_rate"],
-                plm_learning_rate=config["pretrain_plm_learning_rate"],
-                weight_decay=config["pretrain_weight_decay"],
-            ),
-            batches=len(loader),
-            epochs=config["pretrain_epochs"],
-            schedule=config["pretrain_lr_scheduler"],
-            warmup_ratio=config["pretrain_warmup_ratio"],
-        )
-        for epoch in range(stage.epochs):
-            loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
-            accuracy = model.pop_accuracy()
-            report(epoch, loss, accuracy)
-            record_pretraining(config, path, epoch, loss, accuracy)
-            done = epoch + 1
-            if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
-                save_whole(
-                    model, path.with_name(f"{path.stem}-epoch{done}.safetensors"), inputs=inputs, epoch=done
-                )
-    save_whole(model, path, inputs=inputs, epoch=stage.epochs)
+        stage = _stage(config, model, len(loader))
+        keeper = Keeper.of(config, stage, path=kept, inputs=inputs, capture=lambda: _counts(model))
+        begin = keeper.restore(state) if state else 0
+        if state and ranks.current().main:
+            model.counts = state["own"]["counts"]
+        with keeper.guarding():
+            for epoch in range(begin, stage.epochs):
+                loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
+                accuracy = model.pop_accuracy()
+                report(epoch, loss, accuracy)
+                record_pretraining(config, path, epoch, loss, accuracy)
+                done = epoch + 1
+                if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
+                    of_epoch = path.with_name(f"{path.stem}-epoch{done}.safetensors")
+                    save_whole(model, of_epoch, inputs=inputs, epoch=done)
+            save_whole(model, path, inputs=inputs, epoch=stage.epochs)
+            keeper.remove()
     logger.info(f"pretraining saved: {path}")
     return path
+
+
+def _counts(model: PAMLM) -> dict[str, Any]:
+    # Each rank counts its own rows; the sum is the same wherever it is
+    return {"counts": tuple(map(sum, zip(*ranks.current().gather(model.counts), strict=True)))}
+
+
+def _stage(config: Any, model: PAMLM, batches: int) -> Stage:
+    return Stage.of(
+        config,
+        name="pretrain",
+        model=model,
+        optimizer=build_optimizer(
+            model,
+            learner=config["learner"],
+            learning_rate=config["pretrain_learning_rate"],
+            plm_learning_rate=config["pretrain_plm_learning_rate"],
+            weight_decay=config["pretrain_weight_decay"],
+        ),
+        batches=batches,
+        epochs=config["pretrain_epochs"],
+        schedule=config["pretrain_lr_scheduler"],
+        warmup_ratio=config["pretrain_warmup_ratio"],
+    )
 
 
 def pretraining_rows(config: Any, train_data: Any, valid_data: Any) -> Any:

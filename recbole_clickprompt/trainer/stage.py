@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.optimiser import build_scheduler
 from recbole_clickprompt.trainer.shares import begin_together, own_random, shares, sum_gradients
 
-__all__ = ["Stage", "autocast"]
+__all__ = ["Progress", "Stage", "autocast"]
 
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
     """bf16 on every device: its range needs no gradient scaler."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@dataclass
+class Progress:
+    """What is done of an epoch.
+
+    Attributes:
+        epoch: From 0.
+        batches: Trained on.
+        loss: Sum over them.
+    """
+
+    epoch: int
+    batches: int = 0
+    loss: float = 0.0
+
+
+class KeepsState(Protocol):
+    """Hands out the batches of an epoch, and keeps between them what is done; see ``trainer/resume.py``."""
+
+    def begin(self, epoch: int) -> Progress: ...
+
+    def batches(self, loader: Any) -> Iterable[Any]: ...
 
 
 @dataclass
@@ -32,6 +57,7 @@ class Stage:
         micro_batch_size: Rows, of all ranks together, that go through the model at once; gradients add up to those
             of the batch.
         clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
+        keeper: Keeps the state of the training, or None.
     """
 
     name: str
@@ -43,6 +69,7 @@ class Stage:
     device: torch.device
     enable_amp: bool
     clip_grad_norm: dict[str, Any] | None
+    keeper: KeepsState | None = None
 
     @classmethod
     def of(
@@ -82,25 +109,26 @@ class Stage:
             Mean loss of the batches.
 
         Raises:
-            ValueError: The loss is not finite.
+            TrainingError: The loss is not finite.
         """
         self.model.train()
-        total, batches = 0.0, 0
+        done = self.keeper.begin(epoch) if self.keeper else Progress(epoch)
         rows = len(loader._dataset)
         with tqdm(
             total=rows,
+            initial=min(done.batches * loader._batch_size, rows),
             unit="rows",
             desc=f"{self.name} {epoch + 1}/{self.epochs}",
             disable=not show_progress,
             dynamic_ncols=True,
         ) as bar:
-            for interaction in loader:
-                total += self.train_batch(interaction.to(self.device))
-                batches += 1
+            for interaction in self.keeper.batches(loader) if self.keeper else loader:
+                done.loss += self.train_batch(interaction.to(self.device))
+                done.batches += 1
                 if bar.update(len(interaction)):  # it was drawn: once in a while, as a plain backbone takes 10 ms
-                    text = f"loss {total / batches:.4f}, {self._time_left(bar, epoch, rows)}"
+                    text = f"loss {done.loss / done.batches:.4f}, {self._time_left(bar, epoch, rows)}"
                     bar.set_postfix_str(text, refresh=False)
-        return total / batches
+        return done.loss / done.batches
 
     def train_batch(self, interaction: Any) -> float:
         """One optimiser step; gives the loss of the batch."""
@@ -115,7 +143,7 @@ class Stage:
                 total += loss.item()
         total = sum_gradients(self.optimizer, total)
         if not total - total == 0:
-            raise ValueError(f"{self.name}: the training loss is {total}; lower the learning rate")
+            raise TrainingError(f"{self.name}: the training loss is {total}; lower the learning rate")
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
@@ -124,7 +152,8 @@ class Stage:
 
     def _time_left(self, bar: Any, epoch: int, rows: int) -> str:
         done = bar.format_dict
-        if not done["elapsed"] or not done["n"]:
+        here = done["n"] - (done["initial"] or 0)  # rows of this process, not of the one it goes on from
+        if not done["elapsed"] or not here:
             return ""
-        left = (rows * (self.epochs - epoch) - done["n"]) * done["elapsed"] / done["n"]
+        left = (rows * (self.epochs - epoch) - done["n"]) * done["elapsed"] / here
         return f"stage left {tqdm.format_interval(left)}"

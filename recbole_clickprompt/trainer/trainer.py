@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,19 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import ranks
-from recbole_clickprompt.trainer.handover import load_parts
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, write_checkpoint
+from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
+from recbole_clickprompt.trainer.handover import load_parts, read_sum
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
 from recbole_clickprompt.trainer.record import RunRecord
+from recbole_clickprompt.trainer.resume import Keeper, find_state
 from recbole_clickprompt.trainer.shares import predict
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
-__all__ = ["ClickPromptTrainer"]
+__all__ = ["ClickPromptTrainer", "save_model"]
 
 
 class ClickPromptTrainer(Trainer):
@@ -32,12 +38,15 @@ class ClickPromptTrainer(Trainer):
     """
 
     def __init__(self, config: Any, model: Any) -> None:
+        check_writable(Path(config["checkpoint_dir"]))
         super().__init__(config, model)
         # RecBole's name changes every second; runs side by side must not share a file
         self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
         self.saved_model_file = ranks.current().agree(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
         self._stage: Stage
+        self._keeper: Keeper | None = None
+        self._fitting = False
         self._record: RunRecord | None = None  # of a run that is kept, until it is tested
         self._pretrained: Any = None  # the model to evaluate where pretraining is all there is
 
@@ -62,7 +71,11 @@ class ClickPromptTrainer(Trainer):
         """Runs the stages that ``train_stage`` names; arguments and answer are RecBole's."""
         config = self.config
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
-        if config["train_stage"] != "finetune":
+        inputs = finetuning_inputs(config, train_data, valid_data, read_sum(start) if start else None)
+        own = state_path(config, "finetune", inputs)
+        stages = {"all": ("pretrain", "finetune")}.get(config["train_stage"], (config["train_stage"],))
+        kept, state = find_state(config["resume"], own, stage="finetune", stages=stages, inputs=inputs)
+        if state is None and config["train_stage"] != "finetune":
             start = pretrain(
                 config, train_data, valid_data, show_progress=show_progress, report=self._reporter(verbose)
             )
@@ -71,11 +84,8 @@ class ClickPromptTrainer(Trainer):
                 result = self.evaluate(valid_data or train_data)
                 # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
                 return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
-        if start is not None:
+        if state is None and start is not None:
             load_parts(self.model, start, self.model.handed_over)
-        self._record = RunRecord(config, self.saved_model_file, train_data, valid_data) if saved else None
-        if self._record is not None:
-            self._record.begin(start)
         self._stage = Stage.of(
             config,
             name="finetune",
@@ -86,7 +96,47 @@ class ClickPromptTrainer(Trainer):
             schedule=config["lr_scheduler"],
             warmup_ratio=config["warmup_ratio"],
         )
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
+        if state is not None:
+            self.start_epoch = self._keeper.restore(state)
+            self._restore_own_state(state["own"], beside=kept, saved=saved)
+        self._record = RunRecord(config, self.saved_model_file, train_data, valid_data) if saved else None
+        if self._record is not None and state is None:  # or its history is there
+            self._record.begin(start)
+        with self._keeper.guarding(), self._in_fit():
+            return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    @contextmanager
+    def _in_fit(self) -> Iterator[None]:
+        self._fitting = True
+        try:
+            yield
+        finally:
+            self._fitting = False
+
+    def _own_state(self) -> dict[str, Any]:
+        """What RecBole's ``fit`` remembers from one epoch to the next."""
+        best = self.best_valid_result
+        return {
+            "cur_step": self.cur_step,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": None if best is None else {name: float(value) for name, value in best.items()},
+            "train_loss_dict": dict(self.train_loss_dict),
+            "saved_model_file": Path(self.saved_model_file).name,
+        }
+
+    def _restore_own_state(self, own: dict[str, Any], *, beside: Path, saved: bool) -> None:
+        best = beside.with_name(own["saved_model_file"])
+        if saved and own["best_valid_result"] is not None and not best.is_file():
+            raise WeightsError(
+                f"resume: {beside} goes on from {best}, its best epoch so far, and there is no such file; put it "
+                "back, or leave out --resume to begin anew"
+            )
+        self.saved_model_file = str(best)
+        self.cur_step = own["cur_step"]
+        self.best_valid_score = own["best_valid_score"]
+        self.best_valid_result = own["best_valid_result"]
+        self.train_loss_dict = own["train_loss_dict"]
 
     def _reporter(self, verbose: bool) -> Any:
         def report(epoch: int, loss: float, accuracy: float) -> None:
@@ -124,10 +174,18 @@ class ClickPromptTrainer(Trainer):
         """RecBole's evaluation, in bf16 where ``enable_amp`` says so; of a pretrained model, its MLM figures."""
         if self._pretrained is not None:
             return evaluate_pamlm(self.config, self._pretrained, eval_data)
+        if load_best_model:
+            path = Path(model_file or self.saved_model_file)
+            checkpoint = read_model(path, device=self.device)
+            self.model.load_state_dict(checkpoint["state_dict"])
+            self.model.load_other_parameter(checkpoint.get("other_parameter"))
+            self.logger.info(f"Loading model structure and parameters from {path}")
         with autocast(self.device, self.enable_amp):
-            result = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            result = super().evaluate(eval_data, False, None, show_progress)
         if self._record is not None and load_best_model and model_file is None:  # the best weights are in place
             self._record.finish(self.model, eval_data, result, self.best_valid_score, show_progress=show_progress)
+        if self._keeper is not None and not self._fitting:
+            self._keeper.remove()  # kept up to here, or a kill before the test would cost the training
         return result
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
@@ -137,25 +195,39 @@ class ClickPromptTrainer(Trainer):
         interaction, _, positive_u, positive_i = batched_data
         return interaction, predict(self.model, interaction.to(self.device), self.device), positive_u, positive_i
 
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """RecBole's: begins the epoch after that of a finetuned model, in another order than it would have had.
+
+        The setting ``resume`` goes on exactly.
+
+        Raises:
+            WeightsError: It is damaged or foreign.
+        """
+        read_model(Path(resume_file))  # RecBole's own reading would not name it
+        super().resume_checkpoint(resume_file)
+
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
-        path = kwargs.pop("saved_model_file", self.saved_model_file)
-        config = copy.copy(self.config)
-        config.model_class = None  # a class of ours would have to be trusted when it is read
-        state = {
-            "config": config,
-            "epoch": epoch,
-            "cur_step": self.cur_step,
-            "best_valid_score": float(self.best_valid_score),
-            "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        partial = f"{path}.partial"
-        if ranks.current().main:
-            # RecBole's pickle protocol 4 is what the safe reader refuses; the default is what it reads
-            torch.save(state, partial)
-            os.replace(partial, path)
-        ranks.current().wait()
-        if verbose:
-            self.logger.info(f"Saving current: {path}")
+        if self._keeper is not None:
+            self._keeper.keep_up()
+        save_model(self, epoch, verbose, **kwargs)
+
+
+def save_model(trainer: Trainer, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+    """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
+    path = kwargs.pop("saved_model_file", trainer.saved_model_file)
+    config = copy.copy(trainer.config)
+    config.model_class = None  # a class of ours would have to be trusted when it is read
+    state = {
+        "config": config,
+        "epoch": epoch,
+        "cur_step": trainer.cur_step,
+        "best_valid_score": float(trainer.best_valid_score),
+        "state_dict": trainer.model.state_dict(),
+        "other_parameter": trainer.model.other_parameter(),
+        "optimizer": trainer.optimizer.state_dict(),
+    }
+    if ranks.current().main:
+        write_checkpoint(Path(path), state)
+    ranks.current().wait()
+    if verbose:
+        trainer.logger.info(f"Saving current: {path}")

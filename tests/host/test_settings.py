@@ -127,7 +127,8 @@ def test_every_key_we_ship_says_its_type_and_meaning_and_is_possible(file):
 def test_every_setting_of_ours_is_in_a_property_file():
     shipped = {key for file in FILES for key in read_yaml(file)}
     hosts = {"train_batch_size", "eval_step", "loss_decimal_place", "seed", "worker", "reproducibility",
-             "show_progress", "shuffle", "use_gpu", "enable_scaler"}  # fmt: skip
+             "show_progress", "shuffle", "use_gpu", "enable_scaler", "save_dataset",
+             "save_dataloaders"}  # fmt: skip
     assert set(SETTINGS) - shipped - hosts == set()
 
 

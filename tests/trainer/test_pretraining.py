@@ -12,7 +12,7 @@ from recbole.utils import get_model, get_trainer
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
-from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
@@ -130,6 +130,8 @@ def test_a_change_of_what_determines_it_never_reuses(make_config, make_data, bas
         {"fusion_weight": 0.9},
         {"fusion_learnable": False},
         {"show_progress": True},
+        {"save_minutes": 1},
+        {"resume": "auto"},
         {"train_stage": "pretrain"},
     ],
     ids=lambda s: next(iter(s)),
@@ -200,7 +202,7 @@ def test_every_save_step_is_kept_and_nothing_half_written(make_config, make_data
 
 def test_a_failing_epoch_leaves_no_checkpoint(make_config, make_data, monkeypatch):
     config = make_config(pretrain_learning_rate=1e30, pretrain_plm_learning_rate=1e30, pretrain_warmup_ratio=0.0)
-    with pytest.raises(ValueError, match="pretrain: the training loss is nan; lower the learning rate"):
+    with pytest.raises(TrainingError, match="pretrain: the training loss is nan; lower the learning rate"):
         run_pretraining(config, make_data(config))
     assert not list(Path().rglob("*.safetensors*"))
 

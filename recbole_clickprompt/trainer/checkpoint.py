@@ -1,0 +1,160 @@
+"""Checkpoint files of tensors and plain values: written whole or not at all, checked before they are read."""
+
+from __future__ import annotations
+
+import os
+import socket
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from recbole_clickprompt.errors import StorageError, WeightsError
+
+__all__ = ["check_writable", "read_checkpoint", "read_model", "write_checkpoint", "write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file under another name, forces it to the disk and renames it: there is the old one or the new one.
+
+    Args:
+        path: The file; its folder is made.
+        write: Writes what belongs into the file to the path that it is given.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written to. What was there before still is.
+    """
+    host = socket.gethostname()
+    partial = path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path, host)
+        write(partial)
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = _storage_reason(error)
+        if reason is None:
+            raise
+        kept = "; what was there before is as it was" if path.exists() else ""
+        raise StorageError(
+            f"{path} cannot be written: {reason}{kept}; free space there, or set checkpoint_dir to another folder"
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a file of nested dicts, lists, plain values and tensors; raises as ``write_whole``."""
+
+    def write(partial: Path) -> None:
+        # Through a stream of ours, or torch would hide what the system said. RecBole's pickle protocol 4 is what
+        # torch's safe reader refuses; the default is what it reads.
+        with partial.open("wb") as stream:
+            torch.save(state, stream)
+
+    write_whole(path, write)
+
+
+def read_checkpoint(path: Path, *, kind: str, device: Any = "cpu") -> dict[str, Any]:
+    """What ``write_checkpoint`` wrote, after a check of every byte; nothing in it is ever run.
+
+    Args:
+        path: The file.
+        kind: What it should be, for the error.
+        device: Where the tensors go.
+
+    Raises:
+        WeightsError: It is missing, truncated or changed, or holds anything else than plain values and tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file; expected {kind}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch writes checksums and never looks at them
+    except Exception as error:  # zipfile raises whatever a damaged field leads it to
+        raise WeightsError(f"{path} is damaged or foreign, expected {kind}: {error}; {_RECOVER}") from error
+    if damaged is not None:
+        raise WeightsError(f"{path} is damaged, expected {kind}: its part {damaged} has changed; {_RECOVER}")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(
+            f"{path} is not {kind}: it holds more than tensors and plain values, none of which was run ({reason})"
+        ) from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} is not {kind}: it holds a {type(state).__name__}")
+    return state
+
+
+def read_model(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
+    """A finetuned model's file, RecBole's keys: ``config``, ``state_dict``, ``optimizer`` and so on.
+
+    Raises:
+        WeightsError: As for ``read_checkpoint``.
+    """
+    state = read_checkpoint(path, kind="a model saved by RecBole or ClickPrompt", device=device)
+    missing = [key for key in ("config", "state_dict") if key not in state]
+    if missing:
+        raise WeightsError(
+            f"{path} is no model saved by RecBole or ClickPrompt: {' and '.join(missing)} is not in it"
+        )
+    return state
+
+
+def check_writable(folder: Path) -> None:
+    """Tells before the training, and not behind it, that a folder takes no files.
+
+    Raises:
+        StorageError: It does not.
+    """
+    probe = folder / ".writable"
+    write_whole(probe, lambda partial: partial.touch())
+    probe.unlink(missing_ok=True)
+
+
+_RECOVER = "restore it from a copy, or delete it and start without it"
+
+
+def _storage_reason(error: BaseException | None) -> str | None:
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if isinstance(error, SafetensorError) and "os error" in str(error):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _sync(path: Path) -> None:
+    # Without it a rename can reach the disk before the content does
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path, host: str) -> None:
+    """Removes what processes of this machine that were killed had begun to write."""
+    for partial in path.parent.glob(f"{path.name}.{host}-*.partial"):
+        process = partial.name.removesuffix(".partial").rpartition("-")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            partial.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

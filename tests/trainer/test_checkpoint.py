@@ -1,0 +1,198 @@
+"""Files that are written whole or not at all, and read only if not a bit of them has changed."""
+
+import errno
+import os
+import re
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from recbole_clickprompt.errors import StorageError, WeightsError
+from recbole_clickprompt.trainer import checkpoint, handover
+from recbole_clickprompt.trainer.checkpoint import (
+    check_writable,
+    read_checkpoint,
+    read_model,
+    write_checkpoint,
+    write_whole,
+)
+
+STATE = {"epoch": 3, "scores": (0.1, float("inf"), None), 7: {"weights": torch.arange(50.0)}}
+
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Linear(5, 5)
+
+
+def same(ours, theirs):
+    if isinstance(ours, torch.Tensor):
+        return torch.equal(ours, theirs)
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in ours)
+    return ours == theirs
+
+
+def test_what_is_written_is_read():
+    write_checkpoint(Path("folder/file"), STATE)
+    state = read_checkpoint(Path("folder/file"), kind="a test")
+    assert same(state, STATE)
+    assert isinstance(state["scores"], tuple)
+    assert os.listdir("folder") == ["file"]
+
+
+def flipped(content):
+    """A bit of every 5th byte in turn."""
+    for at in range(0, len(content), 5):
+        yield content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+
+
+def truncated(content):
+    for size in range(0, len(content), max(1, len(content) // 40)):
+        yield content[:size]
+
+
+@pytest.mark.parametrize("spoil", [flipped, truncated])
+def test_a_changed_checkpoint_is_refused_by_name(spoil):
+    path = Path("file")
+    write_checkpoint(path, STATE)
+    refused = 0
+    for content in spoil(path.read_bytes()):
+        path.write_bytes(content)
+        try:  # bits of the padding and of the archive's dates mean nothing
+            assert same(read_checkpoint(path, kind="a test"), STATE)
+        except WeightsError as error:
+            refused += 1
+            assert re.match("file (is (damaged|not)|.*expected a test)", str(error))  # noqa: PT017
+    assert refused > (100 if spoil is flipped else 39)
+
+
+@pytest.mark.parametrize("spoil", [flipped, truncated])
+def test_a_changed_pretraining_is_refused_by_name(spoil):
+    path, model, whole = Path("file.safetensors"), Small(), Small()
+    handover.save_whole(model, path, inputs={"settings": {}}, epoch=1)
+    refused = 0
+    for content in spoil(path.read_bytes()):
+        path.write_bytes(content)
+        try:
+            handover.load_whole(whole, path)
+            assert same(dict(whole.state_dict()), dict(model.state_dict()))
+        except WeightsError as error:
+            refused += 1
+            assert str(error).startswith("file.safetensors is ")  # noqa: PT017
+    assert refused > 39
+
+
+def test_a_flipped_weight_is_told_by_the_checksum():
+    path, model = Path("file.safetensors"), Small()
+    handover.save_whole(model, path, inputs={"settings": {}}, epoch=1)
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not fit; delete it"):
+        handover.load_parts(model, path, ["backbone"])
+
+
+def test_a_flipped_weight_of_a_model_is_told_by_the_checksum():
+    write_checkpoint(Path("file"), STATE)
+    content = Path("file").read_bytes()
+    at = content.index(torch.arange(50.0).numpy().tobytes())
+    Path("file").write_bytes(content[:at] + b"\1" + content[at + 1 :])
+    with pytest.raises(WeightsError, match=r"file is damaged, expected a test: its part \S*/data/0 has"):
+        read_checkpoint(Path("file"), kind="a test")
+
+
+def test_foreign_files_are_refused_by_name():
+    Path("text.pth").write_text("hello")
+    with pytest.raises(WeightsError, match="text.pth is damaged or foreign, expected a model saved by RecBole"):
+        read_model(Path("text.pth"))
+    torch.save({"a": 1}, "other.pth")
+    with pytest.raises(WeightsError, match="other.pth is no model .*: config and state_dict is not in it"):
+        read_model(Path("other.pth"))
+    torch.save([1], "list.pth")
+    with pytest.raises(WeightsError, match="list.pth is not a model saved by .*: it holds a list"):
+        read_model(Path("list.pth"))
+    with pytest.raises(WeightsError, match="none.pth: there is no such file; expected a model saved by"):
+        read_model(Path("none.pth"))
+
+
+def fail_with(code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_write_that_fails_leaves_what_was_there(monkeypatch, code, moment):
+    write_checkpoint(Path("folder/file"), STATE)
+    told = rf"folder/file cannot be written: {os.strerror(code)}; what was there"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, moment, fail_with(code))
+        with pytest.raises(StorageError, match=told):
+            write_checkpoint(Path("folder/file"), {"epoch": 4})
+    assert os.listdir("folder") == ["file"]
+    assert same(read_checkpoint(Path("folder/file"), kind="a test"), STATE)
+
+
+@pytest.mark.parametrize("write", [torch.save, save_file])
+def test_a_disk_that_fills_up_is_told_by_what_the_system_says(write):
+    tensors = {"weights": torch.zeros(100_000)}
+
+    def through_a_stream(partial):
+        with partial.open("wb") as stream:
+            torch.save(tensors, stream)
+
+    how = through_a_stream if write is torch.save else lambda partial: save_file(tensors, partial)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(StorageError, match="folder/file cannot be written: .*File too large.*checkpoint_dir"):
+            write_whole(Path("folder/file"), how)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert os.listdir("folder") == []
+
+
+def test_an_interrupted_write_leaves_what_was_there(monkeypatch):
+    write_checkpoint(Path("folder/file"), STATE)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write_checkpoint(Path("folder/file"), {"epoch": 4})
+    assert os.listdir("folder") == ["file"]
+    assert same(read_checkpoint(Path("folder/file"), kind="a test"), STATE)
+
+
+def test_what_killed_processes_had_begun_is_removed_and_what_others_write_is_not():
+    dead = os.fork()
+    if not dead:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    host = checkpoint.socket.gethostname()
+    for name in (f"file.{host}-{dead}.partial", f"file.{host}-1.partial", f"file.elsewhere-{dead}.partial"):
+        Path(name).touch()
+    write_checkpoint(Path("file"), STATE)
+    left = sorted(path.name for path in Path().glob("*.partial"))
+    assert left == sorted([f"file.{host}-1.partial", f"file.elsewhere-{dead}.partial"])
+
+
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_disk():
+    with pytest.raises(RuntimeError, match="a fault") as caught:
+        write_whole(Path("file"), lambda partial: (_ for _ in ()).throw(RuntimeError("a fault")))
+    assert not isinstance(caught.value, StorageError)
+
+
+def test_a_folder_that_takes_no_files_is_told_at_once(monkeypatch):
+    Path("file").touch()
+    with pytest.raises(StorageError, match=r"file/.writable cannot be written: (File exists|Not a directory)"):
+        check_writable(Path("file"))
+    check_writable(Path("folder"))
+    assert os.listdir("folder") == []

@@ -1,0 +1,283 @@
+"""Going on with a training: as if it had never ended, or not at all."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from recbole.utils import get_model, get_trainer
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
+from recbole_clickprompt.trainer import checkpoint
+from recbole_clickprompt.trainer.checkpoint import read_checkpoint
+from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.trainer import ClickPromptTrainer
+from tests.trainer.whole_run import RUN, differing, in_child, whole_run
+
+
+def at(number, owner, name, what):
+    """Does something the so-manieth time that a method is called, in its place."""
+    original, calls = getattr(owner, name), []
+
+    def wrapped(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == number:
+            what()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def states():
+    return sorted(path.name for path in Path("saved").glob("*.resume*"))
+
+
+NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "moment"),
+    [
+        ({"plm_joint_layers": 1}, (7, Stage, "train_batch")),
+        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, Stage, "train_batch")),
+        ({**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd"}, (2, ClickPromptTrainer, "_valid_epoch")),
+        ({**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "worker": 1}, (14, Stage, "train_batch")),
+        ({"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}}, (18, Stage, "train_batch")),
+    ],
+    ids=["joint layers", "no validation", "in a validation", "workers", "bf16 and LoRA"],
+)
+def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):
+    settings = {**RUN, **settings}
+    data = make_data(make_config(**settings))
+
+    def stopped():
+        at(*moment, terminate)
+        return whole_run(make_config(**settings), data)
+
+    assert in_child(lambda: whole_run(make_config(checkpoint_dir="one", **settings), data), Path("whole")) == 0
+    assert in_child(stopped, Path("half")) == 143
+    (file,) = states()
+    assert f"SIGTERM: the training is kept in saved/{file}; give --resume=auto to go on" in capfd.readouterr().err
+    assert in_child(lambda: whole_run(make_config(**settings, resume="auto"), data), Path("half")) == 0
+    assert differing(torch.load("half"), torch.load("whole")) == []
+    assert states() == []
+
+
+@pytest.fixture
+def stopped(make_config, make_data):
+    """A finetuning that was ended in its third epoch: its settings, its data and its state."""
+    settings = {**RUN, **NO_PLM}
+    data = make_data(make_config(**settings))
+
+    def work():
+        at(25, Stage, "train_batch", terminate)
+        whole_run(make_config(**settings), data)
+
+    assert in_child(work, Path("answer")) == 143
+    (file,) = Path("saved").glob("*.resume")
+    return settings, data, file
+
+
+def go_on(make_config, settings, data, **more):
+    config = make_config(**{**settings, **more})
+    model = get_model(config["model"])(config, data[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    return trainer, trainer.fit(data[0], data[1], verbose=False)
+
+
+def test_a_state_holds_tensors_and_plain_values(stopped):
+    state = read_checkpoint(stopped[2], kind="a state")
+    assert state["progress"]["epoch"] == 2
+    assert 0 < state["progress"]["batches"] < 10
+    kinds = set()
+
+    def walk(value):
+        kinds.add(type(value))
+        for part in (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        ):
+            walk(part)
+
+    walk({**state, "model": dict(state["model"])})
+    assert kinds <= {dict, list, tuple, torch.Tensor, str, int, float, bool, type(None)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"learning_rate": 0.5},
+            r"is of another run: learning_rate \(there 0.01, here 0.5\) differ; give",
+        ),
+        ({"epochs": 9, "seed": 1}, r"epochs \(there 3, here 9\), seed \(there 2020, here 1\) differ"),
+        ({"train_stage": "pretrain"}, "is of the stage finetune, which this run leaves out"),
+    ],
+)
+def test_a_state_of_other_settings_is_refused_by_name(stopped, make_config, settings, message):
+    with pytest.raises(SettingError, match=f"resume: {stopped[2]}.*{message}"):
+        go_on(make_config, *stopped[:2], resume=str(stopped[2]), **settings)
+
+
+def test_a_state_of_other_rows_is_refused_by_name(stopped, make_config):
+    settings, data, file = stopped
+    data[0]._dataset.inter_feat["item_id"][3] = 1 + data[0]._dataset.inter_feat["item_id"][3] % 50
+    with pytest.raises(SettingError, match="is of another run: the rows differ"):
+        go_on(make_config, settings, data, resume=str(file))
+
+
+def test_a_state_of_more_processes_is_refused(stopped, make_config):
+    settings, data, file = stopped
+    state = torch.load(file)
+    torch.save({**state, "random": state["random"] * 2}, file)
+    with pytest.raises(SettingError, match=f"{file.name} is of 2 processes and this run has 1; start 2"):
+        go_on(make_config, settings, data, resume="auto")
+
+
+def test_auto_begins_anew_where_no_equal_run_was_ended(stopped, make_config):
+    settings, data, file = stopped
+    before = file.read_bytes()
+    trainer, _ = go_on(make_config, settings, data, resume="auto", learning_rate=0.02)
+    assert sorted(trainer.train_loss_dict) == [0, 1, 2]
+    assert trainer.start_epoch == 0
+    assert file.read_bytes() == before
+
+
+def test_without_resume_a_run_begins_anew(stopped, make_config):
+    assert go_on(make_config, *stopped[:2])[0].start_epoch == 0
+
+
+def test_a_state_given_by_its_path_may_have_been_moved_with_the_best_model(stopped, make_config):
+    settings, data, file = stopped
+    Path("saved").rename("moved")
+    trainer, _ = go_on(make_config, settings, data, resume=f"moved/{file.name}")
+    assert trainer.start_epoch == 2
+    assert Path(trainer.saved_model_file).parent == Path("moved")
+    trainer.evaluate(data[2])
+    assert not Path("moved", file.name).exists()
+
+
+def test_without_its_best_model_a_state_is_refused(stopped, make_config):
+    for path in Path("saved").glob("*.pth"):
+        path.unlink()
+    with pytest.raises(WeightsError, match=r"goes on from saved/ClickPromptNoPLM\S*.pth, its best epoch so far"):
+        go_on(make_config, *stopped[:2], resume="auto")
+
+
+@pytest.mark.parametrize("resume", ["auto", "PATH"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda file: file.write_bytes(file.read_bytes()[:-100]),
+            "is damaged or foreign, expected the state of",
+        ),
+        (
+            lambda file: file.write_bytes(file.read_bytes().replace(b"finetune", b"finetunE")),
+            "is damaged, expected",
+        ),
+        (lambda file: torch.save({"a": 1}, file), r"is not the state of an unfinished training .*\(clickprompt-r"),
+    ],
+)
+def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spoil, message, resume):
+    settings, data, file = stopped
+    spoil(file)
+    with pytest.raises(WeightsError, match=f"{file.name} {message}"):
+        go_on(make_config, settings, data, resume=str(file) if resume == "PATH" else resume)
+
+
+def test_a_state_that_is_not_there_is_told(stopped, make_config):
+    with pytest.raises(WeightsError, match="none: there is no such file; expected the state of an unfinish"):
+        go_on(make_config, *stopped[:2], resume="none")
+
+
+def test_a_finished_run_leaves_no_state(make_config, make_data):
+    config = make_config(**{**RUN, **NO_PLM, "save_step": 1})
+    data = make_data(config)
+    trainer, _ = go_on(make_config, {**RUN, **NO_PLM, "save_step": 1}, data)
+    assert len(states()) == 1  # kept until the test is done
+    trainer.evaluate(data[2])
+    assert states() == []
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_state(stopped, make_config, monkeypatch):
+    settings, data, file = stopped
+    before = file.read_bytes()
+    monkeypatch.setattr(get_model("ClickPromptNoPLM"), "forward", lambda self, rows: self.backbone.logit(rows) / 0)
+    with pytest.raises(TrainingError, match="finetune: the training loss is nan; lower the learning rate"):
+        go_on(make_config, settings, data, resume="auto", save_minutes=1e-9)
+    assert file.read_bytes() == before
+    assert states() == [file.name]
+
+
+def test_weights_that_are_no_numbers_are_never_kept(stopped, make_config, monkeypatch):
+    settings, data, file = stopped
+    before = file.read_bytes()
+    step = torch.optim.AdamW.step
+
+    def explode(self, *args):
+        step(self, *args)
+        self.param_groups[0]["params"][0].data[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", explode)
+    with pytest.raises(TrainingError, match="finetune: weights are no longer finite; lower the learning rate"):
+        go_on(make_config, settings, data, resume="auto", save_minutes=1e-9)
+    assert file.read_bytes() == before
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def disk_full():
+    raise OSError(28, os.strerror(28))
+
+
+@pytest.mark.parametrize(
+    ("moment", "what", "code", "message"),
+    [
+        (
+            (15, Stage, "train_batch"),
+            interrupt,
+            130,
+            "interrupted; a training whose state was kept goes on with",
+        ),
+        ((6, checkpoint.os, "replace"), interrupt, 130, "interrupted; a training"),
+        ((6, checkpoint.os, "fsync"), disk_full, 2, "cannot be written: No space left on device"),
+        ((15, Stage, "train_batch"), terminate, 143, ""),
+    ],
+    ids=["Ctrl-C in a step", "Ctrl-C in a write", "disk full", "SIGTERM"],
+)
+def test_a_run_that_cannot_go_on_says_so_in_one_line(small, capfd, moment, what, code, message):
+    arguments = [f"--{k}={json.dumps(v)}" for k, v in {**small, **RUN, "save_minutes": 1e-9}.items()]
+    arguments += ["--dataset=tiny", "--model=ClickPromptNoPLM", "--train_stage=finetune"]
+
+    def work():
+        at(*moment, what)
+        sys.exit(main(["run", *arguments]))
+
+    assert in_child(work, Path("answer")) == code
+    out = capfd.readouterr().err.splitlines()
+    errors = [line for line in out if line.startswith(("error: ", "SIGTERM: "))]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not [line for line in out if "Traceback" in line]
+    assert not list(Path("saved").glob("*.partial"))
+    (file,) = Path("saved").glob("*.resume")
+    read_checkpoint(file, kind="a state")
+    assert main(["run", *arguments, "--resume=auto"]) == 0
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="no folder here that takes no files")
+def test_a_folder_that_takes_no_files_is_told_before_training(small, capsys):
+    arguments = [f"--{key}={json.dumps(value)}" for key, value in small.items()]
+    where = "--checkpoint_dir=/sys/saved"
+    assert main(["run", "--dataset=tiny", "--model=DNN", *arguments, where]) == 2
+    assert "error: /sys/saved/.writable cannot be written: " in capsys.readouterr().err
