@@ -6,12 +6,40 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands import from_table, grid, prepare, run, show, tune
+from recbole_clickprompt.commands import (
+    attention,
+    export,
+    from_table,
+    grid,
+    latency,
+    long_tail,
+    metrics,
+    predict,
+    prepare,
+    report,
+    run,
+    show,
+    tune,
+)
 from recbole_clickprompt.errors import ClickPromptError
 
 __all__ = ["main"]
 
-_COMMANDS = {"from-table": from_table, "grid": grid, "prepare": prepare, "run": run, "show": show, "tune": tune}
+_COMMANDS = {
+    "attention": attention,
+    "export": export,
+    "from-table": from_table,
+    "grid": grid,
+    "latency": latency,
+    "long-tail": long_tail,
+    "metrics": metrics,
+    "predict": predict,
+    "prepare": prepare,
+    "report": report,
+    "run": run,
+    "show": show,
+    "tune": tune,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

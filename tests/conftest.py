@@ -12,6 +12,7 @@ import torch
 import transformers as tf
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.quick_start import run_recbole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import recbole_clickprompt  # noqa: F401 - registers the models
@@ -176,3 +177,26 @@ def make_data() -> Callable[[Config], Any]:
 def small(tiny_bert: Path) -> dict[str, Any]:
     """Settings of a small run."""
     return {**SMALL, "plm": str(tiny_bert)}
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> dict[str, Path]:
+    """Checkpoints of a backbone with the PLM, without it (the same pretraining, reused) and plain.
+
+    Beside each lies its run folder. They are shared: copy what a test changes.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    models: dict[str, tuple[str, dict[str, Any]]] = {
+        "with": ("ClickPrompt", {}),
+        "without": ("ClickPromptNoPLM", {}),
+        "plain": ("ClickPromptNoPLM", {"train_stage": "finetune"}),
+    }
+    files: dict[str, Path] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["pytest"])
+        for name, (model, settings) in models.items():
+            own = {**SMALL, "plm": str(tiny_bert), "checkpoint_dir": str(folder / "saved"), **settings}
+            run_recbole(model=model, dataset="tiny", config_dict=own)
+            (files[name],) = set((folder / "saved").glob("*.pth")) - set(files.values())
+    return files

@@ -20,10 +20,10 @@ import pyarrow.csv as pa_csv
 from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv, read_lines
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["read_atomic"]
+__all__ = ["NO_NUMBER", "read_atomic"]
 
 # As pandas has them: here they stand for a missing number, never for a missing text
-_NO_NUMBER = sorted(
+NO_NUMBER = sorted(
     {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
 )
@@ -76,7 +76,7 @@ def read_atomic(
 def _column(values: pa.ChunkedArray, kind: str) -> pd.Series:
     if kind != "float":
         return values.to_pandas()
-    missing = pc.is_in(values, value_set=pa.array(_NO_NUMBER))
+    missing = pc.is_in(values, value_set=pa.array(NO_NUMBER))
     return pc.if_else(missing, pa.scalar(None, pa.string()), values).cast(pa.float64()).to_pandas()
 
 
@@ -132,5 +132,5 @@ def _tell(path: Path, separator: str, encoding: str, header: list[str], quoted: 
         table = read_lines(text.partition("\n")[2], str(path), separator, header, first_line=2)
     for name in header:
         if name.endswith(":float"):
-            frame = table.frame.with_columns(pl.col(name).replace(_NO_NUMBER, None))
+            frame = table.frame.with_columns(pl.col(name).replace(NO_NUMBER, None))
             TextTable(frame, table.file, table.line_of).with_numbers(pl.Float64, name)

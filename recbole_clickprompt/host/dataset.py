@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
@@ -16,6 +18,7 @@ from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError, SettingError, nearest
 from recbole_clickprompt.host.obtain import obtain
 from recbole_clickprompt.host.row_text import build_textualizer, value_text
+from recbole_clickprompt.host.scaling import Scale, observe_bins, observe_means, observe_ranges
 from recbole_clickprompt.model.plm.loading import load_tokenizer, longest_text
 from recbole_clickprompt.model.plm.weights import find_plm
 
@@ -26,6 +29,9 @@ _HIDDEN = FeatureSource.NET
 
 _CHECKED_ROWS = 32
 _PART = "the part of a row"  # a column while rows are filtered; no header can hold blanks
+
+# Goes through the split with the rows, and never into a batch
+_TIMES = "_file_time"
 
 
 class ClickPromptDataset(Dataset):
@@ -41,7 +47,12 @@ class ClickPromptDataset(Dataset):
       Filters hold for these files too, where RecBole passes them over in silence.
     - ``rename_fields`` gives fields other names than their files do.
     - ``textualizer()`` gives the text of its rows.
+    - ``times`` of a split part are those of the file: RecBole's are rounded, scaled or left out.
     """
+
+    # Of a split part: ``(rows,)`` float64, nan where a row has none; None without a time field
+    times: torch.Tensor | None = None
+    _file_times: pd.Series | None = None
 
     def _data_processing(self) -> None:
         self._check_fields()
@@ -200,7 +211,20 @@ class ClickPromptDataset(Dataset):
             if self.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
             and self.field2source[field] is not FeatureSource.INTERACTION
         }
+        self.scales: dict[str, Scale] = observe_means(self)
+        if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
+            self._file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
+
+    def _normalize(self) -> None:
+        for field, (low, high) in observe_ranges(self).items():
+            self.scales[field] = replace(self.scales[field], low=low, high=high)
+        super()._normalize()
+
+    def _discretization(self) -> None:
+        for field, bins in observe_bins(self).items():
+            self.scales[field] = replace(self.scales[field], **bins)
+        super()._discretization()
 
     def build(self) -> list[Dataset]:
         """Splits into training, validation and test part.
@@ -214,11 +238,19 @@ class ClickPromptDataset(Dataset):
                     f"eval_args orders by time, but {self.dataset_name} has no field {self.time_field!r}; "
                     "add it to load_col, set TIME_FIELD, or use `order: RO`"
                 )
-            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True, ignore_index=True)
+            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
         parts = super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
+            part.times = part.inter_feat.interaction.pop(_TIMES, None)
             self._check_labels(name, part)
         return parts
+
+    def _change_feat_format(self) -> None:
+        # Before RecBole shuffles and splits the rows; the index says where they stood in the file
+        rows = self.inter_feat.index
+        super()._change_feat_format()
+        if self._file_times is not None:
+            self.inter_feat[_TIMES] = torch.from_numpy(self._file_times[rows].to_numpy(dtype=np.float64))
 
     def _check_labels(self, name: str, part: Dataset) -> None:
         if self.label_field not in part.inter_feat:

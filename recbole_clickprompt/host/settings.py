@@ -150,6 +150,7 @@ SETTINGS: dict[str, Setting] = {
     "epochs": _integer(1),
     "train_batch_size": _integer(1),
     "eval_batch_size": _integer(1),
+    "save_predictions": _BOOLEAN,
     "learner": _choice("adam", "adamw", "sgd", "adagrad", "rmsprop"),
     "learning_rate": _POSITIVE,
     "weight_decay": _real(),

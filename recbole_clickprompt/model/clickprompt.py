@@ -11,9 +11,11 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_clickprompt.data.states import StateTable
 from recbole_clickprompt.model.backbone.adapter import build_backbone
 from recbole_clickprompt.model.parts import build_parts
-from recbole_clickprompt.model.pooling import build_pooling
+from recbole_clickprompt.model.plm.fixed import FixedLayer
+from recbole_clickprompt.model.pooling import SummaryPooling, build_pooling
 from recbole_clickprompt.model.text import build_text
 
 __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
@@ -69,6 +71,14 @@ class ClickPromptNoPLM(_CTRModel):
         """Scores, ``(B,)``."""
         return torch.sigmoid(self(interaction))
 
+    def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
+        """``logit_ctr``, which is all that a score is made of, ``(B,)``."""
+        return {"logit_ctr": self(interaction)}
+
+    def score(self, logits: dict[str, Tensor]) -> Tensor:
+        """Scores of ``predict_logits``, ``(B,)``."""
+        return torch.sigmoid(logits["logit_ctr"])
+
 
 class NoPrompts(nn.Module):
     """In the place of prompts where finetuning does without ("w/o Prompt", Table 5)."""
@@ -89,10 +99,20 @@ class ClickPrompt(_CTRModel):
             self.prompt, self.handed_over = NoPrompts(), ("backbone", "plm")
         self.text = build_text(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
+        self._fixed: FixedLayer | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
         width = self.plm.hidden_size
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
         weight = torch.tensor(float(config["fusion_weight"]))
         self.fusion_weight = nn.Parameter(weight, requires_grad=config["fusion_learnable"])  # a
+
+    def _forget(self) -> None:
+        self._fixed = None
+
+    def train(self, mode: bool = True) -> ClickPrompt:
+        """As torch's; what was made of the weights so far is forgotten."""
+        self._forget()
+        return super().train(mode)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The PLM's, which train at ``plm_learning_rate``."""
@@ -110,19 +130,42 @@ class ClickPrompt(_CTRModel):
 
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
-        text, lengths = self.text(interaction)
         q, ctr = self.backbone(interaction)
-        pooled = self.pooling(self.plm, text, lengths, self.prompt(q))
-        with torch.autocast(text.device.type, enabled=False):  # as for the backbone's logit
+        if self._fixed is not None:
+            pooled = self._fixed(interaction, self.prompt(q))
+        else:
+            text, lengths = self.text(interaction)
+            pooled = self.pooling(self.plm, text, lengths, self.prompt(q))
+        with torch.autocast(q.device.type, enabled=False):  # as for the backbone's logit
             return ctr, self.head(pooled.float()).squeeze(1)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
-        ctr, plm = self.logits(interaction)
-        return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm
+        return self._fused(*self.logits(interaction))
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows."""
+        return self.score(self.predict_logits(interaction))
+
+    def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
+        """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""
+        if self._fixed is None and not self.training and not torch.is_grad_enabled():
+            self._fixed = self._fix()
         order = self.text.lengths(interaction).argsort()
-        scores = [torch.sigmoid(self(interaction[rows])) for rows in order.split(self.micro_batch_size)]
-        return torch.cat(scores)[order.argsort()]
+        parts = [self.logits(interaction[rows]) for rows in order.split(self.micro_batch_size)]
+        back = order.argsort()
+        ctr, plm = (torch.cat(logits)[back] for logits in zip(*parts, strict=True))
+        return {"logit_ctr": ctr, "logit_plm": plm}
+
+    def score(self, logits: dict[str, Tensor]) -> Tensor:
+        """Scores of ``predict_logits``, ``(B,)``."""
+        return torch.sigmoid(self._fused(logits["logit_ctr"], logits["logit_plm"]))
+
+    def _fused(self, ctr: Tensor, plm: Tensor) -> Tensor:
+        return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm
+
+    def _fix(self) -> FixedLayer | None:
+        """What need not be computed again as long as the weights stay, where there is something."""
+        if not isinstance(self.text, StateTable) or not isinstance(self.pooling, SummaryPooling):
+            return None
+        return FixedLayer(self.plm, self.text) if FixedLayer.serves(self.plm, self.text) else None

@@ -42,9 +42,9 @@ class PromptGenerator(nn.Module):
             Prompts of every layer, ``(L, B, K, W)``.
         """
         layers, prompts, width = self.shape
-        hidden = torch.tanh(self.hidden(q)).view(len(q), layers * prompts, width)
+        hidden = torch.tanh(self.hidden(q)).view(q.shape[0], layers * prompts, width)
         out = torch.baddbmm(self.bias, hidden.transpose(0, 1), self.weight)  # (L*K, B, W)
-        return out.view(layers, prompts, len(q), width).transpose(1, 2)
+        return out.view(layers, prompts, q.shape[0], width).transpose(1, 2)
 
 
 class SharedPromptGenerator(nn.Module):
@@ -68,4 +68,4 @@ class SharedPromptGenerator(nn.Module):
         Returns:
             Keys, then values, of the prompts of every layer, ``(L, B, K, 2 W)``.
         """
-        return self.projection(q).view(len(q), *self.shape).transpose(0, 1)
+        return self.projection(q).view(q.shape[0], *self.shape).transpose(0, 1)

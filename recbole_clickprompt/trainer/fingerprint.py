@@ -23,7 +23,7 @@ _WITHOUT_EFFECT = {
     "lr_scheduler", "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "eval_step",
     "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
     "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
-    "eval_neg_sample_args",
+    "eval_neg_sample_args", "save_predictions",
     # where it runs and what it shows
     "gpu_id", "use_gpu", "device", "worker", "state", "show_progress", "verbose", "log_wandb", "wandb_project",
     "local_rank", "world_size", "offset", "nproc", "ip", "port", "single_spec",

@@ -13,16 +13,18 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.data.interaction import cat_interactions
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.run_folder import history_beside, read_epochs
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pamlm
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
+from recbole_clickprompt.trainer.record import record_pretraining
 from recbole_clickprompt.trainer.stage import Stage
 
 __all__ = ["load_pamlm", "pretrain", "pretraining_rows"]
 
-# Called after each epoch with its number from 0, mean loss and MLM accuracy
+# Called with each epoch's number from 0, mean loss and MLM accuracy, as it ends or, reused, as it once was
 Report = Callable[[int, float, float], None]
 
 
@@ -38,6 +40,8 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     path = checkpoint_path(config, inputs)
     if path.exists() and read_inputs(path) == inputs:
         logger.info(f"pretraining reused: {path}")
+        for line in read_epochs(history_beside(path)):
+            report(line["epoch"], line["mlm_loss"], line["mlm_accuracy"])
         return path
     device = config["device"]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -62,7 +66,9 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
         )
         for epoch in range(stage.epochs):
             loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
-            report(epoch, loss, model.pop_accuracy())
+            accuracy = model.pop_accuracy()
+            report(epoch, loss, accuracy)
+            record_pretraining(config, path, epoch, loss, accuracy)
             done = epoch + 1
             if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
                 save_whole(

@@ -16,6 +16,7 @@ from recbole_clickprompt.trainer.handover import load_parts
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
+from recbole_clickprompt.trainer.record import RunRecord
 from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["ClickPromptTrainer"]
@@ -37,6 +38,7 @@ class ClickPromptTrainer(Trainer):
         root, extension = os.path.splitext(self.saved_model_file)
         self.saved_model_file = f"{root}-{uuid.uuid4().hex[:8]}{extension}"
         self._stage: Stage
+        self._record: RunRecord | None = None  # of a run that is kept, until it is tested
         self._pretrained: Any = None  # the model to evaluate where pretraining is all there is
 
     def _build_optimizer(self, **_: Any) -> torch.optim.Optimizer:
@@ -71,6 +73,9 @@ class ClickPromptTrainer(Trainer):
                 return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
         if start is not None:
             load_parts(self.model, start, self.model.handed_over)
+        self._record = RunRecord(config, self.saved_model_file, train_data, valid_data) if saved else None
+        if self._record is not None:
+            self._record.begin(start)
         self._stage = Stage.of(
             config,
             name="finetune",
@@ -98,7 +103,16 @@ class ClickPromptTrainer(Trainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> float:
-        return self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
+        loss = self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
+        if self._record is not None:
+            self._record.epoch(epoch_idx, loss)
+        return loss
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        if self._record is not None:
+            self._record.validated(result)
+        return score, result
 
     def evaluate(
         self,
@@ -111,7 +125,10 @@ class ClickPromptTrainer(Trainer):
         if self._pretrained is not None:
             return evaluate_pamlm(self.config, self._pretrained, eval_data)
         with autocast(self.device, self.enable_amp):
-            return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            result = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+        if self._record is not None and load_best_model and model_file is None:  # the best weights are in place
+            self._record.finish(self.model, eval_data, result, self.best_valid_score, show_progress=show_progress)
+        return result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""

@@ -157,3 +157,41 @@ def test_as_many_joint_layers_as_there_are_is_the_exact_form(make_config, make_d
     plm = build_parts(config, dataset).plm
     assert plm.first_layer == 0
     assert build_text(config, dataset, plm) is dataset.token_table(config["plm"])
+
+
+@pytest.mark.parametrize("family", SEPARABLE)
+@pytest.mark.parametrize("projection", ["per_prompt", "shared_kv"])
+def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_plms, tmp_path, family, projection):
+    plm = str(tiny_plms[family])
+    config = make_config(
+        plm=plm, plm_joint_layers=1, prompt_projection=projection, checkpoint_dir=str(tmp_path), plm_dropout=0.0
+    )
+    dataset = make_data(config)[0]._dataset
+    torch.manual_seed(0)
+    model = ClickPrompt(config, dataset).eval()
+    rows = rows_of(dataset, 40)
+    expected = torch.sigmoid(model(rows)).detach()
+    with torch.no_grad():
+        scores = model.predict(rows)
+        assert (model._fixed is None) is (family == "modernbert")  # its keys turn with their places
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
+        for parameter in model.parameters():
+            parameter.add_(0.05)
+        model.eval()
+        torch.testing.assert_close(model.predict(rows), torch.sigmoid(model(rows)), rtol=0, atol=1e-6)
+        assert (model.predict(rows) - expected).abs().max() > 1e-3
+        model.load_state_dict({n: p * 0.9 for n, p in model.state_dict().items()})
+        assert model._fixed is None
+
+
+def test_training_looks_nothing_up(make_config, make_data, tmp_path):
+    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    dataset = make_data(config)[0]._dataset
+    model = ClickPrompt(config, dataset).eval()
+    with torch.no_grad():
+        model.predict(rows_of(dataset))
+    assert model._fixed is not None
+    model.train()
+    assert model._fixed is None
+    model.predict(rows_of(dataset))
+    assert model._fixed is None

@@ -189,7 +189,12 @@ def test_every_save_step_is_kept_and_nothing_half_written(make_config, make_data
     config = make_config(pretrain_epochs=3, save_step=1)
     path = run_pretraining(config, make_data(config))
     assert sorted(p.name for p in path.parent.iterdir()) == sorted(
-        [path.name, f"{path.stem}-epoch1.safetensors", f"{path.stem}-epoch2.safetensors"]
+        [
+            path.name,
+            f"{path.stem}-epoch1.safetensors",
+            f"{path.stem}-epoch2.safetensors",
+            f"{path.stem}.history.jsonl",
+        ]
     )
 
 

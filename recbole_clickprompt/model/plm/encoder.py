@@ -102,18 +102,51 @@ class PromptedEncoder(nn.Module):
             if positions is not None and index == self.num_layers - 1:
                 inputs = inputs.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
                 wanted = positions
-            mask = layout.mask(index, seen, wanted)  # (B, P or 1, Z)
             prompt = None if prompts is None else prompts[index - self.first_layer].to(inputs.dtype)
-            if prompt is not None:
-                shown = seen.new_ones(len(seen), prompt.shape[1]) if prompt_mask is None else prompt_mask
-                mask = torch.cat([shown.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2)
-            arguments = (layout, index, inputs, wanted, states[-1], places, prompt, mask.unsqueeze(1))
+            mask = self._mask(layout.mask(index, seen, wanted), prompt, prompt_mask)
+            arguments = (layout, index, inputs, wanted, states[-1], places, prompt, mask)
             if self.gradient_checkpointing and self.training:
                 states.append(checkpoint(self._layer, *arguments, use_reentrant=False))
             else:
                 states.append(self._layer(*arguments))
         states[-1] = layout.finish(states[-1])
         return states
+
+    def last_layer(
+        self,
+        inputs: Tensor,
+        positions: Tensor,
+        key: Tensor,
+        value: Tensor,
+        lengths: Tensor,
+        prompts: Tensor | None,
+    ) -> Tensor:
+        """States behind the last layer at some positions, where its keys and values of the text are known.
+
+        Args:
+            inputs: States that enter the layer at those positions, ``(B, P, W)``.
+            positions: ``(B, P)``.
+            key: ``(B, Z, W)``.
+            value: ``(B, Z, W)``.
+            lengths: Tokens of each row, ``(B,)``.
+            prompts: As for ``forward``.
+
+        Returns:
+            ``(B, P, W)``.
+        """
+        layout, index = LAYOUTS[self.encoder.config.model_type](self.encoder), self.num_layers - 1
+        seen = torch.arange(key.shape[1], device=key.device) < lengths.unsqueeze(1)
+        prompt = None if prompts is None else prompts[-1].to(inputs.dtype)
+        mask = self._mask(layout.mask(index, seen, positions), prompt, None)
+        return layout.finish(self._attended(layout, index, inputs, positions, key, value, prompt, mask))
+
+    @staticmethod
+    def _mask(of_text: Tensor, prompt: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
+        """``(B, 1, P or 1, Z)``, or with prompts ``(B, 1, P or 1, K + Z)``; from ``(B, P or 1, Z)``."""
+        if prompt is None:
+            return of_text.unsqueeze(1)
+        shown = of_text.new_ones(prompt.shape[:2]) if prompt_mask is None else prompt_mask
+        return torch.cat([shown.unsqueeze(1).expand(-1, of_text.shape[1], -1), of_text], dim=2).unsqueeze(1)
 
     @torch.no_grad()
     def alone(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -138,8 +171,21 @@ class PromptedEncoder(nn.Module):
         prompt: Tensor | None,
         mask: Tensor,
     ) -> Tensor:
-        query = layout.queries(index, inputs, wanted)
         key, value = layout.keys_values(index, context, places)
+        return self._attended(layout, index, inputs, wanted, key, value, prompt, mask)
+
+    def _attended(
+        self,
+        layout: Layout,
+        index: int,
+        inputs: Tensor,
+        wanted: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prompt: Tensor | None,
+        mask: Tensor,
+    ) -> Tensor:
+        query = layout.queries(index, inputs, wanted)
         bias = layout.bias(index, query, key, wanted)
         if prompt is not None:
             prompt_key, prompt_value = self._prompt_keys_values(layout, index, prompt)
@@ -206,7 +252,7 @@ class InputPromptedEncoder(PromptedEncoder):
         count = prompt.shape[1]
         places = torch.arange(text.shape[1], device=text.device).unsqueeze(0)
         seen = places < lengths.unsqueeze(1)
-        shown = seen.new_ones(len(seen), count) if prompt_mask is None else prompt_mask
+        shown = seen.new_ones(seen.shape[0], count) if prompt_mask is None else prompt_mask
         embedded = layout.embed(text)
         states = [torch.cat([prompt.to(embedded.dtype), embedded], dim=1)]  # (B, K + Z, W)
         for index in range(self.num_layers):

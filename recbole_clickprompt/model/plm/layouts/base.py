@@ -22,6 +22,8 @@ class Layout:
     causal = False
     # Upper layers can train while the ones below them, and what goes in, stay as they are
     separable = True
+    # What a layer makes of a state as key depends on where in the text it stands
+    keys_have_places = False
     # Projections that LoRA adapts unless told otherwise: queries and values
     lora_targets: tuple[str, ...] = ("query", "value")
 

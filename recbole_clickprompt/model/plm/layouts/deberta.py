@@ -38,7 +38,7 @@ class DebertaLayout(BertLayout):
             return None
         span, heads = attention.pos_ebd_size, attention.num_attention_heads
         place = self._relative_places(attention, positions, key.shape[1], span)
-        place = place.unsqueeze(1).expand(len(query), heads, -1, -1)  # (B, H, P, Z)
+        place = place.unsqueeze(1).expand(query.shape[0], heads, -1, -1)  # (B, H, P, Z)
         relative = attention.pos_dropout(self.model.encoder.get_rel_embedding()[: 2 * span])  # (2 S, W)
         shared = attention.share_att_key
         total = query.new_zeros(())

@@ -1,0 +1,107 @@
+"""Compare runs on test rows cut by how often their user and item were trained on (Table 6 of the paper).
+
+Of the users, and likewise of the items, that have training rows, the 10 % with the fewest are the long tail (ties
+go by token); the rest are the head. Rows with a user or item that has none are shown apart, as "unseen"; with
+--unseen-is-tail they count as the rarest of the long tail, so that the four subsets hold all rows.
+
+--bins=0,1,5,20,inf cuts by training rows of the user, and by those of the item, instead: 0, 1 to 4, 5 to 19, 20
+or more. Runs must have been trained and tested on the same rows; others are related to --baseline (default: the
+first), draw by draw, so that the interval of the relative AUC is that of a paired comparison.
+
+Reads nothing but the run folders: no data set, no model, no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import pandas as pd
+
+from recbole_clickprompt.commands.runs import add_runs, add_sampling, baseline_of, check_options, named_runs
+from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail, compare_subsets
+from recbole_clickprompt.evaluation.run_folder import RunFolder
+from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval, write_table
+
+__all__ = ["add_arguments", "execute", "markdown"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The runs, how rows are cut, and how they are measured."""
+    add_runs(parser)
+    parser.add_argument("--tail", type=float, default=0.1, help="share that is the tail (default: %(default)s)")
+    parser.add_argument("--unseen-is-tail", action="store_true", help="count unseen users and items to the tail")
+    parser.add_argument("--bins", metavar="N,N,...", help="cut by numbers of training rows instead")
+    add_sampling(parser)
+
+
+def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Prints one table, a line for each subset."""
+    check_options(options, settings)
+    if not 0 < options.tail < 1:
+        raise SettingError(f"--tail must be between 0 and 1, got {options.tail}")
+    edges = None if options.bins is None else _edges(options.bins)
+    runs = named_runs(options.runs)
+    tables = {name: run.predictions(options.split) for name, run in runs.items()}
+    rows, counts = next(iter(tables.values())), _shared_counts(runs)
+    if edges is not None:
+        subsets = by_bins(rows, counts, edges)
+    else:
+        subsets = by_tail(rows, counts, share=options.tail, unseen_is_tail=options.unseen_is_tail)
+    table = compare_subsets(
+        tables,
+        subsets,
+        baseline=baseline_of(runs, options.baseline),
+        samples=options.samples,
+        seed=options.seed,
+        confidence=options.confidence,
+    )
+    if options.out is not None:
+        write_table(table, options.out)
+    print(markdown(table, confidence=options.confidence))
+
+
+def _edges(text: str) -> list[float]:
+    try:
+        edges = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingError(f"--bins must be numbers such as 0,1,5,20,inf, got {text!r}") from error
+    if any(edge != edge or edge < 0 or not (edge == float("inf") or edge.is_integer()) for edge in edges):
+        raise SettingError(f"--bins counts training rows: whole numbers from 0, and inf, got {text!r}")
+    return edges
+
+
+def _shared_counts(runs: dict[str, RunFolder]) -> pd.DataFrame:
+    (first, run), *others = runs.items()
+    counts = run.train_counts()
+    order = ["kind", "token"]
+    expected = counts.sort_values(order).to_numpy().tolist()
+    for name, other in others:
+        if other.train_counts().sort_values(order).to_numpy().tolist() != expected:
+            raise DataError(
+                f"{first} and {name} were trained on different rows; compare runs of one data set and split"
+            )
+    return counts
+
+
+def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
+    """What ``compare_subsets`` gives as a Markdown table, runs side by side."""
+    level = f"[{100 * confidence:g} %]"
+    runs = list(dict.fromkeys(table["run"]))
+    related = set(table.loc[table["relative_auc"].notna(), "run"])
+    header = ["rows with", "rows", "users", "items", "positive"]
+    for name in runs:
+        header += [f"{name}: AUC {level}", f"LogLoss {level}", *(["relative AUC"] if name in related else [])]
+    rows = []
+    for subset, lines in table.groupby("subset", sort=False):
+        line = lines.iloc[0]
+        share = "" if pd.isna(line["positive_rate"]) else f"{100 * line['positive_rate']:.1f} %"
+        cells = [str(subset), f"{line['rows']:,}", f"{line['users']:,}", f"{line['items']:,}", share]
+        for _, of_run in lines.iterrows():
+            cells.append(of_run["note"] or with_interval(*of_run[["auc", "auc_low", "auc_high"]]))
+            cells.append(with_interval(*of_run[["logloss", "logloss_low", "logloss_high"]]))
+            ends = of_run[["relative_auc", "relative_auc_low", "relative_auc_high"]]
+            cells += [percent(*ends)] if of_run["run"] in related else []
+        rows.append(cells)
+    return markdown_table(header, rows)

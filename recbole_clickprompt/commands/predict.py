@@ -1,0 +1,69 @@
+"""Score raw rows with a trained model.
+
+A row's columns are called as the fields of the atomic files and hold the values that stand there: the user's and
+the item's id, what belongs to the row alone, and, for users and items that training never saw, their own
+features. Ids and values that training never saw are allowed and counted; the language model reads their text all
+the same. Files of any size are streamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_clickprompt.errors import DataError, SettingError
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, the rows and where scores go."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's .pth file or folder, or an export's folder")
+    parser.add_argument("rows", type=Path, metavar="ROWS", help="a .csv, .tsv (also .gz) or .parquet file")
+    parser.add_argument(
+        "--output", "-o", type=Path, required=True, metavar="FILE",
+        help="a .csv or .parquet file: user, item, what --keep names, score; replaced if it is there",
+    )  # fmt: skip
+    parser.add_argument("--keep", default="", metavar="A,B", help="columns to pass on, which may be no fields")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+
+
+def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Writes the scores and prints what was met.
+
+    Raises:
+        SettingError: An unknown argument, or no such device.
+        DataError: The rows or the output cannot be used.
+        WeightsError: The model cannot be loaded.
+    """
+    # Here and not above: polars and pyarrow would make every command's start slower
+    import pyarrow as pa
+
+    from recbole_clickprompt.serving.columns import check_columns
+    from recbole_clickprompt.serving.files import RowFile, ScoreFile
+    from recbole_clickprompt.serving.load import load_model
+    from recbole_clickprompt.serving.rows import Counts
+
+    if settings:
+        raise SettingError(f"predict knows no {settings[0]}")
+    keep = [name for name in options.keep.split(",") if name]
+    output, rows, counts = ScoreFile(options.output), RowFile(options.rows), Counts()
+    if options.output.resolve() == options.rows.resolve():
+        raise DataError("--output is the file of the rows itself; name another")
+    model = load_model(options.run, options.device)
+    check_columns(model.preprocessing, rows.names, source=str(options.rows), keep=keep)
+    passed_on = dict.fromkeys([model.preprocessing.user, model.preprocessing.item, *keep])
+    with output:
+        for table in rows.batches():
+            scores = model.score(table, counts)
+            output.write(table.select(list(passed_on)).append_column("score", pa.array(scores)))
+    print(f"{counts.rows:,} rows scored: {options.output}")
+    for name, unseen in counts.unseen.items():
+        if unseen:
+            print(f"  {name}: {unseen:,} rows hold what training never saw")
+    if counts.overruled:
+        print(
+            f"  {counts.overruled:,} rows say something else on a user or item than training did; "
+            "training's features were used"
+        )

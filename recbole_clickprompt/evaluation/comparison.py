@@ -1,0 +1,132 @@
+"""Runs side by side on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.evaluation.metrics import measure, rela_impr, relative_auc
+from recbole_clickprompt.evaluation.significance import bootstrap, delong_test, interval, two_sided
+
+__all__ = ["check_same_rows", "compare_runs"]
+
+_ROW = ("split", "user", "item", "label", "time")
+
+
+def check_same_rows(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuses tables of predictions that are not about the same rows in the same order.
+
+    Raises:
+        DataError: Names the first row that differs.
+    """
+    (first, base), *others = tables.items()
+    for name, table in others:
+        problem = None
+        if len(table) != len(base):
+            problem = f"{len(base):,} rows against {len(table):,}"
+        else:
+            for column in (c for c in _ROW if c in base and c in table):
+                left, right = base[column].astype(object), table[column].astype(object)
+                unequal = ((left != right) & ~(left.isna() & right.isna())).to_numpy(dtype=bool)
+                if unequal.any():
+                    row = int(unequal.argmax())
+                    problem = f"{column} of row {row} is {left.iloc[row]} against {right.iloc[row]}"
+                    break
+        if problem:
+            raise DataError(
+                f"{first} and {name} were tested on different rows ({problem}); "
+                "compare runs of one data set and one split"
+            )
+
+
+def compare_runs(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    baseline: str | None = None,
+    samples: int = 1000,
+    seed: int = 2020,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """One line for each run: its metrics with intervals, and its tests against a baseline.
+
+    Args:
+        tables: Predictions of one split, by the run's name.
+        baseline: The run to compare with; None compares with none, and rows may then differ from run to run.
+        samples: Draws of the bootstrap.
+        seed: Of these draws.
+        confidence: Of the intervals.
+
+    Returns:
+        ``run``, what ``measure`` gives, ``auc_low``, ``auc_high``, ``logloss_low``, ``logloss_high``; and with a
+        baseline, missing on its own line: ``relative_auc``, ``rela_impr``, ``auc_difference`` with ``_low``,
+        ``_high``, ``p_delong`` and ``p_bootstrap`` of it, ``logloss_difference`` with ``_low``, ``_high`` and
+        ``p_bootstrap_logloss``.
+
+    Raises:
+        SettingError: The baseline is none of the runs.
+        DataError: Its rows differ from another's, or cannot be measured.
+    """
+    if baseline is not None and baseline not in tables:
+        raise SettingError(f"the baseline must be one of {', '.join(tables)}, got {baseline!r}")
+    if baseline is not None:
+        check_same_rows({baseline: tables[baseline], **tables})
+    measured = {name: measure(table) for name, table in tables.items()}
+    draws = _draws(tables, together=baseline is not None, samples=samples, seed=seed)
+    lines = []
+    for name, table in tables.items():
+        line: dict[str, Any] = {"run": name, **measured[name]}
+        for metric in ("auc", "logloss"):
+            low, high = interval(draws[name][metric], confidence=confidence)
+            line |= {f"{metric}_low": low, f"{metric}_high": high}
+        if baseline is not None and name != baseline:
+            line |= _against(measured[name], measured[baseline], draws[name], draws[baseline], confidence)
+            line["p_delong"] = _p_delong(table["label"], table["score"], tables[baseline]["score"])
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _against(
+    run: dict[str, float],
+    base: dict[str, float],
+    run_draws: dict[str, np.ndarray],
+    base_draws: dict[str, np.ndarray],
+    confidence: float,
+) -> dict[str, float]:
+    found = {
+        "relative_auc": relative_auc(run["auc"], base["auc"]),
+        "rela_impr": rela_impr(run["auc"], base["auc"]),
+    }
+    for metric, p in (("auc", "p_bootstrap"), ("logloss", "p_bootstrap_logloss")):
+        differences = run_draws[metric] - base_draws[metric]
+        low, high = interval(differences, confidence=confidence)
+        found |= {
+            f"{metric}_difference": run[metric] - base[metric],
+            f"{metric}_difference_low": low,
+            f"{metric}_difference_high": high,
+            p: two_sided(differences),
+        }
+    return found
+
+
+def _draws(
+    tables: Mapping[str, pd.DataFrame], *, together: bool, samples: int, seed: int
+) -> dict[str, dict[str, np.ndarray]]:
+    # Runs on the same rows see the same draws, which pairs them; equal seeds would give the same ones apart
+    groups = [list(tables)] if together else [[name] for name in tables]
+    found = {}
+    for names in groups:
+        label, scores = tables[names[0]]["label"], [tables[name]["score"] for name in names]
+        draws = bootstrap(label, scores, samples=samples, seed=seed)
+        for number, name in enumerate(names):
+            found[name] = {metric: values[:, number] for metric, values in draws._asdict().items()}
+    return found
+
+
+def _p_delong(label: pd.Series, score: pd.Series, base: pd.Series) -> float:
+    # One row of a class is a measurement without a test
+    classes = np.bincount(label.to_numpy(dtype=np.int64), minlength=2)
+    return delong_test(label, score, base).p if classes.min() > 1 else float("nan")

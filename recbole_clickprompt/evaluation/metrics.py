@@ -1,0 +1,139 @@
+"""Metrics of scores against labels, beside those that RecBole reports.
+
+All take arrays of equal length: ``label`` of 0 and 1 and ``score`` from 0 to 1, one a row. What needs rows of both
+classes is nan where there is one class alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_clickprompt.errors import DataError
+
+__all__ = [
+    "auc",
+    "calibration",
+    "expected_calibration_error",
+    "gauc",
+    "log_loss",
+    "measure",
+    "predicted_over_observed",
+    "rela_impr",
+    "relative_auc",
+    "row_losses",
+]
+
+
+def auc(label: Any, score: Any) -> float:
+    """Area under the ROC curve; ties count half."""
+    from sklearn.metrics import roc_auc_score
+
+    label = np.asarray(label)
+    return float(roc_auc_score(label, score)) if 0 < label.sum() < len(label) else float("nan")
+
+
+def row_losses(label: Any, score: Any) -> np.ndarray:
+    """Binary cross entropy of each row, in nats; scores are kept off 0 and 1 by float64's precision."""
+    margin = np.finfo(np.float64).eps
+    score = np.clip(np.asarray(score, dtype=np.float64), margin, 1 - margin)
+    return -np.where(np.asarray(label) > 0, np.log(score), np.log1p(-score))
+
+
+def log_loss(label: Any, score: Any) -> float:
+    """Mean binary cross entropy, in nats; also of one class alone. Nan without rows."""
+    from sklearn.metrics import log_loss as of_sklearn
+
+    return float(of_sklearn(label, np.asarray(score, dtype=np.float64), labels=[0, 1])) if len(label) else np.nan
+
+
+def gauc(user: Any, label: Any, score: Any) -> float:
+    """AUC within users, averaged with their numbers of rows as weights; users of one class are left out.
+
+    That is GAUC with impressions as weights (Zhu et al., KDD 2017, Eq. 7). Nan if no user has both classes.
+    """
+    rows = pd.DataFrame({"user": np.asarray(user), "label": np.asarray(label) > 0, "score": np.asarray(score)})
+    by_user = rows.groupby("user", sort=False)
+    # Sum of the ranks of the positive rows (Mann-Whitney), all users at once
+    rows["rank"] = by_user["score"].rank(method="average") * rows["label"]
+    users = by_user.agg(rows=("label", "size"), positive=("label", "sum"), ranks=("rank", "sum"))
+    negative = users["rows"] - users["positive"]
+    users = users[(users["positive"] > 0) & (negative > 0)]
+    if users.empty:
+        return float("nan")
+    above = users["ranks"] - users["positive"] * (users["positive"] + 1) / 2
+    within = above / (users["positive"] * (users["rows"] - users["positive"]))
+    return float(np.average(within, weights=users["rows"]))
+
+
+def calibration(label: Any, score: Any, *, bins: int = 15) -> pd.DataFrame:
+    """Rows by score, in bins of equal width; the last one holds 1 too.
+
+    Returns:
+        For each bin that has rows: ``low``, ``high`` (its borders), ``rows``, ``predicted`` (mean score),
+        ``observed`` (share of positive rows).
+    """
+    label, score = np.asarray(label) > 0, np.asarray(score, dtype=np.float64)
+    number = np.minimum((score * bins).astype(np.int64), bins - 1)
+    rows = np.bincount(number, minlength=bins)
+    used = rows > 0
+    return pd.DataFrame(
+        {
+            "low": np.arange(bins)[used] / bins,
+            "high": np.arange(1, bins + 1)[used] / bins,
+            "rows": rows[used],
+            "predicted": np.bincount(number, weights=score, minlength=bins)[used] / rows[used],
+            "observed": np.bincount(number, weights=label, minlength=bins)[used] / rows[used],
+        }
+    )
+
+
+def expected_calibration_error(label: Any, score: Any, *, bins: int = 15) -> float:
+    """Mean distance of mean score and share of positive rows over bins of equal width (Guo et al., ICML 2017)."""
+    table = calibration(label, score, bins=bins)
+    if table.empty:
+        return float("nan")
+    return float(np.average((table["predicted"] - table["observed"]).abs(), weights=table["rows"]))
+
+
+def predicted_over_observed(label: Any, score: Any) -> float:
+    """Sum of scores over number of positive rows: above 1, scores are too high. Nan without positive rows."""
+    positive = float(np.sum(label))
+    return float(np.sum(score)) / positive if positive else float("nan")
+
+
+def relative_auc(value: float, base: float) -> float:
+    """``value / base - 1``: the relative improvement of the ClickPrompt paper. Nan for a base of 0."""
+    return value / base - 1 if base else float("nan")
+
+
+def rela_impr(value: float, base: float) -> float:
+    """``(value - 0.5) / (base - 0.5) - 1``, over a coin (Yan et al., 2014). Nan for a base up to 0.5."""
+    return (value - 0.5) / (base - 0.5) - 1 if base > 0.5 else float("nan")
+
+
+def measure(table: pd.DataFrame, *, bins: int = 15) -> dict[str, float]:
+    """All metrics of rows with ``user``, ``label`` and ``score``.
+
+    Returns:
+        ``rows``, ``positive_rate``, ``auc``, ``logloss``, ``gauc``, ``ece``, ``predicted_over_observed``.
+
+    Raises:
+        DataError: There are no rows, or a score is none from 0 to 1.
+    """
+    label, score = table["label"].to_numpy(), table["score"].to_numpy()
+    if not len(table):
+        raise DataError("there are no rows to measure")
+    if not ((score >= 0) & (score <= 1)).all():
+        raise DataError(f"scores must be numbers from 0 to 1, got some from {score.min()} to {score.max()}")
+    return {
+        "rows": len(table),
+        "positive_rate": float(label.mean()),
+        "auc": auc(label, score),
+        "logloss": log_loss(label, score),
+        "gauc": gauc(table["user"], label, score),
+        "ece": expected_calibration_error(label, score, bins=bins),
+        "predicted_over_observed": predicted_over_observed(label, score),
+    }

@@ -1,0 +1,122 @@
+"""How the runs were trained, and what their PLM reads in the prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from recbole_clickprompt.evaluation.attention import prompt_columns
+from recbole_clickprompt.evaluation.report import figures
+from recbole_clickprompt.evaluation.report.content import Panel, Section, Table
+from recbole_clickprompt.evaluation.tables import number
+
+__all__ = ["attention_section", "learning_section"]
+
+# Stage, column, title, axis, what is seen
+_CURVES = (
+    (
+        "pretrain",
+        "mlm_loss",
+        "Pretraining: MLM loss",
+        "nats",
+        "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
+    ),
+    (
+        "pretrain",
+        "mlm_accuracy",
+        "Pretraining: MLM accuracy",
+        "share",
+        "Masked tokens that were recovered; shared likewise.",
+    ),
+    (
+        "finetune",
+        "valid_auc",
+        "Finetuning: validation AUC",
+        "AUC",
+        "AUC of the validation rows; it picks the epoch.",
+    ),
+    (
+        "finetune",
+        "valid_logloss",
+        "Finetuning: log loss",
+        "nats",
+        "Of the validation rows; fainter and dotted, of training.",
+    ),
+)
+_BESIDE = {"valid_logloss": "train_loss"}
+
+
+def learning_section(histories: Mapping[str, pd.DataFrame]) -> Section:
+    """Learning curves of both stages; runs that share a pretraining have the same curve there.
+
+    Args:
+        histories: ``RunFolder.history`` by the run's name.
+    """
+    panels = []
+    for stage, column, title, axis, caption in _CURVES:
+        values = {name: _curve(history, stage, column) for name, history in histories.items()}
+        if all(series.empty for series in values.values()):
+            continue
+        beside = _BESIDE.get(column)
+        second = {n: _curve(h, stage, beside) for n, h in histories.items()} if beside else None
+        panels.append(
+            Panel(
+                title,
+                caption,
+                figures.curves(values, axis=axis, second=second),
+                keyed=True,
+                table=_epochs(title, values, second),
+            )
+        )
+    if not panels:
+        panels = [Panel("No epochs", "The folders of these runs hold no learning curves.", wide=True)]
+    return Section("learning", "Learning curves", panels)
+
+
+def attention_section(tables: Mapping[str, pd.DataFrame] | None) -> Section:
+    """Heat maps of the attention over the prompts.
+
+    Args:
+        tables: ``attention_table`` by the run's name; None where it was not asked for.
+    """
+    if tables is None:
+        how = "recbole-cp report --attention computes it, for runs with a PLM; it needs checkpoints and data set."
+        return Section("attention", "Attention over the prompts", [Panel("Not computed", how, wide=True)])
+    panels = []
+    for name, table in tables.items():
+        columns = prompt_columns(table)
+        for row, lines in table.groupby("row", sort=False):
+            user, item = lines["user"].iloc[0], lines["item"].iloc[0]
+            shares = lines.set_index("field")[columns].set_axis(range(1, len(columns) + 1), axis=1)
+            panels.append(
+                Panel(
+                    f"Test row {row}: user {user}, item {item}",
+                    f"{name}. One field masked a line: the share of each prompt in the attention that its tokens "
+                    "pay to the prompts in the last layer, mean over heads. A line sums to 1.",
+                    figures.heat_map(shares, x_axis="prompt"),
+                    table=Table(
+                        "Shares of the prompts; and of all attention, the part that goes to prompts.",
+                        ["masked field", *(f"prompt {k}" for k in shares.columns), "to prompts"],
+                        [
+                            (line["field"], *(number(line[c]) for c in columns), number(line["on_prompts"]))
+                            for line in lines.to_dict("records")
+                        ],
+                    ),
+                )
+            )
+    return Section("attention", "Attention over the prompts", panels)
+
+
+def _curve(history: pd.DataFrame, stage: str, column: str) -> pd.Series:
+    if column not in history:
+        return pd.Series(dtype=float)
+    return history[history["stage"] == stage].set_index("epoch")[column].dropna()
+
+
+def _epochs(title: str, values: Mapping[str, pd.Series], second: Mapping[str, pd.Series] | None) -> Table:
+    columns = dict(values)
+    columns |= {f"{name}, training": series for name, series in (second or {}).items()}
+    wide = pd.DataFrame({name: series for name, series in columns.items() if not series.empty}).sort_index()
+    rows = [(str(int(epoch) + 1), *map(number, line)) for epoch, *line in wide.itertuples()]
+    return Table(f"{title}, by epoch.", ["epoch", *wide.columns], rows)

@@ -1,0 +1,215 @@
+"""The folder of a finished run: predictions, learning curves, settings and counts of its training rows.
+
+It lies beside the run's checkpoint ``<stem>.pth`` and is called ``<stem>``:
+
+- ``predictions.parquet``: a line for each validation and test row, in the order of the data set;
+- ``history.jsonl``: a line for each epoch of both stages;
+- ``train_counts.parquet``: how many training rows each user and item has; those without any are left out;
+- ``run.json``: model, settings, command and result; written last, so that a folder that has it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recbole_clickprompt.errors import DataError
+
+__all__ = [
+    "RunFolder",
+    "append_epoch",
+    "folder_of",
+    "history_beside",
+    "open_run",
+    "read_epochs",
+    "write_counts",
+    "write_epochs",
+    "write_info",
+    "write_predictions",
+]
+
+_PREDICTIONS = {
+    "split": "string",
+    "user": "string",
+    "item": "string",
+    "label": "int8",
+    "time": "int64",
+    "score": "float64",
+    "logit_ctr": "float32",
+    "logit_plm": "float32",
+    "fusion_weight": "float32",
+}
+_COUNTS = {"kind": "string", "token": "string", "rows": "int64"}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run.
+
+    Attributes:
+        folder: Where it lies.
+        info: What ``run.json`` holds: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``, ``command``,
+            ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """RecBole's checkpoint of this run; nothing here reads it."""
+        return self.folder.parent / self.info["checkpoint"]
+
+    @property
+    def title(self) -> str:
+        """The model in words: a backbone's name for the plain backbone, such as ``DCNV2``."""
+        settings = self.info["settings"]
+        if self.info["model"] == "ClickPrompt":
+            return f"ClickPrompt with PLM ({self.info['backbone']})"
+        plain = settings.get("train_stage") == "finetune" and not settings.get("pre_model_path")
+        return self.info["backbone"] if plain else f"ClickPrompt without PLM ({self.info['backbone']})"
+
+    def predictions(self, split: str | None = None) -> pd.DataFrame:
+        """Scores of validation and test rows, in the order of the data set.
+
+        Args:
+            split: ``valid`` or ``test`` for these rows alone, counted from 0.
+
+        Returns:
+            Columns ``split``, ``user``, ``item`` (tokens of the data files), ``label`` (0 or 1), ``time`` (of the
+            data files, missing where they have none), ``score`` (from 0 to 1), ``logit_ctr``, ``logit_plm`` and
+            ``fusion_weight`` (both missing without PLM).
+
+        Raises:
+            DataError: The run kept none, or the file is damaged.
+        """
+        path = self.folder / "predictions.parquet"
+        if not path.is_file():
+            raise DataError(f"{self.folder} has no predictions.parquet; train with save_predictions: True")
+        table = _read_parquet(path, _PREDICTIONS)
+        return table if split is None else table[table["split"] == split].reset_index(drop=True)
+
+    def history(self) -> pd.DataFrame:
+        """Learning curves: columns ``stage`` (``pretrain``, ``finetune``), ``epoch`` and the figures of either."""
+        return pd.DataFrame(read_epochs(self.folder / "history.jsonl"))
+
+    def train_counts(self) -> pd.DataFrame:
+        """Training rows of each user and item that has any: columns ``kind``, ``token``, ``rows``."""
+        return _read_parquet(self.folder / self.info["train_counts"], _COUNTS)
+
+
+def folder_of(checkpoint: str | Path) -> Path:
+    """The run folder that belongs to a checkpoint."""
+    return Path(checkpoint).with_suffix("")
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """A finished run, by its ``.pth`` file or its folder.
+
+    Raises:
+        DataError: There is none, or it is not finished.
+    """
+    path = Path(path)
+    folder = folder_of(path) if path.suffix == ".pth" else path
+    file = folder / "run.json"
+    if not file.is_file():
+        what = "is no folder of a finished run: it lacks run.json" if folder.is_dir() else "does not exist"
+        raise DataError(f"{folder} {what}; give the .pth file that training wrote, or the folder beside it")
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{file} is damaged: {error}") from error
+    return RunFolder(folder=folder, info=info)
+
+
+def write_predictions(folder: Path, table: pd.DataFrame) -> None:
+    """Writes the predictions; see ``RunFolder.predictions`` for the columns."""
+    _write_parquet(table, folder / "predictions.parquet", _PREDICTIONS)
+
+
+def write_counts(folder: Path, counts: Mapping[str, pd.Series]) -> None:
+    """Writes training rows by kind (``user``, ``item``): series of counts, indexed by token."""
+    tables = [
+        pd.DataFrame({"kind": kind, "token": rows.index.astype(str), "rows": rows.to_numpy()})
+        for kind, rows in counts.items()
+    ]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_COUNTS])
+    _write_parquet(table, folder / "train_counts.parquet", _COUNTS)
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Writes ``run.json``, which makes the folder that of a finished run."""
+    text = json.dumps(dict(info), indent=1, ensure_ascii=False, default=str)
+    with _whole(folder / "run.json") as partial:
+        partial.write_text(f"{text}\n", encoding="utf-8")
+
+
+def history_beside(checkpoint: Path) -> Path:
+    """Where the epochs of a pretraining checkpoint are kept."""
+    return checkpoint.with_name(f"{checkpoint.stem}.history.jsonl")
+
+
+def append_epoch(file: Path, epoch: Mapping[str, Any]) -> None:
+    """Adds an epoch to a history; those of its stage from the same number on, of a training since repeated, go."""
+    kept = [
+        line
+        for line in read_epochs(file)
+        if line["stage"] != epoch["stage"] or int(line["epoch"]) < int(epoch["epoch"])
+    ]
+    write_epochs(file, [*kept, epoch])
+
+
+def read_epochs(file: Path) -> list[dict[str, Any]]:
+    """The epochs of a history; none if there is no such file."""
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def write_epochs(file: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a whole history."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _whole(file) as partial:
+        partial.write_text("".join(f"{json.dumps(dict(epoch))}\n" for epoch in epochs), encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    # The file is there whole or not at all
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_parquet(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"string": pa.string(), "int8": pa.int8(), "int64": pa.int64(),
+             "float32": pa.float32(), "float64": pa.float64()}  # fmt: skip
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    with _whole(path) as partial:
+        pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), partial)
+
+
+def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # ParquetFile and not read_table: folders called a=b would be taken for partitions
+        table = pq.ParquetFile(path).read(columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is missing or damaged: {error}") from error
+    # A row without a time leaves the others whole numbers
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)

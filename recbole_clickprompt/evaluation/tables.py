@@ -1,0 +1,68 @@
+"""Tables as Markdown, and as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_clickprompt.errors import SettingError
+
+__all__ = ["check_table_path", "markdown_table", "number", "percent", "with_interval", "write_table"]
+
+_SUFFIXES = (".csv", ".parquet", ".json")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of ready cells."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def number(value: float, form: str = ".4f") -> str:
+    """A number, or nothing for a missing one."""
+    return "" if pd.isna(value) else format(value, form)
+
+
+def percent(value: float, low: float = float("nan"), high: float = float("nan")) -> str:
+    """A share as signed percent, such as ``+0.57 %`` or ``+0.57 [+0.11, +1.02] %``; nothing for a missing one."""
+    if pd.isna(value):
+        return ""
+    return f"{with_interval(_hundredfold(value), _hundredfold(low), _hundredfold(high), '+.2f')} %"
+
+
+def _hundredfold(share: float) -> float:
+    return round(100 * share, 2) + 0.0  # and -0.00 is 0.00
+
+
+def with_interval(value: float, low: float, high: float, form: str = ".4f") -> str:
+    """``value [low, high]``; without the interval where it is missing."""
+    return number(value, form) if pd.isna(low) else f"{number(value, form)} [{low:{form}}, {high:{form}}]"
+
+
+def check_table_path(path: Path) -> Path:
+    """Refuses, before any work, a file that ``write_table`` cannot write.
+
+    Raises:
+        SettingError: It does not end in .csv, .parquet or .json.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise SettingError(f"a table's file must end in one of {', '.join(_SUFFIXES)}, got {path}")
+    return path
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table, whole or not at all; json is a list of objects, one a line of the table."""
+    check_table_path(path).parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        if path.suffix == ".parquet":
+            table.to_parquet(partial, index=False)
+        elif path.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_json(partial, orient="records", indent=1, force_ascii=False, double_precision=15)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""A run or an export as a model that scores raw rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.host.registration import MODELS
+from recbole_clickprompt.model.plm.weights import first_line
+from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
+from recbole_clickprompt.serving.observe import PREPROCESSING, observe
+from recbole_clickprompt.serving.preprocessing import Preprocessing
+from recbole_clickprompt.serving.stand_in import StandIn
+
+__all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained", "read_checkpoint"]
+
+# In the folder of an export
+ONNX_FILE = "model.onnx"
+
+
+class Trained(NamedTuple):
+    """A trained model and what made it; of its data set the three parts where they had to be built."""
+
+    config: Any
+    model: Any
+    preprocessing: Preprocessing
+    data: list[Any] | None
+
+
+def load_model(run: str | Path, device: str | None = None) -> ServedModel:
+    """
+    Args:
+        run: The checkpoint of a finetuned model (``.pth``), the folder of its run, or a folder that
+            ``recbole-cp export`` wrote.
+        device: ``cpu`` or ``cuda``; None is cuda where there is one. Exports run on the CPU.
+
+    Raises:
+        WeightsError: The checkpoint is missing, damaged or of another model.
+        DataError: The training's data set is needed and cannot be had.
+    """
+    if (Path(run) / ONNX_FILE).is_file():
+        return ServedModel(Preprocessing.load(Path(run)), OnnxScores(Path(run) / ONNX_FILE))
+    trained = load_trained(Path(run), device)
+    scores = TorchScores(trained.model, trained.config["device"], bool(trained.config["enable_amp"]))
+    return ServedModel(trained.preprocessing, scores)
+
+
+def load_trained(run: Path, device: str | None = None) -> Trained:
+    """The model of a run, built without its training's rows.
+
+    Args:
+        run: Checkpoint, or the folder of a run.
+        device: As for ``load_model``.
+
+    Raises:
+        WeightsError: The checkpoint is missing, damaged or of another model.
+        DataError: The training's data set is needed and cannot be had.
+    """
+    checkpoint = read_checkpoint(run)
+    config = checkpoint["config"]
+    config["device"] = _device(device)
+    kept, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
+    if kept.is_dir():
+        preprocessing = Preprocessing.load(kept)
+    else:
+        data = build_data(config)
+        preprocessing = observe(data[0], config["plm"] if config["model"] == "ClickPrompt" else None)
+    from recbole.utils import get_model
+
+    model = get_model(config["model"])(config, StandIn(preprocessing))
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{run} does not fit the data set {config['dataset']} as it is now ({first_line(error)}); "
+            "give it back the files that it was trained on"
+        ) from error
+    return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
+
+
+def read_checkpoint(run: Path) -> dict[str, Any]:
+    """The checkpoint of a run, on the CPU.
+
+    Raises:
+        WeightsError: It is missing, damaged or of another model.
+    """
+    path = run.with_name(f"{run.name}.pth") if run.is_dir() else run
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no file {path}; give the .pth file that training wrote, or the folder beside it"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        model = checkpoint["config"]["model"]
+    except Exception as error:  # pickle, zip and torch raise what they like
+        raise WeightsError(
+            f"{path} is damaged or no checkpoint of a finetuned model: {first_line(error)}"
+        ) from error
+    if checkpoint["config"]["plm_joint_layers"] is not None and model == "ClickPrompt":
+        raise WeightsError(
+            f"{path} was trained with plm_joint_layers, whose frozen lower layers are not served; train with all "
+            "layers (plm_joint_layers: ~) for predict and export"
+        )
+    if model not in MODELS:
+        raise WeightsError(
+            f"{path} is a checkpoint of RecBole's own {model}; only {' and '.join(MODELS)} are served, "
+            f"and a plain backbone that `recbole-cp run --model={model}` trained"
+        )
+    return checkpoint
+
+
+def build_data(config: Any) -> list[Any]:
+    """Training, validation and test part of a run's data set, out of its files.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    from recbole.utils import init_seed
+
+    from recbole_clickprompt.host.dataset import ClickPromptDataset
+
+    init_seed(config["seed"], config["reproducibility"])  # a split at random is that of the training
+    return ClickPromptDataset(config).build()
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        raise SettingError(f"device must be cpu, or cuda where there is one; got {name!r}")
+    return torch.device(name)

@@ -1,0 +1,148 @@
+"""A trained model as an ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recbole_clickprompt.errors import ClickPromptError, SettingError
+from recbole_clickprompt.model.backbone.base import feature_names
+from recbole_clickprompt.model.plm.weights import first_line
+from recbole_clickprompt.serving.preprocessing import Preprocessing
+from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
+
+__all__ = ["ExportError", "input_names", "quantise", "write_onnx"]
+
+_OUTPUT = "score"
+# PLM families that torch's exporter does not take, and why
+_REFUSED = {
+    "deberta-v2": "torch's exporter loses the layout of attention with a bias; score with `recbole-cp predict`, "
+    "or train with a BERT, RoBERTa, ELECTRA, ALBERT, DistilBERT, ModernBERT, GPT-2 or BART",
+}
+
+
+class ExportError(ClickPromptError):
+    """A model that cannot be exported, or whose export does not give its scores."""
+
+
+class _Columns:
+    """What models ask of an ``Interaction``, without its look at the tensors' sizes."""
+
+    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+        self.interaction = columns
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.interaction[name]
+
+
+class _WholeTokens(nn.Module):
+    """Tokens as they come: how wide the longest row is may not be looked at."""
+
+    def forward(self, batch: _Columns) -> tuple[Tensor, Tensor]:
+        return batch[INPUT_IDS], batch[TEXT_LENGTH]
+
+
+class _Scores(nn.Module):
+    """A model as a function of plain tensors."""
+
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *columns: Tensor) -> Tensor:
+        """Scores, ``(B,)``."""
+        return torch.sigmoid(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
+
+
+def input_names(model: Any) -> list[str]:
+    """Columns that an exported model takes: features of the backbone, then the text."""
+    text = [INPUT_IDS, TEXT_LENGTH] if hasattr(model, "plm") else []
+    return [*feature_names(model.backbone.model), *text]
+
+
+def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np.ndarray], path: Path) -> None:
+    """Exports a model; any number of rows and, with text, of tokens up to the longest goes in.
+
+    Args:
+        model: ``ClickPrompt`` or ``ClickPromptNoPLM``, on the CPU.
+        preprocessing: Of its training.
+        sample: Two or more rows.
+        path: The file to write.
+
+    Raises:
+        SettingError: A package of the extra ``export`` is missing.
+        ExportError: torch cannot export this model.
+    """
+    try:
+        import onnx  # noqa: F401 - what torch's exporter asks for
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise SettingError(
+            f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
+        ) from error
+    if text_model := getattr(model, "plm", None):
+        family = text_model.encoder.config.model_type
+        if family in _REFUSED:
+            raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
+    names = input_names(model)
+    batch = torch.export.Dim("batch", min=1)
+    shapes: list[dict[int, Any]] = [{0: batch} for _ in names]
+    if preprocessing.text is not None:
+        shapes[names.index(INPUT_IDS)][1] = torch.export.Dim("tokens", min=2, max=preprocessing.text.max_length)
+    text = getattr(model, "text", None)
+    try:
+        if text is not None:
+            model.text = _WholeTokens()
+        with _quiet():
+            program = torch.export.export(
+                _Scores(model, names).eval(),
+                tuple(torch.from_numpy(sample[name]) for name in names),
+                dynamic_shapes=(tuple(shapes),),
+                strict=False,
+            )
+            exported = torch.onnx.export(
+                program, (), dynamo=True, input_names=names, output_names=[_OUTPUT], verbose=False
+            )
+            assert exported is not None
+            exported.save(str(path))
+    except Exception as error:  # torch has no class of its own for all that can go wrong
+        raise ExportError(
+            f"{type(model.backbone.model).__name__} cannot be exported by this torch: {first_line(error)}"
+        ) from error
+    finally:
+        if text is not None:
+            model.text = text
+
+
+def quantise(path: Path, target: Path) -> None:
+    """Writes an ONNX file with its weights, embeddings too, as 8-bit integers; products are computed in them."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(path)
+    # onnxruntime transposes weights and then stumbles over the shapes that torch noted down for them
+    del model.graph.value_info[:]
+    with _quiet():
+        quantize_dynamic(model, target, weight_type=QuantType.QInt8)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch and onnxruntime say on their own use of themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,132 @@
+"""Tokens of rows: what training tokenised out of its table, what it never saw tokenised on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from recbole_clickprompt.data.text import number_text
+from recbole_clickprompt.host.row_text import value_text
+from recbole_clickprompt.serving.preprocessing import Field, Preprocessing, Segment
+
+__all__ = ["RowTokens", "value_texts"]
+
+
+class _Piece(NamedTuple):
+    """Tokens of some rows: ``rows[i]`` has ``values[start[i]:start[i] + length[i]]``."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+
+class RowTokens:
+    """Assembles the tokens of rows as ``TokenTable`` does, also those of ids that it does not hold.
+
+    The text of an unseen user or item is made of the row's own columns; that of an unseen value, of the value.
+
+    Args:
+        preprocessing: Of a model that reads text.
+    """
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        from tokenizers import Tokenizer
+
+        assert preprocessing.text is not None
+        self.text, self.fields = preprocessing.text, preprocessing.fields
+        self._tokenizer = Tokenizer.from_str(self.text.tokenizer)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def __call__(
+        self, ids: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Args:
+            ids: Of each segment's key, ``(B,)``; 0 for what training never saw.
+            raw: Values of the rows' own columns, ``(B,)`` each.
+
+        Returns:
+            Token ids, ``(B, Z)`` int64, padded to the longest row; and lengths, ``(B,)`` int64.
+        """
+        pieces = [p for i, s in enumerate(self.text.segments) for p in self._pieces(s, ids[s.key], raw, not i)]
+        prefix, suffix = self.text.prefix, self.text.suffix
+        lengths = np.full(len(ids[self.text.segments[0].key]), len(prefix) + len(suffix), dtype=np.int64)
+        for piece in pieces:
+            lengths[piece.rows] += piece.length
+        lengths = lengths.clip(max=self.text.max_length)
+        last, width = lengths - len(suffix), int(lengths.max())  # where text ends, (B,)
+        # One spare column takes whatever lies beyond the end of its row
+        input_ids = np.full((len(lengths), width + 1), self.text.pad_id, dtype=np.int64)
+        input_ids[:, : len(prefix)] = prefix
+        begin = np.full_like(lengths, len(prefix))
+        for piece in pieces:
+            row = np.repeat(piece.rows, piece.length)
+            within = np.arange(len(row)) - np.repeat(piece.length.cumsum() - piece.length, piece.length)
+            column = begin[row] + within
+            source = np.repeat(piece.start, piece.length) + within
+            input_ids[row, np.where(column < last[row], column, width)] = piece.values[source]
+            begin[piece.rows] += piece.length
+        for step, token in enumerate(suffix):
+            input_ids[np.arange(len(last)), last + step] = token
+        return np.ascontiguousarray(input_ids[:, :width]), lengths
+
+    def _pieces(
+        self, segment: Segment, ids: np.ndarray, raw: Mapping[str, np.ndarray], leading: bool
+    ) -> Iterator[_Piece]:
+        rows = np.flatnonzero(ids > 0)
+        start = segment.offsets[ids[rows]]
+        yield _Piece(rows, segment.values, start, segment.offsets[ids[rows] + 1] - start)
+        rows = np.flatnonzero(ids == 0)
+        if len(rows):
+            tokens = self._tokenised(self._parts(segment, rows, raw), leading and self.text.blank_matters)
+            length = np.array([len(row) for row in tokens], dtype=np.int64)
+            values = np.array([token for row in tokens for token in row], dtype=np.int64)
+            yield _Piece(rows, values, length.cumsum() - length, length)
+
+    def _parts(self, segment: Segment, rows: np.ndarray, raw: Mapping[str, np.ndarray]) -> list[list[str]]:
+        """What each of these rows says on the segment's fields itself; nothing where it has no value."""
+        parts: list[list[str]] = [[] for _ in rows]
+        for name in segment.fields:
+            if name in raw:
+                words = self.text.words.get(name, {})
+                values = value_texts(self.fields[name], raw[name][rows], words)
+                for row, value in zip(parts, values, strict=True):
+                    if value is not None:
+                        row.append(f"{self.text.names[name]} is {value}.")
+        return parts
+
+    def _tokenised(self, rows: list[list[str]], bare_start: bool) -> list[list[int]]:
+        # Byte-level BPE tells " a" from "a": at the start of a row a part comes without the blank
+        behind = [[part if bare_start and not i else f" {part}" for i, part in enumerate(row)] for row in rows]
+        distinct = list(dict.fromkeys(part for row in behind for part in row))
+        tokens = dict(
+            zip(
+                distinct,
+                (e.ids for e in self._tokenizer.encode_batch(distinct, add_special_tokens=False)),
+                strict=True,
+            )
+        )
+        return [[token for part in row for token in tokens[part]] for row in behind]
+
+
+def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str]) -> list[str | None]:
+    """Values of a column in words, as ``build_textualizer`` writes them; None where missing.
+
+    Args:
+        field: The column.
+        values: As ``raw_values`` gives them.
+        words: Codes in words.
+    """
+    if field.type == "token_seq" and field.source != "inter":
+        return [" ".join(words.get(v, v) for v in row) or None for row in values]
+    if field.type.endswith("_seq"):
+        whole = [" ".join(v if isinstance(v, str) else number_text(v) for v in row) or None for row in values]
+    elif field.type == "float":
+        whole = [value_text(value) for value in values]
+    else:
+        whole = list(values)
+    return [None if text is None else words.get(text, text) for text in whole]

@@ -1,0 +1,166 @@
+"""The commands over finished runs, on ``tiny``."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.evaluation.run_folder import open_run, write_counts, write_predictions
+
+
+@pytest.fixture
+def runs(trained_runs):
+    return [f"{name}={path}" for name, path in trained_runs.items()]
+
+
+@pytest.fixture
+def own_runs(trained_runs, tmp_path):
+    """Copies that a test may change."""
+    copies = {}
+    for name, path in trained_runs.items():
+        shutil.copytree(path.with_suffix(""), tmp_path / "copy" / name)
+        copies[name] = tmp_path / "copy" / name
+    return copies
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_metrics_are_those_of_the_run(runs, trained_runs, capsys):
+    assert main(["metrics", *runs, "--samples=50", "--out=new/m.json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert cells(lines[0])[:3] == ["run", "rows", "AUC [95 %]"]
+    table = json.loads(Path("new/m.json").read_text())
+    assert [cells(line)[0] for line in lines[2:5]] == [line["run"] for line in table] == list(trained_runs)
+    for line, path in zip(table, trained_runs.values(), strict=True):
+        result = open_run(path).info["test_result"]
+        assert line["auc"] == pytest.approx(result["auc"], abs=1e-6)
+        assert line["logloss"] == pytest.approx(result["logloss"], abs=1e-6)
+        assert line["auc_low"] < line["auc"] < line["auc_high"]
+
+
+def test_metrics_of_the_validation_rows_against_a_baseline_named_by_its_file(runs, trained_runs, capsys):
+    assert main(["metrics", *runs, "--split=valid", "--samples=50", f"--baseline={trained_runs['plain']}"]) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert cells(first.splitlines()[0])[-2:] == ["relative AUC", "RelaImpr"]
+    rows = [cells(line) for line in first.splitlines()[2:]]
+    assert rows[2][-2:] == ["", ""]
+    assert rows[0][-2].endswith(" %")
+    assert [cells(line)[0] for line in second.splitlines()[2:]] == ["with", "without"]
+
+
+def test_long_tail_holds_every_row_once(runs, capsys):
+    assert main(["long-tail", *runs, "--tail=0.3", "--samples=20", "--out=t.csv"]) == 0
+    table = pd.read_csv("t.csv")
+    of_one = table[table["run"] == "with"].set_index("subset")["rows"]
+    assert of_one.drop("all").sum() == of_one["all"] == 131
+    assert of_one["tail user, tail item"] > 0
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    assert [cells(line)[0] for line in lines] == list(of_one.index)
+    assert "without: AUC [95 %]" in header
+    assert header.count("relative AUC") == 2
+
+
+def test_long_tail_by_bins(runs, capsys):
+    assert main(["long-tail", runs[0], "--bins=0,1,15,inf", "--samples=20", "--out=t.parquet"]) == 0
+    rows = pd.read_parquet("t.parquet").set_index("subset")["rows"]
+    for kind in ("user", "item"):
+        assert sum(rows[name] for name in rows.index if name.startswith(kind)) == 131
+    assert "| user with 0 training rows | 0 | 0 | 0 |  | no rows |" in capsys.readouterr().out
+
+
+def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
+    sizes = ["--batch-size=32", "--batches=2", "--rounds=2", "--threads=1", "--device=cpu"]
+    assert main(["latency", *runs, "--baseline=plain", *sizes, "--out=l.json"]) == 0
+    out = capsys.readouterr().out
+    assert "2 batches of 32 rows, 2 rounds, CPU, threads: 1" in out
+    table = pd.read_json("l.json").set_index("run")
+    assert table["timed"].to_dict() == {"with": 4, "without": 4, "plain": 4}
+    assert list(table.index) == ["with", "without", "plain"]
+    assert table["median_ms"].gt(0).all()
+    assert pd.isna(table.loc["plain", "ratio"])
+    assert table.loc["with", "ratio"] > 1  # it computes the backbone and a PLM
+
+
+def test_runs_without_a_name_are_called_by_model_seed_and_file(own_runs, capsys):
+    again = own_runs["with"].with_name("again")
+    other = own_runs["with"].with_name("other-seed")
+    for copy in (again, other):
+        shutil.copytree(own_runs["with"], copy)
+    info = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps({**info, "seed": 7}))
+    assert main(["metrics", *map(str, (own_runs["plain"], own_runs["with"], again, other)), "--samples=2"]) == 0
+    assert [cells(line)[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "DCNV2",
+        "ClickPrompt with PLM (DCNV2), seed 2020, with",
+        "ClickPrompt with PLM (DCNV2), seed 2020, again",
+        "ClickPrompt with PLM (DCNV2), seed 7",
+    ]
+
+
+def test_a_table_of_predictions_is_all_that_metrics_read(own_runs):
+    folder = own_runs["plain"]
+    for file in folder.iterdir():
+        if file.name not in ("predictions.parquet", "run.json"):
+            file.unlink()
+    assert main(["metrics", str(folder), "--samples=2"]) == 0
+
+
+BAD = {
+    "no such run": (["metrics", "saved/none.pth"], "does not exist; give the .pth file"),
+    "unknown option": (["metrics", "{plain}", "--sample=3"], "metrics knows no --sample=3"),
+    "unknown baseline": (["metrics", "p={plain}", "--baseline=q"], "--baseline must be one of p, got 'q'"),
+    "the same run twice": (["long-tail", "a={plain}", "b={plain}"], "is given twice"),
+    "the same name twice": (["metrics", "a={plain}", "a={with}"], "two runs are called 'a'"),
+    "a table of another kind": (["metrics", "{plain}", "--out=m.xlsx"], "must end in one of .csv"),
+    "no draws": (["metrics", "{plain}", "--samples=0"], "--samples must be 1 or more"),
+    "impossible confidence": (["metrics", "{plain}", "--confidence=95"], "--confidence must be between 0 and 1"),
+    "negative seed": (["metrics", "{plain}", "--seed=-1"], "--seed must be 0 or more"),
+    "impossible tail": (["long-tail", "{plain}", "--tail=10"], "--tail must be between 0 and 1"),
+    "bins in words": (["long-tail", "{plain}", "--bins=few,many"], "--bins must be numbers such as"),
+    "broken bins": (["long-tail", "{plain}", "--bins=0,1.5"], "--bins counts training rows"),
+    "falling bins": (["long-tail", "{plain}", "--bins=5,1"], "two or more rising numbers"),
+    "a batch of more rows than there are": (["latency", "{plain}", "--batch-size=999"], "set --batch-size"),
+    "no batches": (["latency", "{plain}", "--batches=0"], "--batches must be 1 or more"),
+    "no threads": (["latency", "{plain}", "--threads=0"], "--threads must be 1 or more"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_exit_code_2(trained_runs, capsys, arguments, message):
+    assert main([argument.format(**trained_runs) for argument in arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_a_gpu_that_is_not_there_is_told(trained_runs, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["latency", str(trained_runs["plain"]), "--device=cuda"]) == 2
+    assert "torch sees no GPU here" in capsys.readouterr().err
+
+
+def test_runs_on_other_rows_are_not_compared(own_runs, capsys):
+    run = open_run(own_runs["with"])
+    write_predictions(run.folder, run.predictions()[:-1])
+    both = [str(own_runs[name]) for name in ("plain", "with")]
+    assert main(["metrics", *both, f"--baseline={both[0]}"]) == 2
+    assert "131 rows against 130" in capsys.readouterr().err
+    write_counts(run.folder, {"user": pd.Series({"u1": 1}), "item": pd.Series({"i1": 1})})
+    assert main(["long-tail", *both]) == 2
+    assert "were trained on different rows" in capsys.readouterr().err
+
+
+def test_a_damaged_or_missing_checkpoint_is_told(own_runs, capsys):
+    folder = own_runs["plain"]
+    checkpoint = open_run(folder).checkpoint
+    assert main(["latency", str(folder)]) == 2
+    assert "there is no checkpoint" in capsys.readouterr().err
+    checkpoint.write_bytes(b"no zip")
+    assert main(["latency", str(folder)]) == 2
+    assert "is damaged, or no checkpoint of ClickPrompt" in capsys.readouterr().err

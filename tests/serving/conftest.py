@@ -1,0 +1,74 @@
+"""Finetuned models on ``tiny``, and its rows as raw tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer
+
+from tests.conftest import ROOT
+
+
+class TrainedRun(NamedTuple):
+    """A checkpoint, the raw rows of its test part and the scores that its trainer gave them."""
+
+    checkpoint: Path
+    rows: pd.DataFrame
+    scores: np.ndarray
+
+
+def atomic(source: str) -> pd.DataFrame:
+    """A file of ``tiny`` as text, missing values None."""
+    path = ROOT / "dataset_atomic" / "tiny" / f"tiny.{source}"
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3).replace("", None)
+    return table.rename(columns=lambda name: name.partition(":")[0])
+
+
+def with_features(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the features of their users and items beside them."""
+    return rows.merge(atomic("user"), on="user_id", how="left").merge(atomic("item"), on="item_id", how="left")
+
+
+@pytest.fixture(scope="session")
+def train(make_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Trains a small model for an epoch: model's name and settings to a ``TrainedRun``."""
+
+    def run(model: str, **settings: Any) -> TrainedRun:
+        folder = tmp_path_factory.mktemp("run")
+        config = make_config(
+            model, train_stage="finetune", epochs=1, checkpoint_dir=str(folder), learning_rate=0.01, **settings
+        )
+        train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
+        torch.manual_seed(0)
+        trainer = get_trainer(config["MODEL_TYPE"], model)(config, get_model(model)(config, train_data._dataset))
+        trainer.fit(train_data, valid_data)
+        trainer.evaluate(test_data)
+        test = test_data._dataset
+        trainer.model.eval()
+        with torch.no_grad():
+            scores = torch.cat([trainer.model.predict(batch[0]) for batch in test_data]).numpy()
+        rows = {
+            name: [None if token == "[PAD]" else token for token in test.id2token(name, test.inter_feat[name])]
+            for name in ("user_id", "item_id", "device")
+        }
+        return TrainedRun(Path(trainer.saved_model_file), pd.DataFrame(rows), scores)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def with_plm(train: Any) -> TrainedRun:
+    """ClickPrompt; years are numbers that its backbone reads."""
+    return train("ClickPrompt", numerical_features=["year"], normalize_field=["year"])
+
+
+@pytest.fixture(scope="session")
+def without_plm(train: Any) -> TrainedRun:
+    """ClickPromptNoPLM on another backbone."""
+    return train("ClickPromptNoPLM", backbone="DeepFM")

@@ -1,0 +1,190 @@
+"""Exports score as PyTorch does, from raw rows, without torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.host.scaling import Scale
+from recbole_clickprompt.model.backbone import BACKBONES
+from recbole_clickprompt.model.clickprompt import ClickPromptNoPLM
+from recbole_clickprompt.serving import export as module
+from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.serving.example import example
+from recbole_clickprompt.serving.export import export
+from recbole_clickprompt.serving.model import OnnxScores, TorchScores
+from recbole_clickprompt.serving.observe import observe
+from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
+from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
+from recbole_clickprompt.serving.stand_in import StandIn
+from tests.serving.conftest import with_features
+
+# Runs a script as a machine without torch would
+WITHOUT_TORCH = """
+import runpy, sys
+for name in ("torch", "transformers", "recbole", "recbole_clickprompt", "pandas"):
+    sys.modules[name] = None
+script = sys.argv[1]
+sys.argv = sys.argv[1:]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(with_plm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "model"
+    return export(with_plm.checkpoint, folder, int8=True, rows=50), folder
+
+
+def test_an_export_with_plm_scores_raw_rows_as_pytorch_does(exported, with_plm):
+    made, folder = exported
+    assert made.rows == 50
+    assert made.difference <= 1e-5
+    model = load_model(folder)
+    np.testing.assert_allclose(model.predict(with_plm.rows), with_plm.scores, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(model.predict(with_plm.rows[:1]), with_plm.scores[:1], atol=1e-5, rtol=0)
+    unseen = with_features(with_plm.rows[:9]).assign(item_id="new", title="Grim Golden Tale", user_id="newer")
+    expected = load_model(with_plm.checkpoint).predict(unseen)
+    np.testing.assert_allclose(model.predict(unseen), expected, atol=1e-5, rtol=0)
+
+
+def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
+    _, folder = exported
+    with_plm.rows.to_csv(tmp_path / "rows.csv", index=False)
+    answer = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(folder / "score.py"), str(tmp_path / "rows.csv")],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    scores = [float(line) for line in answer.stdout.split()]
+    np.testing.assert_allclose(scores, with_plm.scores, atol=1e-5, rtol=0)
+
+
+def test_8_bit_weights_are_smaller_and_their_auc_is_told(exported):
+    made, folder = exported
+    assert sorted(made.files) == [
+        "features.npz", "model.onnx", "model_int8.onnx", "schema.json", "score.py", "tokenizer.json",
+        "tokens.npz", "vocabulary.json",
+    ]  # fmt: skip
+    assert sorted(made.files) == sorted(path.name for path in folder.iterdir())
+    assert made.files["model_int8.onnx"] < made.files["model.onnx"]
+    assert made.auc_int8 == pytest.approx(made.auc, abs=0.05)
+
+
+def test_the_command_says_what_it_made_and_never_replaces(without_plm, capsys):
+    command = ["export", str(without_plm.checkpoint), "-o", "out", "--int8"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "largest difference to PyTorch's scores on 131 test rows: " in out
+    assert "AUC of these rows: 0." in out
+    assert main(["predict", "out", write_rows(without_plm.rows), "-o", "scores.csv"]) == 0
+    scores = pd.read_csv("scores.csv")["score"]
+    np.testing.assert_allclose(scores, without_plm.scores, atol=1e-5, rtol=0)
+    assert main(command) == 2
+    assert "out is there already" in capsys.readouterr().err
+
+
+def write_rows(rows):
+    rows.to_csv("rows.csv", index=False)
+    return "rows.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rows=2"], "--rows must be 3 or more"),
+        (["--fast"], "export knows no --fast"),
+    ],
+)
+def test_bad_options_are_one_line(options, message, without_plm, capsys):
+    assert main(["export", str(without_plm.checkpoint), "-o", "out", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_an_export_that_fails_its_check_is_not_left_behind(without_plm, monkeypatch):
+    monkeypatch.setattr(module, "write_onnx", lambda *_: None)
+    monkeypatch.setattr(module, "OnnxScores", lambda _: lambda columns: np.full(len(columns["user_id"]), 0.5))
+    with pytest.raises(ExportError, match="scores of the export differ from PyTorch's by up to"):
+        export(without_plm.checkpoint, Path("out"), int8=False, rows=50)
+    assert not list(Path().glob("*out*"))
+
+
+def test_a_missing_package_is_named(without_plm, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert main(["export", str(without_plm.checkpoint), "-o", "out"]) == 2
+    assert "pip install 'recbole-clickprompt[export]'" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_plm_that_cannot_be_exported_is_refused_by_name(train, tiny_plms):
+    run = train("ClickPrompt", plm=str(tiny_plms["deberta"]))
+    with pytest.raises(ExportError, match="a 'deberta-v2' model cannot be exported: .*`recbole-cp predict`"):
+        export(run.checkpoint, Path("out"), int8=False, rows=50)
+
+
+@pytest.fixture(scope="module")
+def rows_of_numbers_and_sequences(make_config, make_data):
+    config = make_config("ClickPromptNoPLM", numerical_features=["year"], normalize_field=["year"])
+    dataset = make_data(config)[0]._dataset
+    return observe(dataset, None), dataset[torch.arange(33)]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_sequences, tmp_path):
+    preprocessing, rows = rows_of_numbers_and_sequences
+    config = make_config(
+        "ClickPromptNoPLM", backbone=backbone, numerical_features=["year"], mlp_hidden_size=[8], embedding_size=4,
+        cross_layer_num=1, num_blocks=1, n_layers=1,
+    )  # fmt: skip
+    model = ClickPromptNoPLM(config, StandIn(preprocessing)).eval()
+    columns = {name: rows[name].numpy() for name in input_names(model)}
+    write_onnx(model, preprocessing, {name: values[:3] for name, values in columns.items()}, tmp_path / "m.onnx")
+    exported = OnnxScores(tmp_path / "m.onnx")
+    assert {entry.name for entry in exported.session.get_inputs()} == set(columns)
+    expected = TorchScores(model, torch.device("cpu"), enable_amp=False)(columns)
+    np.testing.assert_allclose(exported(columns), expected, atol=1e-5, rtol=0)
+    first = {name: values[:1] for name, values in columns.items()}
+    np.testing.assert_allclose(exported(first), expected[:1], atol=1e-5, rtol=0)
+
+
+def field(name, kind, scale=None, width=1):
+    return Field(name, kind, "inter", 2, width, feature=True, unsplit=False, scale=scale)
+
+
+def preprocessing_of(*fields):
+    ids = [Field(name, "token", name, 2, 1, True, False, None) for name in ("user_id", "item_id")]
+    vocabulary = {f.name: np.array(["[PAD]", "a", "b"], dtype=object) for f in (*ids, *fields) if f.scale is None}
+    return Preprocessing(
+        dataset="x", user="user_id", item="item_id", seq_separator=" ", ignored=[],
+        fields={f.name: f for f in (*ids, *fields)}, vocabulary=vocabulary, tables={}, text=None,
+    )  # fmt: skip
+
+
+def test_the_example_reads_numbers_and_sequences_of_rows():
+    hour, tags = field("hour", "float", Scale(missing=6.0, low=4.0, high=8.0)), field("tags", "token_seq", width=3)
+    script = example(preprocessing_of(hour, tags))
+    assert script is not None
+    body = script.partition("    columns = {}\n")[2].partition("    return")[0]
+    rows = [
+        {"user_id": "b", "item_id": "?", "hour": "5", "tags": "b x a b"},
+        {"user_id": "", "item_id": "a", "hour": "", "tags": ""},
+    ]
+    known = {"a": 1, "b": 2}
+    space = {"np": np, "rows": rows, "columns": {}, "ids": dict.fromkeys(("user_id", "item_id", "tags"), known)}
+    exec("\n".join(line.strip() for line in body.splitlines()), space)
+    columns = space["columns"]
+    assert columns["user_id"].tolist() == [2, 0]
+    assert columns["hour"].tolist() == [[0.25, 1.0], [0.5, 1.0]]
+    assert columns["tags"].tolist() == [[2, 0, 1], [0, 0, 0]]
+
+
+def test_numbers_in_bins_are_no_example():
+    hour = field("hour", "float", Scale(missing=0.0, bins=4, edges=(0.0, 1.0)))
+    assert example(preprocessing_of(hour)) is None
