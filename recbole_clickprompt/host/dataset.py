@@ -218,12 +218,14 @@ class ClickPromptDataset(Dataset):
 
     def _normalize(self) -> None:
         for field, (low, high) in observe_ranges(self).items():
-            self.scales[field] = replace(self.scales[field], low=low, high=high)
+            if field in self.scales:  # the label has come since, and is no feature
+                self.scales[field] = replace(self.scales[field], low=low, high=high)
         super()._normalize()
 
     def _discretization(self) -> None:
         for field, bins in observe_bins(self).items():
-            self.scales[field] = replace(self.scales[field], **bins)
+            if field in self.scales:
+                self.scales[field] = replace(self.scales[field], **bins)
         super()._discretization()
 
     def build(self) -> list[Dataset]:
