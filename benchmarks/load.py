@@ -58,7 +58,9 @@ def main() -> None:
     for name, default in (("users", 100_000), ("items", 100_000), ("rows", 1_000_000)):
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=1000, help="of the plain backbone (default: %(default)s)")
-    parser.add_argument("--plm_steps", type=int, default=10, help="with the PLM (default: %(default)s)")
+    parser.add_argument(
+        "--plm_steps", type=int, default=10, help="with the PLM, 0 for none (default: %(default)s)"
+    )
     parser.add_argument("--folder", type=Path, required=True, help="for the generated data set")
     parser.add_argument("--part", choices=["generate", "run"], help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -150,6 +152,8 @@ def run(folder: Path, name: str, steps: int, plm_steps: int) -> None:
     size = sum(buffer.numel() * buffer.element_size() for buffer in table.buffers())
     print(f"|   (it holds {size / 1e6:.0f} MB) | | | |", flush=True)
     for model_name, number in (("ClickPromptNoPLM", steps), ("ClickPrompt", plm_steps)):
+        if not number:
+            continue
         config = config_of(model_name)
         with _phase(f"{model_name}: build"):
             model = get_model(model_name)(config, train_data._dataset)

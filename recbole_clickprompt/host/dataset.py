@@ -240,13 +240,18 @@ class ClickPromptDataset(Dataset):
 
     def _normalize(self) -> None:
         for field, (low, high) in observe_ranges(self).items():
+<<<<<<< HEAD
             if field in self.scales:  # not a label that a threshold has made in between
+=======
+            if field in self.scales:  # the label has come since, and is no feature
+>>>>>>> ops
                 self.scales[field] = replace(self.scales[field], low=low, high=high)
         super()._normalize()
 
     def _discretization(self) -> None:
         for field, bins in observe_bins(self).items():
-            self.scales[field] = replace(self.scales[field], **bins)
+            if field in self.scales:
+                self.scales[field] = replace(self.scales[field], **bins)
         super()._discretization()
 
     def build(self) -> list[Dataset]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from recbole.quick_start import objective_function as hosts
+import recbole.quick_start.quick_start as host
 
 __all__ = ["objective_function"]
 
@@ -19,11 +20,24 @@ def objective_function(
     the models there; with RecBole's own function a worker knows none of them.
 
     Returns:
-        RecBole's answer; the test metrics by their names besides, because Ray wants what was reported in the last
-        result too; and the metrics of the best validation as ``valid_<metric>``.
+        RecBole's answer; the test metrics by their names besides; and the metrics of the best validation as
+        ``valid_<metric>``, which is what a search should select by.
     """
-    # RecBole reports to Ray wherever it runs, and Ray answers with a traceback that it is not there
-    logging.getLogger("ray.tune.trainable.session").setLevel(logging.ERROR)
-    result = hosts(dict(config_dict or {}), config_file_list, saved)
+    with _without_report():
+        result = host.objective_function(dict(config_dict or {}), config_file_list, saved)
     valid = {f"valid_{name}": value for name, value in (result["best_valid_result"] or {}).items()}
     return {**result, **result["test_result"], **valid}
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    # RecBole tells Ray the test metrics alone, which Ray refuses where it selects by others, and without Ray it is
+    # answered with a traceback. What is returned is a report too, and holds them all.
+    class Silent:
+        report = staticmethod(lambda **_: None)
+
+    before, host.tune = host.tune, Silent
+    try:
+        yield
+    finally:
+        host.tune = before

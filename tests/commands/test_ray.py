@@ -23,7 +23,7 @@ def test_ray_runs_trials_side_by_side_that_share_pretraining_and_one_may_fail(sm
             config={**settings, "learning_rate": tune.grid_search([1e-4, 1e-2, -1.0])},
             metric="valid_auc",
             mode="max",
-            local_dir=str(tmp_path / "ray"),
+            storage_path=str(tmp_path / "ray"),
             resources_per_trial={"cpu": 1},
             raise_on_failed_trial=False,
             verbose=0,

@@ -100,7 +100,7 @@ def test_values_are_drawn_as_their_kind_says(objective):
     assert all(math.exp(-9) <= config["learning_rate"] <= math.exp(-2) for config in objective)
     assert all(0 <= config["dropout_prob"] <= 0.5 for config in objective)
     assert {config["weight_decay"] for config in objective} == {0.1}
-    assert {(config["model"], config["backbone"]) for config in objective} == {("ClickPromptNoPLM", "DNN")}
+    assert {(config["model"], config["backbone"]) for config in objective} == {("ClickPromptNoPLM", "'DNN'")}
 
 
 def test_a_search_without_progress_ends_early_also_where_the_first_trials_fail(objective):
@@ -131,6 +131,8 @@ def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, t
     Path("evil.test").write_text("learning_rate choice [!!python/object/apply:os.getcwd []]\n")
     with pytest.raises(SettingError, match="evil.test: learning_rate: .* is no list"):
         read_space("evil.test", Path("f"))
+    Path("evil.test").write_text(f"learning_rate choice [{mkdir!r}]\n")
+    assert main(["tune", write("evil.yaml", settings=SETTINGS, space="evil.test")]) == 2
     assert not (tmp_path / "ran").exists()
 
 
