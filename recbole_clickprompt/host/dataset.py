@@ -240,11 +240,7 @@ class ClickPromptDataset(Dataset):
 
     def _normalize(self) -> None:
         for field, (low, high) in observe_ranges(self).items():
-<<<<<<< HEAD
             if field in self.scales:  # not a label that a threshold has made in between
-=======
-            if field in self.scales:  # the label has come since, and is no feature
->>>>>>> ops
                 self.scales[field] = replace(self.scales[field], low=low, high=high)
         super()._normalize()
 

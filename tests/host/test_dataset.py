@@ -161,7 +161,6 @@ def test_filters_hold_for_the_files_of_an_exact_split_too(make_config, make_data
     ]
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("index", [np.array([5, 0, 5]), torch.tensor([5, 0, 5]), slice(2, 9), [5, 0, 5]])
 @pytest.mark.parametrize("join", [True, False])
 def test_rows_are_those_that_recbole_reads(make_config, make_data, index, join):
@@ -172,7 +171,8 @@ def test_rows_are_those_that_recbole_reads(make_config, make_data, index, join):
     for name in ours.columns:
         assert ours[name].dtype == theirs[name].dtype
         assert torch.equal(ours[name], theirs[name])
-=======
+
+
 def test_a_text_of_ten_thousand_tokens_is_cut_with_one_warning(
     make_config, make_data, tmp_path, tiny_bert, caplog
 ):
@@ -183,4 +183,3 @@ def test_a_text_of_ten_thousand_tokens_is_cut_with_one_warning(
     assert table.lengths(train.inter_feat).tolist() == [128, 6, 6] * 16
     cut = [record.getMessage() for record in caplog.records if "its end is cut" in record.getMessage()]
     assert cut == ["the text of 16 of 48 rows has more than 128 tokens; its end is cut"]
->>>>>>> ops
