@@ -137,7 +137,7 @@ def test_a_state_of_more_processes_is_refused(stopped, make_config):
     settings, data, file = stopped
     state = torch.load(file)
     torch.save({**state, "random": state["random"] * 2}, file)
-    with pytest.raises(SettingError, match=f"{file.name} is of 2 processes and this run has 1; start 2"):
+    with pytest.raises(SettingError, match=f"{file.name} is of 2 processes and this run has 1; start it with 2"):
         go_on(make_config, settings, data, resume="auto")
 
 
