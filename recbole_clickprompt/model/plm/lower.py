@@ -138,5 +138,7 @@ def _open_safetensors(path: Path, rows: int, width: int) -> np.memmap:
     header += b" " * (-len(header) % 8)
     with path.open("wb") as stream:
         stream.write(len(header).to_bytes(8, "little") + header)
-        stream.truncate(8 + len(header) + size)
+        stream.flush()
+        # All of it at once: a disk that is full halfway would end the process where a memory map is written
+        os.posix_fallocate(stream.fileno(), 0, 8 + len(header) + size)
     return np.memmap(path, dtype=np.int16, mode="r+", offset=8 + len(header), shape=(rows, width))
