@@ -10,8 +10,9 @@ import torch
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
 from recbole_clickprompt.model.pamlm import PAMLM
-from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder, SharedPromptedEncoder
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.model.plm.heads import TokenHead, restrict_vocabulary
+from recbole_clickprompt.model.plm.input_prompts import InputPromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import LanguageModel, load_plm
 from recbole_clickprompt.model.plm.weights import find_plm

@@ -9,7 +9,8 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation import attention
 from recbole_clickprompt.evaluation.attention import attention_table, last_attention, prompt_columns
 from recbole_clickprompt.evaluation.field_masks import masked_fields
-from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.input_prompts import InputPromptedEncoder
 from recbole_clickprompt.model.plm.loading import load_plm, load_tokenizer
 
 B, Z, K, H = 3, 9, 4, 2

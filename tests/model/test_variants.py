@@ -8,7 +8,8 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.clickprompt import ClickPrompt
 from recbole_clickprompt.model.parts import build_parts
-from recbole_clickprompt.model.plm.encoder import InputPromptedEncoder, PromptedEncoder, SharedPromptedEncoder
+from recbole_clickprompt.model.plm.encoder import PromptedEncoder, SharedPromptedEncoder
+from recbole_clickprompt.model.plm.input_prompts import InputPromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import load_plm
 from recbole_clickprompt.model.pooling import build_pooling
