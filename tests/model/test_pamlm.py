@@ -51,7 +51,7 @@ def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
 def test_ids_stay_intact_while_their_text_is_masked(setting):
     model, rows = setting
     tokens, _ = model.text.table(rows)
-    order = model.text.table.lengths(rows).argsort()
+    order = model.text.table.lengths(rows).argsort(stable=True)
     ((part, _),) = model.split(rows, 32)
     assert torch.equal(part.interaction["user_id"], rows["user_id"][order])
     assert not torch.equal(part.masked.text, tokens[order])

@@ -61,7 +61,8 @@ class Backbone(nn.Module):
     def logit(self, interaction: Interaction) -> Tensor:
         """``(B,)`` float32: the host model alone, nothing else computed."""
         with self._precision(interaction):
-            return self.model(interaction).float()
+            logit = self.model(interaction)
+        return logit.float() if self.amp else logit
 
     def forward(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """
@@ -70,8 +71,9 @@ class Backbone(nn.Module):
             float32.
         """
         with self._precision(interaction), self._tapped() as seen:
-            logit = self.model(interaction).float()
-        return torch.cat([part for parts in seen for part in parts], dim=1), logit
+            logit = self.model(interaction)
+        q = torch.cat([part for parts in seen for part in parts], dim=1)
+        return q, logit.float() if self.amp else logit
 
     def _precision(self, interaction: Interaction) -> AbstractContextManager[Any]:
         if self.amp and self.training:
