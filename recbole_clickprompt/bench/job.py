@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BACKBONE_STAGES", "PLM_STAGES", "STAGES", "Contender", "Figure", "Job", "contenders"]
+__all__ = ["JOINT_STAGES", "PLM_STAGES", "STAGES", "Contender", "Figure", "Job", "contenders"]
 
 PLM_STAGES = ("pamlm", "finetune", "inference")
+JOINT_STAGES = ("joint-pamlm", "joint-finetune", "joint-inference")
 BACKBONE_STAGES = ("backbone", "backbone-inference")
-STAGES = (*PLM_STAGES, *BACKBONE_STAGES)
+STAGES = (*PLM_STAGES, *JOINT_STAGES, *BACKBONE_STAGES)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ _BACKBONE = (
     Contender("ours float32", "ours"),
     Contender("ours bf16", "ours", {"enable_amp": True, "backbone_amp": True}),
 )
+# Another model than the exact one: what its time is held to is ours, or at inference the backbone's
+_JOINT = tuple(
+    Contender(f"ours bf16, {layers} joint", "ours", {"enable_amp": True, "plm_joint_layers": layers})
+    for layers in (2, 1)
+)
+_JOINT_TRAINING = (Contender("ours bf16, exact", "ours", {"enable_amp": True}), *_JOINT)
+_JOINT_INFERENCE = (Contender("backbone alone", "host"), *_JOINT)
 # A backbone predicts in float32 whatever it was trained in
 _BACKBONE_INFERENCE = (
     Contender("backbone alone", "host"),
@@ -46,10 +54,18 @@ _BACKBONE_INFERENCE = (
     Contender("ours float32", "ours"),
 )
 
+_OF_STAGE = {
+    "joint-pamlm": _JOINT_TRAINING,
+    "joint-finetune": _JOINT_TRAINING,
+    "joint-inference": _JOINT_INFERENCE,
+    "backbone": _BACKBONE,
+    "backbone-inference": _BACKBONE_INFERENCE,
+}
+
 
 def contenders(stage: str, variants: list[dict[str, Any]]) -> list[Contender]:
     """Those of a stage, the plain form first; ``variants`` are settings of further ones of ours."""
-    fixed = {"backbone": _BACKBONE, "backbone-inference": _BACKBONE_INFERENCE}.get(stage, _PLM)
+    fixed = _OF_STAGE.get(stage, _PLM)
     further = [
         Contender("ours, " + ", ".join(f"{key}={value}" for key, value in settings.items()), "ours", settings)
         for settings in variants
@@ -90,7 +106,7 @@ class Job:
             (stage, batch)
             for stage in STAGES
             if stage in self.stages
-            for batch in (self.batches if stage in PLM_STAGES else self.backbone_batches)
+            for batch in (self.backbone_batches if stage in BACKBONE_STAGES else self.batches)
         ]
 
 

@@ -19,6 +19,7 @@ from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.clickprompt import ClickPrompt
 from recbole_clickprompt.model.pamlm import PAMLM
+from recbole_clickprompt.model.plm.dropout import replace_dropout
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.pooling import SummaryPooling
 from recbole_clickprompt.model.prompt import PromptGenerator
@@ -91,6 +92,7 @@ class _Plain(nn.Module):
         self.tokenizer, self.textualizer = tokenizer, table.textualizer
         self.max_length, self.keys = table.max_length, table.keys
         self.backbone, self.encoder = model.backbone, model.plm.encoder
+        replace_dropout(self.encoder, nn.Dropout)
         self.prompt = _PlainPrompts(model.prompt)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:

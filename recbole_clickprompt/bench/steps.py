@@ -16,7 +16,7 @@ from recbole_clickprompt.trainer.stage import Stage, autocast
 
 __all__ = ["Turn", "build_turn"]
 
-_INFERENCE_BATCHES = 16  # of a plain backbone, whose one batch is too short to time
+_INFERENCE_BATCHES = 16  # where one is too short to time
 
 
 @dataclass
@@ -45,9 +45,9 @@ def build_turn(workload: Workload, stage: str, batch: int, contender: Contender)
     """Builds the contender's model and optimiser, and gives its turn."""
     if stage == "backbone":
         return _epoch(workload, batch, contender)
-    if stage in ("inference", "backbone-inference"):
+    if stage.endswith("inference"):
         return _inference(workload, stage, batch, contender)
-    return _training(workload, stage, batch, contender)
+    return _training(workload, stage.removeprefix("joint-"), batch, contender)
 
 
 def _training(workload: Workload, stage: str, batch: int, contender: Contender) -> Turn:
@@ -101,10 +101,10 @@ def _plain_step(model: Any, rate: float, plm_rate: float) -> Callable[[Any], flo
 
 
 def _inference(workload: Workload, stage: str, batch: int, contender: Contender) -> Turn:
-    plain = stage not in PLM_STAGES
+    plain = stage == "backbone-inference" or contender.kind == "host"
     config, model = workload.backbone_model(contender) if plain else workload.plm_model(stage, contender)
     model.eval()
-    count = _INFERENCE_BATCHES if plain else 1
+    count = 1 if stage in PLM_STAGES else _INFERENCE_BATCHES
 
     def prepare(number: int) -> list[Any]:
         return [workload.rows(number * count + index, batch) for index in range(count)]

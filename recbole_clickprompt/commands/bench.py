@@ -1,8 +1,9 @@
 """Measure speed and memory against a plain form of the method and against RecBole's own trainer.
 
 Stages: pamlm, finetune, inference (with the PLM; compared with a plain form of the same weights on the same rows,
-whose losses must first agree to 1e-5), backbone and backbone-inference (compared with RecBole's own). Every
---key=value is a setting, its value read as YAML, such as --plm_num_layers=2.
+whose losses must first agree to 1e-5), joint-pamlm, joint-finetune (joint layers; compared with our exact path in
+bf16), joint-inference (compared with the backbone), backbone and backbone-inference (compared with RecBole's own).
+Every --key=value is a setting, its value read as YAML, such as --plm_num_layers=2.
 
 --scaling gives tables of the time a row and memory against text length, prompts, layers, batch, vocabulary and
 rows instead; they take some ten minutes. --curves trains every contender so many steps from three seeds instead,

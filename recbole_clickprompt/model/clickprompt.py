@@ -148,7 +148,7 @@ class ClickPrompt(_CTRModel):
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         q, ctr = self.backbone(interaction)
         if self._fixed is not None:
-            pooled = self._fixed(interaction, self.prompt(q))
+            pooled = self._fixed(interaction, q)
         else:
             text, lengths = self.text(interaction)
             pooled = self.pooling(self.plm, text, lengths, self.prompt(q))
@@ -184,4 +184,4 @@ class ClickPrompt(_CTRModel):
         """What need not be computed again as long as the weights stay, where there is something."""
         if not isinstance(self.text, StateTable) or not isinstance(self.pooling, SummaryPooling):
             return None
-        return FixedLayer(self.plm, self.text) if FixedLayer.serves(self.plm, self.text) else None
+        return FixedLayer(self.plm, self.prompt, self.text) if FixedLayer.serves(self.plm, self.text) else None

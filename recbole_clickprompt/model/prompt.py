@@ -42,9 +42,12 @@ class PromptGenerator(nn.Module):
             Prompts of every layer, ``(L, B, K, W)``.
         """
         layers, prompts, width = self.shape
-        hidden = torch.tanh(self.hidden(q)).view(q.shape[0], layers * prompts, width)
-        out = torch.baddbmm(self.bias, hidden.transpose(0, 1), self.weight)  # (L*K, B, W)
+        out = torch.baddbmm(self.bias, self.hidden_states(q), self.weight)  # (L*K, B, W)
         return out.view(layers, prompts, q.shape[0], width).transpose(1, 2)
+
+    def hidden_states(self, q: Tensor) -> Tensor:
+        """Of every MLP, between its two layers, ``(L*K, B, W)``."""
+        return torch.tanh(self.hidden(q)).view(q.shape[0], -1, self.shape[2]).transpose(0, 1)
 
 
 class SharedPromptGenerator(nn.Module):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recbole_clickprompt.model.plm.dropout import dropout as drop
+
 __all__ = ["attend"]
 
 
@@ -36,8 +38,9 @@ def attend(
         ``(B, P, W)``.
     """
     query, key, value = (states.unflatten(2, (heads, -1)).transpose(1, 2) for states in (query, key, value))
-    if query.device.type == "cpu" and query.dtype is torch.bfloat16 and torch.is_grad_enabled():
-        # Backward through torch's fused kernel is slower there than through its parts, by 3 or 4 times
+    on_cpu = query.device.type == "cpu"
+    if on_cpu and torch.is_grad_enabled() and (dropout or query.dtype is torch.bfloat16):
+        # Torch fuses nothing with dropout there, and in bf16 backward through the parts is 3 or 4 times faster
         attended = _by_parts(query, key, value, mask=mask, bias=bias, dropout=dropout, scale=scale)
     else:
         attended = F.scaled_dot_product_attention(
@@ -65,4 +68,4 @@ def _by_parts(
     if bias is not None:
         scores = scores + bias
     weights = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=torch.float32).to(value.dtype)
-    return F.dropout(weights, dropout) @ value if dropout else weights @ value
+    return drop(weights, dropout) @ value

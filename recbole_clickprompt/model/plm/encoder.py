@@ -112,34 +112,6 @@ class PromptedEncoder(nn.Module):
         states[-1] = layout.finish(states[-1])
         return states
 
-    def last_layer(
-        self,
-        inputs: Tensor,
-        positions: Tensor,
-        key: Tensor,
-        value: Tensor,
-        lengths: Tensor,
-        prompts: Tensor | None,
-    ) -> Tensor:
-        """States behind the last layer at some positions, where its keys and values of the text are known.
-
-        Args:
-            inputs: States that enter the layer at those positions, ``(B, P, W)``.
-            positions: ``(B, P)``.
-            key: ``(B, Z, W)``.
-            value: ``(B, Z, W)``.
-            lengths: Tokens of each row, ``(B,)``.
-            prompts: As for ``forward``.
-
-        Returns:
-            ``(B, P, W)``.
-        """
-        layout, index = LAYOUTS[self.encoder.config.model_type](self.encoder), self.num_layers - 1
-        seen = torch.arange(key.shape[1], device=key.device) < lengths.unsqueeze(1)
-        prompt = None if prompts is None else prompts[-1].to(inputs.dtype)
-        mask = self._mask(layout.mask(index, seen, positions), prompt, None)
-        return layout.finish(self._attended(layout, index, inputs, positions, key, value, prompt, mask))
-
     @staticmethod
     def _mask(of_text: Tensor, prompt: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
         """``(B, 1, P or 1, Z)``, or with prompts ``(B, 1, P or 1, K + Z)``; from ``(B, P or 1, Z)``."""
@@ -172,23 +144,10 @@ class PromptedEncoder(nn.Module):
         mask: Tensor,
     ) -> Tensor:
         key, value = layout.keys_values(index, context, places)
-        return self._attended(layout, index, inputs, wanted, key, value, prompt, mask)
-
-    def _attended(
-        self,
-        layout: Layout,
-        index: int,
-        inputs: Tensor,
-        wanted: Tensor,
-        key: Tensor,
-        value: Tensor,
-        prompt: Tensor | None,
-        mask: Tensor,
-    ) -> Tensor:
         query = layout.queries(index, inputs, wanted)
         bias = layout.bias(index, query, key, wanted)
         if prompt is not None:
-            prompt_key, prompt_value = self._prompt_keys_values(layout, index, prompt)
+            prompt_key, prompt_value = self.prompt_keys_values(layout, index, prompt)
             key, value = torch.cat([prompt_key, key], dim=1), torch.cat([prompt_value, value], dim=1)
             bias = None if bias is None else F.pad(bias, (prompt.shape[1], 0))
         return layout.combine(index, self._attend(layout, index, query, key, value, mask, bias), inputs)
@@ -214,13 +173,14 @@ class PromptedEncoder(nn.Module):
             scale=layout.scale(index),
         )
 
-    def _prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
+    def prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """What a layer makes of its prompts, ``(B, K, W)``."""
         return layout.keys_values(index, prompt, None)
 
 
 class SharedPromptedEncoder(PromptedEncoder):
     """Prompts that are keys and values already, ``(L, B, K, 2 W)``: the form of the authors' public code."""
 
-    def _prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
+    def prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         key, value = prompt.chunk(2, dim=2)
         return key, value

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm.dropout import replace_dropout
 from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.weights import first_line
@@ -152,6 +153,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
     missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
     if missing:
         raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
+    replace_dropout(model)
     if config.model_type == "bart":
         return LanguageModel(model.model.encoder, DecoderHead(model), head_is_new=False)
     modules = [getattr(model, name) for name in _LM_HEADS[config.model_type]]

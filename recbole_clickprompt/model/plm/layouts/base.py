@@ -24,6 +24,8 @@ class Layout:
     separable = True
     # What a layer makes of a state as key depends on where in the text it stands
     keys_have_places = False
+    # Keys and values are affine in a state: nothing is normalised before
+    affine_keys_values = False
     # Projections that LoRA adapts unless told otherwise: queries and values
     lora_targets: tuple[str, ...] = ("query", "value")
 

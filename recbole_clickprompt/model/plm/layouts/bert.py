@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from recbole_clickprompt.model.plm.dropout import dropout
 from recbole_clickprompt.model.plm.layouts.base import Layout
 
 __all__ = ["AlbertLayout", "BartLayout", "BertLayout", "DistilBertLayout"]
@@ -14,6 +14,8 @@ __all__ = ["AlbertLayout", "BartLayout", "BertLayout", "DistilBertLayout"]
 
 class BertLayout(Layout):
     """BERT (also MiniLM, TinyBERT), RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA."""
+
+    affine_keys_values = True
 
     def embed(self, input_ids: Tensor) -> Tensor:
         states = super().embed(input_ids)
@@ -42,6 +44,7 @@ class BertLayout(Layout):
 class DistilBertLayout(Layout):
     """DistilBERT."""
 
+    affine_keys_values = True
     lora_targets = ("q_lin", "v_lin")
 
     def upper(self, first: int) -> list[nn.Module]:
@@ -104,7 +107,7 @@ class BartLayout(Layout):
         return self._dropout(states, self.model.dropout)
 
     def _dropout(self, states: Tensor, rate: float) -> Tensor:
-        return F.dropout(states, rate, self.model.training)
+        return dropout(states, rate) if self.model.training else states
 
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.model.layers[index].self_attn.q_proj(states)
