@@ -9,7 +9,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.bench.job import Figure, Job
 from recbole_clickprompt.bench.process import measure_memory
 
-FIRST = ("plain reference", "RecBole", "backbone alone")
+FIRST = ("plain reference", "ours bf16, exact", "RecBole", "backbone alone")
 
 
 def flags(settings):
