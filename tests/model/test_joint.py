@@ -6,7 +6,7 @@ from recbole.utils import get_trainer
 from safetensors import safe_open
 
 from recbole_clickprompt.data.lone import lone_texts
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.model.clickprompt import ClickPrompt
 from recbole_clickprompt.model.parts import build_pamlm, build_parts
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
@@ -120,6 +120,27 @@ def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_dat
     assert len(two) == 2
     with safe_open(tmp_path / two.pop(), framework="pt") as file:
         assert file.get_tensor("states").dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda whole: whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:], "its checksum does not fit"),
+        (lambda whole: whole[:-1], "is damaged"),
+        (lambda whole: b"", "is damaged"),
+    ],
+)
+def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, damage, message):
+    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    dataset = make_data(config)[0]._dataset
+    plm = build_parts(config, dataset).plm
+    build_text(config, dataset, plm)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(WeightsError, match=rf"{path.name}.*{message}.*delete it"):
+        build_text(config, dataset, plm)
+    path.unlink()
+    build_text(config, dataset, plm)
 
 
 def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, make_data, tmp_path):

@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.data.lone import LoneTexts
+from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 
 __all__ = ["lower_states"]
 
-_FORMAT = "clickprompt-states-1"
+_FORMAT = "clickprompt-states-2"
 _TEXTS_AT_ONCE = 128
+_STATES_AT_ONCE = 1 << 14
 
 
 def lower_states(
@@ -47,6 +49,9 @@ def lower_states(
 
     Returns:
         bf16, ``(tokens that are part of rows, W)``, one text after the other; memory-mapped.
+
+    Raises:
+        WeightsError: The file is not as it was written.
     """
     path = folder / f"states-{_key(plm, texts, weights, enable_amp)}.safetensors"
 
@@ -56,8 +61,25 @@ def lower_states(
             getLogger().info(f"states of texts saved: {path}")
 
     ranks.current().in_turn(prepare)
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor("states")
+    return _read(path)
+
+
+def _read(path: Path) -> Tensor:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, states = file.metadata() or {}, file.get_tensor("states")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged: {error}; delete it, and it is made again") from error
+    if metadata.get("sha256") != _sum(states):
+        raise WeightsError(f"{path} is damaged: its checksum does not fit; delete it, and it is made again")
+    return states
+
+
+def _sum(states: Tensor) -> str:
+    digest = hashlib.sha256()
+    for part in states.split(_STATES_AT_ONCE):
+        digest.update(part.view(torch.int16).numpy())
+    return digest.hexdigest()
 
 
 def _key(plm: PromptedEncoder, texts: Sequence[tuple[LoneTexts, Tensor]], weights: str, enable_amp: bool) -> str:
@@ -93,7 +115,9 @@ def _write(
                 _encode(plm, text, tokens, kept, places, out, enable_amp=enable_amp, bar=bar)
                 written += int(kept.sum())
         out.flush()
-        with partial.open("rb") as stream:
+        header = _header(rows, plm.hidden_size, _sum(torch.from_numpy(out)))
+        with partial.open("r+b") as stream:
+            stream.write(header)
             os.fsync(stream.fileno())
         partial.replace(path)
     finally:
@@ -128,17 +152,20 @@ def _encode(
 
 def _open_safetensors(path: Path, rows: int, width: int) -> np.memmap:
     """A safetensors file with one bf16 tensor that is written piece by piece; bf16 as int16, numpy has none."""
-    size = rows * width * 2
+    header = _header(rows, width, "0" * 64)
+    with path.open("wb") as stream:
+        # All of it at once: a disk that is full halfway would end the process where a memory map is written
+        os.posix_fallocate(stream.fileno(), 0, len(header) + rows * width * 2)
+    return np.memmap(path, dtype=np.int16, mode="r+", offset=len(header), shape=(rows, width))
+
+
+def _header(rows: int, width: int, checksum: str) -> bytes:
+    """What stands before the states; as long for every checksum."""
     header = json.dumps(
         {
-            "__metadata__": {"format": _FORMAT},
-            "states": {"dtype": "BF16", "shape": [rows, width], "data_offsets": [0, size]},
+            "__metadata__": {"format": _FORMAT, "sha256": checksum},
+            "states": {"dtype": "BF16", "shape": [rows, width], "data_offsets": [0, rows * width * 2]},
         }
     ).encode()
     header += b" " * (-len(header) % 8)
-    with path.open("wb") as stream:
-        stream.write(len(header).to_bytes(8, "little") + header)
-        stream.flush()
-        # All of it at once: a disk that is full halfway would end the process where a memory map is written
-        os.posix_fallocate(stream.fileno(), 0, 8 + len(header) + size)
-    return np.memmap(path, dtype=np.int16, mode="r+", offset=8 + len(header), shape=(rows, width))
+    return len(header).to_bytes(8, "little") + header
