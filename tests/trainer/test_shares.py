@@ -18,7 +18,9 @@ from recbole.utils import get_model, get_trainer, init_seed
 from sklearn.metrics import log_loss, roc_auc_score
 
 from recbole_clickprompt.host.distributed import _join
+from recbole_clickprompt.trainer import resume
 from recbole_clickprompt.trainer.shares import predict, sum_gradients
+from recbole_clickprompt.trainer.stage import Stage
 from tests.ranks import on_ranks
 
 FINETUNE = {"train_stage": "finetune"}
@@ -96,6 +98,44 @@ def test_several_processes_train_as_one(small, run):
         for name, weight in rank["weights"].items():
             assert np.array_equal(weight, together[0]["weights"][name])
     assert kinds_of_files("together") == kinds_of_files("alone")
+
+
+class Ended(Exception):
+    """In the place of what ends a process."""
+
+
+def ended_after(steps, model_name, settings):
+    """Keeps the state after every step, and ends all ranks in the same one."""
+    clock, step, done = iter(range(1_000_000)), Stage.train_batch, []
+
+    def counting(stage, interaction):
+        if len(done) == steps:
+            raise Ended
+        done.append(step(stage, interaction))
+        return done[-1]
+
+    resume.monotonic = lambda: 60.0 * next(clock)
+    Stage.train_batch = counting
+    with pytest.raises(Ended):
+        train(model_name, settings)
+    return sorted(path.name for path in Path(settings["checkpoint_dir"]).glob("*.resume"))
+
+
+@pytest.mark.parametrize("steps", [3, 14])  # 9 steps of pretraining, then those of finetuning
+def test_several_processes_go_on_where_they_were_ended_bit_for_bit(small, steps):
+    settings = {**small, "train_batch_size": 128, "pretrain_batch_size": 128, "pretrain_epochs": 1, "epochs": 1}
+    unbroken = on_ranks(train, "ClickPrompt", {**settings, "checkpoint_dir": "unbroken"})
+    broken = {**settings, "checkpoint_dir": "broken", "save_minutes": 1}
+    left = on_ranks(ended_after, steps, "ClickPrompt", broken)
+    assert len(left[0]) == 1
+    assert left[0] == left[1]
+    resumed = on_ranks(train, "ClickPrompt", {**broken, "resume": "auto"})
+    for ours, theirs in zip(resumed, unbroken, strict=True):
+        assert ours["finetuning"] == theirs["finetuning"]
+        assert ours["metrics"] == theirs["metrics"]
+        assert ours["weights"].keys() == theirs["weights"].keys()
+        assert all(np.array_equal(weight, theirs["weights"][name]) for name, weight in ours["weights"].items())
+    assert not list(Path("broken").glob("*.resume"))
 
 
 def kinds_of_files(folder):
