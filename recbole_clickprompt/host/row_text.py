@@ -11,7 +11,46 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 
-__all__ = ["build_textualizer", "value_text"]
+__all__ = ["add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers", "value_text"]
+
+# Columns of this source reach the batches but no context-aware model takes them for a feature.
+_HIDDEN = FeatureSource.NET
+
+
+def add_text_columns(dataset: Any) -> None:
+    """Adds a column of tokens for each text field of the row alone that holds numbers or sequences.
+
+    Text is looked up by id, and RecBole gives such values none: here each distinct one has an id of its own.
+    """
+    for field, column in _text_columns(dataset).items():
+        dataset.inter_feat[column] = [value_text(value) for value in dataset.inter_feat[field]]
+        dataset.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        dataset._rest_fields = np.append(dataset._rest_fields, column)
+
+
+def hide_text_columns(dataset: Any) -> None:
+    """Has the columns that were added, and have ids by now, taken for features by no model."""
+    for column in _text_columns(dataset).values():
+        dataset.field2source[column] = _HIDDEN
+
+
+def _text_columns(dataset: Any) -> dict[str, str]:
+    return {
+        field: f"{field}_text"
+        for field in dataset.config["text_fields"] or ()
+        if dataset.field2source[field] is FeatureSource.INTERACTION
+        and dataset.field2type[field] is not FeatureType.TOKEN
+    }
+
+
+def raw_numbers(dataset: Any) -> dict[str, np.ndarray]:
+    """Values of the number fields of users and items in the text, by id, before RecBole fills and scales them."""
+    return {
+        field: dataset.field2feats(field)[0][field].to_numpy(copy=True)
+        for field in dataset.config["text_fields"] or ()
+        if dataset.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+        and dataset.field2source[field] is not FeatureSource.INTERACTION
+    }
 
 
 def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textualizer:
@@ -19,7 +58,7 @@ def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textua
 
     Args:
         dataset: RecBole's, its rows split.
-        numbers: Raw values of the number fields of users and items, by id; RecBole's own are scaled.
+        numbers: What ``raw_numbers`` gave; RecBole's own are scaled by now.
     """
     words = dataset.config["value_words"] or {}
     fields = [
@@ -40,7 +79,7 @@ def _field_text(
     if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID):
         return FieldText.of_ids(name, field, tokens[field], words)
     if source is FeatureSource.INTERACTION:
-        key = field if dataset.field2type[field] is FeatureType.TOKEN else f"{field}_text"
+        key = _text_columns(dataset).get(field, field)
         return FieldText.of_ids(name, key, tokens[key], words)
     key = dataset.uid_field if source is FeatureSource.USER else dataset.iid_field
     if field in numbers:

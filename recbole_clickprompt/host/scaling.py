@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from recbole.utils import FeatureType
 
-__all__ = ["Scale", "observe_bins", "observe_means", "observe_ranges"]
+__all__ = ["Scale", "observe_means", "with_bins", "with_ranges"]
 
 
 @dataclass(frozen=True)
@@ -63,34 +64,37 @@ def observe_means(dataset: Any) -> dict[str, Scale]:
     }
 
 
-def observe_ranges(dataset: Any) -> dict[str, tuple[float, float]]:
-    """Smallest and largest number of each field that is about to be normalised."""
+def with_ranges(scales: Mapping[str, Scale], dataset: Any) -> dict[str, Scale]:
+    """The scales with ``low`` and ``high`` of the fields that are about to be normalised."""
+    found = dict(scales)
     named = dataset.config["normalize_field"] or (dataset.config["normalize_all"] and dataset.float_like_fields)
-    return {
-        field: (float(numbers.min()), float(numbers.max()))
-        for field in named or ()
-        if field in dataset.float_like_fields and len(numbers := _numbers(dataset, field))
-    }
-
-
-def observe_bins(dataset: Any) -> dict[str, dict[str, Any]]:
-    """What ``Scale`` holds on each field that is about to be discretised."""
-    found: dict[str, dict[str, Any]] = {}
-    for field, how in (dataset.config["discretization"] or {}).items():
-        if field in dataset.float_like_fields and len(numbers := _numbers(dataset, field)):
-            if how["method"] == "ED":
-                edges = (float(numbers.min()), float(numbers.max()) + 1e-9)
-                found[field] = {"bins": how["bucket"], "edges": edges}
-            elif how["method"] == "LD":
-                found[field] = {"levels": tuple(map(float, np.unique(_logarithmic(numbers))))}
+    for field, numbers in _numbers(scales, dataset, named or ()):
+        found[field] = replace(found[field], low=float(numbers.min()), high=float(numbers.max()))
     return found
 
 
-def _numbers(dataset: Any, field: str) -> np.ndarray:
-    values = dataset.field2feats(field)[0][field]
-    if dataset.field2type[field] is FeatureType.FLOAT:
-        return values.to_numpy()
-    return np.concatenate([np.zeros(0), *values])
+def with_bins(scales: Mapping[str, Scale], dataset: Any) -> dict[str, Scale]:
+    """The scales with the bins of the fields that are about to be discretised."""
+    found, how = dict(scales), dataset.config["discretization"] or {}
+    for field, numbers in _numbers(scales, dataset, how):
+        if how[field]["method"] == "ED":
+            edges = (float(numbers.min()), float(numbers.max()) + 1e-9)
+            found[field] = replace(found[field], bins=how[field]["bucket"], edges=edges)
+        elif how[field]["method"] == "LD":
+            found[field] = replace(found[field], levels=tuple(map(float, np.unique(_logarithmic(numbers)))))
+    return found
+
+
+def _numbers(scales: Mapping[str, Scale], dataset: Any, fields: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    # Since the scales were observed a threshold may have taken a rating away, and made a label that has none
+    for field in fields:
+        if field not in scales or field not in dataset.float_like_fields:
+            continue
+        values = dataset.field2feats(field)[0][field]
+        is_single = dataset.field2type[field] is FeatureType.FLOAT
+        numbers = values.to_numpy() if is_single else np.concatenate([np.zeros(0), *values])
+        if len(numbers):
+            yield field, numbers
 
 
 def _logarithmic(numbers: np.ndarray) -> np.ndarray:

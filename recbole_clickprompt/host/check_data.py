@@ -1,0 +1,71 @@
+"""Refuses data that cannot be trained on, and tells what is left out of it."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from typing import Any
+
+import pandas as pd
+
+from recbole_clickprompt.errors import DataError, nearest
+
+__all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_left_out"]
+
+
+def check_fields(dataset: Any) -> None:
+    """Raises DataError where a setting on text names a field that was not loaded."""
+    for setting in ("text_fields", "unsplit_fields", "value_words"):
+        for field in dataset.config[setting] or ():
+            if field not in dataset.field2type:
+                raise DataError(
+                    f"{setting} names {field!r}, which the files of {dataset.dataset_name} do not hold or "
+                    f"load_col leaves out; loaded are {', '.join(dataset.field2type)}"
+                    f"{nearest(field, dataset.field2type)}"
+                )
+
+
+def check_rows(dataset: Any, why: str) -> None:
+    """Raises DataError, which says ``why``, where there are no rows."""
+    if dataset.inter_feat.empty:
+        raise DataError(f"{dataset.dataset_name} {why}; give it rows or relax the filters")
+
+
+def tell_left_out(dataset: Any, before: pd.DataFrame) -> None:
+    """Warns of rows whose user or item is in no user or item file, and which RecBole has left out for that.
+
+    Args:
+        dataset: RecBole's.
+        before: Users and items of all rows.
+    """
+    left_out = len(before) - len(dataset.inter_feat)
+    if left_out:
+        user, item = before[~before.index.isin(dataset.inter_feat.index)].iloc[0]
+        getLogger().warning(
+            f"{left_out} of {len(before)} rows of {dataset.dataset_name} are left out: "
+            "their user or item is not in the user or item file (filter_inter_by_user_or_item), first user "
+            f"{user!r} or item {item!r}"
+        )
+
+
+def check_times(dataset: Any) -> None:
+    """Raises DataError where rows without a time field are to be ordered by it."""
+    if dataset.time_field not in dataset.inter_feat:
+        raise DataError(
+            f"eval_args orders by time, but {dataset.dataset_name} has no field {dataset.time_field!r}; "
+            "add it to load_col, set TIME_FIELD, or use `order: RO`"
+        )
+
+
+def check_labels(part: Any, name: str) -> None:
+    """Raises DataError where a part of the split, called ``name``, has no label or rows of one class only."""
+    if part.label_field not in part.inter_feat:
+        raise DataError(
+            f"{part.dataset_name} has no field {part.label_field!r}; set `threshold`, or LABEL_FIELD and load_col"
+        )
+    label = part.inter_feat[part.label_field]
+    positive = int((label > 0).sum())
+    if not 0 < positive < len(label):
+        raise DataError(
+            f"the {name} part of {part.dataset_name} must hold both classes, got {positive} positive and "
+            f"{len(label) - positive} negative rows; change threshold, val_interval or eval_args.split"
+        )
