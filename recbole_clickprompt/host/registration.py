@@ -21,9 +21,9 @@ from recbole.utils import EvaluatorType, InputType, ModelType
 from torch.serialization import add_safe_globals
 
 from recbole_clickprompt.host import distributed
+from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.dataset import ClickPromptDataset
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
-from recbole_clickprompt.host.settings import check_settings
 from recbole_clickprompt.host.strangers import close_doors
 from recbole_clickprompt.model.backbone import NEW_MODELS
 

@@ -1,0 +1,83 @@
+"""Refuses unknown settings and impossible values with one clear error.
+
+RecBole takes any key in silence, so a misspelled one trains the wrong model. Here each key must be known to
+RecBole or to us, and a known one must have the right type and range, before any data is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
+
+from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.host.properties import property_folders, read_yaml
+from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.model.backbone import BACKBONES
+
+__all__ = ["check_settings"]
+
+# Keys that RecBole reads but lists nowhere
+_UNLISTED = {
+    "model", "dataset", "config_files", "config_file_list", "nproc", "ip", "port", "world_size", "offset",
+    "group_offset", "local_rank", "device", "encoding", "discretization", "numerical_features", "wandb_project",
+    "transform", "require_pow",
+}  # fmt: skip
+
+
+def check_settings(
+    *,
+    model: str,
+    host_settings: Iterable[str],
+    defaults: Mapping[str, Any],
+    given: Mapping[str, Any],
+    command_line: Mapping[str, Any],
+) -> set[str]:
+    """Refuses unknown keys and impossible values.
+
+    Args:
+        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
+        host_settings: Keys that RecBole's property files hold.
+        defaults: All property files merged.
+        given: The user's files and ``config_dict``.
+        command_line: ``--key=value`` of the running program. A program of the user's own has options that are
+            not meant for us, so unknown ones are no error; our front door passes its own through ``given``.
+
+    Returns:
+        The unknown keys of the command line.
+
+    Raises:
+        SettingError: Names the key, what was expected and what came.
+    """
+    known = {*host_settings, *defaults, *SETTINGS, *_UNLISTED, *_backbone_keys()}
+    known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
+    for key in given:
+        if key not in known:
+            raise SettingError(f"{key} is no setting of RecBole or ClickPrompt{nearest(str(key), known)}")
+    final = {**defaults, **given, **command_line}
+    for key, setting in SETTINGS.items():
+        if key in final and not setting.accepts(final[key]):
+            raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
+    plain = model == "ClickPromptNoPLM" and final["train_stage"] == "finetune"
+    if "text_fields" not in final and not plain:
+        raise SettingError(
+            "text_fields is not set: list the fields whose values make up a row's text, "
+            "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
+        )
+    return set(command_line) - known
+
+
+def _hint(key: str, value: Any) -> str:
+    return nearest(value, BACKBONES) if key == "backbone" and isinstance(value, str) else ""
+
+
+def _backbone_keys() -> set[str]:
+    # A file shared by several backbones may hold the settings of all of them
+    files = (p for folder in property_folders() for p in (folder / "backbone").glob("*.yaml"))
+    return {key for path in files for key in read_yaml(path)}
