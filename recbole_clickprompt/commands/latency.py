@@ -16,12 +16,12 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, baseline_of, check_options, named_runs
+from recbole_clickprompt.commands.runs import add_runs, chosen_runs, hand_out
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.comparison import check_same_rows
 from recbole_clickprompt.evaluation.latency import summarise_times, time_interleaved
 from recbole_clickprompt.evaluation.run_folder import RunFolder
-from recbole_clickprompt.evaluation.tables import markdown_table, number, with_interval, write_table
+from recbole_clickprompt.evaluation.tables import markdown_table, number, with_interval
 
 __all__ = ["add_arguments", "execute", "markdown", "measure"]
 
@@ -38,12 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints a table with a line for each run, and on what it was measured."""
-    check_options(options, settings)
-    runs = named_runs(options.runs)
-    table, how = measure(options, runs, baseline_of(runs, options.baseline) or next(iter(runs)))
-    if options.out is not None:
-        write_table(table, options.out)
-    print(f"{markdown(table, batch_size=options.batch_size)}\n\n{how}")
+    runs, baseline = chosen_runs(options, settings)
+    table, how = measure(options, runs, baseline or next(iter(runs)))
+    hand_out(table, f"{markdown(table, batch_size=options.batch_size)}\n\n{how}", out=options.out)
 
 
 def measure(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline: str) -> tuple[pd.DataFrame, str]:

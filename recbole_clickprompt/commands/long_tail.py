@@ -18,11 +18,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, add_sampling, baseline_of, check_options, named_runs
+from recbole_clickprompt.commands.runs import add_runs, add_sampling, chosen_runs, hand_out, sampling_of
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail, compare_subsets
 from recbole_clickprompt.evaluation.run_folder import RunFolder
-from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval, write_table
+from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -38,28 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints one table, a line for each subset."""
-    check_options(options, settings)
     if not 0 < options.tail < 1:
         raise SettingError(f"--tail must be between 0 and 1, got {options.tail}")
     edges = None if options.bins is None else _edges(options.bins)
-    runs = named_runs(options.runs)
+    runs, baseline = chosen_runs(options, settings)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
     rows, counts = next(iter(tables.values())), _shared_counts(runs)
     if edges is not None:
         subsets = by_bins(rows, counts, edges)
     else:
         subsets = by_tail(rows, counts, share=options.tail, unseen_is_tail=options.unseen_is_tail)
-    table = compare_subsets(
-        tables,
-        subsets,
-        baseline=baseline_of(runs, options.baseline),
-        samples=options.samples,
-        seed=options.seed,
-        confidence=options.confidence,
-    )
-    if options.out is not None:
-        write_table(table, options.out)
-    print(markdown(table, confidence=options.confidence))
+    table = compare_subsets(tables, subsets, baseline=baseline, **sampling_of(options))
+    hand_out(table, markdown(table, confidence=options.confidence), out=options.out)
 
 
 def _edges(text: str) -> list[float]:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, add_sampling, baseline_of, check_options, named_runs
+from recbole_clickprompt.commands.runs import add_runs, add_sampling, chosen_runs, hand_out, sampling_of
 from recbole_clickprompt.evaluation.comparison import compare_runs
-from recbole_clickprompt.evaluation.tables import markdown_table, number, percent, with_interval, write_table
+from recbole_clickprompt.evaluation.tables import markdown_table, number, percent, with_interval
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -33,18 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints one table of metrics and, with a baseline, one of differences."""
-    check_options(options, settings)
-    runs = named_runs(options.runs)
-    table = compare_runs(
-        {name: run.predictions(options.split) for name, run in runs.items()},
-        baseline=baseline_of(runs, options.baseline),
-        samples=options.samples,
-        seed=options.seed,
-        confidence=options.confidence,
-    )
-    if options.out is not None:
-        write_table(table, options.out)
-    print(markdown(table, confidence=options.confidence))
+    runs, baseline = chosen_runs(options, settings)
+    tables = {name: run.predictions(options.split) for name, run in runs.items()}
+    table = compare_runs(tables, baseline=baseline, **sampling_of(options))
+    hand_out(table, markdown(table, confidence=options.confidence), out=options.out)
 
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:

@@ -6,12 +6,18 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
-from recbole_clickprompt.evaluation.tables import check_table_path
+from recbole_clickprompt.evaluation.tables import check_table_path, write_table
 
-__all__ = ["add_runs", "add_sampling", "baseline_of", "check_options", "named_runs"]
+__all__ = [
+    "add_runs", "add_sampling", "baseline_of", "check_options", "chosen_runs", "hand_out", "named_runs",
+    "sampling_of",
+]  # fmt: skip
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +38,11 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--confidence", type=float, default=0.95, help="of intervals (default: %(default)s)")
 
 
+def sampling_of(options: argparse.Namespace) -> dict[str, Any]:
+    """How rows are resampled, as ``compare_runs`` and ``compare_subsets`` take it."""
+    return {name: getattr(options, name) for name in ("samples", "seed", "confidence")}
+
+
 def check_options(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Refuses what no analysis can use.
 
@@ -49,6 +60,18 @@ def check_options(options: argparse.Namespace, settings: Sequence[str]) -> None:
             raise SettingError(f"--seed must be 0 or more, got {options.seed}")
         if not 0 < options.confidence < 1:
             raise SettingError(f"--confidence must be between 0 and 1, got {options.confidence}")
+
+
+def chosen_runs(options: argparse.Namespace, settings: Sequence[str]) -> tuple[dict[str, RunFolder], str | None]:
+    """The runs by name, and the name of the baseline among them, where one is asked for.
+
+    Raises:
+        SettingError: An option is refused, or a run is given twice or not at all.
+        DataError: There is no such finished run.
+    """
+    check_options(options, settings)
+    runs = named_runs(options.runs)
+    return runs, baseline_of(runs, options.baseline)
 
 
 def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
@@ -94,3 +117,10 @@ def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | No
         if run.folder.resolve() == folder:
             return name
     raise SettingError(f"--baseline must be one of {', '.join(runs)}, got {baseline!r}{nearest(baseline, runs)}")
+
+
+def hand_out(table: pd.DataFrame, text: str, *, out: Path | None) -> None:
+    """Prints the table as text, and writes it to a file where one is asked for."""
+    if out is not None:
+        write_table(table, out)
+    print(text)

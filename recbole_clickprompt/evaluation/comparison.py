@@ -10,9 +10,9 @@ import pandas as pd
 
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.metrics import measure, rela_impr, relative_auc
-from recbole_clickprompt.evaluation.significance import bootstrap, delong_test, interval, two_sided
+from recbole_clickprompt.evaluation.significance import bootstrap, delong_test, interval_of, two_sided
 
-__all__ = ["check_same_rows", "compare_runs"]
+__all__ = ["check_baseline", "check_same_rows", "compare_runs"]
 
 _ROW = ("split", "user", "item", "label", "time")
 
@@ -43,6 +43,12 @@ def check_same_rows(tables: Mapping[str, pd.DataFrame]) -> None:
             )
 
 
+def check_baseline(baseline: str, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Raises SettingError where the baseline is none of the runs."""
+    if baseline not in tables:
+        raise SettingError(f"the baseline must be one of {', '.join(tables)}, got {baseline!r}")
+
+
 def compare_runs(
     tables: Mapping[str, pd.DataFrame],
     *,
@@ -70,9 +76,8 @@ def compare_runs(
         SettingError: The baseline is none of the runs.
         DataError: Its rows differ from another's, or cannot be measured.
     """
-    if baseline is not None and baseline not in tables:
-        raise SettingError(f"the baseline must be one of {', '.join(tables)}, got {baseline!r}")
     if baseline is not None:
+        check_baseline(baseline, tables)
         check_same_rows({baseline: tables[baseline], **tables})
     measured = {name: measure(table) for name, table in tables.items()}
     draws = _draws(tables, together=baseline is not None, samples=samples, seed=seed)
@@ -80,8 +85,7 @@ def compare_runs(
     for name, table in tables.items():
         line: dict[str, Any] = {"run": name, **measured[name]}
         for metric in ("auc", "logloss"):
-            low, high = interval(draws[name][metric], confidence=confidence)
-            line |= {f"{metric}_low": low, f"{metric}_high": high}
+            line |= interval_of(metric, draws[name][metric], confidence=confidence)
         if baseline is not None and name != baseline:
             line |= _against(measured[name], measured[baseline], draws[name], draws[baseline], confidence)
             line["p_delong"] = _p_delong(table["label"], table["score"], tables[baseline]["score"])
@@ -102,13 +106,9 @@ def _against(
     }
     for metric, p in (("auc", "p_bootstrap"), ("logloss", "p_bootstrap_logloss")):
         differences = run_draws[metric] - base_draws[metric]
-        low, high = interval(differences, confidence=confidence)
-        found |= {
-            f"{metric}_difference": run[metric] - base[metric],
-            f"{metric}_difference_low": low,
-            f"{metric}_difference_high": high,
-            p: two_sided(differences),
-        }
+        found[f"{metric}_difference"] = run[metric] - base[metric]
+        found |= interval_of(f"{metric}_difference", differences, confidence=confidence)
+        found[p] = two_sided(differences)
     return found
 
 

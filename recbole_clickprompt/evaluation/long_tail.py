@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.evaluation.comparison import check_same_rows
+from recbole_clickprompt.evaluation.comparison import check_baseline, check_same_rows
 from recbole_clickprompt.evaluation.metrics import auc, log_loss, relative_auc
-from recbole_clickprompt.evaluation.significance import bootstrap, interval
+from recbole_clickprompt.evaluation.significance import bootstrap, interval_of
 
 __all__ = ["by_bins", "by_tail", "compare_subsets", "tail_tokens", "training_rows_of"]
 
@@ -115,12 +115,12 @@ def compare_subsets(
         ``note``: what stands in the way of an AUC, or empty.
 
     Raises:
+        SettingError: The baseline is none of the runs.
         DataError: Rows differ from run to run.
     """
     check_same_rows(tables)
     baseline = next(iter(tables)) if baseline is None else baseline
-    if baseline not in tables:
-        raise SettingError(f"the baseline must be one of {', '.join(tables)}, got {baseline!r}")
+    check_baseline(baseline, tables)
     lines: list[dict[str, Any]] = []
     for subset, mask in subsets.items():
         parts = {name: table[mask] for name, table in tables.items()}
@@ -130,12 +130,11 @@ def compare_subsets(
         for number, (name, part) in enumerate(parts.items()):
             line = {"subset": subset, "run": name, **_measure(part)}
             for metric, values in draws._asdict().items():
-                line[f"{metric}_low"], line[f"{metric}_high"] = interval(values[:, number], confidence=confidence)
+                line |= interval_of(metric, values[:, number], confidence=confidence)
             if name != baseline:
                 line["relative_auc"] = relative_auc(line["auc"], base)
                 ratios = _ratio(draws.auc[:, number], draws.auc[:, list(parts).index(baseline)])
-                low, high = interval(ratios, confidence=confidence)
-                line |= {"relative_auc_low": low, "relative_auc_high": high}
+                line |= interval_of("relative_auc", ratios, confidence=confidence)
             lines.append(line)
     columns = [
         "subset", "run", "rows", "users", "items", "positive_rate", "auc", "auc_low", "auc_high", "logloss",

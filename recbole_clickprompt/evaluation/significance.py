@@ -12,7 +12,7 @@ from tqdm import tqdm
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.metrics import row_losses
 
-__all__ = ["Bootstrap", "DeLong", "bootstrap", "delong_test", "interval", "two_sided"]
+__all__ = ["Bootstrap", "DeLong", "bootstrap", "delong_test", "interval", "interval_of", "two_sided"]
 
 
 class DeLong(NamedTuple):
@@ -133,6 +133,12 @@ def interval(values: np.ndarray, *, confidence: float = 0.95) -> tuple[float, fl
         return float("nan"), float("nan")
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def interval_of(name: str, values: np.ndarray, *, confidence: float) -> dict[str, float]:
+    """The interval as two columns of a table, ``NAME_low`` and ``NAME_high``."""
+    low, high = interval(values, confidence=confidence)
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def two_sided(differences: np.ndarray) -> float:
