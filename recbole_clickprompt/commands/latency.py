@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, chosen_runs, hand_out
+from recbole_clickprompt.commands.runs import add_runs, check_options, chosen_runs, hand_out
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.comparison import check_same_rows
 from recbole_clickprompt.evaluation.latency import summarise_times, time_interleaved
@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints a table with a line for each run, and on what it was measured."""
-    runs, baseline = chosen_runs(options, settings)
+    check_options(options, settings)
+    runs, baseline = chosen_runs(options)
     table, how = measure(options, runs, baseline or next(iter(runs)))
     hand_out(table, f"{markdown(table, batch_size=options.batch_size)}\n\n{how}", out=options.out)
 

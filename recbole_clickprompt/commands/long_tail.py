@@ -8,6 +8,9 @@ go by token); the rest are the head. Rows with a user or item that has none are 
 or more. Runs must have been trained and tested on the same rows; others are related to --baseline (default: the
 first), draw by draw, so that the interval of the relative AUC is that of a paired comparison.
 
+A grid's table, such as results/demo-ml-100k.csv, in the place of runs gives means over its seeds, with paired
+tests against --baseline.
+
 Reads nothing but the run folders: no data set, no model, no GPU.
 """
 
@@ -15,13 +18,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, add_sampling, chosen_runs, hand_out, sampling_of
+from recbole_clickprompt.commands.results import read_results
+from recbole_clickprompt.commands.runs import (
+    add_runs,
+    add_sampling,
+    check_options,
+    chosen_runs,
+    hand_out,
+    sampling_of,
+)
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail, compare_subsets
 from recbole_clickprompt.evaluation.run_folder import RunFolder
+from recbole_clickprompt.evaluation.seeds import Cut, measure_grid, varied
+from recbole_clickprompt.evaluation.summary import markdown as over_seeds
+from recbole_clickprompt.evaluation.summary import summarise
 from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval
 
 __all__ = ["add_arguments", "execute", "markdown"]
@@ -38,18 +54,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints one table, a line for each subset."""
+    check_options(options, settings)
     if not 0 < options.tail < 1:
         raise SettingError(f"--tail must be between 0 and 1, got {options.tail}")
     edges = None if options.bins is None else _edges(options.bins)
-    runs, baseline = chosen_runs(options, settings)
-    tables = {name: run.predictions(options.split) for name, run in runs.items()}
-    rows, counts = next(iter(tables.values())), _shared_counts(runs)
-    if edges is not None:
-        subsets = by_bins(rows, counts, edges)
+
+    def cut(rows: pd.DataFrame, counts: pd.DataFrame) -> dict[str, np.ndarray]:
+        if edges is not None:
+            return by_bins(rows, counts, edges)
+        return by_tail(rows, counts, share=options.tail, unseen_is_tail=options.unseen_is_tail)
+
+    if len(options.runs) == 1 and Path(options.runs[0]).suffix in (".csv", ".parquet"):
+        table, text = _over_seeds(Path(options.runs[0]), cut, options)
     else:
-        subsets = by_tail(rows, counts, share=options.tail, unseen_is_tail=options.unseen_is_tail)
+        table, text = _over_rows(cut, options)
+    hand_out(table, text, out=options.out)
+
+
+def _over_rows(cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    runs, baseline = chosen_runs(options)
+    tables = {name: run.predictions(options.split) for name, run in runs.items()}
+    subsets = cut(next(iter(tables.values())), _shared_counts(runs))
     table = compare_subsets(tables, subsets, baseline=baseline, **sampling_of(options))
-    hand_out(table, markdown(table, confidence=options.confidence), out=options.out)
+    return table, markdown(table, confidence=options.confidence)
+
+
+def _over_seeds(path: Path, cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    if not path.is_file():
+        raise DataError(f"there is no grid's table {path}")
+    results = read_results(path, [])
+    by = ["subset", *varied(results)]
+    if options.baseline is not None and options.baseline not in set(results["run"]):
+        names = ", ".join(dict.fromkeys(results["run"]))
+        raise SettingError(f"--baseline must be one of {names}, got {options.baseline!r}")
+    measured = measure_grid(results, cut, split=options.split)
+    in_order = measured.sort_values(
+        "subset", key=lambda names: names.map(list(names.unique()).index), kind="stable"
+    )
+    return measured, over_seeds(summarise(in_order, by=by, baseline=options.baseline), by=by)
 
 
 def _edges(text: str) -> list[float]:

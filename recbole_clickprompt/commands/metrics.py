@@ -18,7 +18,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, add_sampling, chosen_runs, hand_out, sampling_of
+from recbole_clickprompt.commands.runs import (
+    add_runs,
+    add_sampling,
+    check_options,
+    chosen_runs,
+    hand_out,
+    sampling_of,
+)
 from recbole_clickprompt.evaluation.comparison import compare_runs
 from recbole_clickprompt.evaluation.tables import markdown_table, number, percent, with_interval
 
@@ -33,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints one table of metrics and, with a baseline, one of differences."""
-    runs, baseline = chosen_runs(options, settings)
+    check_options(options, settings)
+    runs, baseline = chosen_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
     table = compare_runs(tables, baseline=baseline, **sampling_of(options))
     hand_out(table, markdown(table, confidence=options.confidence), out=options.out)

@@ -62,14 +62,13 @@ def check_options(options: argparse.Namespace, settings: Sequence[str]) -> None:
             raise SettingError(f"--confidence must be between 0 and 1, got {options.confidence}")
 
 
-def chosen_runs(options: argparse.Namespace, settings: Sequence[str]) -> tuple[dict[str, RunFolder], str | None]:
+def chosen_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str | None]:
     """The runs by name, and the name of the baseline among them, where one is asked for.
 
     Raises:
-        SettingError: An option is refused, or a run is given twice or not at all.
+        SettingError: A name or a run is given twice, or the baseline is none of them.
         DataError: There is no such finished run.
     """
-    check_options(options, settings)
     runs = named_runs(options.runs)
     return runs, baseline_of(runs, options.baseline)
 
