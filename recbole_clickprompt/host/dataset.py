@@ -191,7 +191,7 @@ class ClickPromptDataset(Dataset):
         """
         tables = self.__dict__.setdefault("_token_tables", {})
         if plm not in tables:
-            tables[plm] = build_token_table(self, self.textualizer(), self.tokenizer(plm), find_plm(plm))
+            tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm))
         return tables[plm]
 
 

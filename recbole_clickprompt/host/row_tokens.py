@@ -6,7 +6,6 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.plm.loading import longest_text
@@ -16,12 +15,11 @@ __all__ = ["build_token_table"]
 _CHECKED_ROWS = 32
 
 
-def build_token_table(dataset: Any, textualizer: Textualizer, tokenizer: Any, folder: Path) -> TokenTable:
+def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
     """A token table, checked on the first rows; texts that are cut are told once.
 
     Args:
-        dataset: RecBole's, its rows split.
-        textualizer: Of these rows.
+        dataset: A ``ClickPromptDataset``, its rows split.
         tokenizer: Of the PLM.
         folder: Of the PLM.
 
@@ -33,7 +31,7 @@ def build_token_table(dataset: Any, textualizer: Textualizer, tokenizer: Any, fo
     wanted = dataset.config["max_text_length"] or longest
     if wanted > longest:
         raise SettingError(f"max_text_length is {wanted}, but {folder} takes at most {longest} tokens")
-    table = TokenTable(textualizer=textualizer, tokenizer=tokenizer, max_length=wanted)
+    table = TokenTable(textualizer=dataset.textualizer(), tokenizer=tokenizer, max_length=wanted)
     table.check(dataset.inter_feat[: min(_CHECKED_ROWS, len(dataset))], tokenizer)
     cut = int((table.full_lengths(dataset.inter_feat) > wanted).sum())
     if cut:
