@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv, read_lines
+from recbole_clickprompt.data.convert.characters import decode
+from recbole_clickprompt.data.convert.csv_file import read_csv
+from recbole_clickprompt.data.convert.table import TextTable, read_lines
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["NO_NUMBER", "read_atomic"]

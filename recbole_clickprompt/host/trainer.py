@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole.trainer import Trainer
 
-from recbole_clickprompt.trainer.trainer import save_model
+from recbole_clickprompt.trainer.checkpoint import save_model
 
 __all__ = ["PlainTrainer"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import zipfile
@@ -13,9 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import StorageError, WeightsError
 
-__all__ = ["check_writable", "read_checkpoint", "read_model", "write_checkpoint", "write_whole"]
+__all__ = ["check_writable", "read_checkpoint", "read_model", "save_model", "write_checkpoint", "write_whole"]
+
+_RECOVER = "restore it from a copy, or delete it and start without it"
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -109,6 +113,27 @@ def read_model(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
     return state
 
 
+def save_model(trainer: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+    """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
+    path = kwargs.pop("saved_model_file", trainer.saved_model_file)
+    config = copy.copy(trainer.config)
+    config.model_class = None  # a class of ours would have to be trusted when it is read
+    state = {
+        "config": config,
+        "epoch": epoch,
+        "cur_step": trainer.cur_step,
+        "best_valid_score": float(trainer.best_valid_score),
+        "state_dict": trainer.model.state_dict(),
+        "other_parameter": trainer.model.other_parameter(),
+        "optimizer": trainer.optimizer.state_dict(),
+    }
+    if ranks.current().main:
+        write_checkpoint(Path(path), state)
+    ranks.current().wait()
+    if verbose:
+        trainer.logger.info(f"Saving current: {path}")
+
+
 def check_writable(folder: Path) -> None:
     """Tells before the training, and not behind it, that a folder takes no files.
 
@@ -118,9 +143,6 @@ def check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     write_whole(probe, lambda partial: partial.touch())
     probe.unlink(missing_ok=True)
-
-
-_RECOVER = "restore it from a copy, or delete it and start without it"
 
 
 def _storage_reason(error: BaseException | None) -> str | None:

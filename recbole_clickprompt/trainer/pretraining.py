@@ -21,8 +21,9 @@ from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.record import record_pretraining
-from recbole_clickprompt.trainer.resume import Keeper, find_state
+from recbole_clickprompt.trainer.resume import Keeper
 from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.state import find_state
 
 __all__ = ["load_pamlm", "pretrain", "pretraining_rows"]
 
@@ -46,8 +47,7 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
             report(line["epoch"], line["mlm_loss"], line["mlm_accuracy"])
         return path
     own, device = state_path(config, "pretrain", inputs), config["device"]
-    stages = ("pretrain", "finetune") if config["train_stage"] == "all" else ("pretrain",)
-    kept, state = find_state(config["resume"], own, stage="pretrain", stages=stages, inputs=inputs)
+    kept, state = find_state(config, own, stage="pretrain", inputs=inputs)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = build_pamlm(config, dataset).to(device)

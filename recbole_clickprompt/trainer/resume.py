@@ -1,12 +1,11 @@
-"""The state of a training, kept in a file so that it goes on, after whatever ended it, as if nothing had been."""
+"""Keeps the state of a training, so that it goes on, after whatever ended it, as if nothing had been."""
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -16,61 +15,12 @@ from typing import Any
 import torch
 
 from recbole_clickprompt import ranks
-from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
-from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
-from recbole_clickprompt.trainer.fingerprint import differences
+from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
 from recbole_clickprompt.trainer.stage import Progress, Stage
+from recbole_clickprompt.trainer.state import write_state
 
-__all__ = ["Keeper", "find_state"]
-
-_FORMAT = "clickprompt-resume-1"
-_KIND = "the state of an unfinished training of ClickPrompt"
-
-
-def find_state(
-    resume: str | None, own: Path, *, stage: str, stages: Iterable[str], inputs: dict[str, Any]
-) -> tuple[Path, dict[str, Any] | None]:
-    """Where a stage keeps its state, and the state to go on from.
-
-    Args:
-        resume: The setting: None, ``auto`` or a path.
-        own: The file of these inputs.
-        stage: The stage that asks.
-        stages: Those of the run.
-        inputs: All that determines the stage.
-
-    Returns:
-        The file, and what is in it, or None for a stage that begins.
-
-    Raises:
-        WeightsError: A file that should be gone on from is missing, damaged or foreign.
-        SettingError: It is of another stage or of other settings; says which.
-    """
-    if resume is None or (resume == "auto" and not ranks.current().agree(own.exists())):
-        return own, None
-    path = own if resume == "auto" else Path(resume)
-    state = read_checkpoint(path, kind=_KIND)
-    if state.get("format") != _FORMAT:
-        raise WeightsError(f"{path} is not {_KIND} ({_FORMAT})")
-    if state["stage"] not in stages:
-        raise SettingError(
-            f"resume: {path} is of the stage {state['stage']}, which this run leaves out; set train_stage to all "
-            f"or {state['stage']}"
-        )
-    if state["stage"] != stage:
-        return own, None
-    if differing := differences(inputs, json.loads(state["inputs"])):
-        raise SettingError(
-            f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
-            "made with, or leave out --resume to begin anew"
-        )
-    here, there = ranks.current().world, len(state["random"])
-    if here != there:
-        raise SettingError(
-            f"resume: {path} is of {there} processes and this run has {here}; start it with {there}"
-        )
-    return path, state
+__all__ = ["Keeper"]
 
 
 class Keeper:
@@ -129,22 +79,7 @@ class Keeper:
 
     def batches(self, loader: Any) -> Iterator[Any]:
         """Those batches of the epoch that are left, in the order they would have had; keeps the state between."""
-        device, generator = self.stage.device, getattr(loader, "generator", None)
-        restored, self._restored = self._restored, None
-        here = ranks.current().rank
-        if restored:
-            restore_random_states(restored["order"][here]["random"], device)
-            if generator is not None:
-                generator.set_state(restored["order"][here]["loader"])
-        self._order = {
-            "random": random_states(device),
-            "loader": None if generator is None else generator.get_state(),
-        }
-        left = iter(loader)
-        for _ in range(self._progress.batches):
-            next(left)
-        if restored:
-            restore_random_states(restored["random"][here], device)
+        left = self._left(loader)
         self._training = True
         try:
             for interaction in left:
@@ -160,6 +95,25 @@ class Keeper:
         if self._is_due() or (self.every_epochs and done % self.every_epochs == 0):
             self._write()
 
+    def _left(self, loader: Any) -> Iterator[Any]:
+        device, generator, rank = self.stage.device, getattr(loader, "generator", None), ranks.current().rank
+        restored, self._restored = self._restored, None
+        if restored:
+            began = restored["order"][rank]
+            restore_random_states(began["random"], device)
+            if generator is not None:
+                generator.set_state(began["loader"])
+        self._order = {
+            "random": random_states(device),
+            "loader": None if generator is None else generator.get_state(),
+        }
+        left = iter(loader)
+        for _ in range(self._progress.batches):
+            next(left)
+        if restored:
+            restore_random_states(restored["random"][rank], device)
+        return left
+
     def keep_up(self, *, begin: bool = False) -> None:
         """Brings the file up to date, between two epochs.
 
@@ -168,7 +122,9 @@ class Keeper:
         Args:
             begin: Write one also where there is none.
         """
-        if self._point is not None and self._written is not self._point and (begin or self._written is not None):
+        if self._point is None or self._point is self._written:
+            return
+        if begin or self._written is not None:
             self._write()
 
     def remove(self) -> None:
@@ -201,11 +157,14 @@ class Keeper:
         self._stop()
 
     def _is_due(self) -> bool:
-        due = bool(self.every_minutes) and monotonic() - self._last >= 60 * self.every_minutes
-        self._asked_to_stop, due = map(any, zip(*ranks.current().gather((self._asked_to_stop, due)), strict=True))
-        return self._asked_to_stop or due
+        is_late = bool(self.every_minutes) and monotonic() - self._last >= 60 * self.every_minutes
+        # What one rank has to do, all do
+        asked, late = zip(*ranks.current().gather((self._asked_to_stop, is_late)), strict=True)
+        self._asked_to_stop = any(asked)
+        return self._asked_to_stop or any(late)
 
     def _mark(self) -> None:
+        """Takes the place where the training stands for the point to write."""
         if not all(bool(torch.isfinite(weight).all()) for weight in self.stage.model.parameters()):
             raise TrainingError(f"{self.stage.name}: weights are no longer finite; lower the learning rate")
         progress = self._progress
@@ -217,18 +176,9 @@ class Keeper:
         }
 
     def _write(self) -> None:
+        """Writes the point, and ends the process if it was asked to end."""
         assert self._point is not None
-        state = {
-            "format": _FORMAT,
-            "stage": self.stage.name,
-            "inputs": json.dumps(self.inputs),
-            "model": self.stage.model.state_dict(),
-            "optimizer": self.stage.optimizer.state_dict(),
-            "scheduler": self.stage.scheduler.state_dict(),
-            **self._point,
-        }
-        if ranks.current().main:  # the weights are the same on every rank
-            write_checkpoint(self.path, state)
+        write_state(self.path, self.stage, inputs=self.inputs, point=self._point)
         self._written, self._last = self._point, monotonic()
         if self._asked_to_stop:
             self._stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import uuid
 from collections.abc import Iterator
@@ -16,18 +15,19 @@ from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, write_checkpoint
+from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, save_model
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
 from recbole_clickprompt.trainer.record import RunRecord
-from recbole_clickprompt.trainer.resume import Keeper, find_state
+from recbole_clickprompt.trainer.resume import Keeper
 from recbole_clickprompt.trainer.shares import predict
 from recbole_clickprompt.trainer.stage import Stage, autocast
+from recbole_clickprompt.trainer.state import find_state
 
-__all__ = ["ClickPromptTrainer", "save_model"]
+__all__ = ["ClickPromptTrainer"]
 
 
 class ClickPromptTrainer(Trainer):
@@ -73,29 +73,17 @@ class ClickPromptTrainer(Trainer):
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         inputs = finetuning_inputs(config, train_data, valid_data, read_sum(start) if start else None)
         own = state_path(config, "finetune", inputs)
-        stages = {"all": ("pretrain", "finetune")}.get(config["train_stage"], (config["train_stage"],))
-        kept, state = find_state(config["resume"], own, stage="finetune", stages=stages, inputs=inputs)
+        kept, state = find_state(config, own, stage="finetune", inputs=inputs)
         if state is None and config["train_stage"] != "finetune":
             start = pretrain(
                 config, train_data, valid_data, show_progress=show_progress, report=self._reporter(verbose)
             )
             if config["train_stage"] == "pretrain":
                 self._pretrained = load_pamlm(config, train_data._dataset, start)
-                result = self.evaluate(valid_data or train_data)
-                # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
-                return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
+                return self._evaluate_pretrained(valid_data or train_data)
         if state is None and start is not None:
             load_parts(self.model, start, self.model.handed_over)
-        self._stage = Stage.of(
-            config,
-            name="finetune",
-            model=self.model,
-            optimizer=self.optimizer,
-            batches=len(train_data),
-            epochs=self.epochs,
-            schedule=config["lr_scheduler"],
-            warmup_ratio=config["warmup_ratio"],
-        )
+        self._stage = self._build_stage(batches=len(train_data))
         self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
         if state is not None:
             self.start_epoch = self._keeper.restore(state)
@@ -105,6 +93,23 @@ class ClickPromptTrainer(Trainer):
             self._record.begin(start)
         with self._keeper.guarding(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:
+        result = self.evaluate(eval_data)
+        # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
+        return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
+
+    def _build_stage(self, *, batches: int) -> Stage:
+        return Stage.of(
+            self.config,
+            name="finetune",
+            model=self.model,
+            optimizer=self.optimizer,
+            batches=batches,
+            epochs=self.epochs,
+            schedule=self.config["lr_scheduler"],
+            warmup_ratio=self.config["warmup_ratio"],
+        )
 
     @contextmanager
     def _in_fit(self) -> Iterator[None]:
@@ -210,24 +215,3 @@ class ClickPromptTrainer(Trainer):
         if self._keeper is not None:
             self._keeper.keep_up()
         save_model(self, epoch, verbose, **kwargs)
-
-
-def save_model(trainer: Trainer, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-    """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
-    path = kwargs.pop("saved_model_file", trainer.saved_model_file)
-    config = copy.copy(trainer.config)
-    config.model_class = None  # a class of ours would have to be trusted when it is read
-    state = {
-        "config": config,
-        "epoch": epoch,
-        "cur_step": trainer.cur_step,
-        "best_valid_score": float(trainer.best_valid_score),
-        "state_dict": trainer.model.state_dict(),
-        "other_parameter": trainer.model.other_parameter(),
-        "optimizer": trainer.optimizer.state_dict(),
-    }
-    if ranks.current().main:
-        write_checkpoint(Path(path), state)
-    ranks.current().wait()
-    if verbose:
-        trainer.logger.info(f"Saving current: {path}")

@@ -9,12 +9,13 @@ import polars as pl
 import pyarrow as pa
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
+from recbole_clickprompt.data.convert.characters import decode
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.remarks import cut_texts, undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
-from recbole_clickprompt.data.convert.table import TextTable, decode, read_lines
+from recbole_clickprompt.data.convert.table import TextTable, read_lines
 
 __all__ = ["convert_amazon_toys_games_18"]
 

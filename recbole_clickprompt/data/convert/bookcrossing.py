@@ -9,10 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
+from recbole_clickprompt.data.convert.characters import decode
+from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.remarks import cut_texts, wrongly_decoded
 from recbole_clickprompt.data.convert.split import Counts, shuffled, write_interactions
-from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv
+from recbole_clickprompt.data.convert.table import TextTable
 
 __all__ = ["convert_book_crossing"]
 

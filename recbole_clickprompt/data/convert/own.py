@@ -12,7 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
-from recbole_clickprompt.data.convert.table import TextTable, decode, read_csv
+from recbole_clickprompt.data.convert.characters import decode
+from recbole_clickprompt.data.convert.csv_file import read_csv
+from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.data.text import number_text
 from recbole_clickprompt.errors import DataError, nearest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT
-from recbole_clickprompt.data.convert.table import MOJIBAKE
+from recbole_clickprompt.data.convert.characters import MOJIBAKE
 
 __all__ = ["cut_texts", "undescribed", "wrongly_decoded"]
 

@@ -1,0 +1,47 @@
+"""Bytes to text: a character that is damaged or was wrongly decoded is told by file, line and column."""
+
+from __future__ import annotations
+
+import re
+
+from recbole_clickprompt.errors import DataError
+
+__all__ = ["MOJIBAKE", "decode", "refuse_mojibake"]
+
+# UTF-8 that was read as latin-1 or cp1252, as in "Ã©" for "é", or the mark of a lost character
+MOJIBAKE = re.compile("\ufffd|[\u00c2-\u00c5][\u0080-\u00bf\u0152-\u0192\u2018-\u203a\u20ac\u2122]|\u00e2\u20ac")
+
+
+def decode(content: bytes, file: str, encoding: str, errors: str = "strict") -> str:
+    """The text of a file; ``errors`` as for ``bytes.decode``.
+
+    Raises:
+        DataError: A byte that ``encoding`` has no character for, by line and column; or a NUL.
+    """
+    try:
+        text = content.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - before.rfind(b"\n")
+        raise DataError(
+            f"{file}, line {line}, column {column}: byte 0x{content[error.start]:02x} is no {encoding}; "
+            "the file is damaged, or has been saved in another encoding"
+        ) from error
+    if "\0" in text:
+        raise DataError(f"{_place(text, text.index(chr(0)), file)}: a NUL character; the file is damaged")
+    return text.removeprefix("\ufeff")
+
+
+def refuse_mojibake(text: str, file: str) -> None:
+    """Raises DataError, by line and column, for text that was decoded wrongly before it came here."""
+    match = MOJIBAKE.search(text)
+    if match:
+        what = f"{match.group()!r}: the file has been saved in another encoding; fetch it again"
+        raise DataError(f"{_place(text, match.start(), file)}: {what}")
+
+
+def _place(text: str, at: int, file: str) -> str:
+    line = text.count("\n", 0, at) + 1
+    column = at - text.rfind("\n", 0, at)
+    return f"{file}, line {line}, column {column}"
