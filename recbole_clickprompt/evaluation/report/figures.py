@@ -1,28 +1,17 @@
-"""The figures of a report, as plotly.js takes them.
-
-Colours are CSS variables, which the page resolves: so figures are light or dark as the page is. A run has the same
-colour, marker and dash in every figure.
-"""
+"""The figures of a report, as plotly.js takes them."""
 
 from __future__ import annotations
 
-import html
-import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+from recbole_clickprompt.evaluation.report import style
 
-__all__ = ["COLOURS", "SYMBOLS", "bars", "curves", "heat_map", "intervals", "reliability", "scatter", "spread"]
+__all__ = ["bars", "curves", "heat_map", "intervals", "reliability", "scatter", "spread"]
 
-COLOURS = [f"var(--series-{number})" for number in range(1, 7)]
-SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"]
-_DASHES = ["solid", "dash", "dot", "dashdot"]
-_PATTERNS = ["", "/", "x", "."]
 _FULL = "%{fullData.name}"
 _LONGEST_TICK = 20  # characters that a phone has room for
 
@@ -37,40 +26,38 @@ def curves(
         axis: What is drawn.
         second: A fainter dotted line beside each one.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = style.new_figure()
     for number, (name, values) in enumerate(runs.items()):
         for faint, series in ((True, (second or {}).get(name)), (False, values)):
             if series is None or series.empty:
                 continue
-            line = {**_line(number), **({"dash": "dot", "width": 1.5} if faint else {})}
-            marker = {**_marker(number, 6), "opacity": 0.45 if faint else 1.0}
+            line = style.line(number, dash="dot", width=1.5) if faint else style.line(number)
+            marker = style.marker(number, 6, opacity=0.45 if faint else 1.0)
             figure.add_scatter(
-                x=[int(epoch) + 1 for epoch in series.index], y=series.tolist(), name=_plain(name),
+                x=[int(epoch) + 1 for epoch in series.index], y=series.tolist(), name=style.plain(name),
                 mode="lines+markers", line=line, marker=marker, opacity=0.6 if faint else 1.0,
                 hovertemplate=f"epoch %{{x}}: %{{y:.4f}}<extra>{_FULL}</extra>",
             )  # fmt: skip
     longest = max((int(v.index.max()) + 1 for v in runs.values() if not v.empty), default=1)
-    figure.update_xaxes(title="epoch", range=[0.5, longest + 0.5], tickformat="d", **_whole_ticks(longest))
+    figure.update_xaxes(
+        title="epoch", range=[0.5, longest + 0.5], tickformat="d", dtick=1 if longest <= 10 else None
+    )
     figure.update_yaxes(title=axis)
-    return _finish(figure, height=260)
+    return style.finished(figure, height=260)
 
 
 def intervals(runs: Mapping[str, tuple[float, float, float]], *, axis: str) -> dict[str, Any]:
     """A point with its confidence interval (value, low, high) for each run, one below the other."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = style.new_figure()
     for number, (name, (value, low, high)) in enumerate(runs.items()):
         figure.add_scatter(
-            x=[value], y=[number], name=_plain(name), mode="markers", marker=_marker(number, 11),
-            error_x={**_whiskers(value, low, high), "color": _colour(number), "thickness": 2},
+            x=[value], y=[number], name=style.plain(name), mode="markers", marker=style.marker(number, 11),
+            error_x=style.whiskers(number, value, low, high, thickness=2),
             hovertemplate=f"%{{x:.4f}} ({low:.4f} to {high:.4f})<extra>{_FULL}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title=axis)
     figure.update_yaxes(visible=False, range=[len(runs) - 0.4, -0.6])
-    return _finish(figure, height=90 + 34 * len(runs))
+    return style.finished(figure, height=90 + 34 * len(runs))
 
 
 def bars(
@@ -80,14 +67,12 @@ def bars(
 
     The axis starts where it suits the ends of the bars.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure, lines = style.new_figure(), [style.plain(group).replace("\n", "<br>") for group in groups]
     for number, (name, points) in enumerate(runs.items()):
         table = pd.DataFrame(points, columns=["value", "low", "high"])
         figure.add_bar(
-            y=[_lines(group) for group in groups], x=table["value"].tolist(), name=_plain(name), orientation="h",
-            marker={"color": _colour(number), "pattern": {"shape": _PATTERNS[number // 6 % 4]}},
+            y=lines, x=table["value"].tolist(), name=style.plain(name), orientation="h",
+            marker={"color": style.colour(number), "pattern": {"shape": style.pattern(number)}},
             error_x={
                 "array": (table["high"] - table["value"]).tolist(),
                 "arrayminus": (table["value"] - table["low"]).tolist(),
@@ -105,20 +90,18 @@ def bars(
     figure.update_xaxes(title=axis)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(barmode="group", bargap=0.3, bargroupgap=0.1)
-    return _finish(figure, height=70 + len(groups) * max(60, 26 + 16 * len(runs)))
+    return style.finished(figure, height=70 + len(groups) * max(60, 26 + 16 * len(runs)))
 
 
 def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: str, y_axis: str) -> dict[str, Any]:
     """A point (x, y, low y, high y) for each run whose x is known; x on a logarithmic axis."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = style.new_figure()
     for number, (name, (x, y, low, high)) in enumerate(runs.items()):
         if math.isnan(x):
             continue
         figure.add_scatter(
-            x=[x], y=[y], name=_plain(name), mode="markers", marker=_marker(number, 13),
-            error_y={**_whiskers(y, low, high), "color": _colour(number), "thickness": 1.5},
+            x=[x], y=[y], name=style.plain(name), mode="markers", marker=style.marker(number, 13),
+            error_y=style.whiskers(number, y, low, high, thickness=1.5),
             hovertemplate=f"%{{x:.3g}} ms, %{{y:.4f}}<extra>{_FULL}</extra>",
         )  # fmt: skip
     xs = [point[0] for point in runs.values() if not math.isnan(point[0])]
@@ -127,7 +110,7 @@ def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: st
     figure.update_xaxes(title=x_axis, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(range=[math.log10(min(xs) / 2), math.log10(2 * max(xs))])
     figure.update_yaxes(title=y_axis)
-    return _finish(figure, height=320)
+    return style.finished(figure, height=320)
 
 
 def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -135,9 +118,7 @@ def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
     Bigger markers hold more rows.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = style.new_figure()
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", name="calibrated", hoverinfo="skip",
         line={"color": "var(--muted)", "dash": "dash", "width": 1},
@@ -145,41 +126,37 @@ def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     for number, (name, table) in enumerate(runs.items()):
         sizes = 5 + 14 * (table["rows"] / table["rows"].max()) ** 0.5
         figure.add_scatter(
-            x=table["predicted"].tolist(), y=table["observed"].tolist(), name=_plain(name), mode="lines+markers",
-            line={**_line(number), "width": 1.5}, customdata=table["rows"].tolist(),
-            marker={**_marker(number, 8), "size": sizes.tolist()},
+            x=table["predicted"].tolist(), y=table["observed"].tolist(), name=style.plain(name),
+            mode="lines+markers", line=style.line(number, width=1.5), marker=style.marker(number, sizes.tolist()),
+            customdata=table["rows"].tolist(),
             hovertemplate=f"predicted %{{x:.3f}}, observed %{{y:.3f}}, %{{customdata}} rows<extra>{_FULL}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title="predicted click rate", range=[-0.02, 1.02], dtick=0.2)
     figure.update_yaxes(title="observed click rate", range=[-0.02, 1.02], dtick=0.2)
-    return _finish(figure, height=380)
+    return style.finished(figure, height=380)
 
 
 def spread(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Share of rows by score; columns ``low``, ``high`` and ``rows``, a line a bin."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = style.new_figure()
     for number, (name, table) in enumerate(runs.items()):
         figure.add_scatter(
             x=((table["low"] + table["high"]) / 2).tolist(), y=(table["rows"] / table["rows"].sum()).tolist(),
-            name=_plain(name), mode="lines+markers", line=_line(number), marker=_marker(number, 7),
+            name=style.plain(name), mode="lines+markers", line=style.line(number), marker=style.marker(number, 7),
             hovertemplate=f"scores around %{{x:.2f}}: %{{y:.1%}} of rows<extra>{_FULL}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title="score", range=[-0.02, 1.02], dtick=0.2)
     figure.update_yaxes(title="share of rows", rangemode="tozero", tickformat=".0%")
-    return _finish(figure, height=380)
+    return style.finished(figure, height=380)
 
 
 def heat_map(table: pd.DataFrame, *, x_axis: str) -> dict[str, Any]:
     """Shares from 0 to 1, rows by the index and columns by the header, each written into its cell."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = style.new_figure()
     shares = table.to_numpy(dtype=float)
     figure.add_heatmap(
         x=[str(name) for name in table.columns], y=list(range(len(table))),
-        text=[[_plain(name)] * table.shape[1] for name in table.index], z=shares.tolist(),
+        text=[[style.plain(name)] * table.shape[1] for name in table.index], z=shares.tolist(),
         zmin=0.0, zmax=float(shares.max()),
         colorscale=[[0, "var(--scale-low)"], [1, "var(--scale-high)"]], showscale=False, xgap=2, ygap=2,
         texttemplate="%{z:.2f}", textfont={"color": "var(--text)"},
@@ -187,60 +164,6 @@ def heat_map(table: pd.DataFrame, *, x_axis: str) -> dict[str, Any]:
     )  # fmt: skip
     figure.update_xaxes(title=x_axis, type="category", showgrid=False)
     shown = [name if len(name) <= _LONGEST_TICK else f"{name[: _LONGEST_TICK - 1]}…" for name in table.index]
-    figure.update_yaxes(tickvals=list(range(len(table))), ticktext=list(map(_plain, shown)))
+    figure.update_yaxes(tickvals=list(range(len(table))), ticktext=list(map(style.plain, shown)))
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    return _finish(figure, height=80 + 27 * len(table))
-
-
-def _finish(figure: go.Figure, *, height: int) -> dict[str, Any]:
-    figure.update_layout(
-        template=None,
-        height=height,
-        margin={"l": 8, "r": 12, "t": 12, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "var(--text)"},
-        hoverlabel={"bgcolor": "var(--surface)", "bordercolor": "var(--line)", "font": {"color": "var(--text)"}},
-        showlegend=False,  # the page has the key
-        dragmode=False,  # a finger on a figure scrolls the page
-    )
-    axis = {
-        "automargin": True,
-        "fixedrange": True,
-        "gridcolor": "var(--grid)",
-        "linecolor": "var(--line)",
-        "zeroline": False,
-        "title_standoff": 8,
-    }
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return json.loads(figure.to_json())
-
-
-def _colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
-
-
-def _whiskers(value: float, low: float, high: float) -> dict[str, Any]:
-    return {"array": [high - value], "arrayminus": [value - low]}
-
-
-def _line(number: int) -> dict[str, Any]:
-    return {"color": _colour(number), "width": 2, "dash": _DASHES[number // 6 % len(_DASHES)]}
-
-
-def _marker(number: int, size: int) -> dict[str, Any]:
-    return {"color": _colour(number), "size": size, "symbol": SYMBOLS[number % len(SYMBOLS)]}
-
-
-def _whole_ticks(longest: int) -> dict[str, Any]:
-    return {"dtick": 1} if longest <= 10 else {}
-
-
-def _plain(text: str) -> str:
-    """Text as plotly shows it: it reads some tags, so those that are meant as they stand are escaped."""
-    return html.escape(text, quote=False)
-
-
-def _lines(text: str) -> str:
-    return _plain(text).replace("\n", "<br>")
+    return style.finished(figure, height=80 + 27 * len(table))

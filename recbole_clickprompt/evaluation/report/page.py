@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from recbole_clickprompt.evaluation.report.content import Section
-from recbole_clickprompt.evaluation.report.figures import COLOURS, SYMBOLS
+from recbole_clickprompt.evaluation.report.style import COLOURS, SYMBOLS
 
 __all__ = ["render"]
 
