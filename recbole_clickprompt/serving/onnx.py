@@ -82,22 +82,7 @@ def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np
         SettingError: A package of the extra ``export`` is missing.
         ExportError: torch cannot export this model.
     """
-    try:
-        import onnx  # noqa: F401 - what torch's exporter asks for
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise SettingError(
-            f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
-        ) from error
-    if text_model := getattr(model, "plm", None):
-        family = text_model.encoder.config.model_type
-        if family in _REFUSED:
-            raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
-        if text_model.first_layer:
-            raise ExportError(
-                "a model with plm_joint_layers cannot be exported: its lower layers read each text alone; score "
-                "with `recbole-cp predict`"
-            )
+    _check_exportable(model)
     names = input_names(model)
     batch = torch.export.Dim("batch", min=1)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in names]
@@ -126,6 +111,25 @@ def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np
     finally:
         if text is not None:
             model.text = text
+
+
+def _check_exportable(model: Any) -> None:
+    try:
+        import onnx  # noqa: F401 - what torch's exporter asks for
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise SettingError(
+            f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
+        ) from error
+    if text_model := getattr(model, "plm", None):
+        family = text_model.encoder.config.model_type
+        if family in _REFUSED:
+            raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
+        if text_model.first_layer:
+            raise ExportError(
+                "a model with plm_joint_layers cannot be exported: its lower layers read each text alone; score "
+                "with `recbole-cp predict`"
+            )
 
 
 def quantise(path: Path, target: Path) -> None:

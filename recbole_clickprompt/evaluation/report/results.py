@@ -100,18 +100,6 @@ def tail_section(
     subsets = by_tail(tables[baseline], counts)
     lines = compare_subsets(tables, subsets, baseline=baseline, samples=samples)
     lines = lines[lines["rows"] > 0]
-    table = Table(
-        "Test rows by how often their user and item were trained on.",
-        ["subset", "run", "rows", "users", "items", "AUC", "log loss", "note"],
-        [
-            (
-                line["subset"], line["run"], f"{line['rows']:,}", f"{line['users']:,}", f"{line['items']:,}",
-                with_interval(line["auc"], line["auc_low"], line["auc_high"]),
-                with_interval(line["logloss"], line["logloss_low"], line["logloss_high"]), line["note"],
-            )
-            for line in lines.to_dict("records")
-        ],
-    )  # fmt: skip
     measured = lines[lines["auc"].notna()]
     groups = list(dict.fromkeys(measured["subset"]))
     left_out = [name for name in subsets if name not in groups]
@@ -129,11 +117,24 @@ def tail_section(
         "head (the rest) or unseen. Whiskers are 95 % intervals; the axis may start above 0.",
         figures.bars(points, [_label(group, rows[group]) for group in groups], axis="AUC"),
         keyed=True,
-        table=table,
+        table=_tail_table(lines),
         notes=[f"Without rows of both classes, so without an AUC: {'; '.join(left_out)}."] if left_out else [],
         wide=True,
     )
     return Section("tail", "Long tail", [panel])
+
+
+def _tail_table(lines: pd.DataFrame) -> Table:
+    rows = [
+        (
+            line["subset"], line["run"], f"{line['rows']:,}", f"{line['users']:,}", f"{line['items']:,}",
+            with_interval(line["auc"], line["auc_low"], line["auc_high"]),
+            with_interval(line["logloss"], line["logloss_low"], line["logloss_high"]), line["note"],
+        )
+        for line in lines.to_dict("records")
+    ]  # fmt: skip
+    header = ["subset", "run", "rows", "users", "items", "AUC", "log loss", "note"]
+    return Table("Test rows by how often their user and item were trained on.", header, rows)
 
 
 def calibration_section(tables: Mapping[str, pd.DataFrame]) -> Section:
