@@ -51,19 +51,7 @@ def read_csv(
     if '"' in text:
         slowly.check(header)
     try:
-        table = pa_csv.read_csv(
-            io.BytesIO(text.encode()),
-            pa_csv.ReadOptions(use_threads=False, block_size=1 << 26),
-            pa_csv.ParseOptions(
-                delimiter=separator, escape_char=escape or False, double_quote=not escape, newlines_in_values=True
-            ),
-            pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()),
-                null_values=list(missing),
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
+        table = _parse(text, header, separator, escape, missing)
     except pa.ArrowInvalid as error:
         slowly.check(header)
         raise DataError(f"{file}: {error}") from error
@@ -80,6 +68,24 @@ def _check_header(header: Sequence[str], file: str, required: Iterable[str]) -> 
     for name in required:
         if name not in header:
             raise DataError(f"{file}, line 1: there is no column {name!r}; there are {', '.join(header)}")
+
+
+def _parse(
+    text: str, header: Sequence[str], separator: str, escape: str | None, missing: Sequence[str]
+) -> pa.Table:
+    return pa_csv.read_csv(
+        io.BytesIO(text.encode()),
+        pa_csv.ReadOptions(use_threads=False, block_size=1 << 26),
+        pa_csv.ParseOptions(
+            delimiter=separator, escape_char=escape or False, double_quote=not escape, newlines_in_values=True
+        ),
+        pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()),
+            null_values=list(missing),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
 
 
 @dataclass(frozen=True)
