@@ -149,6 +149,7 @@ SETTINGS: dict[str, Setting] = {
     "lr_scheduler": _SCHEDULE,
     "micro_batch_size": _integer(1),
     "backbone_amp": _BOOLEAN,
+    "rowwise_embeddings": _optional(_integer(1)),
     # RecBole's own, whose types it never checks
     "epochs": _integer(1),
     "train_batch_size": _integer(1),
