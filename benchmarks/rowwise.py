@@ -1,4 +1,4 @@
-"""Time of a training step that updates large tables row by row, beside one that updates all their rows."""
+"""Processor time of a training step that updates large tables row by row, beside one that updates all rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build_trainer(config: Any, train_data: Any) -> Any:
 
 
 def step_seconds(config_of: Callable[..., Any], train_data: Any, rounds: int) -> tuple[float, float]:
-    """Median seconds of a plain backbone's step that updates all rows, and of a row-wise one.
+    """Median processor seconds of a plain backbone's step that updates all rows, and of a row-wise one.
 
     They take turns on the batches of the loader, each with a model of its own; a round before the first, in which
     the moments are made, is not counted.
@@ -39,10 +39,10 @@ def step_seconds(config_of: Callable[..., Any], train_data: Any, rounds: int) ->
     for number in range(rounds + 1):
         for step, count, seconds in turns:
             for batch in itertools.islice(batches, count):
-                start = time.perf_counter()
+                start = time.process_time()
                 step(batch)
                 if number:
-                    seconds.append(time.perf_counter() - start)
+                    seconds.append(time.process_time() - start)
     first, second = (median(seconds) for _, _, seconds in turns)
     return first, second
 
