@@ -30,6 +30,7 @@ from recbole_clickprompt.commands.results import append_row, digest, read_result
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_property_file, read_yaml
+from recbole_clickprompt.trainer.record import watch_runs
 
 __all__ = ["add_arguments", "execute"]
 
@@ -65,12 +66,14 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             continue
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
-        outcome = run_recbole(config_dict=dict(config))
+        with watch_runs() as runs:
+            outcome = run_recbole(config_dict=dict(config))
         row = {
             **cell,
             **outcome["test_result"],
             "valid_score": outcome["best_valid_score"],
             "minutes": round((time.monotonic() - start) / 60, 2),
+            "checkpoint": str(runs[-1]) if runs else None,  # a model started by its own name has none of ours
             "digest": key,
         }
         results = append_row(results, row, table)

@@ -8,6 +8,9 @@ go by token); the rest are the head. Rows with a user or item that has none are 
 or more. Runs must have been trained and tested on the same rows; others are related to --baseline (default: the
 first), draw by draw, so that the interval of the relative AUC is that of a paired comparison.
 
+A grid's table, such as results/demo-ml-100k.csv, in the place of runs gives means over its seeds, with paired
+tests against --baseline.
+
 Reads nothing but the run folders: no data set, no model, no GPU.
 """
 
@@ -15,13 +18,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from recbole_clickprompt.commands.results import read_results
 from recbole_clickprompt.commands.runs import add_runs, add_sampling, baseline_of, check_options, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail, compare_subsets
 from recbole_clickprompt.evaluation.run_folder import RunFolder
+from recbole_clickprompt.evaluation.seeds import Cut, measure_grid, varied
+from recbole_clickprompt.evaluation.summary import markdown as over_seeds
+from recbole_clickprompt.evaluation.summary import summarise
 from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval, write_table
 
 __all__ = ["add_arguments", "execute", "markdown"]
@@ -42,16 +51,20 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if not 0 < options.tail < 1:
         raise SettingError(f"--tail must be between 0 and 1, got {options.tail}")
     edges = None if options.bins is None else _edges(options.bins)
+
+    def cut(rows: pd.DataFrame, counts: pd.DataFrame) -> dict[str, np.ndarray]:
+        if edges is not None:
+            return by_bins(rows, counts, edges)
+        return by_tail(rows, counts, share=options.tail, unseen_is_tail=options.unseen_is_tail)
+
+    if len(options.runs) == 1 and Path(options.runs[0]).suffix in (".csv", ".parquet"):
+        print(_over_seeds(Path(options.runs[0]), cut, options))
+        return
     runs = named_runs(options.runs)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
-    rows, counts = next(iter(tables.values())), _shared_counts(runs)
-    if edges is not None:
-        subsets = by_bins(rows, counts, edges)
-    else:
-        subsets = by_tail(rows, counts, share=options.tail, unseen_is_tail=options.unseen_is_tail)
     table = compare_subsets(
         tables,
-        subsets,
+        cut(next(iter(tables.values())), _shared_counts(runs)),
         baseline=baseline_of(runs, options.baseline),
         samples=options.samples,
         seed=options.seed,
@@ -60,6 +73,23 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if options.out is not None:
         write_table(table, options.out)
     print(markdown(table, confidence=options.confidence))
+
+
+def _over_seeds(path: Path, cut: Cut, options: argparse.Namespace) -> str:
+    if not path.is_file():
+        raise DataError(f"there is no grid's table {path}")
+    results = read_results(path, [])
+    by = ["subset", *varied(results)]
+    if options.baseline is not None and options.baseline not in set(results["run"]):
+        names = ", ".join(dict.fromkeys(results["run"]))
+        raise SettingError(f"--baseline must be one of {names}, got {options.baseline!r}")
+    measured = measure_grid(results, cut, split=options.split)
+    if options.out is not None:
+        write_table(measured, options.out)
+    measured = measured.sort_values(
+        "subset", key=lambda names: names.map(list(names.unique()).index), kind="stable"
+    )
+    return over_seeds(summarise(measured, by=by, baseline=options.baseline), by=by)
 
 
 def _edges(text: str) -> list[float]:

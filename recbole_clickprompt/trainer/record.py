@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,20 @@ from recbole_clickprompt.evaluation.run_folder import (
 )
 from recbole_clickprompt.trainer.predictions import predict_split, training_rows
 
-__all__ = ["RunRecord", "record_pretraining"]
+__all__ = ["RunRecord", "record_pretraining", "watch_runs"]
+
+_watchers: list[list[Path]] = []
+
+
+@contextmanager
+def watch_runs() -> Iterator[list[Path]]:
+    """A list of the checkpoints of the runs that finish inside, which ``run_recbole`` does not tell."""
+    finished: list[Path] = []
+    _watchers.append(finished)
+    try:
+        yield finished
+    finally:
+        _watchers.remove(finished)
 
 
 def record_pretraining(config: Any, checkpoint: Path, epoch: int, loss: float, accuracy: float) -> None:
@@ -108,6 +123,8 @@ class RunRecord:
             },
         )
         getLogger().info(f"run folder: {self.folder}")
+        for finished in _watchers:
+            finished.append(self.checkpoint)
 
 
 def _writes(config: Any) -> bool:

@@ -74,6 +74,57 @@ def test_long_tail_by_bins(runs, capsys):
     assert "| user with 0 training rows | 0 | 0 | 0 |  | no rows |" in capsys.readouterr().out
 
 
+def grid_of(trained_runs, **changes):
+    """A grid's table whose seeds are runs that are there."""
+    cells = [("plain", 1, "plain"), ("plain", 2, "without"), ("ours", 1, "with"), ("ours", 2, "without")]
+    rows = [
+        {"run": run, "backbone": "DCNV2", "seed": seed, "checkpoint": str(trained_runs[name]), **changes}
+        for run, seed, name in cells
+    ]
+    pd.DataFrame(rows).to_csv("grid.csv", index=False)
+    return {(run, seed): open_run(trained_runs[name]).info["test_result"] for run, seed, name in cells}
+
+
+def test_long_tail_over_the_seeds_of_a_grid(trained_runs, capsys):
+    results = grid_of(trained_runs)
+    assert main(["long-tail", "grid.csv", "--tail=0.3", "--baseline=plain", "--out=t.csv"]) == 0
+    table = pd.read_csv("t.csv")
+    whole = table[table["subset"] == "all"].set_index(["run", "seed"])
+    for key, result in results.items():
+        assert whole.loc[key, "auc"] == pytest.approx(result["auc"], abs=1e-6)
+        assert whole.loc[key, "logloss"] == pytest.approx(result["logloss"], abs=1e-6)
+    of_one = table[(table["run"] == "ours") & (table["seed"] == 1)].set_index("subset")["rows"]
+    assert of_one.drop("all").sum() == of_one["all"] == 131
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    assert cells(header) == ["model", "subset", "backbone", "seeds", "AUC", "LogLoss", "relative AUC", "p"]
+    assert [cells(line)[:4] for line in lines[-2:]] == [[run, "all", "DCNV2", "2"] for run in ("plain", "ours")]
+    mean = {run: (results[run, 1]["auc"] + results[run, 2]["auc"]) / 2 for run in ("plain", "ours")}
+    assert cells(lines[-1])[4].startswith(f"{mean['ours']:.4f} ± ")
+    assert cells(lines[-1])[6] == f"{100 * (mean['ours'] / mean['plain'] - 1):+.2f} %"
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({}, ["--baseline=q"], "--baseline must be one of plain, ours, got 'q'"),
+        ({"checkpoint": None}, [], "run 'plain', seed 1, has left no folder"),
+        ({"checkpoint": "saved/none.pth"}, [], "none does not exist"),
+    ],
+)
+def test_a_grid_without_its_runs_is_told(trained_runs, capsys, changes, arguments, message):
+    grid_of(trained_runs, **changes)
+    assert main(["long-tail", "grid.csv", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_no_grids_table_is_told(capsys):
+    assert main(["long-tail", "none.csv"]) == 2
+    assert "there is no grid's table none.csv" in capsys.readouterr().err
+    pd.DataFrame({"a": [1]}).to_csv("other.csv", index=False)
+    assert main(["long-tail", "other.csv"]) == 2
+    assert "has columns run, seed and checkpoint, this one a" in capsys.readouterr().err
+
+
 def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
     sizes = ["--batch-size=32", "--batches=2", "--rounds=2", "--threads=1", "--device=cpu"]
     assert main(["latency", *runs, "--baseline=plain", *sizes, "--out=l.json"]) == 0

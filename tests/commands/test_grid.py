@@ -9,6 +9,7 @@ from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands import grid
+from recbole_clickprompt.evaluation.run_folder import open_run
 
 
 @pytest.fixture
@@ -47,6 +48,10 @@ def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(
     assert len(table) == 6
     assert table.groupby(["run", "backbone"]).size().unique().tolist() == [2]
     assert len(list(Path("saved").glob("*.safetensors"))) == 2  # one for each seed
+    for row in table.itertuples():
+        info = open_run(row.checkpoint).info
+        assert (info["seed"], info["test_result"]["auc"]) == (row.seed, row.auc)
+        assert info["model"] == ("ClickPrompt" if row.run == "with PLM" else "ClickPromptNoPLM")
     out = capsys.readouterr().out
     assert "| plain | DNN | 2 | 0." in out
     assert out.count("| with PLM | DNN | 2 |") == 1

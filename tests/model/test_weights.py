@@ -31,6 +31,18 @@ def test_a_pretrained_lm_head_is_used(plm_folder):
     assert not plm.head_is_new
 
 
+def test_weights_that_the_method_replaces_are_no_cause_for_alarm(tiny_bert, tmp_path, capfd):
+    folder = copy(tiny_bert, tmp_path / "headless")
+    tf.BertModel.from_pretrained(tiny_bert).save_pretrained(folder)
+    capfd.readouterr()
+    verbosity = tf.logging.get_verbosity()
+    load_plm(folder, num_layers=None, dropout=None)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+    assert tf.logging.get_verbosity() == verbosity
+    assert tf.utils.logging.is_progress_bar_enabled()
+
+
 def test_a_new_lm_head_is_tied_to_the_input_embeddings(tiny_bert, tmp_path):
     folder = copy(tiny_bert, tmp_path / "headless")
     tf.BertModel.from_pretrained(tiny_bert).save_pretrained(folder)

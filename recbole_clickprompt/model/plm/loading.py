@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,22 @@ def _config(folder: Path) -> Any:
     return config
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' words on weights that are missing or left over: what matters of them raises here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> LanguageModel:
     """A PLM with its pretrained LM head, or a new one tied to the input embeddings where it has none.
 
@@ -139,15 +157,16 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
     config.tie_word_embeddings = True
     try:
         whole = {"gpt2": AutoModelForCausalLM, "bart": BartForConditionalGeneration}
-        model, info = whole.get(config.model_type, AutoModelForMaskedLM).from_pretrained(
-            folder,
-            config=config,
-            output_loading_info=True,
-            dtype="float32",
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        with _quiet():
+            model, info = whole.get(config.model_type, AutoModelForMaskedLM).from_pretrained(
+                folder,
+                config=config,
+                output_loading_info=True,
+                dtype="float32",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
     except Exception as error:
         raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
     missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
