@@ -3,8 +3,9 @@
     python -m benchmarks.load --users=1000000 --items=1000000 --rows=10000000 --folder=/tmp/load
 
 Each line is a phase of one process: how long it took, how much of that the processor worked for it, and the most
-memory that the process has held so far. Users and items come by power laws, each one in some row. The folder is
-kept and used again; remove it yourself.
+memory that the process has held so far. Users and items come by power laws, each one in some row. Large tables are
+updated row by row; at last such a step is timed beside one that updates all rows. The folder is kept and used
+again; remove it yourself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import measured
+from benchmarks.rowwise import ROWWISE_STEPS, build_trainer, step_seconds
 
 CHUNK = 1_000_000
 STEEPNESS = 2
@@ -49,6 +51,7 @@ SETTINGS = {
     "plm": "minilm",
     "plm_num_layers": 1,
     "train_stage": "finetune",
+    "rowwise_embeddings": 10_000,
 }
 
 
@@ -61,6 +64,12 @@ def main() -> None:
     parser.add_argument(
         "--plm_steps", type=int, default=10, help="with the PLM, 0 for none (default: %(default)s)"
     )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=10,
+        help="of steps with and without row-wise updates, 0 for none (default: %(default)s)",
+    )
     parser.add_argument("--folder", type=Path, required=True, help="for the generated data set")
     parser.add_argument("--part", choices=["generate", "run"], help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -68,7 +77,7 @@ def main() -> None:
     if options.part == "generate":
         generate(options.folder / name, options.users, options.items, options.rows)
     elif options.part == "run":
-        run(options.folder, name, options.steps, options.plm_steps)
+        run(options.folder, name, options.steps, options.plm_steps, options.rounds)
     else:
         again = [sys.executable, "-W", "ignore", "-m", "benchmarks.load", *sys.argv[1:]]
         if not (options.folder / name / f"{name}.inter").is_file():
@@ -123,14 +132,14 @@ def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> 
     write("inter", "user_id:token item_id:token label:float timestamp:float", interactions())
 
 
-def run(folder: Path, name: str, steps: int, plm_steps: int) -> None:
+def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> None:
     """The phases, a line each."""
     with _phase("imports"):
         import torch
         import transformers
         from recbole.config import Config
         from recbole.data import create_dataset, data_preparation
-        from recbole.utils import get_model, get_trainer, init_seed
+        from recbole.utils import init_seed
 
         import recbole_clickprompt  # noqa: F401 - registers the models
 
@@ -138,8 +147,8 @@ def run(folder: Path, name: str, steps: int, plm_steps: int) -> None:
         transformers.logging.set_verbosity_error()
         sys.argv = sys.argv[:1]  # RecBole reads it
 
-    def config_of(model: str) -> Any:
-        return Config(model, name, None, {**SETTINGS, "data_path": str(folder)})
+    def config_of(model: str, **more: Any) -> Any:
+        return Config(model, name, None, {**SETTINGS, "data_path": str(folder), **more})
 
     config = config_of("ClickPrompt")
     init_seed(config["seed"], config["reproducibility"])
@@ -154,13 +163,17 @@ def run(folder: Path, name: str, steps: int, plm_steps: int) -> None:
     for model_name, number in (("ClickPromptNoPLM", steps), ("ClickPrompt", plm_steps)):
         if not number:
             continue
-        config = config_of(model_name)
+        batches = _First(train_data, number)
         with _phase(f"{model_name}: build"):
-            model = get_model(model_name)(config, train_data._dataset)
-            trainer = get_trainer(config["MODEL_TYPE"], model_name)(config, model)
-        with _phase(f"{model_name}: first {number} steps of {config['train_batch_size']} rows"):
-            trainer.fit(_First(train_data, number), None, verbose=False, saved=False, show_progress=False)
-        del model, trainer
+            trainer = build_trainer(config_of(model_name), train_data)
+        with _phase(f"{model_name}: first {len(batches)} steps of {config['train_batch_size']} rows"):
+            trainer.fit(batches, None, verbose=False, saved=False, show_progress=False)
+        del trainer
+    if rounds:
+        with _phase(f"ClickPromptNoPLM: {rounds} rounds of 1 step of all rows, {ROWWISE_STEPS} row-wise steps"):
+            whole, rowwise = step_seconds(config_of, train_data, rounds)
+        medians = f"{1e3 * whole:.1f} ms and {1e3 * rowwise:.1f} ms of the processor"
+        print(f"|   (a step: {medians}, ratio {whole / rowwise:.1f}) | | | |", flush=True)
 
 
 class _First:

@@ -8,7 +8,9 @@ import pytest
 
 from benchmarks import goodreads
 from benchmarks.measure import measured
+from benchmarks.rowwise import step_seconds
 from recbole_clickprompt.data.convert.recipes import prepare
+from recbole_clickprompt.trainer.stage import Stage
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,3 +45,21 @@ def test_the_peak_is_that_of_the_child_alone():
 def test_a_command_that_fails_ends_the_measurement():
     with pytest.raises(SystemExit, match="ended with 3"):
         measured([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_steps_of_all_rows_and_row_wise_ones_take_turns(make_config, make_data, monkeypatch):
+    def config_of(model, **more):
+        settings = {"rowwise_embeddings": 50, "train_batch_size": 600, **more}
+        return make_config(model, train_stage="finetune", **settings)
+
+    train_batch, steps = Stage.train_batch, []
+
+    def noting(stage, interaction):
+        steps.append(stage.optimizer.param_groups[0]["rowwise"])
+        return train_batch(stage, interaction)
+
+    monkeypatch.setattr(Stage, "train_batch", noting)
+    whole, rowwise = step_seconds(config_of, make_data(config_of("ClickPromptNoPLM"))[0], rounds=1)
+    assert steps == 2 * [False, *10 * [True]]
+    assert whole > 0
+    assert rowwise > 0

@@ -74,6 +74,7 @@ SETTINGS: dict[str, Setting] = {
     "lr_scheduler": choice("cosine", "linear", "constant"),
     "micro_batch_size": integer(1),
     "backbone_amp": BOOLEAN,
+    "rowwise_embeddings": optional(integer(1)),
     # RecBole's own, whose types it never checks
     "epochs": integer(1),
     "train_batch_size": integer(1),

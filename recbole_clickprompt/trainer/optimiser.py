@@ -6,7 +6,11 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.trainer.rowwise import row_tables, update_rows
 
 __all__ = ["build_optimizer", "build_scheduler"]
 
@@ -17,23 +21,41 @@ _LEARNERS: dict[str, type[torch.optim.Optimizer]] = {
     "adagrad": torch.optim.Adagrad,
     "rmsprop": torch.optim.RMSprop,
 }
+_ROWWISE = ("adam", "adamw")
 
 
 def build_optimizer(
-    model: Any, *, learner: str, learning_rate: float, plm_learning_rate: float, weight_decay: float
+    model: Any,
+    *,
+    learner: str,
+    learning_rate: float,
+    plm_learning_rate: float,
+    weight_decay: float,
+    rowwise_embeddings: int | None = None,
 ) -> torch.optim.Optimizer:
     """Puts the PLM's parameters under a rate of their own; at rate 0 they are frozen and left out.
 
-    Biases and normalisation weights train at the rate of their module, without weight decay.
+    Biases and normalisation weights train at the rate of their module, without weight decay. Tables that are
+    updated row by row are a group of their own, which is ``rowwise``.
 
     Args:
-        model: Anything with ``parameters()`` and ``pretrained_parameters()``.
+        model: Anything with ``modules()``, ``parameters()`` and ``pretrained_parameters()``.
         learner: RecBole's name of an optimiser.
         learning_rate: Of all that starts new: backbone, prompts, heads.
         plm_learning_rate: Of all that comes pretrained.
         weight_decay: Of matrices and embeddings.
+        rowwise_embeddings: Rows from which on a new table is updated row by row, or None.
+
+    Raises:
+        SettingError: The learner updates no single rows.
     """
+    if rowwise_embeddings is not None and learner not in _ROWWISE:
+        raise SettingError(
+            f"rowwise_embeddings is for the learners {' and '.join(_ROWWISE)}, got learner {learner!r}; take one "
+            "of them, or leave rowwise_embeddings at None"
+        )
     pretrained = {id(p) for p in model.pretrained_parameters()}
+    tables = row_tables(model, rowwise_embeddings)
     groups = []
     for is_plm, rate in ((False, learning_rate), (True, plm_learning_rate)):
         # What LoRA froze, or a fixed fusion weight, stays frozen
@@ -41,12 +63,27 @@ def build_optimizer(
         for parameter in members:
             parameter.requires_grad_(rate > 0)
         if rate > 0:
-            for matrices, decay in ((True, weight_decay), (False, 0.0)):
-                params = [p for p in members if (p.ndim > 1) is matrices]
-                if params:
-                    groups.append({"params": params, "lr": rate, "weight_decay": decay})
+            kinds = _by_kind(members, tables, weight_decay)
+            groups += [{**kind, "lr": rate} for kind in kinds if kind["params"]]
     options = {"fused": True} if learner in ("adam", "adamw", "sgd", "adagrad") else {}
-    return _LEARNERS[learner](groups, **options)  # type: ignore[arg-type]
+    optimizer = _LEARNERS[learner](groups, **options)  # type: ignore[arg-type]
+    if tables:
+        optimizer.register_step_pre_hook(update_rows)
+    return optimizer
+
+
+def _by_kind(members: list[Tensor], tables: list[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    large = {id(table) for table in tables}
+    rows: list[Tensor] = []
+    matrices: list[Tensor] = []
+    vectors: list[Tensor] = []
+    for p in members:
+        (rows if id(p) in large else matrices if p.ndim > 1 else vectors).append(p)
+    return [
+        {"params": rows, "weight_decay": weight_decay, "rowwise": True},
+        {"params": matrices, "weight_decay": weight_decay, "rowwise": False},
+        {"params": vectors, "weight_decay": 0.0, "rowwise": False},
+    ]
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, *, name: str, steps: int, warmup_ratio: float) -> LambdaLR:

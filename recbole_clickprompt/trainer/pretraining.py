@@ -89,6 +89,7 @@ def _stage(config: Any, model: PAMLM, batches: int) -> Stage:
             learning_rate=config["pretrain_learning_rate"],
             plm_learning_rate=config["pretrain_plm_learning_rate"],
             weight_decay=config["pretrain_weight_decay"],
+            rowwise_embeddings=config["rowwise_embeddings"],
         ),
         batches=batches,
         epochs=config["pretrain_epochs"],

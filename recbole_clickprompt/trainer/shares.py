@@ -72,20 +72,54 @@ def own_random(step: int, device: torch.device) -> Iterator[None]:
 def sum_gradients(optimizer: torch.optim.Optimizer, loss: float) -> float:
     """Sums what the ranks computed: the gradients of what is trained, in place, and the loss, which is returned.
 
-    A parameter that no rank has a gradient for keeps none.
+    A parameter that no rank has a gradient for keeps none. Of a table that is updated row by row only those rows
+    are exchanged that some rank has read.
     """
     here = ranks.current()
     if here.world == 1:
         return loss
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     total, *reached = here.sum([loss, *(p.grad is not None for p in trained)], trained[0].device)
-    for bucket in _buckets([p for p, count in zip(trained, reached, strict=True) if count]):
+    rowwise = {id(p) for group in optimizer.param_groups if group.get("rowwise") for p in group["params"]}
+    present = [p for p, count in zip(trained, reached, strict=True) if count]
+    _sum_rows([p for p in present if id(p) in rowwise])
+    for bucket in _buckets([p for p in present if id(p) not in rowwise]):
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
         flat = torch.cat([g.reshape(-1) for g in gradients])
         dist.all_reduce(flat)
         for p, summed in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
             p.grad = summed.view_as(p)
     return total
+
+
+def _sum_rows(tables: Sequence[nn.Parameter]) -> None:
+    """Sums sparse gradients; all ranks add up the same numbers in the same order, that of the ranks."""
+    if not tables:
+        return
+    own = [_rows_and_values(table) for table in tables]
+    counts = torch.tensor([[len(rows) for rows, _ in own]], device=tables[0].device)
+    counts = _gather(counts, [1] * ranks.current().world)  # (world, tables)
+    for table, (rows, values), sizes in zip(tables, own, counts.T.tolist(), strict=True):
+        read, summands = _gather(rows, sizes), _gather(values, sizes)
+        table.grad = torch.sparse_coo_tensor(read.unsqueeze(0), summands, table.shape).coalesce()
+
+
+def _rows_and_values(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a sparse gradient the R rows that it has, ``(R,)``, and what it has there, ``(R, d)``."""
+    if table.grad is None:
+        return torch.zeros(0, dtype=torch.long, device=table.device), table.new_zeros(0, *table.shape[1:])
+    gradient = table.grad.coalesce()
+    return gradient.indices()[0], gradient.values()
+
+
+def _gather(own: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The ranks' tensors, of ``sizes`` rows each and equal beyond them, one after the other."""
+    # Equal lengths for the exchange; what fills them up is cut off again
+    padded = own.new_zeros(max(sizes), *own.shape[1:])
+    padded[: len(own)] = own
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(gathered, padded)
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
@@ -107,14 +141,9 @@ def predict(model: Any, interaction: Any, device: torch.device) -> Tensor:
     if here.world == 1:
         return model.predict(interaction)
     blocks = model.blocks(interaction, here.world)
-    own = [model.predict(interaction[rows]) for rows in blocks[here.rank :: here.world]]
+    own = [torch.zeros(0, device=device)]
+    own += [model.predict(interaction[rows]) for rows in blocks[here.rank :: here.world]]
     sizes = [sum(map(len, blocks[rank :: here.world])) for rank in range(here.world)]
-    # Equal lengths for the exchange; what fills them up is cut off again
-    padded = torch.zeros(max(sizes), device=device)
-    if own:
-        padded[: sizes[here.rank]] = torch.cat(own)
-    gathered = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(gathered, padded)
+    scores = _gather(torch.cat(own), sizes)
     rows = torch.cat([block for rank in range(here.world) for block in blocks[rank :: here.world]])
-    scores = torch.cat([scores[:size] for scores, size in zip(gathered, sizes, strict=True)])
     return scores[rows.argsort().to(device)]

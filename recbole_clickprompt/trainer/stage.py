@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.optimiser import build_scheduler
+from recbole_clickprompt.trainer.rowwise import clip_gradients
 from recbole_clickprompt.trainer.shares import begin_together, own_random, shares, sum_gradients
 
 __all__ = ["Progress", "Stage", "autocast"]
@@ -145,7 +145,7 @@ class Stage:
         if not total - total == 0:
             raise TrainingError(f"{self.name}: the training loss is {total}; lower the learning rate")
         if self.clip_grad_norm:
-            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+            clip_gradients(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
         self.scheduler.step()
         return total

@@ -57,6 +57,7 @@ class ClickPromptTrainer(Trainer):
             learning_rate=self.learning_rate,
             plm_learning_rate=self.config["plm_learning_rate"],
             weight_decay=self.weight_decay,
+            rowwise_embeddings=self.config["rowwise_embeddings"],
         )
 
     def fit(

@@ -64,6 +64,8 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list of one or more integers from 1, got 256"),
         ({"enable_scaler": True}, "enable_scaler must be False"),
         ({"plm_num_layers": 0}, "plm_num_layers must be an integer, 1 or more, or nothing"),
+        ({"rowwise_embeddings": 0}, "rowwise_embeddings must be an integer, 1 or more, or nothing"),
+        ({"rowwise_embeddings": True}, "rowwise_embeddings must be an integer, 1 or more, or nothing"),
         ({"double_tower": False}, "double_tower must be True"),
         ({"fields": {1: ["user_id"]}}, "fields must be a mapping of the numbers 0, 1, ... to lists"),
         ({"seed": 1.5}, "seed must be an integer, 0 or more, got 1.5"),

@@ -51,8 +51,12 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
         ({**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd"}, (2, ClickPromptTrainer, "_valid_epoch")),
         ({**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "worker": 1}, (14, Stage, "train_batch")),
         ({"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}}, (18, Stage, "train_batch")),
+        (
+            {**NO_PLM, "rowwise_embeddings": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
+            (14, Stage, "train_batch"),
+        ),
     ],
-    ids=["joint layers", "no validation", "in a validation", "workers", "bf16 and LoRA"],
+    ids=["joint layers", "no validation", "in a validation", "workers", "bf16 and LoRA", "row-wise and clipped"],
 )
 def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):
     settings = {**RUN, **settings}

@@ -79,6 +79,17 @@ RUNS = {
         2,
         {**FINETUNE, "plm_learning_rate": 0.0, "clip_grad_norm": {"max_norm": 0.01}, "epochs": 1},
     ),
+    "tables row by row, clipped, a rank without rows": (
+        "ClickPromptNoPLM",
+        2,
+        {
+            "pretrain_batch_size": 263,
+            "micro_batch_size": 27,
+            "rowwise_embeddings": 50,
+            "weight_decay": 0.1,
+            "clip_grad_norm": {"max_norm": 0.1},
+        },
+    ),
 }
 
 
@@ -212,6 +223,40 @@ def test_gradients_are_summed_where_any_rank_has_one_and_stay_away_where_none_ha
     for loss, gradients in on_ranks(summed, [{0, 1}, {1}, set()]):
         assert loss == 0.5 + 1.5
         assert gradients == [[3.0] * 3, [2.0] * 3, None]
+
+
+def rows_summed(read):
+    """Of tables, the rows that the ranks read; each read gives the row a gradient of the rank's number from 1."""
+    _join(torch.device("cpu"))
+    rank = dist.get_rank()
+    tables = [torch.nn.Embedding(5, 2, sparse=True) for _ in read]
+    optimizer = torch.optim.AdamW([{"params": [t.weight for t in tables], "rowwise": True}])
+    for table, rows in zip(tables, read, strict=True):
+        if rows[rank] is not None:
+            (table(torch.tensor(rows[rank], dtype=torch.long)).sum() * (rank + 1.0)).backward()
+    sizes, gather = [], dist.all_gather
+    dist.all_gather = lambda parts, own: (sizes.append(own.numel()), gather(parts, own))
+    sum_gradients(optimizer, 0.0)
+    return sizes, [None if t.weight.grad is None else t.weight.grad for t in tables]
+
+
+def test_of_a_row_wise_table_the_rows_that_ranks_read_are_exchanged_and_summed():
+    read = [([3, 1, 3], [1, 4]), ([2], None), (None, None), ([], [0, 0])]
+    expected = [
+        {1: 3.0, 3: 2.0, 4: 2.0},
+        {2: 1.0},
+        None,
+        {0: 4.0},
+    ]
+    for sizes, gradients in on_ranks(rows_summed, read):
+        assert sizes == [3, 2, 4, 1, 2, 1, 2]  # how many rows of each table, then which ones and their gradients
+        for gradient, sums in zip(gradients, expected, strict=True):
+            if sums is None:
+                assert gradient is None
+            else:
+                assert gradient.is_coalesced()
+                assert gradient.indices().tolist() == [list(sums)]
+                assert gradient.values().tolist() == [[value] * 2 for value in sums.values()]
 
 
 def dropout_of_two_steps(settings):
