@@ -145,3 +145,18 @@ def test_the_papers_grids_hold_possible_settings(table, monkeypatch):
     assert {config["pretrain_batch_size"] for config in configs} == {1024}
     assert {config["embedding_size"] for config in configs} <= {32, 16}
     assert len(configs) >= 6
+
+
+@pytest.mark.parametrize("name", ["demo", "joint", "backbones", "evidence/ml-100k", "evidence/ml-100k-shuffled"])
+def test_the_shipped_grids_hold_possible_settings(name, monkeypatch):
+    configs = []
+
+    def run(config_dict):
+        configs.append(Config(config_dict={**config_dict, "gpu_id": ""}))
+        return {"test_result": {"auc": 0.5, "logloss": 0.7}, "best_valid_score": 0.5}
+
+    monkeypatch.setattr(grid, "run_recbole", run)
+    assert main(["grid", f"{name}.yaml"]) == 0
+    assert {config["dataset"] for config in configs} == {"ml-100k"}
+    rates = {config["learning_rate"] for config in configs}
+    assert all(isinstance(rate, float) for rate in rates)
