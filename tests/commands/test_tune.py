@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands import trials as trials_module
@@ -198,3 +199,11 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
     assert "tuning needs hyperopt: pip install 'recbole-clickprompt[tune]'" in capsys.readouterr().err
     with pytest.raises(SettingError):
         read_space(None, Path("f"))
+
+
+@pytest.mark.parametrize(("name", "trials"), [("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 8)])
+def test_the_shipped_searches_hold_possible_settings(objective, name, trials):
+    assert main(["tune", f"evidence/{name}.yaml"]) == 0
+    assert len(objective) == trials
+    assert all(1e-4 < config["learning_rate"] < 1e-2 for config in objective)
+    Config(config_dict={**objective[-1], "gpu_id": ""})
