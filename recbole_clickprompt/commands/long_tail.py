@@ -88,10 +88,10 @@ def _over_seeds(path: Path, cut: Cut, options: argparse.Namespace) -> tuple[pd.D
         names = ", ".join(dict.fromkeys(results["run"]))
         raise SettingError(f"--baseline must be one of {names}, got {options.baseline!r}")
     measured = measure_grid(results, cut, split=options.split)
-    in_order = measured.sort_values(
-        "subset", key=lambda names: names.map(list(names.unique()).index), kind="stable"
-    )
-    return measured, over_seeds(summarise(in_order, by=by, baseline=options.baseline), by=by)
+    subsets = measured["subset"].unique().tolist()
+    in_order = measured.sort_values("subset", key=lambda names: names.map(subsets.index), kind="stable")
+    named = in_order.assign(subset=in_order["subset"] + in_order["rows"].map(" ({:,} rows)".format))
+    return measured, over_seeds(summarise(named, by=by, baseline=options.baseline), by=by)
 
 
 def _edges(text: str) -> list[float]:

@@ -97,7 +97,9 @@ def test_long_tail_over_the_seeds_of_a_grid(trained_runs, capsys):
     assert of_one.drop("all").sum() == of_one["all"] == 131
     header, _, *lines = capsys.readouterr().out.splitlines()
     assert cells(header) == ["model", "subset", "backbone", "seeds", "AUC", "LogLoss", "relative AUC", "p"]
-    assert [cells(line)[:4] for line in lines[-2:]] == [[run, "all", "DCNV2", "2"] for run in ("plain", "ours")]
+    assert [cells(line)[:4] for line in lines[-2:]] == [
+        [run, "all (131 rows)", "DCNV2", "2"] for run in ("plain", "ours")
+    ]
     mean = {run: (results[run, 1]["auc"] + results[run, 2]["auc"]) / 2 for run in ("plain", "ours")}
     assert cells(lines[-1])[4].startswith(f"{mean['ours']:.4f} ± ")
     assert cells(lines[-1])[6] == f"{100 * (mean['ours'] / mean['plain'] - 1):+.2f} %"

@@ -147,7 +147,17 @@ def test_the_papers_grids_hold_possible_settings(table, monkeypatch):
     assert len(configs) >= 6
 
 
-@pytest.mark.parametrize("name", ["demo", "joint", "backbones", "evidence/ml-100k", "evidence/ml-100k-shuffled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "demo",
+        "joint",
+        "backbones",
+        "evidence/ml-100k",
+        "evidence/ml-100k-shuffled",
+        "evidence/ml-100k-known-users",
+    ],
+)
 def test_the_shipped_grids_hold_possible_settings(name, monkeypatch):
     configs = []
 
