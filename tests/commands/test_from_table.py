@@ -181,3 +181,69 @@ def test_nothing_that_is_there_is_replaced(capsys):
 def test_long_texts_are_cut_and_told(capsys):
     assert main(["from-table", write(**replaced("Product name", "x" * 5000)), *COLUMNS]) == 0
     assert "1 texts had more than 2000 characters and were cut" in capsys.readouterr().out
+
+
+TYPED = {
+    "array": (pl.lit([1, 2], dtype=pl.Array(pl.Int64, 2)), "token_seq", "1 2"),
+    "categorical": (pl.lit("red", dtype=pl.Categorical), "token", "red"),
+    "enum": (pl.lit("red", dtype=pl.Enum(["red"])), "token", "red"),
+    "list of categories": (pl.lit(["new"]).cast(pl.List(pl.Categorical)), "token_seq", "new"),
+    "decimal": (pl.lit("1.50").cast(pl.Decimal(4, 2)), "token", "1.50"),
+    "clock": (pl.time(12, 30), "token", "12:30:00"),
+    "nothing": (pl.lit(None), "token", None),
+}
+
+
+@pytest.mark.parametrize("column", TYPED)
+def test_columns_of_every_type_with_a_text_are_read(column, capsys):
+    values, kind, text = TYPED[column]
+    frame().with_columns(extra=values).write_parquet("clicks.parquet")
+    assert main(["from-table", "clicks.parquet", *COLUMNS]) == 0
+    out = capsys.readouterr().out
+    assert f"extra ({kind})" in out
+    assert (out.splitlines()[-1].partition("extra is ")[2].removesuffix(".") or None) == text
+
+
+REFUSED = {
+    "duration": pl.duration(seconds=5),
+    "nested list": pl.lit([[1, 2]]).cast(pl.List(pl.List(pl.Int64))),
+    "list of times": pl.concat_list(pl.duration(seconds=5)),
+    "struct": pl.struct(a=pl.lit(1)),
+    "bytes": pl.lit(b"a"),
+}
+
+
+@pytest.mark.parametrize("column", REFUSED)
+def test_columns_without_a_text_are_told(column, capsys):
+    frame().with_columns(extra=REFUSED[column]).write_parquet("clicks.parquet")
+    assert main(["from-table", "clicks.parquet", *COLUMNS]) == 2
+    assert "clicks.parquet, column extra: " in error_of(capsys)
+    assert not Path("dataset_atomic/shop").exists()
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 1e300, 2**64 - 1, 1e19])
+def test_a_time_that_is_no_number_of_seconds_is_told(time, capsys):
+    times = pl.Series([time, *range(899)], dtype=pl.UInt64 if isinstance(time, int) else pl.Float64)
+    frame().with_columns(when=times).write_parquet("clicks.parquet")
+    assert main(["from-table", "clicks.parquet", *COLUMNS, "--time=when"]) == 2
+    assert "clicks.parquet, line 1, column when: " in error_of(capsys)
+    assert main(["from-table", write(**replaced("when", time, 2)), *COLUMNS, "--time=when"]) == 2
+    assert "clicks.csv, line 2, column when: " in error_of(capsys)
+
+
+@pytest.mark.parametrize("time", ["nan", "1e300", str(2**63), "9" * 60, "-inf"])
+def test_a_time_in_text_that_is_no_number_of_seconds_is_told(time, capsys):
+    body = [[*row[:-1], str(n)] for n, row in enumerate(rows())]
+    body[0][-1] = time
+    assert main(["from-table", write(body=body), *COLUMNS, "--time=when"]) == 2
+    assert "clicks.csv, line 2, column when: " in error_of(capsys)
+
+
+@pytest.mark.parametrize("dtype", [pl.Boolean, pl.Decimal(4, 2), pl.Categorical])
+def test_labels_of_other_types_are_read(dtype):
+    values = frame()["bought"].cast(pl.String if dtype == pl.Categorical else pl.Int64).cast(dtype)
+    frame().with_columns(values).write_parquet("clicks.parquet")
+    assert main(["from-table", "clicks.parquet", *COLUMNS]) == 0
+    assert main(["from-table", write(), *COLUMNS[:3], "--name=same"]) == 0
+    read = pl.read_csv("dataset_atomic/shop/shop.inter", separator="\t")["label:float"]
+    assert read.equals(pl.read_csv("dataset_atomic/same/same.inter", separator="\t")["label:float"])

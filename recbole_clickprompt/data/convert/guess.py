@@ -16,6 +16,8 @@ __all__ = ["field_names", "find_threshold", "guess_source", "guess_types", "read
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
+_WITHOUT_TEXT = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary, pl.Duration)
+
 
 def read_labels(table: TextTable, column: str) -> pl.Series:
     """Labels or ratings as float64; true and false are 1 and 0.
@@ -66,19 +68,29 @@ def read_times(table: TextTable, column: str) -> pl.Series:
     values = table.frame[column]
     table.refuse_missing(column)
     if values.dtype.is_numeric():
-        return values
+        return _checked_times(table, column, values)
     if values.dtype == pl.String:
         texts = values.str.strip_chars()
         numbers = texts.cast(pl.Float64, strict=False)
         if not numbers.is_null().any():
             is_whole = bool(texts.str.contains(r"^[-+]?\d+$").all())
-            return texts.cast(pl.Int64, strict=False) if is_whole else numbers
+            return _checked_times(table, column, texts.cast(pl.Int64, strict=False) if is_whole else numbers)
         times = values.str.to_datetime(strict=False, time_unit="ms", time_zone="UTC", ambiguous="null")
         table.refuse(column, times.is_null(), "is no number and no time such as 2024-05-31 12:00:00")
         return times.dt.epoch("s")
     if values.dtype in (pl.Date, pl.Datetime):
         return values.cast(pl.Datetime("ms")).dt.epoch("s")
     raise DataError(f"{table.file}, column {column}: {values.dtype} is no time")
+
+
+def _checked_times(table: TextTable, column: str, numbers: pl.Series) -> pl.Series:
+    """Whole numbers as int64, so that none is rounded, and others as they are."""
+    if numbers.dtype.is_integer():
+        whole = numbers.cast(pl.Int64, strict=False)
+        table.refuse(column, whole.is_null(), "is beyond 64 bits")
+        return whole
+    table.refuse(column, ~(numbers.cast(pl.Float64).abs() < 2.0**63), "is no time in seconds since 1970")
+    return numbers
 
 
 def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> dict[str, str]:
@@ -104,6 +116,9 @@ def guess_types(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, dict[str
     types = {}
     for field, dtype in frame.schema.items():
         values = frame[field]
+        inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+        if isinstance(inner, _WITHOUT_TEXT):
+            raise DataError(f"{path}, column {field}: {dtype} is no text, number or list of them; leave it out")
         if isinstance(dtype, pl.List):
             if values.list.eval(pl.element().cast(pl.String).str.contains(" ")).list.any().any():
                 raise DataError(
@@ -111,8 +126,6 @@ def guess_types(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, dict[str
                 )
             frame = frame.with_columns(values.cast(pl.List(pl.String)).list.join(" "))
             types[field] = "token_seq"
-        elif dtype in (pl.Struct, pl.Object, pl.Binary):
-            raise DataError(f"{path}, column {field}: {dtype} is no text, number or list; leave it out")
         else:
             types[field] = "float" if _is_float(values) else "token"
             frame = frame.with_columns(values if types[field] == "float" else values.cast(pl.String))

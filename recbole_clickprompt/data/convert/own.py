@@ -129,7 +129,7 @@ def _read(path: Path) -> TextTable:
             frame = pl.read_parquet(path)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{path} is no parquet file: {' '.join(str(error).split())}") from error
-        return TextTable(frame, str(path), lambda row: row + 1)
+        return TextTable(_plain(frame), str(path), lambda row: row + 1)
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
@@ -137,3 +137,16 @@ def _read(path: Path) -> TextTable:
     text = decode(content, str(path), "utf-8")
     header = text.partition("\n")[0]
     return read_csv(text, str(path), separator=max(",\t;|", key=header.count))
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Categories as the text that they stand for, arrays as lists, a column of nothing as missing texts."""
+    texts = (pl.Categorical, pl.Enum, pl.Null)
+    for column, dtype in frame.schema.items():
+        plain: pl.DataType = dtype
+        if isinstance(dtype, texts):
+            plain = pl.String()
+        elif isinstance(dtype, pl.List | pl.Array):
+            plain = pl.List(pl.String if isinstance(dtype.inner, texts) else dtype.inner)
+        frame = frame.with_columns(frame[column].cast(plain))
+    return frame
