@@ -9,12 +9,14 @@ import pandas as pd
 
 from recbole_clickprompt.errors import DataError, nearest
 
+_OF_NUMBERS = ("threshold", "normalize_field", "discretization", "numerical_features")  # RecBole's own
+
 __all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_left_out"]
 
 
 def check_fields(dataset: Any) -> None:
-    """Raises DataError where a setting on text names a field that was not loaded."""
-    for setting in ("text_fields", "unsplit_fields", "value_words"):
+    """Raises DataError where a setting names a field that was not loaded."""
+    for setting in ("text_fields", "unsplit_fields", "value_words", *_OF_NUMBERS):
         for field in dataset.config[setting] or ():
             if field not in dataset.field2type:
                 raise DataError(
@@ -22,6 +24,9 @@ def check_fields(dataset: Any) -> None:
                     f"load_col leaves out; loaded are {', '.join(dataset.field2type)}"
                     f"{nearest(field, dataset.field2type)}"
                 )
+    for field in dataset.config["discretization"] or ():
+        if field not in dataset.config["numerical_features"]:
+            raise DataError(f"discretization names {field!r}, which numerical_features does not; add it there")
 
 
 def check_rows(dataset: Any, why: str) -> None:

@@ -93,9 +93,17 @@ RENAMINGS = Setting(
         isinstance(v, dict) and set(v) <= {"inter", "user", "item"} and all(map(_is_text_mapping, v.values()))
     ),
 )
+_TARGET_MODULES = list_of(NAME)
+_LORA_VALUES = {
+    "r": integer(1).accepts,
+    "alpha": POSITIVE.accepts,
+    "dropout": DROPOUT.accepts,
+    "target_modules": lambda v: NAME.accepts(v) or (_TARGET_MODULES.accepts(v) and bool(v)),
+}
 LORA = Setting(
-    "a mapping with some of r, alpha, dropout, target_modules",
-    lambda v: isinstance(v, dict) and set(v) <= {"r", "alpha", "dropout", "target_modules"},
+    "a mapping with some of r (an integer from 1), alpha (a number above 0), dropout (from 0 to below 1), "
+    "target_modules (names)",
+    lambda v: isinstance(v, dict) and all(k in _LORA_VALUES and _LORA_VALUES[k](w) for k, w in v.items()),
 )
 FEATURE_GROUPS = Setting(
     "a mapping of the numbers 0, 1, ... to lists of features",

@@ -24,6 +24,7 @@ from recbole_clickprompt.host.kinds import (
     optional,
     real,
 )
+from recbole_clickprompt.host.mappings import BINS, EVALUATION, PARTS, THRESHOLD
 from recbole_clickprompt.model.backbone import BACKBONES
 
 __all__ = ["SETTINGS"]
@@ -96,6 +97,11 @@ SETTINGS: dict[str, Setting] = {
     "enable_amp": BOOLEAN,
     "enable_scaler": only(False, "bf16, which enable_amp uses, needs no scaler"),
     "data_path": TEXT,
+    "benchmark_filename": optional(PARTS),
+    "threshold": optional(THRESHOLD),
+    "normalize_field": optional(list_of(TEXT)),
+    "discretization": optional(BINS),
+    "eval_args": EVALUATION,
     "checkpoint_dir": NAME,
     "save_dataset": only(False, "it would be a pickle"),
     "save_dataloaders": only(False, "they would be pickles"),

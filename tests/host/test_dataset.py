@@ -75,6 +75,11 @@ def test_ml_100k_is_the_one_in_the_wheel_without_its_threes(make_config, make_da
             "the training part of tiny must hold both classes, got 0 positive and",
         ),
         ({"threshold": None}, "tiny has no field 'label'; set `threshold`"),
+        ({"threshold": {"stars": 4}}, "threshold names 'stars'"),
+        ({"normalize_field": ["price"]}, "normalize_field names 'price'"),
+        ({"numerical_features": ["price"]}, "numerical_features names 'price'"),
+        ({"discretization": {"price": {"method": "LD"}}}, "discretization names 'price', which the files of"),
+        ({"discretization": {"year": {"method": "LD"}}}, "'year', which numerical_features does not"),
         ({"TIME_FIELD": "when"}, "tiny has no field 'when'"),
     ],
 )
@@ -88,7 +93,11 @@ def test_an_empty_file_is_refused(make_config, tmp_path):
     folder.mkdir()
     (folder / "empty.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n")
     config = make_config(
-        dataset="empty", data_path=str(tmp_path), text_fields={"user_id": "user"}, threshold={"rating": 4}
+        dataset="empty",
+        data_path=str(tmp_path),
+        load_col={"inter": ["user_id", "item_id", "rating"]},
+        text_fields={"user_id": "user"},
+        threshold={"rating": 4},
     )
     with pytest.raises(DataError, match="empty has no rows"):
         create_dataset(config)

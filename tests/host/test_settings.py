@@ -69,11 +69,43 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"double_tower": False}, "double_tower must be True"),
         ({"fields": {1: ["user_id"]}}, "fields must be a mapping of the numbers 0, 1, ... to lists"),
         ({"seed": 1.5}, "seed must be an integer, 0 or more, got 1.5"),
+        ({"benchmark_filename": []}, "benchmark_filename must be a list of the three parts"),
+        ({"benchmark_filename": ["train", "test"]}, "benchmark_filename must be a list of the three parts"),
+        ({"normalize_field": "age"}, "normalize_field must be a list, each a text, or nothing"),
+        ({"threshold": 3}, "threshold must be a mapping of one field to a number"),
+        ({"threshold": {"rating": "high"}}, "threshold must be a mapping of one field to a number"),
+        ({"discretization": {"age": {"method": "ED"}}}, "discretization must be a mapping of fields to"),
+        ({"discretization": {"age": "LD"}}, "discretization must be a mapping of fields to"),
+        ({"eval_args": {}}, "eval_args must be a mapping .* mode: labeled, got {}"),
+        ({"eval_args": {"mode": "full"}}, "eval_args must be a mapping"),
+        ({"eval_args": {"mode": "labeled", "order": "by time"}}, "eval_args must be a mapping"),
+        ({"eval_args": {"mode": "labeled", "split": {"RS": [8, 1]}}}, "eval_args must be a mapping"),
+        ({"eval_args": {"mode": "labeled", "splits": {"RS": [8, 1, 1]}}}, "eval_args must be a mapping"),
+        ({"plm_lora": {"r": "many"}}, "plm_lora must be a mapping"),
+        ({"plm_lora": {"dropout": 1}}, "plm_lora must be a mapping"),
+        ({"plm_lora": {"target_modules": 3}}, "plm_lora must be a mapping"),
     ],
 )
 def test_impossible_settings_are_refused_before_any_data_is_read(make_config, settings, message):
     with pytest.raises(SettingError, match=message):
         make_config(**{"dataset": "there_is_no_such_data", "text_fields": {"user_id": "user"}, **settings})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"eval_args": {"mode": {"valid": "labeled", "test": "labeled"}, "split": {"LS": "valid_and_test"}}},
+        {"eval_args": {"mode": "labeled", "group_by": None, "order": "RO", "split": {"RS": [0.8, 0.1, 0.1]}}},
+        {"discretization": {"age": {"method": "LD"}, "price": {"method": "ED", "bucket": 5}}},
+        {"plm_lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": "all-linear"}},
+        {"threshold": {"rating": 3.5}},
+    ],
+)
+def test_possible_settings_of_the_host_are_taken(make_config, settings):
+    ((key, value),) = settings.items()
+    modes = {"valid": "labeled", "test": "labeled"}
+    expected = {**value, "mode": modes} if "mode" in value else value
+    assert expected == {k: v for k, v in make_config(**settings)[key].items() if k in value}
 
 
 def test_text_fields_are_asked_for_where_a_plm_reads_them(make_config):
@@ -130,7 +162,7 @@ def test_every_setting_of_ours_is_in_a_property_file():
     shipped = {key for file in FILES for key in read_yaml(file)}
     hosts = {"train_batch_size", "eval_step", "loss_decimal_place", "seed", "worker", "reproducibility",
              "show_progress", "shuffle", "use_gpu", "enable_scaler", "save_dataset",
-             "save_dataloaders"}  # fmt: skip
+             "save_dataloaders", "normalize_field", "discretization"}  # fmt: skip
     assert set(SETTINGS) - shipped - hosts == set()
 
 
