@@ -67,13 +67,12 @@ def obtain(name: str, folder: Path, download: Callable[[], None]) -> None:
         with _without_barrier():
             download()
     except (OSError, ValueError, RuntimeError, EOFError, BadZipFile) as error:
-        if not (folder / f"{name}.inter").is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # it was not there before
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"there is no folder {folder} and RecBole cannot download {name} ({reason}); put {name}.inter, "
-                ".user and .item there, or set data_path"
-            ) from error
+        shutil.rmtree(folder, ignore_errors=True)  # it was not there before
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"there is no folder {folder} and RecBole cannot download {name} ({reason}); put {name}.inter, "
+            ".user and .item there, or set data_path"
+        ) from error
 
 
 @contextmanager
