@@ -48,18 +48,21 @@ class StateTable(nn.Module):
         ids = [batch[key] for key in self.keys]
         return torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])
 
-    def places(self, batch: Batch, copies: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def places(self, batch: Batch, copies: Tensor | None = None, *, skip: int = 0) -> tuple[Tensor, Tensor]:
         """Where the states of each token lie.
 
         Args:
             batch: Columns of ids, each ``(B,)``; those named in ``keys`` are read.
             copies: The copy for each key and row, ``(keys, B)``; None is the first one.
+            skip: Leave out the tokens of so many keys at the beginning.
 
         Returns:
             Rows of ``states``, ``(B, Z)`` int64, any at padding; and lengths, ``(B,)`` int64.
         """
         of_key = self._lengths(batch)
-        lengths = of_key.sum(0).clamp(max=self.max_length)
+        room = (self.max_length - of_key[:skip].sum(0)).clamp(min=0)
+        of_key[:skip] = 0
+        lengths = of_key.sum(0).minimum(room)
         column = torch.arange(int(lengths.max()), device=lengths.device)
         ends = of_key.cumsum(0)
         stride = len(self.states) // self.copies

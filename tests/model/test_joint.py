@@ -194,7 +194,7 @@ def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_pl
     expected = torch.sigmoid(model(rows)).detach()
     with torch.no_grad():
         scores = model.predict(rows)
-        assert (model._fixed is None) is (family == "modernbert")  # its keys turn with their places
+        assert (model._fixed is None) is (family in ("modernbert", "deberta", "gpt2"))
         torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
         for parameter in model.parameters():
             parameter.add_(0.05)
@@ -203,6 +203,20 @@ def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_pl
         assert (model.predict(rows) - expected).abs().max() > 1e-3
         model.load_state_dict({n: p * 0.9 for n, p in model.state_dict().items()})
         assert model._fixed is None
+
+
+@pytest.mark.parametrize("max_text_length", [None, 40, 12, 5])
+def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path, max_text_length):
+    config = make_config(plm_joint_layers=1, max_text_length=max_text_length, checkpoint_dir=str(tmp_path))
+    dataset = make_data(config)[0]._dataset
+    torch.manual_seed(0)
+    model = ClickPrompt(config, dataset).eval()
+    rows = rows_of(dataset, 40)
+    longest = int(model.text.lengths(rows).max())
+    assert longest <= (max_text_length or longest)
+    with torch.no_grad():
+        torch.testing.assert_close(model.predict(rows), torch.sigmoid(model(rows).float()), rtol=0, atol=1e-6)
+        assert model._fixed is not None
 
 
 def test_training_looks_nothing_up(make_config, make_data, tmp_path):

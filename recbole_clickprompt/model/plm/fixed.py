@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -14,15 +17,35 @@ from recbole_clickprompt.model.prompt import PromptGenerator
 __all__ = ["FixedLayer"]
 
 _STATES_AT_ONCE = 1 << 14
+_TEXTS_AT_ONCE = 256
 _MOST_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class _Front:
+    """What the first token of a row, which summarises it, makes of the row's first text: of each id U of it.
+
+    Attributes:
+        states: What enters the layer there, ``(U, W)`` float32.
+        query: Its scaled query, ``(U, W)``.
+        score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H)``.
+        value: What attention to that text alone gives, ``(U, W)``.
+    """
+
+    states: Tensor
+    query: Tensor
+    score: Tensor
+    value: Tensor
 
 
 class FixedLayer:
     """Scores many rows with one set of weights.
 
-    Keys and values of a user's or an item's states are the same in every row, so they are looked up. Where a
-    layer's keys and values are affine in a prompt, the second layer of the prompt's MLP and the projections are
-    one matrix. What is left for each row is q's way through the prompts, one query, and what follows it.
+    The query is that of a row's first token, which belongs to the user. So attention to the user's own text is
+    the same in every row of that user, and is looked up as one value with one score; keys and values of the
+    other texts are looked up too. Where a layer's keys and values are affine in a prompt, the second layer of
+    the prompt's MLP and the projections are one matrix. What is left for each row is q's way through the
+    prompts, attention of one query to them and to the item's text, and what follows it.
 
     Args:
         plm: Its last layer is the only one that sees whole rows.
@@ -32,80 +55,123 @@ class FixedLayer:
 
     def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable) -> None:
         self.plm, self.prompt, self.table = plm, prompt, table
-        layout = self._layout()
-        pairs = [
-            torch.cat(layout.keys_values(plm.first_layer, states.float().unsqueeze(0), None), dim=2)[0]
-            for states in table.states.split(_STATES_AT_ONCE)
-        ]
-        self.pairs = torch.cat(pairs)  # (N, 2 W), in the precision that scores are computed in
-        self.folded: tuple[PromptGenerator, Tensor, Tensor] | None = None
-        if layout.affine_keys_values and isinstance(prompt, PromptGenerator):
-            self.folded = (prompt, *self._fold(layout, prompt))
+        self.index, self.heads = plm.first_layer, plm.encoder.config.num_attention_heads
+        self.layout = self._layout(plm.encoder)
+        ends = table.get_buffer("offsets_0")
+        self.front = self._read_front(ends)
+        self.behind = int(ends[-1])  # where the states of the other keys begin
+        pairs = [self._pair(states.float()) for states in table.states[self.behind :].split(_STATES_AT_ONCE)]
+        keys, values = zip(*pairs, strict=True)
+        self.keys, self.values = torch.cat(keys), torch.cat(values)  # (N, W), in the precision of the scores
+        dtype = self.keys.dtype
+        # Autocast would convert them anew in every batch
+        self.layout = self._layout(_cast_upper(plm, dtype))
+        self.folded: tuple[nn.Linear, Tensor, Tensor] | None = None
+        if self.layout.affine_keys_values and isinstance(prompt, PromptGenerator):
+            weight, bias = self._fold(prompt)
+            self.folded = (copy.deepcopy(prompt.hidden).to(dtype), weight.to(dtype), bias.to(dtype))
 
     @staticmethod
     def serves(plm: PromptedEncoder, table: StateTable) -> bool:
-        """There is one such layer, its keys do not depend on places, and all of them fit into memory."""
+        """There is one such layer, scores do not depend on places, and all keys and values fit into memory."""
+        layout = LAYOUTS[plm.encoder.config.model_type]
         size = 2 * table.states.numel() * 4
-        has_places = LAYOUTS[plm.encoder.config.model_type].keys_have_places
-        return plm.prompt_layers == 1 and not has_places and size <= _MOST_BYTES
+        return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places) and size <= _MOST_BYTES
 
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
         """What ``SummaryPooling`` gives for these rows, ``(B, W)``; q is ``(B, Q)``."""
-        layout, index = self._layout(), self.plm.first_layer
-        places, lengths = self.table.places(batch)
-        position = (lengths - 1 if self.plm.causal else torch.zeros_like(lengths)).unsqueeze(1)
-        inputs = self.table.gather(places.gather(1, position)).float()  # (B, 1, W)
-        of_text = self.pairs.index_select(0, places.flatten()).unflatten(0, places.shape)  # (B, Z, 2 W)
-        query = layout.queries(index, inputs, position)
+        first = batch[self.table.keys[0]]
+        states, query = self.front.states[first].unsqueeze(1), self.front.query[first].unsqueeze(1)
+        places, lengths = self.table.places(batch, skip=1)
+        places = (places - self.behind).clamp(min=0)  # of padding it is any
+        keys, values = (
+            of.index_select(0, places.flatten()).unflatten(0, places.shape) for of in (self.keys, self.values)
+        )
         seen = torch.arange(places.shape[1], device=lengths.device) < lengths.unsqueeze(1)
-        scores = self._scores(layout, query, of_text)
-        bias = layout.bias(index, query, of_text.chunk(2, dim=2)[0], position)
-        if bias is not None:
-            scores = scores + bias[:, :, 0].transpose(1, 2)
-        scores = scores.masked_fill(~layout.mask(index, seen, position).transpose(1, 2), -torch.inf)
-        of_prompts = self._of_prompts(layout, q)
-        if of_prompts is None:
-            attended = self._weighted(scores.softmax(1), of_text)
-        else:
-            count = of_prompts.shape[1]
-            weights = torch.cat([self._scores(layout, query, of_prompts), scores], dim=1).softmax(1)
-            attended = self._weighted(weights[:, :count], of_prompts) + self._weighted(weights[:, count:], of_text)
-        return layout.finish(layout.combine(index, attended.unsqueeze(1), inputs))[:, 0]
+        scores = [self.front.score[first].unsqueeze(1), self._scores(query, keys, seen)]
+        prompts = self._of_prompts(q)
+        if prompts is not None:
+            scores.append(self._scores(query, prompts[0], None))
+        weights = torch.cat(scores, dim=1).softmax(1).to(values.dtype)  # (B, 1 + Z + K, H)
+        front, text, of_prompts = weights.tensor_split([1, 1 + places.shape[1]], dim=1)
+        attended = _weighted(front, self.front.value[first].unsqueeze(1)) + self._weighted_text(text, values)
+        if prompts is not None:
+            attended = attended + _weighted(of_prompts, prompts[1])
+        combined = self.layout.combine(self.index, attended.unsqueeze(1), states)
+        return self.layout.finish(combined)[:, 0]
 
-    def _layout(self) -> Layout:
-        return LAYOUTS[self.plm.encoder.config.model_type](self.plm.encoder)
+    def _layout(self, encoder: nn.Module) -> Layout:
+        return LAYOUTS[self.plm.encoder.config.model_type](encoder)
 
-    def _fold(self, layout: Layout, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
+    def _pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of states ``(N, W)``, each ``(N, W)``."""
+        key, value = self.layout.keys_values(self.index, states.unsqueeze(0), None)
+        return key[0], value[0]
+
+    def _read_front(self, ends: Tensor) -> _Front:
+        parts = [
+            self._attend_front(ends, ids)
+            for ids in torch.arange(len(ends) - 1, device=ends.device).split(_TEXTS_AT_ONCE)
+        ]
+        return _Front(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _attend_front(self, ends: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The tensors of ``_Front`` for some ids."""
+        lengths = (ends[ids + 1] - ends[ids]).clamp(max=self.table.max_length)
+        column = torch.arange(int(lengths.max()), device=ends.device)
+        places = (ends[ids].unsqueeze(1) + column).clamp(max=int(ends[-1]) - 1)
+        states = self.table.gather(places).float()
+        scale = self.layout.scale(self.index)
+        query = self.layout.queries(self.index, states[:, :1], None)
+        query = query * ((query.shape[2] // self.heads) ** -0.5 if scale is None else scale)
+        keys, values = self.layout.keys_values(self.index, states, None)
+        scores = self._scores(query, keys, column < lengths.unsqueeze(1))
+        value = _weighted(scores.softmax(1), values.float())
+        return states[:, 0], query[:, 0], scores.logsumexp(1), value.to(values.dtype)
+
+    def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
         """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
 
         def pair(states: Tensor) -> Tensor:
-            return torch.cat(layout.keys_values(self.plm.first_layer, states, None), dim=2)
+            return torch.cat(self._layout(self.plm.encoder).keys_values(self.index, states, None), dim=2)
 
         with torch.autocast(prompt.weight.device.type, enabled=False):
-            nothing = pair(torch.zeros_like(prompt.bias))
-            # Autocast would convert them anew in every batch
-            return (pair(prompt.weight) - nothing).to(self.pairs.dtype), pair(prompt.bias).to(self.pairs.dtype)
+            return pair(prompt.weight) - pair(torch.zeros_like(prompt.bias)), pair(prompt.bias)
 
-    def _of_prompts(self, layout: Layout, q: Tensor) -> Tensor | None:
-        """Keys and values of the prompts, ``(B, K, 2 W)``."""
+    def _of_prompts(self, q: Tensor) -> tuple[Tensor, ...] | None:
+        """Keys and values of the prompts, each ``(B, K, W)``."""
         if self.folded is not None:
-            prompt, weight, bias = self.folded
-            return torch.baddbmm(bias, prompt.hidden_states(q), weight).transpose(0, 1)
+            hidden, weight, bias = self.folded
+            count, width, _ = weight.shape
+            states = torch.tanh(hidden(q)).view(-1, count, width).transpose(0, 1)
+            return torch.baddbmm(bias, states, weight).transpose(0, 1).chunk(2, dim=2)
         prompts = self.prompt(q)
-        if prompts is None:
-            return None
-        return torch.cat(self.plm.prompt_keys_values(layout, self.plm.first_layer, prompts[-1]), dim=2)
+        return None if prompts is None else self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
 
-    def _scores(self, layout: Layout, query: Tensor, pairs: Tensor) -> Tensor:
-        """Scaled scores by head, ``(B, N, H)`` float32; one query a row is too little for a matrix product."""
-        heads = self.plm.encoder.config.num_attention_heads
-        key = pairs.chunk(2, dim=2)[0]
-        scale = layout.scale(self.plm.first_layer)
-        scale = (key.shape[2] // heads) ** -0.5 if scale is None else scale
-        return (key * (query * scale)).unflatten(2, (heads, -1)).sum(3, dtype=torch.float32)
+    def _scores(self, query: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
+        """Scores by head, ``(B, N, H)`` float32; one query a row is too little for a matrix product."""
+        scores = (keys * query).unflatten(2, (self.heads, -1)).sum(3, dtype=torch.float32)
+        return scores if seen is None else scores.masked_fill_(~seen.unsqueeze(2), -torch.inf)
 
-    @staticmethod
-    def _weighted(weights: Tensor, pairs: Tensor) -> Tensor:
-        """Values weighted by head, ``(B, N, H)``: ``(B, W)``."""
-        value = pairs.chunk(2, dim=2)[1].unflatten(2, (weights.shape[2], -1))
-        return (value * weights.to(value.dtype).unsqueeze(3)).sum(1).flatten(1)
+    def _weighted_text(self, weights: Tensor, values: Tensor) -> Tensor:
+        """As ``_weighted``, by a matrix product: each head weights all values, and its own part is kept."""
+        of_heads = torch.bmm(weights.transpose(1, 2), values).unflatten(2, (self.heads, -1))  # (B, H, H, W / H)
+        return of_heads.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1)
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """Values ``(B, N, W)`` weighted by head, ``(B, N, H)``: ``(B, W)``."""
+    return (values.unflatten(2, (weights.shape[2], -1)) * weights.unsqueeze(3)).sum(1).flatten(1)
+
+
+def _cast_upper(plm: PromptedEncoder, dtype: torch.dtype) -> nn.Module:
+    """The encoder with copies of its upper layers whose matrices have ``dtype``, and its own lower ones."""
+    upper = LAYOUTS[plm.encoder.config.model_type](plm.encoder).upper(plm.first_layer)
+    copied = {id(parameter) for module in upper for parameter in module.parameters()}
+    shared = {id(parameter): parameter for parameter in plm.encoder.parameters() if id(parameter) not in copied}
+    encoder = copy.deepcopy(plm.encoder, shared)
+    for module in LAYOUTS[plm.encoder.config.model_type](encoder).upper(plm.first_layer):
+        for part in module.modules():
+            if isinstance(part, nn.Linear):
+                part.to(dtype)
+    return encoder

@@ -22,8 +22,8 @@ class Layout:
     causal = False
     # Upper layers can train while the ones below them, and what goes in, stay as they are
     separable = True
-    # What a layer makes of a state as key depends on where in the text it stands
-    keys_have_places = False
+    # How much a token attends to another depends on where in the text they stand
+    scores_have_places = False
     # Keys and values are affine in a state: nothing is normalised before
     affine_keys_values = False
     # Projections that LoRA adapts unless told otherwise: queries and values

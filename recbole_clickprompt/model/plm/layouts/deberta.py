@@ -19,6 +19,7 @@ class DebertaLayout(BertLayout):
     """
 
     lora_targets = ("query_proj", "value_proj")
+    scores_have_places = True
 
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self._attention(index).query_proj(states)

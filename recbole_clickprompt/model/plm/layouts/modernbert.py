@@ -18,7 +18,7 @@ class ModernBertLayout(Layout):
     Prompts have no place in the text: they are not rotated, and every window shows them.
     """
 
-    keys_have_places = True
+    scores_have_places = True
     lora_targets = ("Wqkv",)
 
     def mask(self, index: int, seen: Tensor, positions: Tensor) -> Tensor:
