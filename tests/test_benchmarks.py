@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
-from benchmarks import goodreads
+from benchmarks import goodreads, pretraining_length
 from benchmarks.measure import measured
 from benchmarks.rowwise import step_seconds
 from recbole_clickprompt.data.convert.recipes import prepare
@@ -63,3 +65,21 @@ def test_steps_of_all_rows_and_row_wise_ones_take_turns(make_config, make_data, 
     assert steps == 2 * [False, *10 * [True]]
     assert whole > 0
     assert rowwise > 0
+
+
+def test_longer_pretraining_is_measured_beside_none_and_goes_on_where_it_was(small, monkeypatch, capsys):
+    grid = {"settings": {**small, "dataset": "tiny"}, "runs": {"ours": {"model": "ClickPromptNoPLM"}}}
+    Path("grid.yaml").write_text(yaml.safe_dump(grid))
+    command = ["", "grid.yaml", "--run=ours", "--passes", "0", "1", "--seeds", "1", "--set", "epochs=1"]
+    monkeypatch.setattr(sys, "argv", [*command])
+    pretraining_length.main()
+    table = pd.read_csv("results/pretraining-length.csv")
+    assert table["passes"].tolist() == [0, 1]
+    assert table["mlm_loss"].isna().tolist() == [True, False]
+    assert table.drop(columns=["mlm_accuracy"]).iloc[1].between(0, 20).all()
+    assert "PA-MLM" in Path("results/pretraining-length.html").read_text()
+    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]) == 3
+
+    monkeypatch.setattr(pretraining_length, "_measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(sys, "argv", [*command])
+    pretraining_length.main()

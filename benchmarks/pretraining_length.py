@@ -1,0 +1,112 @@
+"""What longer pretraining gives: MLM loss on validation rows, and AUC of the model that is finetuned from it.
+
+    python -m benchmarks.pretraining_length props/evidence/ml-100k.yaml --run="ClickPrompt without PLM" \
+        --passes 0 1 2 4 --seeds 2 3 4
+
+Takes one run of a grid file, changes ``pretrain_epochs``, and goes on where its table ends. It prints the table
+and writes a page with the figure beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MLM = {
+    "mlm_loss": "prompts of its own",
+    "mlm_loss_swapped_prompts": "of another row",
+    "mlm_loss_without_prompts": "none",
+}
+_AUC = {"valid_auc": "validation", "test_auc": "test"}
+
+
+def main() -> None:
+    """Runs what the table lacks, then prints and draws it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", type=Path, help="a grid file")
+    parser.add_argument("--run", required=True, help="the name of one of its runs")
+    parser.add_argument("--passes", type=int, nargs="+", default=[0, 1, 2, 4], help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4], help="default: %(default)s")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="over the settings of the file")
+    parser.add_argument("--out", type=Path, default=Path("results/pretraining-length.csv"))
+    options = parser.parse_args()
+    del sys.argv[1:]  # RecBole would read them too
+
+    import pandas as pd
+    import yaml
+
+    from recbole_clickprompt.host.properties import read_yaml
+
+    grid = read_yaml(options.grid)
+    changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.set)}
+    settings = {**grid["settings"], **grid["runs"][options.run], **changes}
+    rows = pd.read_csv(options.out).to_dict("records") if options.out.is_file() else []
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for passes in options.passes:
+            if not any(row["passes"] == passes and row["seed"] == seed for row in rows):
+                rows.append({"passes": passes, "seed": seed, **_measure({**settings, "seed": seed}, passes)})
+                pd.DataFrame(rows).to_csv(options.out, index=False)
+    table = pd.DataFrame(rows)
+    _print(table)
+    _draw(table, options.out.with_suffix(".html"))
+
+
+def _measure(settings: dict[str, Any], passes: int) -> dict[str, float]:
+    from recbole.quick_start import run_recbole
+
+    import recbole_clickprompt  # noqa: F401  registers the models
+
+    if not passes:
+        outcome = run_recbole(config_dict={**settings, "train_stage": "finetune"})
+        recovered = {}
+    else:
+        settings["pretrain_epochs"] = passes
+        recovered = run_recbole(config_dict={**settings, "train_stage": "pretrain"})["best_valid_result"]
+        outcome = run_recbole(config_dict=settings)
+    return {
+        **{name: recovered.get(name) for name in (*_MLM, "mlm_accuracy")},
+        "valid_auc": outcome["best_valid_score"],
+        "test_auc": outcome["test_result"]["auc"],
+    }
+
+
+def _print(table: pd.DataFrame) -> None:
+    print("| passes | seeds | MLM loss, own prompts | of another row | none | validation AUC | test AUC |")
+    print("|" + "---|" * 7)
+    for passes, rows in table.groupby("passes"):
+        cells = [
+            "" if rows[name].isna().all() else f"{rows[name].mean():.4f} ± {rows[name].std():.4f}"
+            for name in (*_MLM, *_AUC)
+        ]
+        print(f"| {passes} | {len(rows)} | {' | '.join(cells)} |")
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    for column, lines in enumerate((_MLM, _AUC), start=1):
+        for name, words in lines.items():
+            of = table.dropna(subset=[name]).groupby("passes")[name]
+            figure.add_scatter(
+                row=1, col=column, x=of.mean().index, y=of.mean(), name=words, mode="lines+markers",
+                error_y={"array": of.std()}, legend="legend" if column == 1 else "legend2",
+            )  # fmt: skip
+        figure.update_xaxes(title="passes of PA-MLM over the training rows", row=1, col=column)
+    figure.update_yaxes(title="MLM loss, nats a masked token", row=1, col=1)
+    figure.update_yaxes(title="AUC without PLM", row=1, col=2)
+    figure.update_layout(
+        template="plotly_white", width=1000, height=380, margin={"l": 70, "r": 20, "t": 20, "b": 60},
+        legend={"x": 0.2, "y": 0.98}, legend2={"x": 0.75, "y": 0.55},
+    )  # fmt: skip
+    figure.write_html(path)
+
+
+if __name__ == "__main__":
+    main()
