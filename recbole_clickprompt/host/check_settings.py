@@ -64,6 +64,12 @@ def check_settings(
     for key, setting in SETTINGS.items():
         if key in final and not setting.accepts(final[key]):
             raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
+    decay_given = "weight_decay" in given or "weight_decay" in command_line
+    if final["learner"] != "adamw" and final["weight_decay"] and not decay_given:
+        raise SettingError(
+            f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
+            f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
+        )
     plain = model == "ClickPromptNoPLM" and final["train_stage"] == "finetune"
     if "text_fields" not in final and not plain:
         raise SettingError(

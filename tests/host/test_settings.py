@@ -81,6 +81,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"eval_args": {"mode": "labeled", "order": "by time"}}, "eval_args must be a mapping"),
         ({"eval_args": {"mode": "labeled", "split": {"RS": [8, 1]}}}, "eval_args must be a mapping"),
         ({"eval_args": {"mode": "labeled", "splits": {"RS": [8, 1, 1]}}}, "eval_args must be a mapping"),
+        ({"learner": "adam"}, "learner: adam takes weight_decay as an L2 penalty, .* 1.0, is too strong; set"),
         ({"plm_lora": {"r": "many"}}, "plm_lora must be a mapping"),
         ({"plm_lora": {"dropout": 1}}, "plm_lora must be a mapping"),
         ({"plm_lora": {"target_modules": 3}}, "plm_lora must be a mapping"),
@@ -106,6 +107,10 @@ def test_possible_settings_of_the_host_are_taken(make_config, settings):
     modes = {"valid": "labeled", "test": "labeled"}
     expected = {**value, "mode": modes} if "mode" in value else value
     assert expected == {k: v for k, v in make_config(**settings)[key].items() if k in value}
+
+
+def test_other_learners_take_the_weight_decay_that_is_asked_for(make_config):
+    assert make_config(learner="adam", weight_decay=0.01)["weight_decay"] == 0.01
 
 
 def test_text_fields_are_asked_for_where_a_plm_reads_them(make_config):

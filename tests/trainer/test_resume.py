@@ -48,8 +48,14 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     [
         ({"plm_joint_layers": 1}, (7, Stage, "train_batch")),
         ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, Stage, "train_batch")),
-        ({**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd"}, (2, ClickPromptTrainer, "_valid_epoch")),
-        ({**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "worker": 1}, (14, Stage, "train_batch")),
+        (
+            {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
+            (2, ClickPromptTrainer, "_valid_epoch"),
+        ),
+        (
+            {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},
+            (14, Stage, "train_batch"),
+        ),
         ({"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}}, (18, Stage, "train_batch")),
         (
             {**NO_PLM, "rowwise_embeddings": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},

@@ -71,6 +71,7 @@ RUNS = {
             "backbone": "DNN",
             "train_batch_size": 1051,
             "learner": "sgd",
+            "weight_decay": 0.0,
             "learning_rate": 0.1,
         },
     ),

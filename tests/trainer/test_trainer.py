@@ -97,7 +97,11 @@ def test_progress_bars_show_rows_a_second_and_time_left(make_config, make_data, 
 
 def test_gradients_are_clipped(make_config, make_data):
     config = make_config(
-        "ClickPromptNoPLM", train_stage="finetune", clip_grad_norm={"max_norm": 1e-3}, learner="sgd"
+        "ClickPromptNoPLM",
+        train_stage="finetune",
+        clip_grad_norm={"max_norm": 1e-3},
+        learner="sgd",
+        weight_decay=0.0,
     )
     data = make_data(config)
     model = get_model("ClickPromptNoPLM")(config, data[0]._dataset)
