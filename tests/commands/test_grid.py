@@ -160,11 +160,11 @@ def test_the_papers_grids_hold_possible_settings(table, configs):
         "joint",
         "backbones",
         "evidence/ml-100k",
-        "evidence/ml-100k-shuffled",
         "evidence/ml-100k-known-users",
+        "evidence/ml-1m-known-users",
     ],
 )
 def test_the_shipped_grids_hold_possible_settings(name, configs):
     assert main(["grid", f"{name}.yaml"]) == 0
-    assert {config["dataset"] for config in configs} == {"ml-100k"}
+    assert {config["dataset"] for config in configs} == {"ml-1m" if "ml-1m" in name else "ml-100k"}
     assert all(isinstance(config["learning_rate"], float) for config in configs)
