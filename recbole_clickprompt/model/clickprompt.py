@@ -147,7 +147,7 @@ class ClickPrompt(_CTRModel):
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         q, ctr = self.backbone(interaction)
-        if self._fixed is not None:
+        if self._fixed is not None and self._fixed.fits():
             pooled = self._fixed(interaction, q)
         else:
             text, lengths = self.text(interaction)
@@ -165,7 +165,7 @@ class ClickPrompt(_CTRModel):
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
         """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""
-        if self._fixed is None and not self.training and not torch.is_grad_enabled():
+        if not (self.training or torch.is_grad_enabled() or (self._fixed is not None and self._fixed.fits())):
             self._fixed = self._fix()
         blocks = self.blocks(interaction, 1)
         parts = [self.logits(interaction[rows]) for rows in blocks]

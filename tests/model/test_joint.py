@@ -219,6 +219,21 @@ def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path
         assert model._fixed is not None
 
 
+def test_weights_that_were_fixed_in_one_precision_score_in_the_other(make_config, make_data, tmp_path):
+    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    dataset = make_data(config)[0]._dataset
+    torch.manual_seed(0)
+    model = ClickPrompt(config, dataset).eval()
+    rows = rows_of(dataset, 40)
+    with torch.no_grad():
+        expected = torch.sigmoid(model(rows))
+        for half in (True, False, True):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                scores = model.predict(rows).float()
+                torch.testing.assert_close(torch.sigmoid(model(rows).float()), scores, rtol=0, atol=1e-6)
+            torch.testing.assert_close(scores, expected, rtol=0, atol=2e-2 if half else 1e-6)
+
+
 def test_training_looks_nothing_up(make_config, make_data, tmp_path):
     config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset

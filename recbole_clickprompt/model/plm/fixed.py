@@ -56,20 +56,19 @@ class FixedLayer:
     def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable) -> None:
         self.plm, self.prompt, self.table = plm, prompt, table
         self.index, self.heads = plm.first_layer, plm.encoder.config.num_attention_heads
-        self.layout = self._layout(plm.encoder)
+        self.dtype = _precision(table)
+        # Autocast would convert float32 matrices anew in every batch
+        self.layout = self._layout(_cast_upper(plm, self.dtype))
         ends = table.get_buffer("offsets_0")
         self.front = self._read_front(ends)
         self.behind = int(ends[-1])  # where the states of the other keys begin
         pairs = [self._pair(states.float()) for states in table.states[self.behind :].split(_STATES_AT_ONCE)]
-        keys, values = zip(*pairs, strict=True)
-        self.keys, self.values = torch.cat(keys), torch.cat(values)  # (N, W), in the precision of the scores
-        dtype = self.keys.dtype
-        # Autocast would convert them anew in every batch
-        self.layout = self._layout(_cast_upper(plm, dtype))
+        self.keys, self.values = map(torch.cat, zip(*pairs, strict=True))  # (N, W)
         self.folded: tuple[nn.Linear, Tensor, Tensor] | None = None
         if self.layout.affine_keys_values and isinstance(prompt, PromptGenerator):
-            weight, bias = self._fold(prompt)
-            self.folded = (copy.deepcopy(prompt.hidden).to(dtype), weight.to(dtype), bias.to(dtype))
+            hidden = copy.deepcopy(prompt.hidden).to(self.dtype)
+            weight, bias = (part.to(self.dtype) for part in self._fold(prompt))
+            self.folded = (hidden, weight, bias)
 
     @staticmethod
     def serves(plm: PromptedEncoder, table: StateTable) -> bool:
@@ -77,6 +76,10 @@ class FixedLayer:
         layout = LAYOUTS[plm.encoder.config.model_type]
         size = 2 * table.states.numel() * 4
         return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places) and size <= _MOST_BYTES
+
+    def fits(self) -> bool:
+        """Scores are still asked for in the precision that they were prepared for."""
+        return self.dtype is _precision(self.table)
 
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
         """What ``SummaryPooling`` gives for these rows, ``(B, W)``; q is ``(B, Q)``."""
@@ -132,8 +135,10 @@ class FixedLayer:
     def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
         """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
 
+        layout = self._layout(self.plm.encoder)  # in float32
+
         def pair(states: Tensor) -> Tensor:
-            return torch.cat(self._layout(self.plm.encoder).keys_values(self.index, states, None), dim=2)
+            return torch.cat(layout.keys_values(self.index, states, None), dim=2)
 
         with torch.autocast(prompt.weight.device.type, enabled=False):
             return pair(prompt.weight) - pair(torch.zeros_like(prompt.bias)), pair(prompt.bias)
@@ -157,6 +162,12 @@ class FixedLayer:
         """As ``_weighted``, by a matrix product: each head weights all values, and its own part is kept."""
         of_heads = torch.bmm(weights.transpose(1, 2), values).unflatten(2, (self.heads, -1))  # (B, H, H, W / H)
         return of_heads.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1)
+
+
+def _precision(table: StateTable) -> torch.dtype:
+    """What matrix products are computed in."""
+    device = table.states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
 
 def _weighted(weights: Tensor, values: Tensor) -> Tensor:
