@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+import traceback
 from collections.abc import Sequence
 
 from recbole_clickprompt.commands import (
@@ -78,9 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _STORAGE:
             raise
         return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", 2)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        if not _is_refusal(error):
+            raise
+        return _fail(f"RecBole refuses this: {error}", 2)
     except KeyboardInterrupt:
         return _fail("interrupted; a training whose state was kept goes on with --resume=auto", 130)
     return 0
+
+
+def _is_refusal(error: Exception) -> bool:
+    """A line of RecBole's settings or data raised it, and nothing that such a line had called."""
+    code = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals.get("__name__", "")
+    return code.startswith(("recbole.config", "recbole.data"))
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from recbole.trainer import HyperTuning
 from recbole_clickprompt.__main__ import main
 
 ROOT = Path(__file__).parents[1]
+TINY_RUN = ["run", "--model=DNN", "--dataset=tiny", f"--data_path={ROOT / 'dataset_atomic'}", "--gpu_id="]
 FIRST_ROWS = [
     "1  user ID is u17. gender is male. age is 25-34. job is painter. device is tablet. film ID is i12. "
     "title is Silent Garden. year is 1985. genre is Drama.",
@@ -187,3 +189,15 @@ def test_bad_input_gives_one_line_and_exit_code_2(case, small, capsys, tiny_bert
     written = {path.suffix for path in set(Path().rglob("*")) - before if path.is_file()}
     # RecBole's log of the run, and TensorBoard's, which it opens with the trainer
     assert not [suffix for suffix in written if suffix != ".log" and not suffix[1:].isdigit()]
+
+
+@pytest.mark.parametrize("setting", ["--USER_ID_FIELD=nope", "--train_neg_sample_args=3"])
+def test_what_recbole_itself_refuses_is_one_line_too(setting, capsys):
+    assert main([*TINY_RUN, setting]) == 2
+    assert re.search(r"^error: RecBole refuses this: .+$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_fault_that_is_nobodys_refusal_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("recbole.data.dataset.dataset.Dataset._fill_nan", lambda self: [][self])
+    with pytest.raises(TypeError):
+        main(TINY_RUN)

@@ -6,17 +6,22 @@ from logging import getLogger
 from typing import Any
 
 import pandas as pd
+from recbole.utils import FeatureType
 
 from recbole_clickprompt.errors import DataError, nearest
 
-_OF_NUMBERS = ("threshold", "normalize_field", "discretization", "numerical_features")  # RecBole's own
+# RecBole's own
+_OF_THE_HOST = (
+    "threshold", "normalize_field", "discretization", "numerical_features", "val_interval", "alias_of_user_id",
+    "alias_of_item_id",
+)  # fmt: skip
 
 __all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_left_out"]
 
 
 def check_fields(dataset: Any) -> None:
     """Raises DataError where a setting names a field that was not loaded."""
-    for setting in ("text_fields", "unsplit_fields", "value_words", *_OF_NUMBERS):
+    for setting in ("text_fields", "unsplit_fields", "value_words", *_OF_THE_HOST):
         for field in dataset.config[setting] or ():
             if field not in dataset.field2type:
                 raise DataError(
@@ -24,6 +29,19 @@ def check_fields(dataset: Any) -> None:
                     f"load_col leaves out; loaded are {', '.join(dataset.field2type)}"
                     f"{nearest(field, dataset.field2type)}"
                 )
+    for field in dataset.config["numerical_features"] or ():
+        if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+            raise DataError(f"numerical_features names {field!r}, which is no number field; leave it out")
+        if field in (dataset.config["threshold"] or ()):
+            raise DataError(
+                f"numerical_features names {field!r}, of which threshold makes the label; leave it out"
+            )
+    for field, values in (dataset.config["val_interval"] or {}).items():
+        if (dataset.field2type[field] is FeatureType.FLOAT) is not isinstance(values, str):
+            raise DataError(
+                f"val_interval must hold an interval for a number field and a list of values for another, got "
+                f"{values!r} for {field!r}"
+            )
     for field in dataset.config["discretization"] or ():
         if field not in dataset.config["numerical_features"]:
             raise DataError(f"discretization names {field!r}, which numerical_features does not; add it there")

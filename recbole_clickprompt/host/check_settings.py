@@ -64,6 +64,11 @@ def check_settings(
     for key, setting in SETTINGS.items():
         if key in final and not setting.accepts(final[key]):
             raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
+    measured = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
+    if final["valid_metric"].lower() not in [name.lower() for name in measured]:
+        raise SettingError(
+            f"valid_metric is {final['valid_metric']}, which is none of the metrics {measured}; add it"
+        )
     decay_given = "weight_decay" in given or "weight_decay" in command_line
     if final["learner"] != "adamw" and final["weight_decay"] and not decay_given:
         raise SettingError(

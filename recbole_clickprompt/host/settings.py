@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+from recbole_clickprompt.host.forms import (
+    BINS,
+    CLIPPING,
+    COLUMNS,
+    CUTS,
+    ENCODING,
+    EVALUATION,
+    FIELDS,
+    INTERVAL,
+    INTERVALS,
+    LENGTHS,
+    METRIC,
+    METRICS,
+    NO_TRANSFORM,
+    PARTS,
+    SEPARATOR,
+    THRESHOLD,
+)
 from recbole_clickprompt.host.kinds import (
     BOOLEAN,
     DROPOUT,
@@ -24,7 +42,6 @@ from recbole_clickprompt.host.kinds import (
     optional,
     real,
 )
-from recbole_clickprompt.host.mappings import BINS, EVALUATION, PARTS, THRESHOLD
 from recbole_clickprompt.model.backbone import BACKBONES
 
 __all__ = ["SETTINGS"]
@@ -99,9 +116,32 @@ SETTINGS: dict[str, Setting] = {
     "data_path": TEXT,
     "benchmark_filename": optional(PARTS),
     "threshold": optional(THRESHOLD),
-    "normalize_field": optional(list_of(TEXT)),
+    "normalize_field": optional(FIELDS),
     "discretization": optional(BINS),
     "eval_args": EVALUATION,
+    "metrics": METRICS,
+    "valid_metric": METRIC,
+    "topk": optional(CUTS),
+    "load_col": optional(COLUMNS),
+    "unload_col": optional(COLUMNS),
+    "unused_col": optional(COLUMNS),
+    "val_interval": optional(INTERVALS),
+    "user_inter_num_interval": optional(INTERVAL),
+    "item_inter_num_interval": optional(INTERVAL),
+    "numerical_features": FIELDS,
+    "alias_of_user_id": optional(FIELDS),
+    "alias_of_item_id": optional(FIELDS),
+    "additional_feat_suffix": optional(FIELDS),
+    "seq_len": optional(LENGTHS),
+    "seq_separator": SEPARATOR,
+    "field_separator": SEPARATOR,
+    "encoding": optional(ENCODING),
+    "rm_dup_inter": optional(choice("first", "last")),
+    "filter_inter_by_user_or_item": BOOLEAN,
+    "normalize_all": optional(BOOLEAN),
+    "clip_grad_norm": optional(CLIPPING),
+    "log_wandb": BOOLEAN,
+    "transform": NO_TRANSFORM,
     "checkpoint_dir": NAME,
     "save_dataset": only(False, "it would be a pickle"),
     "save_dataloaders": only(False, "they would be pickles"),
