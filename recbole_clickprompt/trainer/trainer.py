@@ -15,6 +15,7 @@ from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.backbone.unseen import zero_unseen
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, save_model
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
@@ -84,6 +85,8 @@ class ClickPromptTrainer(Trainer):
                 return self._evaluate_pretrained(valid_data or train_data)
         if state is None and start is not None:
             load_parts(self.model, start, self.model.handed_over)
+        if state is None and config["unseen_embeddings"] == "zero":
+            self._zero_unseen(train_data, valid_data, pretrained=start is not None)
         self._stage = self._build_stage(batches=len(train_data))
         self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
         if state is not None:
@@ -94,6 +97,13 @@ class ClickPromptTrainer(Trainer):
             self._record.begin(start)
         with self._keeper.guarding(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def _zero_unseen(self, train_data: Any, valid_data: Any, *, pretrained: bool) -> None:
+        parts = [train_data]
+        if pretrained and self.config["pretrain_data"] == "train_valid" and valid_data is not None:
+            parts.append(valid_data)  # whose ids pretraining has seen
+        number = zero_unseen(self.model.backbone.model, [part._dataset for part in parts])
+        self.logger.info(f"{number} embeddings that training never reads begin at zero")
 
     def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:
         result = self.evaluate(eval_data)
