@@ -76,7 +76,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             "checkpoint": str(runs[-1]) if runs else None,  # a model started by its own name has none of ours
             "digest": key,
         }
-        results = append_row(results, row, table)
+        results = append_row(row, table)
     asked = results[results["digest"].isin([key for _, _, key in cells])]
     print(f"\n{markdown(summarise(asked, by=list(vary), baseline=grid.get('baseline')), by=list(vary))}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -27,15 +28,20 @@ def read_results(table: Path, columns: list[str]) -> pd.DataFrame:
     )
 
 
-def append_row(results: pd.DataFrame, row: dict[str, Any], table: Path) -> pd.DataFrame:
-    """The results with one more row, which is in the file too when this returns."""
-    new = pd.DataFrame([row])
-    results = pd.concat([results, new], ignore_index=True) if len(results) else new
+def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
+    """All rows of the table with one more, which is in the file when this returns.
+
+    What other processes have added meanwhile stays.
+    """
     table.parent.mkdir(parents=True, exist_ok=True)
-    partial = table.with_name(f"{table.name}.partial")
-    if table.suffix == ".parquet":
-        results.to_parquet(partial)
-    else:
-        results.to_csv(partial, index=False)
-    partial.replace(table)
+    with table.with_name(f"{table.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        there, new = read_results(table, []), pd.DataFrame([row])
+        results = pd.concat([there, new], ignore_index=True) if len(there) else new
+        partial = table.with_name(f"{table.name}.partial")
+        if table.suffix == ".parquet":
+            results.to_parquet(partial)
+        else:
+            results.to_csv(partial, index=False)
+        partial.replace(table)
     return results

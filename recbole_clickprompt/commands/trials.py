@@ -68,7 +68,7 @@ class Trials:
     def _record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
         shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
         row = {**shown, **row, "digest": digest(self._base, values)}
-        self._rows = append_row(self._rows, row, self._table)
+        self._rows = append_row(row, self._table)
 
     def asked(self) -> pd.DataFrame:
         """The rows of this search, the best first and those that failed last."""
