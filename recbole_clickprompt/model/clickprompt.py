@@ -20,6 +20,8 @@ from recbole_clickprompt.model.text import build_text
 
 __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 
+_FIXED_ROWS = 1024  # that a fixed layer scores at once: it needs little memory for each
+
 
 class _CTRModel(AbstractRecommender):
     """What both models are to RecBole: context-aware, trained on labelled rows."""
@@ -160,14 +162,17 @@ class ClickPrompt(_CTRModel):
         return self._fused(*self.logits(interaction))
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows."""
+        """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows, or larger ones."""
         return self.score(self.predict_logits(interaction))
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
         """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""
         if not (self.training or torch.is_grad_enabled() or (self._fixed is not None and self._fixed.fits())):
             self._fixed = self._fix()
-        blocks = self.blocks(interaction, 1)
+        if self._fixed is None:
+            blocks = self.blocks(interaction, 1)
+        else:
+            blocks = torch.arange(len(interaction)).split(_FIXED_ROWS)
         parts = [self.logits(interaction[rows]) for rows in blocks]
         back = torch.cat(blocks).argsort()
         ctr, plm = (torch.cat(logits)[back] for logits in zip(*parts, strict=True))
