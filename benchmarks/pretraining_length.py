@@ -80,11 +80,14 @@ def _print(table: pd.DataFrame) -> None:
     print("| passes | seeds | MLM loss, own prompts | of another row | none | validation AUC | test AUC |")
     print("|" + "---|" * 7)
     for passes, rows in table.groupby("passes"):
-        cells = [
-            "" if rows[name].isna().all() else f"{rows[name].mean():.4f} ± {rows[name].std():.4f}"
-            for name in (*_MLM, *_AUC)
-        ]
+        cells = [_cell(rows[name]) for name in (*_MLM, *_AUC)]
         print(f"| {passes} | {len(rows)} | {' | '.join(cells)} |")
+
+
+def _cell(values: pd.Series) -> str:
+    if values.isna().all():
+        return ""
+    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
 def _draw(table: pd.DataFrame, path: Path) -> None:
@@ -101,11 +104,12 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
         figure.update_xaxes(title="passes of PA-MLM over the training rows", row=1, col=column)
     figure.update_yaxes(title="MLM loss, nats a masked token", row=1, col=1)
     figure.update_yaxes(title="AUC without PLM", row=1, col=2)
+    above = {"orientation": "h", "yanchor": "bottom", "y": 1.0}
     figure.update_layout(
-        template="plotly_white", width=1000, height=380, margin={"l": 70, "r": 20, "t": 20, "b": 60},
-        legend={"x": 0.2, "y": 0.98}, legend2={"x": 0.75, "y": 0.55},
+        template="plotly_white", width=1000, height=380, margin={"l": 70, "r": 20, "t": 40, "b": 60},
+        legend={**above, "x": 0.0}, legend2={**above, "x": 0.56},
     )  # fmt: skip
-    figure.write_html(path)
+    figure.write_html(path, config={"displayModeBar": False})
 
 
 if __name__ == "__main__":
