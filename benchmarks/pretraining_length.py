@@ -54,7 +54,7 @@ def main() -> None:
                 pd.DataFrame(rows).to_csv(options.out, index=False)
     table = pd.DataFrame(rows)
     _print(table)
-    _draw(table, options.out.with_suffix(".html"))
+    _draw(table, options.run, options.out.with_suffix(".html"))
 
 
 def _measure(settings: dict[str, Any], passes: int) -> dict[str, float]:
@@ -90,7 +90,7 @@ def _cell(values: pd.Series) -> str:
     return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
-def _draw(table: pd.DataFrame, path: Path) -> None:
+def _draw(table: pd.DataFrame, run: str, path: Path) -> None:
     from plotly.subplots import make_subplots
 
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
@@ -103,7 +103,7 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
             )  # fmt: skip
         figure.update_xaxes(title="passes of PA-MLM over the training rows", row=1, col=column)
     figure.update_yaxes(title="MLM loss, nats a masked token", row=1, col=1)
-    figure.update_yaxes(title="AUC without PLM", row=1, col=2)
+    figure.update_yaxes(title=f"AUC, {run}", row=1, col=2)
     above = {"orientation": "h", "yanchor": "bottom", "y": 1.0}
     figure.update_layout(
         template="plotly_white", width=1000, height=380, margin={"l": 70, "r": 20, "t": 40, "b": 60},

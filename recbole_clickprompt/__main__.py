@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _STORAGE:
             raise
         return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", 2)
-    except (NotImplementedError, TypeError, ValueError) as error:
+    except (NotImplementedError, ValueError) as error:
         if not _is_refusal(error):
             raise
         return _fail(f"RecBole refuses this: {error}", 2)
