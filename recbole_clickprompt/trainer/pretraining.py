@@ -22,6 +22,7 @@ from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_w
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.record import record_pretraining
 from recbole_clickprompt.trainer.resume import Keeper
+from recbole_clickprompt.trainer.sampling import sample
 from recbole_clickprompt.trainer.stage import Stage
 from recbole_clickprompt.trainer.state import find_state
 
@@ -99,8 +100,11 @@ def _stage(config: Any, model: PAMLM, batches: int) -> Stage:
 
 
 def pretraining_rows(config: Any, train_data: Any, valid_data: Any) -> Any:
-    """The data set whose rows pretraining passes over: that of the training loader, or with validation rows."""
-    dataset = train_data._dataset
+    """The data set whose rows pretraining passes over: those of the training loader or a sample of them.
+
+    With ``pretrain_data: train_valid`` all validation rows besides.
+    """
+    dataset = sample(config, train_data._dataset, "pretrain_rows")
     if config["pretrain_data"] == "train":
         return dataset
     if valid_data is None:

@@ -21,9 +21,10 @@ from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_pat
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
-from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain
+from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain, pretraining_rows
 from recbole_clickprompt.trainer.record import RunRecord
 from recbole_clickprompt.trainer.resume import Keeper
+from recbole_clickprompt.trainer.sampling import finetuning_loader
 from recbole_clickprompt.trainer.shares import predict
 from recbole_clickprompt.trainer.stage import Stage, autocast
 from recbole_clickprompt.trainer.state import find_state
@@ -72,21 +73,23 @@ class ClickPromptTrainer(Trainer):
     ) -> tuple[float, Any]:
         """Runs the stages that ``train_stage`` names; arguments and answer are RecBole's."""
         config = self.config
+        whole, train_data = train_data, finetuning_loader(config, train_data)
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         inputs = finetuning_inputs(config, train_data, valid_data, read_sum(start) if start else None)
         own = state_path(config, "finetune", inputs)
         kept, state = find_state(config, own, stage="finetune", inputs=inputs)
         if state is None and config["train_stage"] != "finetune":
             start = pretrain(
-                config, train_data, valid_data, show_progress=show_progress, report=self._reporter(verbose)
+                config, whole, valid_data, show_progress=show_progress, report=self._reporter(verbose)
             )
             if config["train_stage"] == "pretrain":
-                self._pretrained = load_pamlm(config, train_data._dataset, start)
-                return self._evaluate_pretrained(valid_data or train_data)
+                self._pretrained = load_pamlm(config, whole._dataset, start)
+                return self._evaluate_pretrained(valid_data or whole)
         if state is None and start is not None:
             load_parts(self.model, start, self.model.handed_over)
         if state is None and config["unseen_embeddings"] == "zero":
-            self._zero_unseen(train_data, valid_data, pretrained=start is not None)
+            pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
+            self._zero_unseen([train_data._dataset, *pretrained])
         self._stage = self._build_stage(batches=len(train_data))
         self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
         if state is not None:
@@ -98,11 +101,8 @@ class ClickPromptTrainer(Trainer):
         with self._keeper.guarding(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
-    def _zero_unseen(self, train_data: Any, valid_data: Any, *, pretrained: bool) -> None:
-        parts = [train_data]
-        if pretrained and self.config["pretrain_data"] == "train_valid" and valid_data is not None:
-            parts.append(valid_data)  # whose ids pretraining has seen
-        number = zero_unseen(self.model.backbone.model, [part._dataset for part in parts])
+    def _zero_unseen(self, parts: list[Any]) -> None:
+        number = zero_unseen(self.model.backbone.model, parts)
         self.logger.info(f"{number} embeddings that training never reads begin at zero")
 
     def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:

@@ -92,6 +92,7 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"prompt_strategy": "input"},
         {"prompt_projection": "shared_kv"},
         {"pretrain_data": "train_valid"},
+        {"pretrain_rows": 100},
         {"mask_ratio": 0.2},
         {"pretrain_epochs": 2},
         {"pretrain_batch_size": 32},
@@ -119,6 +120,7 @@ def test_a_change_of_what_determines_it_never_reuses(make_config, make_data, bas
     "settings",
     [
         {"epochs": 9},
+        {"train_rows": 100},
         {"learning_rate": 0.5},
         {"plm_learning_rate": 0.0},
         {"weight_decay": 0.5},

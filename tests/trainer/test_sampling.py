@@ -1,0 +1,88 @@
+"""Training and pretraining on samples of the rows."""
+
+import pandas as pd
+import pytest
+import torch
+from recbole.utils import get_model, get_trainer
+
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.trainer.pretraining import pretraining_rows
+from recbole_clickprompt.trainer.sampling import finetuning_loader, sample
+from recbole_clickprompt.trainer.stage import Stage
+
+
+def rows_of(part):
+    return pd.DataFrame({name: part.inter_feat[name].tolist() for name in ("user_id", "item_id", "label")})
+
+
+def train(config, data):
+    torch.manual_seed(config["seed"])
+    model = get_model(config["model"])(config, data[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.fit(*data[:2], verbose=False)
+    return trainer
+
+
+def test_samples_are_nested_keep_the_order_and_follow_the_seed(make_config, make_data):
+    drawn = {}
+    for seed, number in ((1, 40), (1, 90), (2, 90)):
+        config = make_config(train_rows=number, pretrain_rows=number, seed=seed)
+        data = make_data(config)
+        part, whole = sample(config, data[0]._dataset, "train_rows"), data[0]._dataset
+        assert len(part) == number < len(whole)
+        assert part.times.tolist() == sorted(part.times.tolist())
+        assert rows_of(part).equals(rows_of(pretraining_rows(config, *data[:2])))
+        drawn[seed, number] = {tuple(row) for row in rows_of(part).to_numpy().tolist()}
+        assert drawn[seed, number] <= {tuple(row) for row in rows_of(whole).to_numpy().tolist()}
+    assert drawn[1, 40] < drawn[1, 90]
+    assert drawn[1, 90] != drawn[2, 90]
+
+
+def test_without_a_number_all_rows_are_taken(make_config, make_data):
+    config = make_config()
+    data = make_data(config)
+    assert finetuning_loader(config, data[0]) is data[0]
+    assert pretraining_rows(config, *data[:2]) is data[0]._dataset
+
+
+@pytest.mark.parametrize("setting", ["train_rows", "pretrain_rows"])
+def test_more_rows_than_there_are_is_an_error_before_anything_is_trained(
+    make_config, make_data, tmp_path, setting
+):
+    config = make_config(**{setting: 100_000})
+    with pytest.raises(
+        SettingError, match=f"{setting} is 100000, but there are .* rows to draw from; leave it out"
+    ):
+        train(config, make_data(config))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_each_stage_passes_over_its_own_rows(make_config, make_data, monkeypatch):
+    config = make_config(train_rows=70, pretrain_rows=100, epochs=1)
+    data = make_data(config)
+    seen = {"pretrain": 0, "finetune": 0}
+    batch = Stage.train_batch
+
+    def counted(self, interaction):
+        seen[self.name] += len(interaction)
+        return batch(self, interaction)
+
+    monkeypatch.setattr(Stage, "train_batch", counted)
+    trainer = train(config, data)
+    assert seen == {"pretrain": 100, "finetune": 70}
+    trainer.evaluate(data[2])
+    folder = open_run(trainer.saved_model_file)
+    counts = folder.train_counts()
+    assert counts[counts["kind"] == "user"]["rows"].sum() == 70
+    assert len(folder.predictions()) == len(data[1]._dataset) + len(data[2]._dataset)
+
+
+def test_ids_that_only_pretraining_saw_keep_what_they_learnt(make_config, make_data):
+    config = make_config(train_rows=5, epochs=1, unseen_embeddings="zero")
+    data = make_data(config)
+    table = train(config, data).model.backbone.model.token_embedding_table.embedding.weight
+    assert table[data[0]._dataset.inter_feat["user_id"].unique()].any(1).all()
+    config = make_config(train_rows=5, epochs=1, unseen_embeddings="zero", train_stage="finetune")
+    table = train(config, data := make_data(config)).model.backbone.model.token_embedding_table.embedding.weight
+    assert table[1 : data[0]._dataset.num("user_id")].any(1).sum() <= 5
