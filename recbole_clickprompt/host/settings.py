@@ -79,6 +79,7 @@ SETTINGS: dict[str, Setting] = {
     "mask_ratio": real(0, 1, low_open=True),
     "mask_target": choice("tokens", "values", "fields"),
     "pretrain_vocabulary": choice("plm", "data"),
+    "handover": choice("all", "embeddings"),
     "train_rows": optional(integer(1)),
     "pretrain_data": choice("train", "train_valid"),
     "pretrain_rows": optional(integer(1)),

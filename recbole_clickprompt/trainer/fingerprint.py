@@ -21,7 +21,7 @@ _FINETUNING = {
     "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "eval_step", "stopping_step",
     "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place",
     "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args", "eval_neg_sample_args",
-    "unseen_embeddings", "train_rows",
+    "unseen_embeddings", "train_rows", "handover",
 }  # fmt: skip
 
 # Settings without effect on what is trained. All others count, so that one added later can only cost a

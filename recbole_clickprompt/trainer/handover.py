@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +60,42 @@ def read_sum(path: Path) -> str:
     return metadata["sha256"]
 
 
-def load_parts(model: nn.Module, path: Path, parts: Iterable[str]) -> None:
+def load_parts(model: nn.Module, path: Path, parts: Iterable[str], *, embeddings_of: Collection[str] = ()) -> None:
     """Copies named parts of a checkpoint, such as ``backbone``, into the modules of that name, strictly.
+
+    Args:
+        model: Has the parts.
+        path: The checkpoint.
+        parts: Their names.
+        embeddings_of: Those of which the embedding tables alone are copied; the rest of them stays as it is.
 
     Raises:
         WeightsError: As for ``read_inputs``, or the weights do not fit the model.
     """
     _, tensors = _read(path)
     for part in parts:
+        module = model.get_submodule(part)
         state = {
             name.removeprefix(f"{part}."): tensor
             for name, tensor in tensors.items()
             if name.startswith(f"{part}.")
         }
+        if part in embeddings_of:
+            tables = _tables(module)
+            rest = {name: tensor for name, tensor in module.state_dict().items() if name not in tables}
+            state = rest | {name: tensor for name, tensor in state.items() if name in tables}
         try:
-            model.get_submodule(part).load_state_dict(state, strict=True)
+            module.load_state_dict(state, strict=True)
         except RuntimeError as error:
             raise WeightsError(
                 f"{path}: its {part} does not fit this run's, so it was pretrained with other settings: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
+
+
+def _tables(module: nn.Module) -> set[str]:
+    """Names of the weights that are embedding tables."""
+    return {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
 
 
 def load_whole(model: nn.Module, path: Path) -> None:

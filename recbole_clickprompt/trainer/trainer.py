@@ -86,7 +86,8 @@ class ClickPromptTrainer(Trainer):
                 self._pretrained = load_pamlm(config, whole._dataset, start)
                 return self._evaluate_pretrained(valid_data or whole)
         if state is None and start is not None:
-            load_parts(self.model, start, self.model.handed_over)
+            of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
+            load_parts(self.model, start, self.model.handed_over, embeddings_of=of_tables)
         if state is None and config["unseen_embeddings"] == "zero":
             pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
             self._zero_unseen([train_data._dataset, *pretrained])

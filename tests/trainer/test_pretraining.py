@@ -262,3 +262,39 @@ def test_a_config_is_not_changed_by_pretraining(base):
     before = copy.copy(config.final_config_dict)
     run_pretraining(config, data)
     assert config.final_config_dict == before
+
+
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM"])
+@pytest.mark.parametrize("backbone", ["DCNV2", "FwFM", "FGCNN"])
+def test_embeddings_alone_are_handed_over_and_layers_start_new(make_config, make_data, model, backbone):
+    config = make_config(model, backbone=backbone, handover="embeddings")
+    data = make_data(config)
+    path = run_pretraining(config, data)
+    started = {}
+    for choice in ("all", "embeddings"):
+        config = make_config(model, backbone=backbone, handover=choice)
+        torch.manual_seed(5)
+        ours = get_model(model)(config, data[0]._dataset)
+        new = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+        trainer = get_trainer(config["MODEL_TYPE"], model)(config, ours)
+        trainer.epochs = 0  # nothing is trained behind the handover
+        trainer.fit(*data[:2], verbose=False, saved=False)
+        started[choice] = ours.state_dict()
+    stored = load_file(path)
+    for name, tensor in started["embeddings"].items():
+        table = "embedding" in name and name.startswith("backbone.")
+        if table or name.startswith(("plm.", "prompt.")):
+            assert torch.equal(tensor, stored[name])
+            assert torch.equal(tensor, started["all"][name])
+        else:
+            assert torch.equal(tensor, new[name])
+    layers = [name for name in new if name.startswith("backbone.") and "embedding" not in name]
+    assert any(not torch.equal(started["all"][name], new[name]) for name in layers)
+
+
+def test_tables_that_the_file_lacks_are_an_error_and_no_new_ones(make_config, make_data, base):
+    path = run_pretraining(*base)
+    config = make_config("ClickPromptNoPLM", embedding_size=4)
+    model = get_model("ClickPromptNoPLM")(config, base[1][0]._dataset)
+    with pytest.raises(WeightsError, match="its backbone does not fit this run's"):
+        load_parts(model, path, ["backbone"], embeddings_of=["backbone"])
