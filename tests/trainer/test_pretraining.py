@@ -93,6 +93,7 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"prompt_projection": "shared_kv"},
         {"pretrain_data": "train_valid"},
         {"pretrain_rows": 100},
+        {"one_sided_ratio": 0.5},
         {"mask_ratio": 0.2},
         {"pretrain_epochs": 2},
         {"pretrain_batch_size": 32},
@@ -121,6 +122,7 @@ def test_a_change_of_what_determines_it_never_reuses(make_config, make_data, bas
     [
         {"epochs": 9},
         {"train_rows": 100},
+        {"handover": "embeddings"},
         {"learning_rate": 0.5},
         {"plm_learning_rate": 0.0},
         {"weight_decay": 0.5},
