@@ -40,19 +40,21 @@ def main() -> None:
     import pandas as pd
     import yaml
 
+    from recbole_clickprompt.commands.results import append_row, digest, read_results
     from recbole_clickprompt.host.properties import read_yaml
 
     grid = read_yaml(options.grid)
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.set)}
     settings = {**grid["settings"], **grid["runs"][options.run], **changes}
-    rows = pd.read_csv(options.out).to_dict("records") if options.out.is_file() else []
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    own = digest(settings)  # rows of other settings in the table are none of this run's
     for seed in options.seeds:
         for passes in options.passes:
-            if not any(row["passes"] == passes and row["seed"] == seed for row in rows):
-                rows.append({"passes": passes, "seed": seed, **_measure({**settings, "seed": seed}, passes)})
-                pd.DataFrame(rows).to_csv(options.out, index=False)
-    table = pd.DataFrame(rows)
+            place = {"passes": passes, "seed": seed, "digest": own}
+            table = read_results(options.out, list(place))
+            if not (table[list(place)] == pd.Series(place)).all(axis=1).any():
+                append_row({**place, **_measure({**settings, "seed": seed}, passes)}, options.out)
+    table = read_results(options.out, [])
+    table = table[table["digest"] == own]
     _print(table)
     _draw(table, options.run, options.out.with_suffix(".html"))
 

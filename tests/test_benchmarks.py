@@ -76,10 +76,18 @@ def test_longer_pretraining_is_measured_beside_none_and_goes_on_where_it_was(sma
     table = pd.read_csv("results/pretraining-length.csv")
     assert table["passes"].tolist() == [0, 1]
     assert table["mlm_loss"].isna().tolist() == [True, False]
-    assert table.drop(columns=["mlm_accuracy"]).iloc[1].between(0, 20).all()
+    assert table.drop(columns=["mlm_accuracy", "digest"]).iloc[1].between(0, 20).all()
     assert "PA-MLM" in Path("results/pretraining-length.html").read_text()
     assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]) == 3
 
     monkeypatch.setattr(pretraining_length, "_measure", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(sys, "argv", [*command])
     pretraining_length.main()
+    capsys.readouterr()
+
+    other = table.iloc[0].drop(["passes", "seed", "digest"]).to_dict()  # other settings, other rows
+    monkeypatch.setattr(pretraining_length, "_measure", lambda *_: {**other, "test_auc": 0.875})
+    monkeypatch.setattr(sys, "argv", [*command[:-1], "epochs=2"])
+    pretraining_length.main()
+    assert capsys.readouterr().out.count("0.8750 |") == 2
+    assert len(pd.read_csv("results/pretraining-length.csv")) == 4

@@ -15,6 +15,7 @@ from recbole_clickprompt.trainer.stage import Stage
 __all__ = ["find_state", "write_state"]
 
 _FORMAT = "clickprompt-resume-1"
+_KEYS = {"stage", "inputs", "random"}  # what is read here
 _KIND = "the state of an unfinished training of ClickPrompt"
 _STAGES = {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}  # of train_stage
 
@@ -42,7 +43,7 @@ def find_state(
         return own, None
     path = own if resume == "auto" else Path(resume)
     state = read_checkpoint(path, kind=_KIND)
-    if state.get("format") != _FORMAT:
+    if state.get("format") != _FORMAT or _KEYS - state.keys():
         raise WeightsError(f"{path} is not {_KIND} ({_FORMAT})")
     if state["stage"] not in _STAGES[config["train_stage"]]:
         raise SettingError(

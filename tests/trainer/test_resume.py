@@ -194,6 +194,7 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
             "is damaged, expected",
         ),
         (lambda file: torch.save({"a": 1}, file), r"is not the state of an unfinished training .*\(clickprompt-r"),
+        (lambda file: torch.save({"format": "clickprompt-resume-1"}, file), r"is not the state of an unfinished "),
     ],
 )
 def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spoil, message, resume):
