@@ -75,7 +75,7 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
-    plain = model == "ClickPromptNoPLM" and final["train_stage"] == "finetune"
+    plain = model == "ClickPromptNoPLM" and final["train_stage"] == "finetune" and not final["text_embeddings"]
     if "text_fields" not in final and not plain:
         raise SettingError(
             "text_fields is not set: list the fields whose values make up a row's text, "

@@ -97,6 +97,7 @@ SETTINGS: dict[str, Setting] = {
     "micro_batch_size": integer(1),
     "backbone_amp": BOOLEAN,
     "rowwise_embeddings": optional(integer(1)),
+    "text_embeddings": optional(list_of(TEXT)),
     "unseen_embeddings": choice("random", "zero"),
     # RecBole's own, whose types it never checks
     "epochs": integer(1),

@@ -60,7 +60,7 @@ def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str 
         start: Checksum of the file that ``pre_model_path`` names, or None.
     """
     dataset = train_data._dataset
-    reads_text = config["model"] == "ClickPrompt" or config["train_stage"] == "all"
+    reads_text = config["model"] == "ClickPrompt" or config["train_stage"] == "all" or config["text_embeddings"]
     return {
         "settings": _settings(config, without=_WITHOUT_EFFECT),
         "rows": _rows_hash(dataset),

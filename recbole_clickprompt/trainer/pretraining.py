@@ -17,6 +17,7 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import history_beside, read_epochs
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pamlm
+from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.optimiser import build_optimizer
@@ -52,6 +53,8 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = build_pamlm(config, dataset).to(device)
+        if config["text_embeddings"] and not state:
+            begin_from_text(model.backbone.model, config, dataset)
         loader = _loader(config, train_data, dataset)
         stage = _stage(config, model, len(loader))
         keeper = Keeper.of(config, stage, path=kept, inputs=inputs, capture=lambda: _counts(model))

@@ -16,6 +16,7 @@ from recbole.utils import EvaluatorType
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.model.backbone.unseen import zero_unseen
+from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, save_model
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
@@ -88,6 +89,9 @@ class ClickPromptTrainer(Trainer):
         if state is None and start is not None:
             of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
             load_parts(self.model, start, self.model.handed_over, embeddings_of=of_tables)
+        elif state is None and config["text_embeddings"]:
+            number = begin_from_text(self.model.backbone.model, config, whole._dataset)
+            self.logger.info(f"{number} embeddings begin from text")
         if state is None and config["unseen_embeddings"] == "zero":
             pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
             self._zero_unseen([train_data._dataset, *pretrained])
@@ -103,7 +107,8 @@ class ClickPromptTrainer(Trainer):
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _zero_unseen(self, parts: list[Any]) -> None:
-        number = zero_unseen(self.model.backbone.model, parts)
+        kept = self.config["text_embeddings"] or ()  # a text is known where no click is
+        number = zero_unseen(self.model.backbone.model, parts, but=kept)
         self.logger.info(f"{number} embeddings that training never reads begin at zero")
 
     def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["zero_unseen"]
+__all__ = ["id_tables", "zero_unseen"]
 
 
 @torch.no_grad()
-def zero_unseen(model: Any, datasets: Sequence[Any]) -> int:
+def zero_unseen(model: Any, datasets: Sequence[Any], *, but: Collection[str] = ()) -> int:
     """Sets the rows of a backbone's tables to zero whose ids or values none of the training rows has.
 
     Training leaves such rows as they are, and adds what chance drew to the scores of users and items that come
@@ -22,6 +22,7 @@ def zero_unseen(model: Any, datasets: Sequence[Any]) -> int:
     Args:
         model: A context-aware model of RecBole's kind.
         datasets: RecBole's, whose rows the model is trained on.
+        but: Fields to leave alone.
 
     Returns:
         How many ids and values, over all fields.
@@ -30,15 +31,21 @@ def zero_unseen(model: Any, datasets: Sequence[Any]) -> int:
         return 0
     unseen = torch.cat(
         [
-            _unseen(datasets, field, size)
+            torch.zeros(size, dtype=torch.bool) if field in but else _unseen(datasets, field, size)
             for field, size in zip(model.token_field_names, model.token_field_dims, strict=True)
         ]
     )
-    for name, module in model.named_modules():
-        # All single-valued fields share a table, one behind the other
-        if isinstance(module, nn.Embedding) and module.num_embeddings == len(unseen) and "seq" not in name:
-            module.weight[unseen.to(module.weight.device)] = 0.0
+    for table in id_tables(model):
+        table.weight[unseen.to(table.weight.device)] = 0.0
     return int(unseen.sum())
+
+
+def id_tables(model: Any) -> Iterator[nn.Embedding]:
+    """The tables of a backbone in which all fields with one value a row lie, one behind the other."""
+    size = sum(model.token_field_dims)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and module.num_embeddings == size and "seq" not in name:
+            yield module
 
 
 def _unseen(datasets: Sequence[Any], field: str, size: int) -> Tensor:
