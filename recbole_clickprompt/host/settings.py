@@ -78,7 +78,6 @@ SETTINGS: dict[str, Setting] = {
     "resume": optional(NAME),
     "mask_ratio": real(0, 1, low_open=True),
     "mask_target": choice("tokens", "values", "fields"),
-    "one_sided_ratio": FRACTION,
     "pretrain_vocabulary": choice("plm", "data"),
     "handover": choice("all", "embeddings"),
     "train_rows": optional(integer(1)),

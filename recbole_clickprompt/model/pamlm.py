@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from recbole_clickprompt import ranks
 from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.backbone.adapter import Backbone
-from recbole_clickprompt.model.one_sided import OneSided
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
@@ -39,7 +38,6 @@ class PAMLM(nn.Module):
         new_head: The head starts random, so it learns at the backbone's rate.
         text: Gives the rows' masked text: ``MaskedText``, or states of it.
         vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
-        one_sided: Hides in training the user or the item of some rows from the backbone; None never does.
     """
 
     def __init__(
@@ -52,11 +50,10 @@ class PAMLM(nn.Module):
         new_head: bool,
         text: nn.Module,
         vocabulary: Tensor | None = None,
-        one_sided: OneSided | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
-        self.new_head, self.text, self.one_sided = new_head, text, one_sided
+        self.new_head, self.text = new_head, text
         self._recovered = self._asked = 0
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary, persistent=False)
@@ -72,15 +69,13 @@ class PAMLM(nn.Module):
         return list({id(p): p for p in [*self.plm.parameters(), *head]}.values())
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
-        """Masks the batch once, hides sides, and cuts it into parts of ``size`` rows of similar length.
+        """Masks the batch once, and cuts it into parts of ``size`` rows of similar length.
 
         Returns:
             Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
             the batch.
         """
         masked, lengths = self.text(interaction)
-        if self.training and self.one_sided is not None:
-            interaction = self.one_sided(interaction)
         whole = MaskedRows(interaction, masked, lengths)
         parts = [self.select(whole, rows) for rows in lengths.argsort(stable=True).split(size)]
         return [(part, share) for part, share in parts if share]  # special tokens alone have no mean loss

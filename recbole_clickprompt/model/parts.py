@@ -9,7 +9,6 @@ import torch
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone.adapter import Backbone, build_backbone
-from recbole_clickprompt.model.one_sided import OneSided
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.model.plm.heads import TokenHead, restrict_vocabulary
@@ -131,5 +130,4 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
         new_head=parts.language_model.head_is_new,
         text=build_masked_text(config, dataset, parts.plm),
         vocabulary=vocabulary,
-        one_sided=OneSided.of(config["one_sided_ratio"], dataset) if config["one_sided_ratio"] else None,
     )

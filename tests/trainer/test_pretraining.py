@@ -93,7 +93,6 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"prompt_projection": "shared_kv"},
         {"pretrain_data": "train_valid"},
         {"pretrain_rows": 100},
-        {"one_sided_ratio": 0.5},
         {"text_embeddings": ["item_id"]},
         {"mask_ratio": 0.2},
         {"pretrain_epochs": 2},
