@@ -19,6 +19,7 @@ from recbole_clickprompt.model.plm.weights import find_plm
 __all__ = ["begin_from_text", "principal_components", "text_vectors"]
 
 _TEXTS_AT_ONCE = 256
+_VECTORS_AT_ONCE = 1 << 16
 # Times the deviation a table is drawn with, which is far below what training makes of it
 _SCALE = 2.0
 
@@ -117,9 +118,14 @@ def principal_components(vectors: Tensor, number: int) -> Tensor:
 
     A component's sign is such that its largest weight is positive: equal vectors give equal components.
     """
-    centred = vectors.double() - vectors.double().mean(0)
-    _, axes = torch.linalg.eigh(centred.T @ centred)  # ascending
+    parts = vectors.split(_VECTORS_AT_ONCE)  # in float64 all of them would take many times their memory
+    mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(vectors)
+    spread = mean.new_zeros(len(mean), len(mean))
+    for part in parts:
+        centred = part.double() - mean
+        spread += centred.T @ centred
+    _, axes = torch.linalg.eigh(spread)  # ascending
     axes = axes.flip(1)[:, :number]
-    signs = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    components = centred @ (axes * signs)
-    return (components / components.std().clamp(min=1e-12)).float()
+    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+    components = torch.cat([(part.double() - mean) @ axes for part in parts]).float()
+    return components / components.std().clamp(min=1e-12)
