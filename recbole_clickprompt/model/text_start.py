@@ -47,19 +47,19 @@ def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
     if not tables or config["backbone"] == "LR":  # which has tables too, and never reads them
         raise SettingError(f"text_embeddings: {config['backbone']} has no embeddings of ids; leave it out")
     begins = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
+    deviations = [_SCALE * table.weight.std().item() for table in tables]
     number = 0
     for field in config["text_embeddings"]:
         vectors, there = text_vectors(config, dataset, field)
         ids = torch.nonzero(there).squeeze(1)
-        for table in tables:
+        for table, deviation in zip(tables, deviations, strict=True):
             if table.embedding_dim > vectors.shape[1]:
                 raise SettingError(
                     f"text_embeddings: embedding_size is {table.embedding_dim}, more than the {vectors.shape[1]} "
                     "of the PLM; take smaller embeddings"
                 )
             components = principal_components(vectors[ids], table.embedding_dim)
-            scaled = components * (_SCALE * table.weight.std().item())
-            table.weight[begins[field] + ids.to(table.weight.device)] = scaled.to(table.weight)
+            table.weight[begins[field] + ids.to(table.weight.device)] = (deviation * components).to(table.weight)
         number += len(ids)
     return number
 

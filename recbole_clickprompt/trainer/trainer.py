@@ -86,15 +86,8 @@ class ClickPromptTrainer(Trainer):
             if config["train_stage"] == "pretrain":
                 self._pretrained = load_pamlm(config, whole._dataset, start)
                 return self._evaluate_pretrained(valid_data or whole)
-        if state is None and start is not None:
-            of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
-            load_parts(self.model, start, self.model.handed_over, embeddings_of=of_tables)
-        elif state is None and config["text_embeddings"]:
-            number = begin_from_text(self.model.backbone.model, config, whole._dataset)
-            self.logger.info(f"{number} embeddings begin from text")
-        if state is None and config["unseen_embeddings"] == "zero":
-            pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
-            self._zero_unseen([train_data._dataset, *pretrained])
+        if state is None:
+            self._begin(start, whole, train_data, valid_data)
         self._stage = self._build_stage(batches=len(train_data))
         self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
         if state is not None:
@@ -106,10 +99,21 @@ class ClickPromptTrainer(Trainer):
         with self._keeper.guarding(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
-    def _zero_unseen(self, parts: list[Any]) -> None:
-        kept = self.config["text_embeddings"] or ()  # a text is known where no click is
-        number = zero_unseen(self.model.backbone.model, parts, but=kept)
-        self.logger.info(f"{number} embeddings that training never reads begin at zero")
+    def _begin(self, start: Path | None, whole: Any, train_data: Any, valid_data: Any) -> None:
+        """Gives the weights what they begin finetuning with; ``train_data`` may be a sample of ``whole``."""
+        config, backbone = self.config, self.model.backbone.model
+        from_text = config["text_embeddings"] or ()
+        if start is not None:
+            of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
+            load_parts(self.model, start, self.model.handed_over, embeddings_of=of_tables)
+        elif from_text:
+            number = begin_from_text(backbone, config, whole._dataset)
+            self.logger.info(f"{number} embeddings begin from text")
+        if config["unseen_embeddings"] == "zero":
+            pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
+            # A text is known where no click is
+            number = zero_unseen(backbone, [train_data._dataset, *pretrained], but=from_text)
+            self.logger.info(f"{number} embeddings that training never reads begin at zero")
 
     def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:
         result = self.evaluate(eval_data)

@@ -88,10 +88,12 @@ def test_users_and_items_begin_from_their_own_text_and_shuffled_ones_from_that_o
     started = {}
     for shuffled in (False, True):
         config, data, model = build(text_embeddings=["user_id", "item_id"], shuffle_text=shuffled)
-        begin_from_text(model, config, data[0]._dataset)
         table = next(t for t in id_tables(model) if t.embedding_dim > 1).weight
+        drawn = table.std().item()
+        begin_from_text(model, config, data[0]._dataset)
         started[shuffled] = {field: table[rows_of(model, field)][1:].clone() for field in ("user_id", "item_id")}
     for field, own in started[False].items():
+        assert own.std().item() == pytest.approx(2 * drawn, rel=1e-3)
         other = started[True][field]
         assert not torch.allclose(own, other)
         # the same texts, at other ids
