@@ -19,7 +19,6 @@ __all__ = ["Batch", "TokenTable"]
 Batch = Mapping[str, Tensor]
 
 _BLOCK = 1 << 14  # values tokenised at once: as Python's numbers their tokens take ten times the table's memory
-_IDS_ALONE = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
 
 
 class TokenTable(nn.Module):
@@ -161,8 +160,13 @@ def _segment_tokens(
     """Tokens of each id of the fields' key, and for each token the number of the field whose value it is in."""
 
     def tokenised(parts: Sequence[str]) -> Ragged:
+        # The backend alone: what transformers adds to each text's ids takes as long again
+        backend = tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
         blocks = (list(parts[start : start + _BLOCK]) for start in range(0, len(parts), _BLOCK))
-        return Ragged.stacked([Ragged.of(tokenizer(block, **_IDS_ALONE)["input_ids"]) for block in blocks])
+        encoded = (backend.encode_batch_fast(block, add_special_tokens=False) for block in blocks)
+        return Ragged.stacked([Ragged.of([text.ids for text in texts]) for texts in encoded])
 
     columns, numbers = [], []  # the columns that follow each other in a row, and the field of each
 

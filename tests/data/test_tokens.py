@@ -69,7 +69,7 @@ def test_a_tokenizer_that_joins_fields_is_refused(tiny_bert):
     class Joining:
         """Stands for a tokenizer whose tokens reach over the blank between two fields."""
 
-        pad_token_id = tokenizer.pad_token_id
+        pad_token_id, backend_tokenizer = tokenizer.pad_token_id, tokenizer.backend_tokenizer
         tokenize = staticmethod(tokenizer.tokenize)
 
         def __call__(self, text, **options):
