@@ -1,10 +1,13 @@
 """Embeddings that begin as what a PLM makes of text."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers as tf
 from recbole.utils import get_trainer
 
+from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.backbone import BACKBONES
 from recbole_clickprompt.model.backbone.adapter import build_backbone
@@ -142,3 +145,18 @@ def test_an_id_without_clicks_keeps_its_text_where_others_are_set_to_zero(make_c
     table = next(t for t in id_tables(model.backbone.model) if t.embedding_dim > 1).weight
     assert table[rows_of(model.backbone.model, "item_id")][1:].any(1).all()
     assert table[rows_of(model.backbone.model, "user_id")].any(1).sum() <= 5
+
+
+def test_an_item_that_lacks_its_first_feature_has_the_text_of_the_others(build, tiny_roberta, monkeypatch):
+    config, data, _ = build(plm=str(tiny_roberta))
+    dataset = data[0]._dataset
+    dataset.token_table(config["plm"])
+    fields = list(dataset.textualizer().fields)
+    first = next(i for i, field in enumerate(fields) if field.key == "item_id") + 1
+    codes = fields[first].codes.copy()
+    codes[3] = -1
+    fields[first] = replace(fields[first], codes=codes)
+    monkeypatch.setattr(dataset, "textualizer", lambda: Textualizer(fields))
+    vectors, there = text_vectors(config, dataset, "item_id")
+    assert there[1:].all()
+    assert vectors[3].norm().item() == pytest.approx(1.0)
