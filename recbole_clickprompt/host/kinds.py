@@ -10,7 +10,7 @@ from typing import Any
 __all__ = [
     "BOOLEAN", "DROPOUT", "FEATURE_GROUPS", "FIELD_NAMES", "FRACTION", "LORA", "NAME", "POSITIVE", "RENAMINGS",
     "SIZES", "TEXT", "VALUE_WORDS", "WIDTHS",
-    "Setting", "choice", "integer", "list_of", "only", "optional", "real",
+    "Setting", "choice", "integer", "list_of", "only", "optional", "real", "some_of",
 ]  # fmt: skip
 
 
@@ -46,6 +46,19 @@ def real(low: float = 0.0, high: float = math.inf, *, low_open: bool = False, hi
 def choice(*names: str) -> Setting:
     """One of some names."""
     return Setting("one of " + ", ".join(names), lambda v: isinstance(v, str) and v in names)
+
+
+def some_of(*names: str) -> Setting:
+    """A list of one or more of some names, each once."""
+    return Setting(
+        "a list of one or more of " + ", ".join(names),
+        lambda v: (
+            isinstance(v, list | tuple)
+            and bool(v)
+            and all(isinstance(name, str) and name in names for name in v)
+            and len(set(v)) == len(v)
+        ),
+    )
 
 
 def only(value: bool, why: str) -> Setting:

@@ -41,6 +41,7 @@ from recbole_clickprompt.host.kinds import (
     only,
     optional,
     real,
+    some_of,
 )
 from recbole_clickprompt.model.backbone import BACKBONES
 
@@ -81,6 +82,7 @@ SETTINGS: dict[str, Setting] = {
     "pretrain_vocabulary": choice("plm", "data"),
     "handover": choice("all", "embeddings"),
     "train_rows": optional(integer(1)),
+    "pretrain_objectives": some_of("mlm", "replaced_item"),
     "pretrain_data": choice("train", "train_valid"),
     "pretrain_rows": optional(integer(1)),
     "pretrain_epochs": integer(1),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_clickprompt import ranks
 from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.backbone.adapter import Backbone
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
+from recbole_clickprompt.model.replaced_item import ItemPairs, ReplacedItem
+from recbole_clickprompt.model.tally import Tally
 
-__all__ = ["PAMLM", "MaskedRows"]
+__all__ = ["PAMLM", "MaskedRows", "Part"]
 
 
 class MaskedRows(NamedTuple):
@@ -25,6 +26,25 @@ class MaskedRows(NamedTuple):
     interaction: Interaction
     masked: MaskedTokens
     lengths: Tensor
+
+    @property
+    def rows(self) -> int:
+        """Their number."""
+        return len(self.lengths)
+
+    def select(self, rows: Tensor) -> tuple[MaskedRows, float]:
+        """Some of them, without the padding they do not need, and their share of the tokens to recover."""
+        masked, lengths = self.masked, self.lengths[rows]
+        asked = masked.labels[rows] >= 0
+        longest, most = int(lengths.max()), max(1, int(asked.sum(1).max()))
+        corrupted = MaskedTokens(
+            masked.text[rows, :longest], masked.positions[rows, :most], masked.labels[rows, :most]
+        )
+        total = int((masked.labels >= 0).sum())
+        return MaskedRows(self.interaction[rows], corrupted, lengths), int(asked.sum()) / max(total, 1)
+
+
+Part: TypeAlias = MaskedRows | ItemPairs
 
 
 class PAMLM(nn.Module):
@@ -38,6 +58,7 @@ class PAMLM(nn.Module):
         new_head: The head starts random, so it learns at the backbone's rate.
         text: Gives the rows' masked text: ``MaskedText``, or states of it.
         vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
+        detector: A second objective, of the same backbone, whose loss is added.
     """
 
     def __init__(
@@ -50,11 +71,13 @@ class PAMLM(nn.Module):
         new_head: bool,
         text: nn.Module,
         vocabulary: Tensor | None = None,
+        detector: ReplacedItem | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
         self.new_head, self.text = new_head, text
-        self._recovered = self._asked = 0
+        self.detector = detector
+        self.tallies = {"mlm": Tally(), **(detector.tallies if detector else {})}
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary, persistent=False)
 
@@ -68,32 +91,32 @@ class PAMLM(nn.Module):
         head = [] if self.new_head else list(self.lm_head.parameters())
         return list({id(p): p for p in [*self.plm.parameters(), *head]}.values())
 
-    def split(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
+    def split(self, interaction: Interaction, size: int) -> list[tuple[Part, float]]:
+        """The parts of ``masked_parts`` and of the detector, with the weights that they have there.
+
+        ``calculate_loss`` of the parts, so weighted, adds up to that of the batch.
+        """
+        detected = self.detector.split(interaction) if self.detector else []
+        return [*self.masked_parts(interaction, size), *detected]
+
+    def masked_parts(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
         """Masks the batch once, and cuts it into parts of ``size`` rows of similar length.
 
         Returns:
-            Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
-            the batch.
+            Parts with weights that sum to 1.
         """
         masked, lengths = self.text(interaction)
         whole = MaskedRows(interaction, masked, lengths)
-        parts = [self.select(whole, rows) for rows in lengths.argsort(stable=True).split(size)]
+        parts = [whole.select(rows) for rows in lengths.argsort(stable=True).split(size)]
         return [(part, share) for part, share in parts if share]  # special tokens alone have no mean loss
 
-    def rows(self, part: MaskedRows) -> int:
+    def rows(self, part: Part) -> int:
         """Number of its rows."""
-        return len(part.lengths)
+        return part.rows
 
-    def select(self, part: MaskedRows, rows: Tensor) -> tuple[MaskedRows, float]:
-        """Some rows, without the padding they do not need, and their share of the tokens to recover."""
-        masked, lengths = part.masked, part.lengths[rows]
-        asked = masked.labels[rows] >= 0
-        longest, most = int(lengths.max()), max(1, int(asked.sum(1).max()))
-        corrupted = MaskedTokens(
-            masked.text[rows, :longest], masked.positions[rows, :most], masked.labels[rows, :most]
-        )
-        total = int((masked.labels >= 0).sum())
-        return MaskedRows(part.interaction[rows], corrupted, lengths), int(asked.sum()) / max(total, 1)
+    def select(self, part: Part, rows: Tensor) -> tuple[Part, float]:
+        """Some rows of a part, and their share of what it asks."""
+        return part.select(rows)
 
     def logits(
         self, rows: MaskedRows, *, prompt_mask: Tensor | None = None, prompts_of: Tensor | None = None
@@ -112,32 +135,17 @@ class PAMLM(nn.Module):
         labels = rows.masked.labels[rows.masked.labels >= 0]
         return logits, labels if self.vocabulary is None else torch.searchsorted(self.vocabulary, labels)
 
-    def calculate_loss(self, rows: MaskedRows) -> Tensor:
-        """Mean cross entropy over the masked positions, a scalar in nats; counts for ``pop_accuracy``.
+    def calculate_loss(self, part: Part) -> Tensor:
+        """Mean cross entropy over the masked positions, a scalar in nats, or the detector's.
 
-        Where nothing is masked, which a rank's rows of a part may be, it is 0.
+        It counts in the tallies. Where nothing is masked, which a rank's rows of a part may be, it is 0.
         """
-        logits, labels = self.logits(rows)
+        if isinstance(part, ItemPairs):
+            assert self.detector is not None  # it made the part
+            return self.detector.calculate_loss(part)
+        logits, labels = self.logits(part)
         if not len(labels):
             return 0.0 * logits.sum()
-        if ranks.current().idle:
-            return F.cross_entropy(logits.float(), labels)
-        self._asked += len(labels)
-        self._recovered += int((logits.argmax(1) == labels).sum())
-        return F.cross_entropy(logits.float(), labels)
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Masked tokens recovered, and all of them, since the last ``pop_accuracy``."""
-        return self._recovered, self._asked
-
-    @counts.setter
-    def counts(self, counts: tuple[int, int]) -> None:
-        self._recovered, self._asked = counts
-
-    def pop_accuracy(self) -> float:
-        """Share of masked tokens recovered since the last call, of all ranks."""
-        here = next(self.parameters()).device
-        recovered, asked = ranks.current().sum([self._recovered, self._asked], here)
-        self._recovered = self._asked = 0
-        return recovered / max(asked, 1)
+        loss = F.cross_entropy(logits.float(), labels)
+        self.tallies["mlm"].add(loss, logits.argmax(1) == labels)
+        return loss

@@ -17,9 +17,10 @@ from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import LanguageModel, load_plm
 from recbole_clickprompt.model.plm.weights import find_plm
 from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
+from recbole_clickprompt.model.replaced_item import ReplacedItem, item_fields
 from recbole_clickprompt.model.text import build_masked_text
 
-__all__ = ["Parts", "build_pamlm", "build_parts"]
+__all__ = ["Parts", "build_pamlm", "build_parts", "build_pretraining"]
 
 # (prompt_strategy, prompt_projection): the encoder and what generates its prompts
 _VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[PromptGenerator | SharedPromptGenerator]]] = {
@@ -64,7 +65,7 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         first_layer=_first_joint_layer(config, language_model.encoder),
     )
     prompt = generator_class(
-        input_size=backbone.width(dataset[torch.arange(min(2, len(dataset)))]),
+        input_size=_width(backbone, dataset),
         num_layers=plm.prompt_layers,
         num_prompts=config["num_prompts"],
         hidden_size=plm.hidden_size,
@@ -111,8 +112,23 @@ def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
         raise SettingError(f"plm_lora: {error}") from error
 
 
+def build_pretraining(config: Any, dataset: Any) -> PAMLM | ReplacedItem:
+    """The model of the pretraining stage, as ``pretrain_objectives`` says."""
+    if "mlm" in config["pretrain_objectives"]:
+        return build_pamlm(config, dataset)
+    return _detector(build_backbone(config, dataset), dataset)
+
+
+def _detector(backbone: Backbone, dataset: Any) -> ReplacedItem:
+    return ReplacedItem(backbone=backbone, input_size=_width(backbone, dataset), fields=item_fields(dataset))
+
+
+def _width(backbone: Backbone, dataset: Any) -> int:
+    return backbone.width(dataset[torch.arange(min(2, len(dataset)))])
+
+
 def build_pamlm(config: Any, dataset: Any) -> PAMLM:
-    """The pretraining model of a config."""
+    """PA-MLM, with what else ``pretrain_objectives`` asks of its backbone."""
     parts = build_parts(config, dataset)
     lm_head, vocabulary = parts.language_model.lm_head, None
     if config["pretrain_vocabulary"] == "data":
@@ -130,4 +146,5 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
         new_head=parts.language_model.head_is_new,
         text=build_masked_text(config, dataset, parts.plm),
         vocabulary=vocabulary,
+        detector=_detector(parts.backbone, dataset) if "replaced_item" in config["pretrain_objectives"] else None,
     )

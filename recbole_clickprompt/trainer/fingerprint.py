@@ -46,7 +46,7 @@ def pretraining_inputs(config: Any, dataset: Any) -> dict[str, Any]:
         "settings": _settings(config, without=_FINETUNING | _WITHOUT_EFFECT),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
-        **_text_inputs(config, dataset),
+        **(_text_inputs(config, dataset) if _pretraining_reads_text(config) else {}),
     }
 
 
@@ -60,7 +60,12 @@ def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str 
         start: Checksum of the file that ``pre_model_path`` names, or None.
     """
     dataset = train_data._dataset
-    reads_text = config["model"] == "ClickPrompt" or config["train_stage"] == "all" or config["text_embeddings"]
+    pretrains = config["train_stage"] != "finetune"
+    reads_text = (
+        config["model"] == "ClickPrompt"
+        or config["text_embeddings"]
+        or (pretrains and _pretraining_reads_text(config))
+    )
     return {
         "settings": _settings(config, without=_WITHOUT_EFFECT),
         "rows": _rows_hash(dataset),
@@ -69,6 +74,10 @@ def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str 
         "pre_model_path": start,
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
+
+
+def _pretraining_reads_text(config: Any) -> bool:
+    return "mlm" in config["pretrain_objectives"] or bool(config["text_embeddings"])
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

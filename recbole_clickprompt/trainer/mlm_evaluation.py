@@ -32,7 +32,7 @@ def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         for interaction, *_ in data:
-            parts = model.split(interaction.to(device), config["micro_batch_size"])
+            parts = model.masked_parts(interaction.to(device), config["micro_batch_size"])
             for rows, _ in parts[here.rank :: here.world]:
                 with autocast(device, config["enable_amp"]):
                     sums, count = _sums(model, rows)

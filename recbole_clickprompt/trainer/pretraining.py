@@ -1,4 +1,4 @@
-"""The PA-MLM stage: reuses an equal pretraining or does it."""
+"""The pretraining stage: reuses an equal pretraining or does it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import history_beside, read_epochs
 from recbole_clickprompt.model.pamlm import PAMLM
-from recbole_clickprompt.model.parts import build_pamlm
+from recbole_clickprompt.model.parts import build_pretraining
+from recbole_clickprompt.model.replaced_item import ReplacedItem
+from recbole_clickprompt.model.tally import pop_figures
 from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
@@ -27,10 +29,10 @@ from recbole_clickprompt.trainer.sampling import sample
 from recbole_clickprompt.trainer.stage import Stage
 from recbole_clickprompt.trainer.state import find_state
 
-__all__ = ["load_pamlm", "pretrain", "pretraining_rows"]
+__all__ = ["load_pretrained", "pretrain", "pretraining_rows"]
 
-# Called with each epoch's number from 0, mean loss and MLM accuracy, as it ends or, reused, as it once was
-Report = Callable[[int, float, float], None]
+# Called with each epoch's number from 0 and its figures, as it ends or, reused, as it once was
+Report = Callable[[int, dict[str, float]], None]
 
 
 def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progress: bool, report: Report) -> Path:
@@ -46,27 +48,28 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     if ranks.current().agree(path.exists() and read_inputs(path) == inputs):
         logger.info(f"pretraining reused: {path}")
         for line in read_epochs(history_beside(path)):
-            report(line["epoch"], line["mlm_loss"], line["mlm_accuracy"])
+            report(line["epoch"], {name: value for name, value in line.items() if name not in ("stage", "epoch")})
         return path
     own, device = state_path(config, "pretrain", inputs), config["device"]
     kept, state = find_state(config, own, stage="pretrain", inputs=inputs)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
-        model = build_pamlm(config, dataset).to(device)
+        model = build_pretraining(config, dataset).to(device)
         if config["text_embeddings"] and not state:
             begin_from_text(model.backbone.model, config, dataset)
         loader = _loader(config, train_data, dataset)
         stage = _stage(config, model, len(loader))
-        keeper = Keeper.of(config, stage, path=kept, inputs=inputs, capture=lambda: _counts(model))
+        keeper = Keeper.of(config, stage, path=kept, inputs=inputs, capture=lambda: _tallies(model))
         begin = keeper.restore(state) if state else 0
         if state and ranks.current().main:
-            model.counts = state["own"]["counts"]
+            for name, sums in state["own"]["tallies"].items():
+                model.tallies[name].sums = sums
         with keeper.guarding():
             for epoch in range(begin, stage.epochs):
-                loss = stage.train_epoch(loader, epoch, show_progress=show_progress)
-                accuracy = model.pop_accuracy()
-                report(epoch, loss, accuracy)
-                record_pretraining(config, path, epoch, loss, accuracy)
+                stage.train_epoch(loader, epoch, show_progress=show_progress)
+                figures = pop_figures(model.tallies, device)
+                report(epoch, figures)
+                record_pretraining(config, path, epoch, figures)
                 done = epoch + 1
                 if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
                     of_epoch = path.with_name(f"{path.stem}-epoch{done}.safetensors")
@@ -77,12 +80,13 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     return path
 
 
-def _counts(model: PAMLM) -> dict[str, Any]:
+def _tallies(model: PAMLM | ReplacedItem) -> dict[str, Any]:
     # Each rank counts its own rows; the sum is the same wherever it is
-    return {"counts": tuple(map(sum, zip(*ranks.current().gather(model.counts), strict=True)))}
+    gathered = {name: ranks.current().gather(tally.sums) for name, tally in model.tallies.items()}
+    return {"tallies": {name: tuple(map(sum, zip(*sums, strict=True))) for name, sums in gathered.items()}}
 
 
-def _stage(config: Any, model: PAMLM, batches: int) -> Stage:
+def _stage(config: Any, model: PAMLM | ReplacedItem, batches: int) -> Stage:
     return Stage.of(
         config,
         name="pretrain",
@@ -122,8 +126,8 @@ def _loader(config: Any, train_data: Any, dataset: Any) -> TrainDataLoader:
     return TrainDataLoader(own, dataset, train_data._sampler, shuffle=config["shuffle"])
 
 
-def load_pamlm(config: Any, dataset: Any, path: Path) -> PAMLM:
+def load_pretrained(config: Any, dataset: Any, path: Path) -> PAMLM | ReplacedItem:
     """The pretraining model out of its checkpoint."""
-    model = build_pamlm(config, dataset)
+    model = build_pretraining(config, dataset)
     load_whole(model, path)
     return model.to(config["device"])

@@ -40,12 +40,11 @@ def watch_runs() -> Iterator[list[Path]]:
         _watchers.remove(finished)
 
 
-def record_pretraining(config: Any, checkpoint: Path, epoch: int, loss: float, accuracy: float) -> None:
+def record_pretraining(config: Any, checkpoint: Path, epoch: int, figures: dict[str, float]) -> None:
     """Adds an epoch, counted from 0, to the history beside a pretraining checkpoint."""
     if not _writes(config):
         return
-    line = {"stage": "pretrain", "epoch": epoch, "mlm_loss": loss, "mlm_accuracy": accuracy}
-    append_epoch(history_beside(checkpoint), line)
+    append_epoch(history_beside(checkpoint), {"stage": "pretrain", "epoch": epoch, **figures})
 
 
 class RunRecord:

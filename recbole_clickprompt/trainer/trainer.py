@@ -20,9 +20,9 @@ from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, save_model
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_sum
-from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.optimiser import build_optimizer
-from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain, pretraining_rows
+from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
+from recbole_clickprompt.trainer.pretraining_evaluation import evaluate_pretraining
 from recbole_clickprompt.trainer.record import RunRecord
 from recbole_clickprompt.trainer.resume import Keeper
 from recbole_clickprompt.trainer.sampling import finetuning_loader
@@ -34,9 +34,9 @@ __all__ = ["ClickPromptTrainer"]
 
 
 class ClickPromptTrainer(Trainer):
-    """PA-MLM pretraining, then finetuning by RecBole's own ``fit``.
+    """Pretraining, then finetuning by RecBole's own ``fit``.
 
-    ``train_stage`` says what runs: ``all``; ``pretrain`` alone, whose results are the MLM loss and accuracy;
+    ``train_stage`` says what runs: ``all``; ``pretrain`` alone, whose results are its loss and accuracy;
     or ``finetune`` alone, from ``pre_model_path`` or, without one, from scratch.
     """
 
@@ -84,7 +84,7 @@ class ClickPromptTrainer(Trainer):
                 config, whole, valid_data, show_progress=show_progress, report=self._reporter(verbose)
             )
             if config["train_stage"] == "pretrain":
-                self._pretrained = load_pamlm(config, whole._dataset, start)
+                self._pretrained = load_pretrained(config, whole._dataset, start)
                 return self._evaluate_pretrained(valid_data or whole)
         if state is None:
             self._begin(start, whole, train_data, valid_data)
@@ -105,7 +105,9 @@ class ClickPromptTrainer(Trainer):
         from_text = config["text_embeddings"] or ()
         if start is not None:
             of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
-            load_parts(self.model, start, self.model.handed_over, embeddings_of=of_tables)
+            # Without PA-MLM nothing but the backbone was pretrained
+            parts = self.model.handed_over if "mlm" in config["pretrain_objectives"] else ("backbone",)
+            load_parts(self.model, start, parts, embeddings_of=of_tables)
         elif from_text:
             number = begin_from_text(backbone, config, whole._dataset)
             self.logger.info(f"{number} embeddings begin from text")
@@ -118,7 +120,8 @@ class ClickPromptTrainer(Trainer):
     def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:
         result = self.evaluate(eval_data)
         # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
-        return result["mlm_accuracy" if self.valid_metric_bigger else "mlm_loss"], result
+        first = self.config["pretrain_objectives"][0]
+        return result[f"{first}_{'accuracy' if self.valid_metric_bigger else 'loss'}"], result
 
     def _build_stage(self, *, batches: int) -> Stage:
         return Stage.of(
@@ -165,14 +168,15 @@ class ClickPromptTrainer(Trainer):
         self.train_loss_dict = own["train_loss_dict"]
 
     def _reporter(self, verbose: bool) -> Any:
-        def report(epoch: int, loss: float, accuracy: float) -> None:
+        def report(epoch: int, figures: dict[str, float]) -> None:
             if verbose:
-                self.logger.info(f"epoch {epoch} pretraining [MLM loss: {loss:.4f}, accuracy: {accuracy:.4f}]")
-            self.tensorboard.add_scalar("Loss/Pretrain", loss, epoch)
-            self.tensorboard.add_scalar("Accuracy/Pretrain", accuracy, epoch)
-            self.wandblogger.log_metrics(
-                {"epoch": epoch, "mlm_loss": loss, "mlm_accuracy": accuracy}, head="pretrain"
-            )
+                told = ", ".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in figures.items())
+                self.logger.info(f"epoch {epoch} pretraining [{told}]")
+            for name, value in figures.items():
+                objective, _, kind = name.rpartition("_")
+                beside = "" if objective == "mlm" else f"/{objective}"
+                self.tensorboard.add_scalar(f"{kind.title()}/Pretrain{beside}", value, epoch)
+            self.wandblogger.log_metrics({"epoch": epoch, **figures}, head="pretrain")
 
         return report
 
@@ -197,9 +201,9 @@ class ClickPromptTrainer(Trainer):
         model_file: Any = None,
         show_progress: bool = False,
     ) -> Any:
-        """RecBole's evaluation, in bf16 where ``enable_amp`` says so; of a pretrained model, its MLM figures."""
+        """RecBole's evaluation, in bf16 where ``enable_amp`` says so; of a pretrained model, its figures."""
         if self._pretrained is not None:
-            return evaluate_pamlm(self.config, self._pretrained, eval_data)
+            return evaluate_pretraining(self.config, self._pretrained, eval_data)
         if load_best_model:
             path = Path(model_file or self.saved_model_file)
             checkpoint = read_model(path, device=self.device)

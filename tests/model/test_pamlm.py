@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.model.parts import build_pamlm
+from recbole_clickprompt.model.tally import pop_figures
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_four_micro_batches_of_8_equal_one_of_32(setting):
 
 def test_the_loss_is_the_cross_entropy_at_masked_positions_only(setting):
     model, rows = setting
-    ((part, weight),) = model.split(rows, 32)
+    ((part, weight),) = model.masked_parts(rows, 32)
     assert weight == 1.0
     q, _ = model.backbone(part.interaction)
     logits = model.lm_head.head(model.plm(part.masked.text, part.lengths, model.prompt(q)))  # at every position
@@ -52,7 +53,7 @@ def test_ids_stay_intact_while_their_text_is_masked(setting):
     model, rows = setting
     tokens, _ = model.text.table(rows)
     order = model.text.table.lengths(rows).argsort(stable=True)
-    ((part, _),) = model.split(rows, 32)
+    ((part, _),) = model.masked_parts(rows, 32)
     assert torch.equal(part.interaction["user_id"], rows["user_id"][order])
     assert not torch.equal(part.masked.text, tokens[order])
 
@@ -66,7 +67,7 @@ def test_rows_of_special_tokens_alone_are_left_out(setting):
 def test_gradients_reach_the_backbones_embeddings_through_the_prompts(setting):
     model, rows = setting
     table = model.backbone.model.token_embedding_table.embedding.weight
-    ((part, _),) = model.split(rows, 32)
+    ((part, _),) = model.masked_parts(rows, 32)
     gradient = gradients(model, model.calculate_loss(part))[
         "backbone.model.token_embedding_table.embedding.weight"
     ]
@@ -76,7 +77,7 @@ def test_gradients_reach_the_backbones_embeddings_through_the_prompts(setting):
 
 def test_every_prompt_matters(setting):
     model, rows = setting
-    ((part, _),) = model.split(rows, 32)
+    ((part, _),) = model.masked_parts(rows, 32)
     with torch.no_grad():
         shown, _ = model.logits(part)
         hidden, _ = model.logits(part, prompt_mask=torch.zeros(32, 2, dtype=torch.bool))
@@ -96,13 +97,14 @@ def test_the_head_shares_its_decoder_with_the_embeddings_and_trains_at_the_plms_
 
 def test_accuracy_counts_recovered_tokens(setting):
     model, rows = setting
-    ((part, _),) = model.split(rows, 32)
+    ((part, _),) = model.masked_parts(rows, 32)
     with torch.no_grad():
         logits, labels = model.logits(part)
-        model.pop_accuracy()
-        model.calculate_loss(part)
-    assert model.pop_accuracy() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
-    assert model.pop_accuracy() == 0.0
+        loss = model.calculate_loss(part).item()
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    figures = pop_figures(model.tallies, torch.device("cpu"))
+    assert figures == {"mlm_loss": pytest.approx(loss), "mlm_accuracy": pytest.approx(accuracy)}
+    assert pop_figures(model.tallies, torch.device("cpu")) == {"mlm_loss": 0.0, "mlm_accuracy": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_smaller_vocabulary_gives_the_logits_of_its_tokens(make_config, make_d
         torch.manual_seed(0)
         model = build_pamlm(config, dataset).eval()
         torch.manual_seed(1)
-        ((part, _),) = model.split(dataset[torch.arange(8)], 8)
+        ((part, _),) = model.masked_parts(dataset[torch.arange(8)], 8)
         return model, part
 
     whole, part = build("plm")

@@ -16,11 +16,14 @@ from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
-from recbole_clickprompt.trainer.pretraining import load_pamlm, pretrain, pretraining_rows
+from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
 
 
 def run_pretraining(config, data, losses=None):
-    report = lambda epoch, loss, accuracy: losses.append(loss) if losses is not None else None  # noqa: E731
+    def report(epoch, figures):
+        if losses is not None:
+            losses.append(figures[f"{config['pretrain_objectives'][0]}_loss"])
+
     return pretrain(config, *data[:2], show_progress=False, report=report)
 
 
@@ -40,7 +43,7 @@ def test_pretraining_learns_and_its_checkpoint_gives_the_model_back(make_config,
     losses = []
     path = run_pretraining(config, data, losses)
     assert losses[-1] < 0.8 * losses[0]
-    model = load_pamlm(config, data[0]._dataset, path)
+    model = load_pretrained(config, data[0]._dataset, path)
     result = evaluate_pamlm(config, model, data[1])
     assert result["mlm_loss"] < losses[1]
     assert result == evaluate_pamlm(config, model, data[1])  # masked from the seed
@@ -58,7 +61,7 @@ def test_every_family_learns_and_is_handed_over(make_config, make_data, plm_fold
     load_parts(model, path, model.handed_over)
     rows = data[0]._dataset[torch.arange(8)]
     assert model.predict(rows).std() > 0
-    load_pamlm(config, data[0]._dataset, path)
+    load_pretrained(config, data[0]._dataset, path)
 
 
 def test_an_equal_pretraining_is_reused_whichever_model_asks(make_config, make_data, base):
@@ -92,6 +95,7 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"prompt_strategy": "input"},
         {"prompt_projection": "shared_kv"},
         {"pretrain_data": "train_valid"},
+        {"pretrain_objectives": ["mlm", "replaced_item"]},
         {"pretrain_rows": 100},
         {"text_embeddings": ["item_id"]},
         {"mask_ratio": 0.2},

@@ -43,7 +43,7 @@ def train(model_name, settings, batch_norm=False):
     trainer, data = build(model_name, settings, batch_norm=batch_norm)
     pretraining = []
     report = trainer._reporter(False)
-    trainer._reporter = lambda verbose: lambda *row: (pretraining.append(row[1:]), report(*row))
+    trainer._reporter = lambda verbose: lambda *row: (pretraining.append([*row[1].values()]), report(*row))
     _, valid = trainer.fit(data[0], data[1], verbose=False)
     return {
         "pretraining": pretraining,

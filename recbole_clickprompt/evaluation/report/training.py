@@ -30,6 +30,20 @@ _CURVES = (
         "Masked tokens that were recovered; shared likewise.",
     ),
     (
+        "pretrain",
+        "replaced_item_loss",
+        "Pretraining: replaced items, loss",
+        "nats",
+        "Mean cross entropy of telling rows from those with the item of another row.",
+    ),
+    (
+        "pretrain",
+        "replaced_item_accuracy",
+        "Pretraining: replaced items, accuracy",
+        "share",
+        "Rows of both kinds that were told right; a half is chance.",
+    ),
+    (
         "finetune",
         "valid_auc",
         "Finetuning: validation AUC",

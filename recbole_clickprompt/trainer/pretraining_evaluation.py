@@ -1,0 +1,43 @@
+"""How well a pretrained model does what it was pretrained for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from recbole_clickprompt import ranks
+from recbole_clickprompt.model.pamlm import PAMLM
+from recbole_clickprompt.model.replaced_item import ReplacedItem
+from recbole_clickprompt.model.tally import pop_figures
+from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
+
+__all__ = ["evaluate_pretraining"]
+
+
+def evaluate_pretraining(config: Any, model: PAMLM | ReplacedItem, data: Any) -> dict[str, float]:
+    """Figures of each of its objectives on rows that it was not trained on.
+
+    Returns:
+        As of ``evaluate_pamlm``, and ``replaced_item_loss`` (nats a row) and ``replaced_item_accuracy``, whose
+        items come from rows evaluated at once.
+    """
+    detector = model.detector if isinstance(model, PAMLM) else model
+    return {
+        **(evaluate_pamlm(config, model, data) if isinstance(model, PAMLM) else {}),
+        **(_evaluate_detector(config, detector, data) if detector else {}),
+    }
+
+
+@torch.no_grad()
+def _evaluate_detector(config: Any, detector: ReplacedItem, data: Any) -> dict[str, float]:
+    device, here = config["device"], ranks.current()
+    detector.eval()
+    pop_figures(detector.tallies, device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config["seed"])
+        for number, (interaction, *_) in enumerate(data):
+            for pairs, _ in detector.split(interaction.to(device)):
+                if number % here.world == here.rank:
+                    detector.calculate_loss(pairs)
+    return pop_figures(detector.tallies, device)
