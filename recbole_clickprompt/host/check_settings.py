@@ -75,8 +75,9 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
-    plain = model == "ClickPromptNoPLM" and final["train_stage"] == "finetune" and not final["text_embeddings"]
-    if "text_fields" not in final and not plain:
+    recovers_text = final["train_stage"] != "finetune" and "mlm" in final["pretrain_objectives"]
+    reads_text = model == "ClickPrompt" or recovers_text or final["text_embeddings"]
+    if "text_fields" not in final and reads_text:
         raise SettingError(
             "text_fields is not set: list the fields whose values make up a row's text, "
             "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"

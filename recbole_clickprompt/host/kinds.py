@@ -51,7 +51,7 @@ def choice(*names: str) -> Setting:
 def some_of(*names: str) -> Setting:
     """A list of one or more of some names, each once."""
     return Setting(
-        "a list of one or more of " + ", ".join(names),
+        "a list of one or more of " + ", ".join(names) + ", each once",
         lambda v: (
             isinstance(v, list | tuple)
             and bool(v)

@@ -65,6 +65,13 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"mask_ratio": 1.5}, "mask_ratio must be a number above 0 to below 1, got 1.5"),
         ({"plm_learning_rate": -1}, "plm_learning_rate must be a number from 0, got -1"),
         ({"train_stage": "finetuning"}, "train_stage must be one of all, pretrain, finetune"),
+        (
+            {"pretrain_objectives": "mlm"},
+            "pretrain_objectives must be a list of one or more of mlm, replaced_item",
+        ),
+        ({"pretrain_objectives": []}, "pretrain_objectives must be a list of one or more"),
+        ({"pretrain_objectives": ["clm"]}, "pretrain_objectives must be a list of one or more"),
+        ({"pretrain_objectives": ["mlm", "mlm"]}, "pretrain_objectives must be a list .* each once"),
         ({"text_fields": ["user_id"]}, "text_fields must be a mapping of fields"),
         ({"text_fields": {}}, "text_fields must be a mapping of fields .* one or more"),
         ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list of one or more integers from 1, got 256"),
@@ -149,7 +156,8 @@ def test_text_fields_are_asked_for_where_a_plm_reads_them(make_config):
         make_config(dataset="unknown")
     with pytest.raises(SettingError, match="text_fields is not set"):
         make_config("ClickPromptNoPLM", dataset="unknown")
-    assert make_config("ClickPromptNoPLM", dataset="unknown", train_stage="finetune")["text_fields"] is None
+    for without in ({"train_stage": "finetune"}, {"pretrain_objectives": ["replaced_item"]}):
+        assert make_config("ClickPromptNoPLM", dataset="unknown", **without)["text_fields"] is None
 
 
 def test_options_of_a_users_own_program_are_let_be(make_config, monkeypatch):

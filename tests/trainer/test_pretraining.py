@@ -263,6 +263,63 @@ def test_the_pretrain_stage_alone_reports_mlm_figures(make_config, make_data):
     assert {"mlm_loss", "mlm_accuracy"} < trainer.evaluate(data[2]).keys()
 
 
+@pytest.mark.parametrize("bigger", [True, False])
+def test_the_first_objective_decides_what_a_pretraining_is_judged_by(make_config, make_data, bigger):
+    metric = {} if bigger else {"valid_metric": "LogLoss"}
+    config = make_config(train_stage="pretrain", pretrain_objectives=["replaced_item", "mlm"], **metric)
+    data = make_data(config)
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
+    score, result = trainer.fit(data[0], data[1])
+    assert score == result["replaced_item_accuracy" if bigger else "replaced_item_loss"]
+    assert 0 < result["replaced_item_accuracy"] < 1
+    assert 0 < result["replaced_item_loss"] < 1
+    assert {"mlm_loss", "mlm_accuracy"} < result.keys()
+    assert trainer.evaluate(data[1]) == result  # replaced from the seed
+
+
+def test_replaced_items_alone_ask_for_no_plm(make_config, make_data):
+    config = make_config("ClickPromptNoPLM", plm="/no/such/folder", pretrain_objectives=["replaced_item"])
+    data = make_data(config)
+    losses = []
+    path = run_pretraining(config, data, losses)
+    assert losses == [pytest.approx(0.693, abs=0.02)]
+    assert {name.split(".")[0] for name in load_file(path)} == {"backbone", "head"}
+    model = get_model("ClickPromptNoPLM")(config, data[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "ClickPromptNoPLM")(config, model)
+    trainer.fit(data[0], data[1])
+    load_pretrained(config, data[0]._dataset, path)
+
+
+def test_without_pamlm_prompts_and_plm_begin_as_without_pretraining(make_config, make_data):
+    config = make_config(pretrain_objectives=["replaced_item"])
+    data = make_data(config)
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    before = copy.deepcopy(model.state_dict())
+    trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
+    path = run_pretraining(config, data)
+    trainer._begin(path, data[0], data[0], data[1])
+    written = load_file(path)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, written[name] if name.startswith("backbone.") else before[name])
+
+
+def test_both_objectives_give_a_checkpoint_that_hands_over_what_pamlm_does(make_config, make_data):
+    config = make_config(pretrain_objectives=["mlm", "replaced_item"])
+    data = make_data(config)
+    path = run_pretraining(config, data)
+    names = load_file(path).keys()
+    assert {name.split(".")[0] for name in names} == {"backbone", "prompt", "plm", "lm_head", "detector"}
+    assert not [name for name in names if name.startswith("detector.backbone.")]  # kept once
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    load_parts(model, path, model.handed_over)
+    again = load_pretrained(config, data[0]._dataset, path)
+    assert torch.equal(
+        again.detector.backbone.model.token_embedding_table.embedding.weight,
+        model.backbone.model.token_embedding_table.embedding.weight,
+    )
+
+
 def test_a_config_is_not_changed_by_pretraining(base):
     config, data = base
     before = copy.copy(config.final_config_dict)

@@ -47,6 +47,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     ("settings", "moment"),
     [
         ({"plm_joint_layers": 1}, (7, Stage, "train_batch")),
+        ({"pretrain_objectives": ["mlm", "replaced_item"]}, (3, Stage, "train_batch")),
         ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, Stage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
@@ -62,7 +63,15 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
             (14, Stage, "train_batch"),
         ),
     ],
-    ids=["joint layers", "no validation", "in a validation", "workers", "bf16 and LoRA", "row-wise and clipped"],
+    ids=[
+        "joint layers",
+        "two objectives",
+        "no validation",
+        "in a validation",
+        "workers",
+        "bf16 and LoRA",
+        "row-wise and clipped",
+    ],
 )
 def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):
     settings = {**RUN, **settings}

@@ -62,6 +62,11 @@ RUNS = {
         2,
         {"train_batch_size": 263, "pretrain_batch_size": 263, "micro_batch_size": 27},
     ),
+    "replaced items beside PA-MLM, three ranks, a rank without rows": (
+        "ClickPromptNoPLM",
+        3,
+        {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_batch_size": 1051, "epochs": 1},
+    ),
     "batch norm, three ranks, a rank without rows": (
         "ClickPromptNoPLM",
         3,
