@@ -49,8 +49,8 @@ class Axis:
 
 
 _COST = {"ms_per_row": "ms a row", "mb": "memory, MB"}
-_START = {"read_s": "reading, s", "tokens_s": "token table, s", "tokens_mb": "its memory, MB",
-          "tokens_peak_mb": "at its peak, MB"}  # fmt: skip
+_START = {"read_s": "reading, s", "tokens_s": "token table, s", "tokens_again_s": "once more, s",
+          "tokens_mb": "its memory, MB", "tokens_peak_mb": "at its peak, MB"}  # fmt: skip
 
 
 def axes(job: Job, folder: Path, *, quick: bool) -> list[Axis]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,27 @@ from recbole_clickprompt.data.ragged import Ragged
 from recbole_clickprompt.data.text import FieldText, Textualizer
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Batch", "TokenTable"]
+__all__ = ["Batch", "Segment", "TokenTable", "tokenise"]
 
 Batch = Mapping[str, Tensor]
 
 _BLOCK = 1 << 14  # values tokenised at once: as Python's numbers their tokens take ten times the table's memory
+
+
+class Segment(NamedTuple):
+    """The tokens of texts that follow each other in a row and hang on one key, such as an item's.
+
+    Attributes:
+        key: Column of ids.
+        tokens: One text after the other, ``(N,)`` int32.
+        fields: The number of the field whose value each token is part of, from 1, or 0, ``(N,)`` uint8.
+        offsets: Where each id's text begins, and the last one's end, ``(ids + 1,)`` int64.
+    """
+
+    key: str
+    tokens: np.ndarray
+    fields: np.ndarray
+    offsets: np.ndarray
 
 
 class TokenTable(nn.Module):
@@ -34,24 +50,27 @@ class TokenTable(nn.Module):
         textualizer: Text of the rows.
         tokenizer: A Hugging Face tokenizer.
         max_length: Most tokens of a row, special ones included; the end of a longer text is cut.
+        segments: What ``tokenise`` gave for this text and tokenizer; None does it now.
     """
 
-    def __init__(self, *, textualizer: Textualizer, tokenizer: Any, max_length: int) -> None:
+    def __init__(
+        self,
+        *,
+        textualizer: Textualizer,
+        tokenizer: Any,
+        max_length: int,
+        segments: Sequence[Segment] | None = None,
+    ) -> None:
         super().__init__()
         self.textualizer, self.max_length = textualizer, max_length
         self.prefix, self.suffix = _special_tokens(tokenizer)
         self.pad_id: int = tokenizer.pad_token_id
-        self.keys: list[str] = []
-        seen = 0  # fields of the segments before
-        for key, group in groupby(textualizer.fields, key=lambda field: field.key):
-            fields = list(group)
-            tokens, of_field = _segment_tokens(fields, tokenizer, leading=not self.keys, before=seen)
-            seen += len(fields)
-            index = len(self.keys)
-            self.keys.append(key)
-            self.register_buffer(f"values_{index}", torch.from_numpy(tokens.values), persistent=False)
-            self.register_buffer(f"offsets_{index}", torch.from_numpy(tokens.offsets), persistent=False)
-            self.register_buffer(f"fields_{index}", torch.from_numpy(of_field.astype(np.uint8)), persistent=False)
+        segments = segments or tokenise(textualizer, tokenizer)
+        self.keys = [segment.key for segment in segments]
+        for index, (_, tokens, fields, offsets) in enumerate(segments):
+            self.register_buffer(f"values_{index}", torch.from_numpy(tokens), persistent=False)
+            self.register_buffer(f"offsets_{index}", torch.from_numpy(offsets), persistent=False)
+            self.register_buffer(f"fields_{index}", torch.from_numpy(fields), persistent=False)
 
     def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """What belongs to ``keys[index]``: tokens and the field of each, ``(N,)``; offsets, ``(ids + 1,)``."""
@@ -145,6 +164,22 @@ class TokenTable(nn.Module):
                     f"{type(tokenizer).__name__} does not tokenise the fields of a row one by one: for "
                     f"{sentence!r} it gives {expected}, its parts give {ids[:length]}; choose another PLM"
                 )
+
+
+def tokenise(textualizer: Textualizer, tokenizer: Any) -> list[Segment]:
+    """The segments of the rows' text, in the order of the sentence.
+
+    Raises:
+        DataError: The tokenizer needs a first field that no row lacks.
+    """
+    segments: list[Segment] = []
+    seen = 0  # fields of the segments before
+    for key, group in groupby(textualizer.fields, key=lambda field: field.key):
+        fields = list(group)
+        tokens, of_field = _segment_tokens(fields, tokenizer, leading=not segments, before=seen)
+        seen += len(fields)
+        segments.append(Segment(key, tokens.values, of_field.astype(np.uint8), tokens.offsets))
+    return segments
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -188,11 +188,16 @@ class ClickPromptDataset(Dataset):
         Raises:
             SettingError: ``max_text_length`` is more than the PLM takes.
             DataError: The tokenizer does not tokenise the fields of a row one by one.
+            WeightsError: The file that many texts' tokens are kept in is damaged.
         """
         tables = self.__dict__.setdefault("_token_tables", {})
         if plm not in tables:
             tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm))
         return tables[plm]
+
+    def forget_token_tables(self) -> None:
+        """The next ``token_table`` is built anew."""
+        self.__dict__.pop("_token_tables", None)
 
 
 def _rows(feat: Interaction, index: torch.Tensor) -> Interaction:

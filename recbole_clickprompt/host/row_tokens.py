@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.kept_tokens import segments_of
 from recbole_clickprompt.model.plm.loading import longest_text
 
 __all__ = ["build_token_table"]
@@ -26,12 +27,19 @@ def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
     Raises:
         SettingError: ``max_text_length`` is more than the PLM takes.
         DataError: The tokenizer does not tokenise the fields of a row one by one.
+        WeightsError: The file of their tokens is damaged.
     """
     longest = longest_text(folder)
     wanted = dataset.config["max_text_length"] or longest
     if wanted > longest:
         raise SettingError(f"max_text_length is {wanted}, but {folder} takes at most {longest} tokens")
-    table = TokenTable(textualizer=dataset.textualizer(), tokenizer=tokenizer, max_length=wanted)
+    textualizer = dataset.textualizer()
+    table = TokenTable(
+        textualizer=textualizer,
+        tokenizer=tokenizer,
+        max_length=wanted,
+        segments=segments_of(textualizer, tokenizer, Path(dataset.config["checkpoint_dir"])),
+    )
     table.check(dataset.inter_feat[: min(_CHECKED_ROWS, len(dataset))], tokenizer)
     cut = int((table.full_lengths(dataset.inter_feat) > wanted).sum())
     if cut:
