@@ -21,9 +21,10 @@ def measure_point(job: Job, stage: str, batch: int, contender: str) -> dict[str,
     """Reads the data, builds the token table, then trains.
 
     Returns:
-        ``read_s``, ``tokens_s``: seconds to read the data and to build the token table; ``tokens_again_s``: to build
-        it a second time, as a later run does; ``tokens_mb``, ``tokens_peak_mb``: MiB of the table and while it is built; ``tokens_per_row``: mean length of a text;
-        ``ms_per_row``: median over ``job.repeats`` turns; ``mb``: MiB that two turns add at most.
+        ``read_s``, ``tokens_s``: seconds to read the data and to build the token table; ``tokens_again_s``: to
+        build it a second time, as a later run does; ``tokens_mb``, ``tokens_peak_mb``: MiB of the table and while
+        it is built; ``tokens_per_row``: mean length of a text; ``ms_per_row``: median over ``job.repeats`` turns;
+        ``mb``: MiB that two turns add at most.
     """
     if job.threads:
         torch.set_num_threads(job.threads)
