@@ -83,6 +83,7 @@ SETTINGS: dict[str, Setting] = {
     "handover": choice("all", "embeddings"),
     "train_rows": optional(integer(1)),
     "pretrain_objectives": some_of("mlm", "replaced_item"),
+    "replaced_item_weight": POSITIVE,
     "pretrain_data": choice("train", "train_valid"),
     "pretrain_rows": optional(integer(1)),
     "pretrain_epochs": integer(1),

@@ -58,7 +58,8 @@ class PAMLM(nn.Module):
         new_head: The head starts random, so it learns at the backbone's rate.
         text: Gives the rows' masked text: ``MaskedText``, or states of it.
         vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
-        detector: A second objective, of the same backbone, whose loss is added.
+        detector: A second objective, of the same backbone, whose loss is added
+        detector_weight: times this.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class PAMLM(nn.Module):
         text: nn.Module,
         vocabulary: Tensor | None = None,
         detector: ReplacedItem | None = None,
+        detector_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
         self.new_head, self.text = new_head, text
-        self.detector = detector
+        self.detector, self.detector_weight = detector, detector_weight
         self.tallies = {"mlm": Tally(), **(detector.tallies if detector else {})}
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary, persistent=False)
@@ -92,11 +94,12 @@ class PAMLM(nn.Module):
         return list({id(p): p for p in [*self.plm.parameters(), *head]}.values())
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[Part, float]]:
-        """The parts of ``masked_parts`` and of the detector, with the weights that they have there.
+        """The parts of ``masked_parts``, and those of the detector times its weight.
 
         ``calculate_loss`` of the parts, so weighted, adds up to that of the batch.
         """
-        detected = self.detector.split(interaction) if self.detector else []
+        pairs = self.detector.split(interaction) if self.detector else []
+        detected = [(part, self.detector_weight * share) for part, share in pairs]
         return [*self.masked_parts(interaction, size), *detected]
 
     def masked_parts(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:

@@ -147,4 +147,5 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
         text=build_masked_text(config, dataset, parts.plm),
         vocabulary=vocabulary,
         detector=_detector(parts.backbone, dataset) if "replaced_item" in config["pretrain_objectives"] else None,
+        detector_weight=config["replaced_item_weight"],
     )

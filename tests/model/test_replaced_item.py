@@ -133,14 +133,14 @@ def test_who_meets_what_is_learnt_and_from_nothing_else(make_config, make_data):
 
 
 def test_beside_pamlm_both_losses_are_those_of_each_alone(make_config, make_data):
-    model, dataset = build(make_config, make_data, BESIDE)
+    model, dataset = build(make_config, make_data, BESIDE, replaced_item_weight=3.0)
     assert isinstance(model, PAMLM)
     assert isinstance(model.detector, ReplacedItem)
     assert model.detector.backbone is model.backbone
     *masked, (pairs, weight) = model.split(dataset[torch.arange(32)], 8)
     assert len(masked) == 4
     assert isinstance(pairs, ItemPairs)
-    assert weight == 1.0
+    assert weight == 3.0
     assert sum(share for _, share in masked) == pytest.approx(1.0)
     model.calculate_loss(pairs).backward()
     assert model.backbone.model.token_embedding_table.embedding.weight.grad.abs().sum() > 0

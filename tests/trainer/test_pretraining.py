@@ -96,6 +96,7 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"prompt_projection": "shared_kv"},
         {"pretrain_data": "train_valid"},
         {"pretrain_objectives": ["mlm", "replaced_item"]},
+        {"replaced_item_weight": 2.0},
         {"pretrain_rows": 100},
         {"text_embeddings": ["item_id"]},
         {"mask_ratio": 0.2},
