@@ -103,6 +103,8 @@ def _synthetic(job: Job, folder: Path, axis: str, values: Sequence[int], few: di
     points = []
     for value in values:
         settings = write_synthetic(folder / f"{axis}-{value}", **{**few, axis: value})
+        # Where no earlier measurement has kept its tokens
+        settings = {**settings, "checkpoint_dir": str(folder / "saved")}
         own = replace(job, dataset="synthetic", settings={**job.settings, **settings})
         points.append(Point(value, own, "backbone", min(2048, few["rows"] // 4), "ours float32"))
     return points
