@@ -21,6 +21,7 @@ from recbole_clickprompt.bench.job import Contender, Job
 from recbole_clickprompt.bench.reference import PlainClickPrompt, PlainPAMLM
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.host.row_tokens import build_token_table
 from recbole_clickprompt.model.clickprompt import ClickPrompt, ClickPromptNoPLM
 from recbole_clickprompt.model.parts import build_pamlm
 from recbole_clickprompt.model.plm.weights import find_plm
@@ -89,6 +90,11 @@ class Workload:
     def token_table(self) -> TokenTable:
         """The tokens of the data set."""
         return self.dataset.token_table(self._config["plm"])
+
+    def token_table_of_a_later_run(self) -> TokenTable:
+        """The same, built once more."""
+        plm = self._config["plm"]
+        return build_token_table(self.dataset, self.dataset.tokenizer(plm), find_plm(plm))
 
     def plm_width(self) -> int:
         """Of the PLM's states."""

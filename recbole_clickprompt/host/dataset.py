@@ -195,10 +195,6 @@ class ClickPromptDataset(Dataset):
             tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm))
         return tables[plm]
 
-    def forget_token_tables(self) -> None:
-        """The next ``token_table`` is built anew."""
-        self.__dict__.pop("_token_tables", None)
-
 
 def _rows(feat: Interaction, index: torch.Tensor) -> Interaction:
     return Interaction({name: column[index] for name, column in feat.interaction.items()})

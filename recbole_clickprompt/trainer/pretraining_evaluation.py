@@ -33,7 +33,7 @@ def evaluate_pretraining(config: Any, model: PAMLM | ReplacedItem, data: Any) ->
 def _evaluate_detector(config: Any, detector: ReplacedItem, data: Any) -> dict[str, float]:
     device, here = config["device"], ranks.current()
     detector.eval()
-    pop_figures(detector.tallies, device)
+    pop_figures(detector.tallies, device)  # of whatever it was asked before
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         for number, (interaction, *_) in enumerate(data):

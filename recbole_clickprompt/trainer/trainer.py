@@ -19,7 +19,7 @@ from recbole_clickprompt.model.backbone.unseen import zero_unseen
 from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, save_model
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
-from recbole_clickprompt.trainer.handover import load_parts, read_sum
+from recbole_clickprompt.trainer.handover import load_parts, read_inputs, read_sum
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
 from recbole_clickprompt.trainer.pretraining_evaluation import evaluate_pretraining
@@ -105,8 +105,10 @@ class ClickPromptTrainer(Trainer):
         from_text = config["text_embeddings"] or ()
         if start is not None:
             of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
-            # Without PA-MLM nothing but the backbone was pretrained
-            parts = self.model.handed_over if "mlm" in config["pretrain_objectives"] else ("backbone",)
+            # What the file was made for, which another run's settings need not say: without PA-MLM nothing but the
+            # backbone was pretrained
+            objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
+            parts = self.model.handed_over if "mlm" in objectives else ("backbone",)
             load_parts(self.model, start, parts, embeddings_of=of_tables)
         elif from_text:
             number = begin_from_text(backbone, config, whole._dataset)

@@ -7,6 +7,7 @@ import torch
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.host import kept_tokens
+from recbole_clickprompt.host.row_tokens import build_token_table
 
 SANDWICH = {"gender": "gender", "title": "title", "age": "age"}  # a user's text on both sides of the item's
 
@@ -51,11 +52,12 @@ def test_a_tokenizer_in_use_finds_the_file_that_it_made_when_new(
 ):
     config = make_config()
     dataset = make_data(config)[0]._dataset
-    first = dataset.token_table(config["plm"])
+    dataset.token_table(config["plm"])
     monkeypatch.setattr(kept_tokens, "tokenise", None)
-    dataset.tokenizer(config["plm"])("a text", truncation=True, max_length=3, padding="max_length")
-    dataset.forget_token_tables()
-    assert dataset.token_table(config["plm"]) is not first
+    tokenizer = dataset.tokenizer(config["plm"])
+    tokenizer("a text", truncation=True, max_length=3, padding="max_length")
+    table = build_token_table(dataset, tokenizer, Path(config["plm"]))
+    assert torch.equal(table.get_buffer("values_0"), dataset.token_table(config["plm"]).get_buffer("values_0"))
 
 
 def test_another_text_or_tokenizer_has_a_file_of_its_own(make_config, make_data, all_are_many, tiny_roberta):

@@ -299,6 +299,7 @@ def test_without_pamlm_prompts_and_plm_begin_as_without_pretraining(make_config,
     before = copy.deepcopy(model.state_dict())
     trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
     path = run_pretraining(config, data)
+    config["pretrain_objectives"] = ["mlm"]  # the file says itself what it holds
     trainer._begin(path, data[0], data[0], data[1])
     written = load_file(path)
     for name, weight in model.state_dict().items():
