@@ -64,6 +64,7 @@ SETTINGS: dict[str, Setting] = {
     "plm_lora": optional(LORA),
     "fusion_weight": FRACTION,
     "fusion_learnable": BOOLEAN,
+    "tower_loss_share": FRACTION,
     # the text
     "text_fields": FIELD_NAMES,
     "value_words": VALUE_WORDS,

@@ -119,6 +119,7 @@ class ClickPrompt(_CTRModel):
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
         weight = torch.tensor(float(config["fusion_weight"]))
         self.fusion_weight = nn.Parameter(weight, requires_grad=config["fusion_learnable"])  # a
+        self.tower_loss_share = config["tower_loss_share"]
 
     def _forget(self) -> None:
         self._fixed = None
@@ -160,6 +161,21 @@ class ClickPrompt(_CTRModel):
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
         return self._fused(*self.logits(interaction))
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean binary cross entropy of the fused logit (Eq. 9), a scalar.
+
+        ``tower_loss_share`` of it is that of ``y_ctr`` and of ``y_plm`` instead, half each: what the sum already
+        tells, neither of the two has to learn, and the one that overfits first spoils it for both.
+        """
+        labels = interaction[self.label_field].float()
+        ctr, plm = self.logits(interaction)
+        loss = F.binary_cross_entropy_with_logits(self._fused(ctr, plm), labels)
+        share = self.tower_loss_share
+        if not share:
+            return loss
+        towers = [F.binary_cross_entropy_with_logits(logit, labels) for logit in (ctr, plm)]
+        return (1 - share) * loss + share * (towers[0] + towers[1]) / 2
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows, or larger ones."""

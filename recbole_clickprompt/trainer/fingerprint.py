@@ -18,10 +18,10 @@ __all__ = ["checkpoint_path", "differences", "finetuning_inputs", "pretraining_i
 _FINETUNING = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
     "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
-    "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "eval_step", "stopping_step",
-    "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place",
-    "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args", "eval_neg_sample_args",
-    "unseen_embeddings", "train_rows", "handover",
+    "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "tower_loss_share", "eval_step",
+    "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
+    "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
+    "eval_neg_sample_args", "unseen_embeddings", "train_rows", "handover",
 }  # fmt: skip
 
 # Settings without effect on what is trained. All others count, so that one added later can only cost a

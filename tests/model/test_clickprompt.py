@@ -39,6 +39,32 @@ def test_the_loss_is_the_binary_cross_entropy(setting):
     torch.testing.assert_close(model.calculate_loss(rows), expected)
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_share_of_the_loss_is_that_of_each_tower(setting, share):
+    model, rows = setting
+    model.tower_loss_share = share
+    labels = rows["label"].float()
+    ctr, plm = (F.binary_cross_entropy(torch.sigmoid(logit), labels) for logit in model.logits(rows))
+    fused = F.binary_cross_entropy(model.predict(rows), labels)
+    torch.testing.assert_close(model.calculate_loss(rows), (1 - share) * fused + share * (ctr + plm) / 2)
+
+
+def test_towers_that_learn_apart_do_not_feel_what_the_other_one_tells(make_config, make_data):
+    config = make_config(plm_dropout=0.0, finetune_prompts=False, tower_loss_share=1.0)
+    dataset = make_data(config)[0]._dataset
+    model, rows = ClickPrompt(config, dataset), dataset[torch.arange(32)]
+
+    def gradient():
+        table = model.backbone.model.token_embedding_table.embedding.weight
+        return torch.autograd.grad(model.calculate_loss(rows), table)[0]
+
+    before = gradient()
+    torch.nn.init.constant_(model.head[-1].bias, 3.0)
+    torch.testing.assert_close(gradient(), before)
+    model.tower_loss_share = 0.5
+    assert not torch.allclose(gradient(), before, rtol=1e-3)
+
+
 def test_four_micro_batches_of_8_equal_one_of_32(setting):
     model, rows = setting
 

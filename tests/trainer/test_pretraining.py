@@ -138,6 +138,7 @@ def test_a_change_of_what_determines_it_never_reuses(make_config, make_data, bas
         {"plm_pooling": "avg"},
         {"fusion_weight": 0.9},
         {"fusion_learnable": False},
+        {"tower_loss_share": 1.0},
         {"show_progress": True},
         {"save_minutes": 1},
         {"resume": "auto"},
