@@ -1,10 +1,6 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-# Freed memory stays in the process: large blocks that go back to the system cost page faults when they are
-# taken again, about a quarter of the time of PA-MLM on a CPU.
-KEEP_MEMORY := MALLOC_TOP_PAD_=1073741824 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_MMAP_THRESHOLD_=17179869184
-
 .PHONY: setup demo test bench format clean
 
 setup: .venv/.ready
@@ -18,7 +14,7 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(KEEP_MEMORY) $(BIN)/python -W ignore -m recbole_clickprompt grid demo.yaml
+	$(BIN)/python -W ignore -m recbole_clickprompt grid demo.yaml
 
 test: setup
 	$(BIN)/ruff check .
@@ -26,8 +22,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# Speed and memory beside a plain form and RecBole's own trainer; wants the machine for itself. It keeps freed
-# memory in its processes by itself, for all it compares alike.
+# Speed and memory beside a plain form and RecBole's own trainer; wants the machine for itself.
 bench: setup
 	$(BIN)/python -W ignore -m recbole_clickprompt bench --out results/bench.json
 

@@ -85,6 +85,7 @@ class Job:
         epoch_rows: Rows of an epoch of the plain backbones' training, the unit that is timed there.
         threads: Of torch; None leaves its own choice.
         device: ``cpu`` or ``cuda``.
+        keep_memory: Freed memory stays in the process; else as glibc has it.
         settings: Of the models, over the property files.
         variants: Settings of further contenders.
     """
@@ -98,6 +99,7 @@ class Job:
     epoch_rows: int = 40960
     threads: int | None = None
     device: str = "cpu"
+    keep_memory: bool = False
     variants: list[dict[str, Any]] = field(default_factory=list)
 
     def cells(self) -> list[tuple[str, int]]:

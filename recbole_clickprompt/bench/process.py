@@ -18,8 +18,8 @@ from recbole_clickprompt.errors import ClickPromptError, SettingError
 
 __all__ = ["KEEP_MEMORY", "measure_curves", "measure_memory", "measure_scaling", "measure_time"]
 
-# As `make` sets them: freed memory stays in the process, for all contenders alike. With glibc's defaults large
-# blocks go back to the system, and taking them again costs page faults.
+# Freed memory stays in the process, for all contenders alike. With glibc's defaults, which a run has, large blocks
+# go back to the system, and taking them again costs page faults: it is whole batches at once that pay them.
 KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
@@ -33,7 +33,7 @@ class ChildError(ClickPromptError):
 
 def measure_time(job: Job) -> dict[str, Any]:
     """``run_job`` in a process of its own; figures as ``Figure``."""
-    answer = _ask({"task": "time", "job": asdict(job)}, job.threads)
+    answer = _ask({"task": "time", "job": asdict(job)}, job)
     return {**answer, "figures": [Figure(**figure) for figure in answer["figures"]]}
 
 
@@ -44,7 +44,7 @@ def measure_memory(job: Job, figures: list[Figure], report: Callable[[str], None
         index = [c.name for c in contenders(figure.stage, job.variants)].index(figure.contender)
         report(f"memory of {figure.stage}, batch {figure.batch}, {figure.contender}")
         question = {"stage": figure.stage, "batch": figure.batch, "index": index}
-        figure.memory_mb = _ask({"task": "memory", "job": asdict(job), **question}, job.threads)["mb"]
+        figure.memory_mb = _ask({"task": "memory", "job": asdict(job), **question}, job)["mb"]
         first = figure.memory_mb if index == 0 else first
         figure.memory_ratio = figure.memory_mb / first
 
@@ -55,19 +55,21 @@ def measure_scaling(axis: Axis, report: Callable[[str], None]) -> list[dict[str,
     for point in axis.points:
         report(f"scaling, {axis.name}: {point.value}")
         question = {"stage": point.stage, "batch": point.batch, "contender": point.contender}
-        measured.append(_ask({"task": "point", "job": asdict(point.job), **question}, point.job.threads))
+        measured.append(_ask({"task": "point", "job": asdict(point.job), **question}, point.job))
     return measured
 
 
 def measure_curves(job: Job, steps: int, seeds: list[int]) -> dict[str, dict[str, list[float]]]:
     """``train_curves`` in a process of its own."""
-    return _ask({"task": "curves", "job": asdict(job), "steps": steps, "seeds": seeds}, job.threads)["losses"]
+    return _ask({"task": "curves", "job": asdict(job), "steps": steps, "seeds": seeds}, job)["losses"]
 
 
-def _ask(question: dict[str, Any], threads: int | None) -> dict[str, Any]:
-    environment = {**os.environ, **KEEP_MEMORY}
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
+def _ask(question: dict[str, Any], job: Job) -> dict[str, Any]:
+    environment = {key: value for key, value in os.environ.items() if key not in KEEP_MEMORY}
+    if job.keep_memory:
+        environment |= KEEP_MEMORY
+    if job.threads:
+        environment["OMP_NUM_THREADS"] = str(job.threads)
     with TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         command = [sys.executable, "-W", "ignore", "-m", "recbole_clickprompt.bench.child", str(answer)]

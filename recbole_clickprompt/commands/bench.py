@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     parser.add_argument("--plm-size", choices=("base", "large"), help="a random RoBERTa of that size")
     parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more contender")
+    parser.add_argument(
+        "--keep-memory", action="store_true", help="freed memory stays in the process, for all alike"
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process each")
     parser.add_argument("--quick", action="store_true", help="tiny batches, one round: does it run?")
     parser.add_argument("--curves", type=int, metavar="STEPS", help="instead: losses after training, over 3 seeds")
@@ -133,7 +136,7 @@ def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) 
     variants = [parse_settings([f"--{part}" for part in text.split()]) for text in options.variant]
     quick = _QUICK if options.quick else {}
     return Job(**{**quick, **given, "dataset": options.dataset, "settings": settings, "device": device,
-                  "variants": variants})  # fmt: skip
+                  "keep_memory": options.keep_memory, "variants": variants})  # fmt: skip
 
 
 def _about(job: Any, result: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +148,9 @@ def _about(job: Any, result: dict[str, Any]) -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{_processor()}, {result['threads']} threads, GPU {card}, torch {torch.__version__}",
-        "allocator": " ".join(f"{key}={value}" for key, value in KEEP_MEMORY.items()),
+        "allocator": " ".join(f"{key}={value}" for key, value in KEEP_MEMORY.items())
+        if job.keep_memory
+        else "default",
         "matrix product, GFLOP/s": ", ".join(f"{name} {value:.0f}" for name, value in result["peak"].items()),
         "difference to the plain form": f"{result['difference']:.1e} at most, in float32 without dropout",
         "attention": "; ".join(f"{stage}: {kernel}" for stage, kernel in result["attention"].items()),
