@@ -74,7 +74,10 @@ def _verdict(figure: Figure, name: str, target: float) -> str:
         return f"{aim}: not measured"
     shown = round(value, 2)
     met = shown <= target if name in _AT_MOST else shown >= target
-    return f"{aim}: {'met' if met else 'missed'}"
+    if met or name != "ratio":
+        return f"{aim}: {'met' if met else 'missed'}"
+    # The same arithmetic so much faster: near the whole peak is more than any code reaches
+    return f"{aim}: missed, {figure.share_of_peak * target / value:.0%} of peak would reach it"
 
 
 def write(path: Path, figures: Sequence[Figure], about: dict[str, Any]) -> None:
