@@ -24,6 +24,13 @@ _FINETUNING = {
     "eval_neg_sample_args", "unseen_embeddings", "train_rows", "handover",
 }  # fmt: skip
 
+# Settings of text, PLM and prompts, which a pretraining without them never reads
+_TEXT = {
+    "plm_num_layers", "plm_joint_layers", "plm_joint_masks", "plm_dropout", "plm_gradient_checkpointing",
+    "plm_lora", "num_prompts", "prompt_strategy", "prompt_projection", "shuffle_text", "max_text_length",
+    "mask_ratio", "mask_target", "pretrain_vocabulary", "pretrain_plm_learning_rate",
+}  # fmt: skip
+
 # Settings without effect on what is trained. All others count, so that one added later can only cost a
 # repetition and never give a wrong reuse.
 _WITHOUT_EFFECT = {
@@ -42,11 +49,13 @@ _WITHOUT_EFFECT = {
 
 def pretraining_inputs(config: Any, dataset: Any) -> dict[str, Any]:
     """Settings, and hashes of the training rows, the text's tokens and the PLM: all that pretraining reads."""
+    reads_text = _pretraining_reads_text(config)
+    without = _FINETUNING | _WITHOUT_EFFECT | (set() if reads_text else _TEXT)
     return {
-        "settings": _settings(config, without=_FINETUNING | _WITHOUT_EFFECT),
+        "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
-        **(_text_inputs(config, dataset) if _pretraining_reads_text(config) else {}),
+        **(_text_inputs(config, dataset) if reads_text else {}),
     }
 
 

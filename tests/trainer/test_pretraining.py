@@ -151,6 +151,27 @@ def test_a_change_of_finetuning_reuses(make_config, make_data, base, settings):
     assert path_of(config, make_data(config)) == path_of(*base)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shuffle_text": True},
+        {"num_prompts": 3},
+        {"plm_num_layers": 1},
+        {"mask_ratio": 0.2},
+        {"max_text_length": 32},
+    ],
+    ids=lambda s: next(iter(s)),
+)
+def test_what_reads_no_text_is_the_same_whatever_is_to_read_it_later(make_config, make_data, settings):
+    def path(**more):
+        config = make_config(pretrain_objectives=["replaced_item"], **more)
+        return path_of(config, make_data(config))
+
+    assert path(**settings) == path()
+    begun = {"text_embeddings": ["item_id"]}
+    assert path(**begun, **settings) != path(**begun)
+
+
 def test_other_plm_weights_never_reuse_and_another_place_does(make_config, make_data, base, tmp_path, tiny_bert):
     moved = shutil.copytree(tiny_bert, tmp_path / "moved")
     config = make_config(plm=str(moved))
