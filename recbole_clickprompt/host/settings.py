@@ -87,6 +87,7 @@ SETTINGS: dict[str, Setting] = {
     "replaced_item_weight": POSITIVE,
     "pretrain_data": choice("train", "train_valid"),
     "pretrain_rows": optional(integer(1)),
+    "pretrain_shuffle_items": BOOLEAN,
     "pretrain_epochs": integer(1),
     "pretrain_batch_size": integer(1),
     "pretrain_learning_rate": POSITIVE,

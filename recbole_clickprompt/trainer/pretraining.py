@@ -25,7 +25,7 @@ from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_w
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.record import record_pretraining
 from recbole_clickprompt.trainer.resume import Keeper
-from recbole_clickprompt.trainer.sampling import sample
+from recbole_clickprompt.trainer.sampling import sample, with_items_shuffled
 from recbole_clickprompt.trainer.stage import Stage
 from recbole_clickprompt.trainer.state import find_state
 
@@ -112,12 +112,12 @@ def pretraining_rows(config: Any, train_data: Any, valid_data: Any) -> Any:
     With ``pretrain_data: train_valid`` all validation rows besides.
     """
     dataset = sample(config, train_data._dataset, "pretrain_rows")
-    if config["pretrain_data"] == "train":
-        return dataset
-    if valid_data is None:
-        raise SettingError("pretrain_data: train_valid needs validation rows, and this run has none")
-    # Ids and text of validation rows, never their labels
-    return dataset.copy(cat_interactions([dataset.inter_feat, valid_data._dataset.inter_feat]))
+    if config["pretrain_data"] == "train_valid":
+        if valid_data is None:
+            raise SettingError("pretrain_data: train_valid needs validation rows, and this run has none")
+        # Ids and text of validation rows, never their labels
+        dataset = dataset.copy(cat_interactions([dataset.inter_feat, valid_data._dataset.inter_feat]))
+    return with_items_shuffled(config, dataset) if config["pretrain_shuffle_items"] else dataset
 
 
 def _loader(config: Any, train_data: Any, dataset: Any) -> TrainDataLoader:

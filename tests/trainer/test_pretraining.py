@@ -98,6 +98,7 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"pretrain_objectives": ["mlm", "replaced_item"]},
         {"replaced_item_weight": 2.0},
         {"pretrain_rows": 100},
+        {"pretrain_shuffle_items": True},
         {"text_embeddings": ["item_id"]},
         {"mask_ratio": 0.2},
         {"pretrain_epochs": 2},

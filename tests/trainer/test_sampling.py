@@ -46,6 +46,25 @@ def test_without_a_number_all_rows_are_taken(make_config, make_data):
     assert pretraining_rows(config, *data[:2]) is data[0]._dataset
 
 
+def test_the_control_deals_the_items_out_anew_for_pretraining_alone(make_config, make_data):
+    def rows_by(seed):
+        config = make_config(pretrain_shuffle_items=True, seed=seed)
+        train_data, valid_data, _ = make_data(config)
+        before = rows_of(train_data._dataset)
+        dealt = pretraining_rows(config, train_data, valid_data)
+        assert rows_of(train_data._dataset).equals(before)
+        return before, rows_of(dealt), dealt
+
+    before, after, dealt = rows_by(1)
+    assert after[["user_id", "label"]].equals(before[["user_id", "label"]])
+    assert sorted(after["item_id"]) == sorted(before["item_id"])
+    assert (after["item_id"] != before["item_id"]).mean() > 0.8
+    assert after.equals(rows_by(1)[1])
+    assert not after.equals(rows_by(2)[1])
+    batch = dealt[torch.arange(len(dealt))]  # as a loader reads it, with the features of each item
+    assert torch.equal(batch["title"], dealt.item_feat["title"][batch["item_id"]])
+
+
 @pytest.mark.parametrize("setting", ["train_rows", "pretrain_rows"])
 def test_more_rows_than_there_are_is_an_error_before_anything_is_trained(
     make_config, make_data, tmp_path, setting
