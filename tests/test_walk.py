@@ -144,6 +144,18 @@ def test_property_files_choose_model_and_data_set_unless_a_flag_does(small):
     assert {config["dataset"] for config in configs} == {"tiny"}
 
 
+@pytest.mark.parametrize(("name", "model"), [("no-plm", "ClickPromptNoPLM"), ("with-plm", "ClickPrompt")])
+def test_settings_that_did_best_are_found_by_name(small, name, model):
+    settings = flags(small, epochs=1, pretrain_epochs=1, weight_decay=0.5)
+    assert main(["run", f"--config_files=best/{name}.yaml", "--dataset=tiny", *settings]) == 0
+    (file,) = Path("saved").glob("*.pth")
+    config = torch.load(file)["config"]
+    assert file.name.startswith(f"{model}-")
+    assert config["pretrain_objectives"] == ["replaced_item"]
+    assert config["weight_decay"] == 0.5  # the command line has the last word
+    assert len(list(Path("saved").glob("tiny-DCNV2-pretrained-*.safetensors"))) == 1
+
+
 def test_show_prints_labels_and_exact_sentences(small, capsys):
     assert main(["show", "--dataset=tiny", "--rows=2", f"--data_path={small['data_path']}"]) == 0
     lines = capsys.readouterr().out.splitlines()[-2:]
@@ -164,7 +176,7 @@ BAD_INPUT = {
     "empty data set": (["--val_interval={rating: '[9,10]'}"], "has no rows left"),
     "single-class split": (["--threshold={rating: 9}"], "must hold both classes"),
     "unknown data set": (["--dataset=nowhere", "--text_fields={user_id: user}"], "there is no folder"),
-    "missing file": (["--config_files=none.yaml"], "there is no file none.yaml"),
+    "missing file": (["--config_files=none.yaml"], "there is no config file none.yaml, neither here nor"),
     "missing checkpoint": (
         ["--train_stage=finetune", "--pre_model_path=none"],
         "no such pretraining checkpoint",

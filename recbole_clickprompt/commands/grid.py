@@ -29,7 +29,7 @@ from recbole_clickprompt.commands.options import parse_settings, resolve_model
 from recbole_clickprompt.commands.results import append_row, digest, read_results
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
-from recbole_clickprompt.host.properties import find_property_file, read_yaml
+from recbole_clickprompt.host.properties import find_file, read_yaml
 from recbole_clickprompt.trainer.record import watch_runs
 
 __all__ = ["add_arguments", "execute"]
@@ -48,7 +48,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: The file is missing or wrong.
     """
-    path = _find(options.file)
+    path = find_file(options.file, "grid file")
     given = parse_settings(settings)
     grid = read_yaml(path)
     if "seeds" in given:
@@ -81,17 +81,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"\n{markdown(summarise(asked, by=list(vary), baseline=grid.get('baseline')), by=list(vary))}")
 
 
-def _find(name: str) -> Path:
-    path = Path(name) if Path(name).is_file() else find_property_file(name)
-    if path is None:
-        raise SettingError(f"there is no grid file {name}, neither here nor among the property files")
-    return path
-
-
 def _base(name: str, dataset: Any) -> dict[str, Any]:
     if "{dataset}" in name and not isinstance(dataset, str):
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
-    return read_yaml(_find(name.replace("{dataset}", str(dataset))))
+    return read_yaml(find_file(name.replace("{dataset}", str(dataset)), "grid file"))
 
 
 def _check(grid: dict[str, Any], path: Path) -> None:

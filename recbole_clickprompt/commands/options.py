@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import parse_yaml, read_yaml
+from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
 from recbole_clickprompt.host.registration import MODELS
 from recbole_clickprompt.model.backbone import BACKBONES
 
@@ -30,7 +29,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """RecBole's ``--model --dataset --config_files``."""
     parser.add_argument("--model", "-m", help="default: that of your property files, or ClickPrompt")
     parser.add_argument("--dataset", "-d", help="default: that of your property files, or ml-100k")
-    parser.add_argument("--config_files", default="", help="your property files, separated by blanks")
+    parser.add_argument(
+        "--config_files", default="", help="your property files, or names of shipped ones, separated by blanks"
+    )
 
 
 def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
@@ -40,15 +41,13 @@ def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
         SettingError: A property file is missing or no mapping, a setting is no ``--key=value`` or comes twice, or
             the model is unknown.
     """
-    files = options.config_files.split()
+    files = [find_file(name, "config file") for name in options.config_files.split()]
     in_files: dict[str, Any] = {}
     for file in files:
-        if not Path(file).is_file():
-            raise SettingError(f"--config_files: there is no file {file}")
-        in_files.update(read_yaml(Path(file)))
+        in_files.update(read_yaml(file))
     model, implied = resolve_model(str(options.model or in_files.get("model") or "ClickPrompt"))
     dataset = str(options.dataset or in_files.get("dataset") or "ml-100k")
-    return Run(model, dataset, files, {**implied, **parse_settings(arguments)})
+    return Run(model, dataset, [str(file) for file in files], {**implied, **parse_settings(arguments)})
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:

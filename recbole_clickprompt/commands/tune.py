@@ -30,7 +30,7 @@ from recbole_clickprompt.commands.search import Search
 from recbole_clickprompt.commands.space import Draw, read_space
 from recbole_clickprompt.commands.trials import Trials
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import find_property_file, read_yaml
+from recbole_clickprompt.host.properties import find_file, read_yaml
 
 __all__ = ["add_arguments", "execute"]
 
@@ -52,9 +52,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: The file is missing or wrong, or no trial came to its end.
     """
-    path = Path(options.file) if Path(options.file).is_file() else find_property_file(options.file)
-    if path is None:
-        raise SettingError(f"there is no tuning file {options.file}, neither here nor among the property files")
+    path = find_file(options.file, "tuning file")
     tuning = {**_DEFAULTS, **read_yaml(path)}
     _check(tuning, path)
     base = {**tuning["settings"], **parse_settings(settings)}

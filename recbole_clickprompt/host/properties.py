@@ -13,7 +13,7 @@ import yaml
 
 from recbole_clickprompt.errors import SettingError
 
-__all__ = ["find_property_file", "load_properties", "parse_yaml", "property_folders", "read_yaml"]
+__all__ = ["find_file", "find_property_file", "load_properties", "parse_yaml", "property_folders", "read_yaml"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -40,6 +40,18 @@ def property_folders() -> list[Path]:
 def find_property_file(name: str) -> Path | None:
     """The first file called ``name``, such as ``dataset/ml-100k.yaml``, or None."""
     return next((f / name for f in property_folders() if (f / name).is_file()), None)
+
+
+def find_file(name: str, what: str) -> Path:
+    """A file that the user names by its path or, as ``evidence/ml-100k.yaml``, among the property files.
+
+    Raises:
+        SettingError: It is neither here nor there; calls it ``what``.
+    """
+    path = Path(name) if Path(name).is_file() else find_property_file(name)
+    if path is None:
+        raise SettingError(f"there is no {what} {name}, neither here nor among the property files")
+    return path
 
 
 def parse_yaml(text: str) -> Any:
