@@ -37,6 +37,10 @@ class FieldText:
         """What stands before the value in each part."""
         return f"{self.name} is"
 
+    def value(self, code: int) -> str:
+        """What follows it in a part: a blank, the value and the full stop."""
+        return self.parts[code].removeprefix(self.words_before)
+
     @classmethod
     def of_texts(cls, name: str, key: str, texts: Sequence[str | None], words: Mapping[str, str]) -> FieldText:
         """From the value of each id of ``key``; None is a missing value. ``words`` translates codes."""

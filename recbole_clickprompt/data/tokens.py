@@ -203,14 +203,16 @@ def _segment_tokens(
         encoded = (backend.encode_batch_fast(block, add_special_tokens=False) for block in blocks)
         return Ragged.stacked([Ragged.of([text.ids for text in texts]) for texts in encoded])
 
-    columns, numbers = [], []  # the columns that follow each other in a row, and the field of each
+    columns, marks = [], []  # that follow each other in a row: their tokens, and the field that each is part of
 
     def add(number: int, blank: str, codes: np.ndarray) -> None:
         field = fields[number]
-        parts = field.parts if (codes >= 0).any() else []
-        columns.append((tokenised([blank + part for part in parts]), codes))
-        words = len(tokenised([blank + field.words_before]).values)
-        numbers.append((before + number + 1, words))
+        present = (codes >= 0).any()
+        # What stands before the values is tokenised once, and not with each of them
+        words = tokenised([blank + field.words_before] if present else [])
+        values = tokenised([field.value(code) for code in range(len(field.parts))] if present else [])
+        columns.extend([(words, np.minimum(codes, 0)), (values, codes)])
+        marks.extend([np.zeros_like(words.values), _all_but_last(values, before + number + 1)])
 
     split_at_blanks = tokenizer.tokenize("a") == tokenizer.tokenize(" a")
     open_ = np.full(len(fields[0].codes), leading and not split_at_blanks)
@@ -226,15 +228,14 @@ def _segment_tokens(
             f"this PLM's tokenizer needs a first text field that no row lacks, but all of the first ones of "
             f"{fields[0].key} are missing for {int(open_[1:].sum())} of its ids; put an id first in text_fields"
         )
-    marks = [
-        (Ragged(_values_marked(ragged, number, words), ragged.offsets), codes)
-        for (ragged, codes), (number, words) in zip(columns, numbers, strict=True)
+    marked = [
+        (Ragged(numbers, ragged.offsets), codes) for (ragged, codes), numbers in zip(columns, marks, strict=True)
     ]
-    return Ragged.join(columns), Ragged.join(marks).values
+    return Ragged.join(columns), Ragged.join(marked).values
 
 
-def _values_marked(parts: Ragged, number: int, words: int) -> np.ndarray:
-    """``number`` at the tokens of a value: behind so many ``words`` and before the full stop; else 0."""
-    within = np.arange(len(parts.values)) - np.repeat(parts.offsets[:-1], parts.lengths)
-    last = np.repeat(parts.lengths, parts.lengths) - 1
-    return np.where((within >= words) & (within < last), number, 0).astype(np.int32)
+def _all_but_last(values: Ragged, number: int) -> np.ndarray:
+    """``number`` at each token but the last one of a text, its full stop, which has 0."""
+    numbers = np.full_like(values.values, number)
+    numbers[values.offsets[1:] - 1] = 0
+    return numbers
