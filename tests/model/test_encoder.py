@@ -130,6 +130,28 @@ def test_asked_positions_have_the_states_of_the_whole_text(encoder, text, prompt
     torch.testing.assert_close(some, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_one_asked_position_equals_the_way_by_keys_and_values(plm_folder, text, monkeypatch, dropout):
+    encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=dropout).encoder)
+    for parameter in encoder.parameters():  # biases too: they are 0 in a new model
+        torch.nn.init.normal_(parameter, std=0.1)
+    encoder.train(dropout > 0)
+    prompts = torch.randn(encoder.num_layers, B, K, encoder.hidden_size, requires_grad=True)
+    positions = (text[1] - 1).unsqueeze(1)
+
+    def states_and_gradients():
+        torch.manual_seed(5)  # drops the same weights
+        states = encoder(*text, prompts, positions=positions)
+        loss = (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum()
+        return [states, *torch.autograd.grad(loss, [prompts, *encoder.parameters()], materialize_grads=True)]
+
+    short = states_and_gradients()
+    monkeypatch.setattr(PromptedEncoder, "_linear", lambda *_: None)
+    for ours, plain in zip(short, states_and_gradients(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+    assert short[1].abs().sum() > 0
+
+
 def test_longer_padding_changes_nothing(encoder, text, prompts):
     input_ids, lengths = text
     pad = encoder.encoder.config.pad_token_id or 0

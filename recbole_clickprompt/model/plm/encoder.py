@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recbole_clickprompt.model.plm.attention import attend
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
+from recbole_clickprompt.model.plm.one_query import attend_from_one
 
 __all__ = ["PromptedEncoder", "SharedPromptedEncoder"]
 
@@ -20,7 +21,8 @@ class PromptedEncoder(nn.Module):
 
     Eq. 7 puts K prompts in front of the states of each layer and drops their outputs. As nobody reads those
     outputs, prompts are needed as keys and values only, which the layer's own projections make of them. Text
-    keeps its positions. The last layer computes the asked-for positions alone.
+    keeps its positions. The last layer computes the asked-for positions alone; where that is one a row, the
+    others' keys and values are not computed either.
 
     Args:
         encoder: transformers' base model, of a type in ``LAYOUTS``; its weights stay where they are.
@@ -143,8 +145,21 @@ class PromptedEncoder(nn.Module):
         prompt: Tensor | None,
         mask: Tensor,
     ) -> Tensor:
-        key, value = layout.keys_values(index, context, places)
         query = layout.queries(index, inputs, wanted)
+        linear = self._linear(layout, index) if wanted is not places and wanted.shape[1] == 1 else None
+        if linear is not None:
+            attended = attend_from_one(
+                query,
+                [context] if prompt is None else [prompt, context],
+                key=linear[0],
+                value=linear[1],
+                heads=self.encoder.config.num_attention_heads,
+                mask=mask,
+                dropout=layout.attention_dropout(index) if self.training else 0.0,
+                scale=layout.scale(index),
+            )
+            return layout.combine(index, attended, inputs)
+        key, value = layout.keys_values(index, context, places)
         bias = layout.bias(index, query, key, wanted)
         if prompt is not None:
             prompt_key, prompt_value = self.prompt_keys_values(layout, index, prompt)
@@ -173,6 +188,16 @@ class PromptedEncoder(nn.Module):
             scale=layout.scale(index),
         )
 
+    def _linear(self, layout: Layout, index: int) -> tuple[nn.Linear, nn.Linear] | None:
+        """What makes a layer's keys and values, where it is plain and attention hangs on nothing else."""
+        layers = None if layout.scores_have_places else layout.key_value_layers(index)
+        if layers is None:
+            return None
+        key, value = layers
+        if type(key) is nn.Linear and type(value) is nn.Linear:  # and not wrapped, by LoRA for one
+            return key, value
+        return None
+
     def prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """What a layer makes of its prompts, ``(B, K, W)``."""
         return layout.keys_values(index, prompt, None)
@@ -180,6 +205,9 @@ class PromptedEncoder(nn.Module):
 
 class SharedPromptedEncoder(PromptedEncoder):
     """Prompts that are keys and values already, ``(L, B, K, 2 W)``: the form of the authors' public code."""
+
+    def _linear(self, layout: Layout, index: int) -> None:
+        return None
 
     def prompt_keys_values(self, layout: Layout, index: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         key, value = prompt.chunk(2, dim=2)

@@ -65,7 +65,7 @@ class FixedLayer:
         pairs = [self._pair(states.float()) for states in table.states[self.behind :].split(_STATES_AT_ONCE)]
         self.keys, self.values = map(torch.cat, zip(*pairs, strict=True))  # (N, W)
         self.folded: tuple[nn.Linear, Tensor, Tensor] | None = None
-        if self.layout.affine_keys_values and isinstance(prompt, PromptGenerator):
+        if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
             hidden = copy.deepcopy(prompt.hidden).to(self.dtype)
             weight, bias = (part.to(self.dtype) for part in self._fold(prompt))
             self.folded = (hidden, weight, bias)

@@ -24,8 +24,6 @@ class Layout:
     separable = True
     # How much a token attends to another depends on where in the text they stand
     scores_have_places = False
-    # Keys and values are affine in a state: nothing is normalised before
-    affine_keys_values = False
     # Projections that LoRA adapts unless told otherwise: queries and values
     lora_targets: tuple[str, ...] = ("query", "value")
 
@@ -53,9 +51,17 @@ class Layout:
         """Queries of states ``(B, N, W)`` at their positions in the text, ``(B or 1, N)``; None for prompts."""
         raise NotImplementedError
 
+    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module] | None:
+        """What makes keys of states as they are, and what values; None where more is done to them."""
+        return None
+
     def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
         """Keys and values of states ``(B, N, W)``; positions as for ``queries``."""
-        raise NotImplementedError
+        layers = self.key_value_layers(index)
+        if layers is None:
+            raise NotImplementedError
+        key, value = layers
+        return key(states), value(states)
 
     def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
         """The rest of a layer: heads' output ``(B, P, W)`` and what entered the layer there, ``(B, P, W)``."""

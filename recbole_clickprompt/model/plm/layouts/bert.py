@@ -15,8 +15,6 @@ __all__ = ["AlbertLayout", "BartLayout", "BertLayout", "DistilBertLayout"]
 class BertLayout(Layout):
     """BERT (also MiniLM, TinyBERT), RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA."""
 
-    affine_keys_values = True
-
     def embed(self, input_ids: Tensor) -> Tensor:
         states = super().embed(input_ids)
         project = getattr(self.model, "embeddings_project", None)  # ELECTRA's small embeddings
@@ -28,9 +26,9 @@ class BertLayout(Layout):
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self._attention(index).query(states)
 
-    def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module]:
         attention = self._attention(index)
-        return attention.key(states), attention.value(states)
+        return attention.key, attention.value
 
     def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
         layer = self.model.encoder.layer[index]
@@ -44,7 +42,6 @@ class BertLayout(Layout):
 class DistilBertLayout(Layout):
     """DistilBERT."""
 
-    affine_keys_values = True
     lora_targets = ("q_lin", "v_lin")
 
     def upper(self, first: int) -> list[nn.Module]:
@@ -53,9 +50,9 @@ class DistilBertLayout(Layout):
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.model.transformer.layer[index].attention.q_lin(states)
 
-    def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module]:
         attention = self.model.transformer.layer[index].attention
-        return attention.k_lin(states), attention.v_lin(states)
+        return attention.k_lin, attention.v_lin
 
     def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
         layer = self.model.transformer.layer[index]
@@ -81,9 +78,9 @@ class AlbertLayout(Layout):
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self._layer(index).attention.query(states)
 
-    def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module]:
         attention = self._layer(index).attention
-        return attention.key(states), attention.value(states)
+        return attention.key, attention.value
 
     def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
         layer = self._layer(index)
@@ -112,9 +109,9 @@ class BartLayout(Layout):
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.model.layers[index].self_attn.q_proj(states)
 
-    def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module]:
         attention = self.model.layers[index].self_attn
-        return attention.k_proj(states), attention.v_proj(states)
+        return attention.k_proj, attention.v_proj
 
     def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
         layer = self.model.layers[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_clickprompt.model.plm.layouts.bert import BertLayout
 
@@ -24,9 +24,9 @@ class DebertaLayout(BertLayout):
     def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
         return self._attention(index).query_proj(states)
 
-    def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module]:
         attention = self._attention(index)
-        return attention.key_proj(states), attention.value_proj(states)
+        return attention.key_proj, attention.value_proj
 
     def scale(self, index: int) -> float:
         attention = self._attention(index)
