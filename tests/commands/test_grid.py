@@ -162,6 +162,10 @@ def test_the_papers_grids_hold_possible_settings(table, configs):
         "evidence/ml-100k",
         "evidence/ml-100k-known-users",
         "evidence/ml-1m-known-users",
+        "evidence/autoint-dnn",
+        "evidence/autoint-dnn-towers",
+        "evidence/few-labels",
+        "evidence/joint-layers",
     ],
 )
 def test_the_shipped_grids_hold_possible_settings(name, configs):
