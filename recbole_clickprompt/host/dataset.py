@@ -16,6 +16,7 @@ from recbole_clickprompt import ranks
 from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.host.check_data import check_fields, check_labels, check_rows, check_times, tell_left_out
+from recbole_clickprompt.host.cold_start import cold_start_parts
 from recbole_clickprompt.host.ids import give_ids
 from recbole_clickprompt.host.obtain import choose_parts, obtain
 from recbole_clickprompt.host.row_text import add_text_columns, build_textualizer, hide_text_columns, raw_numbers
@@ -41,6 +42,7 @@ class ClickPromptDataset(Dataset):
     - files are read by ``read_atomic``, which keeps the values that RecBole's reader loses.
     - ``benchmark_filename`` names files that ``recbole-cp prepare`` makes; a folder without them is split here.
       Filters hold for these files too, where RecBole passes them over in silence.
+    - ``cold_start`` splits by users or items, so that those of validation and test rows are new.
     - ``rename_fields`` gives fields other names than their files do.
     - rows are read by an index that stays a tensor; RecBole makes a Python list of it for every column.
     - ``textualizer()`` gives the text of its rows.
@@ -154,15 +156,22 @@ class ClickPromptDataset(Dataset):
 
         Raises:
             DataError: A part has no rows or rows of one class only.
+            SettingError: ``cold_start`` does not go with the rest of the split.
         """
         if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
             check_times(self)
             self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
-        parts = super().build()
+        parts = self._cold_start() if self.config["cold_start"] else super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
             part.times = part.inter_feat.interaction.pop(_TIMES, None)
             check_labels(part, name)
         return parts
+
+    def _cold_start(self) -> list[Dataset]:
+        self._change_feat_format()
+        rows = cold_start_parts(self)
+        self._drop_unused_col()
+        return [self.copy(self.inter_feat[of_part]) for of_part in rows]
 
     def _change_feat_format(self) -> None:
         # Before RecBole shuffles and splits the rows; the index says where they stood in the file

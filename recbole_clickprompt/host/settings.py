@@ -129,6 +129,7 @@ SETTINGS: dict[str, Setting] = {
     "normalize_field": optional(FIELDS),
     "discretization": optional(BINS),
     "eval_args": EVALUATION,
+    "cold_start": optional(TEXT),
     "metrics": METRICS,
     "valid_metric": METRIC,
     "topk": optional(CUTS),
