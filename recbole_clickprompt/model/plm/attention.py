@@ -64,8 +64,15 @@ def _by_parts(
     dropout: float,
     scale: float | None,
 ) -> Tensor:
-    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(2, 3)
-    if bias is not None:
-        scores = scores + bias
-    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=torch.float32).to(value.dtype)
-    return drop(weights, dropout) @ value
+    """As torch's, of ``(B, H, P, D)`` and ``(B, H, N, D)``; scores are made, scaled and masked in one product."""
+    batch, heads, _, size = query.shape
+    hidden = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+    added = hidden if bias is None else bias.to(query.dtype) + hidden
+    scores = torch.baddbmm(
+        added.expand(batch, heads, -1, -1).flatten(0, 1),
+        query.flatten(0, 1),
+        key.flatten(0, 1).transpose(1, 2),
+        alpha=size**-0.5 if scale is None else scale,
+    )
+    weights = drop(scores.softmax(-1), dropout)
+    return torch.bmm(weights, value.flatten(0, 1)).unflatten(0, (batch, heads))
