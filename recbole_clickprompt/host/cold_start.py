@@ -14,7 +14,7 @@ __all__ = ["cold_start_parts"]
 def cold_start_parts(dataset: Any) -> list[torch.Tensor]:
     """Rows of the training, validation and test part, whose users or items, as ``cold_start`` says, differ.
 
-    The seed deals out the ids that have rows, in the shares of ``eval_args``'s split; each row goes where its id is.
+    The seed deals out the ids that have rows, in the shares of ``eval_args``'s split. A row goes where its id is.
 
     Args:
         dataset: RecBole's, with its rows as tensors.
@@ -37,7 +37,7 @@ def cold_start_parts(dataset: Any) -> list[torch.Tensor]:
         raise SettingError("cold_start splits anew what benchmark_filename has split; leave out one of the two")
     if "RS" not in eval_args["split"] or eval_args.get("group_by") not in (None, "none"):
         raise SettingError(
-            f"cold_start deals out ids in shares; it needs eval_args with split: {{RS: [8, 1, 1]}} and group_by: ~, "
+            "cold_start deals out ids in shares; it needs eval_args with split: {RS: [8, 1, 1]} and group_by: ~, "
             f"got {eval_args}"
         )
     ids = dataset.inter_feat[field]

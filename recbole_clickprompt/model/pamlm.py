@@ -7,7 +7,6 @@ from typing import NamedTuple, TypeAlias
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recbole_clickprompt.data.masking import MaskedTokens
 from recbole_clickprompt.model.backbone.adapter import Backbone
@@ -16,6 +15,7 @@ from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.model.prompt import PromptGenerator, SharedPromptGenerator
 from recbole_clickprompt.model.replaced_item import ItemPairs, ReplacedItem
 from recbole_clickprompt.model.tally import Tally
+from recbole_clickprompt.model.token_loss import token_loss
 
 __all__ = ["PAMLM", "MaskedRows", "Part"]
 
@@ -149,6 +149,6 @@ class PAMLM(nn.Module):
         logits, labels = self.logits(part)
         if not len(labels):
             return 0.0 * logits.sum()
-        loss = F.cross_entropy(logits.float(), labels)
-        self.tallies["mlm"].add(loss, logits.argmax(1) == labels)
+        loss, right = token_loss(logits, labels)
+        self.tallies["mlm"].add(loss, right)
         return loss
