@@ -60,6 +60,9 @@ class FixedLayer:
         # Autocast would convert float32 matrices anew in every batch
         self.layout = self._layout(_cast_upper(plm, self.dtype))
         ends = table.get_buffer("offsets_0")
+        # Which of a state's numbers are which head's, (W, H)
+        own = torch.eye(self.heads, dtype=self.dtype, device=ends.device)
+        self.own = own.repeat_interleave(plm.hidden_size // self.heads, 0)
         self.front = self._read_front(ends)
         self.behind = int(ends[-1])  # where the states of the other keys begin
         pairs = [self._pair(states.float()) for states in table.states[self.behind :].split(_STATES_AT_ONCE)]
@@ -97,9 +100,10 @@ class FixedLayer:
             scores.append(self._scores(query, prompts[0], None))
         weights = torch.cat(scores, dim=1).softmax(1).to(values.dtype)  # (B, 1 + Z + K, H)
         front, text, of_prompts = weights.tensor_split([1, 1 + places.shape[1]], dim=1)
-        attended = _weighted(front, self.front.value[first].unsqueeze(1)) + self._weighted_text(text, values)
+        of_front = self.front.value[first].unflatten(1, (self.heads, -1)) * front.transpose(1, 2)
+        attended = of_front.flatten(1) + self._weighted(text, values)
         if prompts is not None:
-            attended = attended + _weighted(of_prompts, prompts[1])
+            attended = attended + self._weighted(of_prompts, prompts[1])
         combined = self.layout.combine(self.index, attended.unsqueeze(1), states)
         return self.layout.finish(combined)[:, 0]
 
@@ -129,8 +133,8 @@ class FixedLayer:
         query = query * ((query.shape[2] // self.heads) ** -0.5 if scale is None else scale)
         keys, values = self.layout.keys_values(self.index, states, None)
         scores = self._scores(query, keys, column < lengths.unsqueeze(1))
-        value = _weighted(scores.softmax(1), values.float())
-        return states[:, 0], query[:, 0], scores.logsumexp(1), value.to(values.dtype)
+        value = self._weighted(scores.softmax(1).to(values.dtype), values)
+        return states[:, 0], query[:, 0], scores.logsumexp(1), value
 
     def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
         """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
@@ -154,12 +158,20 @@ class FixedLayer:
         return None if prompts is None else self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
 
     def _scores(self, query: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
-        """Scores by head, ``(B, N, H)`` float32; one query a row is too little for a matrix product."""
-        scores = (keys * query).unflatten(2, (self.heads, -1)).sum(3, dtype=torch.float32)
+        """Scores by head, ``(B, N, H)`` float32, of queries ``(B, 1, W)`` and keys ``(B, N, W)``.
+
+        One query a row is little for matrix products of each head; here all heads are one, in which a head's query
+        meets zeros of the others.
+        """
+        of_heads = query.to(keys.dtype).transpose(1, 2) * self.own  # (B, W, H)
+        scores = torch.bmm(keys, of_heads).float()
         return scores if seen is None else scores.masked_fill_(~seen.unsqueeze(2), -torch.inf)
 
-    def _weighted_text(self, weights: Tensor, values: Tensor) -> Tensor:
-        """As ``_weighted``, by a matrix product: each head weights all values, and its own part is kept."""
+    def _weighted(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Values ``(B, N, W)`` weighted by head, ``(B, N, H)``: ``(B, W)``.
+
+        As one matrix product too: each head weights all values, and its own part is kept.
+        """
         of_heads = torch.bmm(weights.transpose(1, 2), values).unflatten(2, (self.heads, -1))  # (B, H, H, W / H)
         return of_heads.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1)
 
@@ -168,11 +180,6 @@ def _precision(table: StateTable) -> torch.dtype:
     """What matrix products are computed in."""
     device = table.states.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-
-
-def _weighted(weights: Tensor, values: Tensor) -> Tensor:
-    """Values ``(B, N, W)`` weighted by head, ``(B, N, H)``: ``(B, W)``."""
-    return (values.unflatten(2, (weights.shape[2], -1)) * weights.unsqueeze(3)).sum(1).flatten(1)
 
 
 def _cast_upper(plm: PromptedEncoder, dtype: torch.dtype) -> nn.Module:
