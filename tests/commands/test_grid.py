@@ -161,6 +161,7 @@ def test_the_papers_grids_hold_possible_settings(table, configs):
         "backbones",
         "evidence/ml-100k",
         "evidence/ml-100k-known-users",
+        "evidence/ml-100k-new-films",
         "evidence/ml-1m-known-users",
         "evidence/autoint-dnn",
         "evidence/autoint-dnn-towers",
