@@ -98,7 +98,7 @@ class PromptedEncoder(nn.Module):
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
         places = torch.arange(text.shape[1], device=text.device).unsqueeze(0)  # (1, Z)
         seen = places < lengths.unsqueeze(1)  # (B, Z)
-        states = [_rounded(text.float() if self.first_layer else layout.embed(text))]
+        states = [_in_precision(text if self.first_layer else layout.embed(text))]
         for index in range(self.first_layer, self.num_layers):
             inputs, wanted = states[-1], places
             if positions is not None and index == self.num_layers - 1:
@@ -128,7 +128,7 @@ class PromptedEncoder(nn.Module):
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
         places = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         seen = places < lengths.unsqueeze(1)
-        states = _rounded(layout.embed(input_ids))
+        states = _in_precision(layout.embed(input_ids))
         for index in range(self.first_layer):
             mask = layout.mask(index, seen, places).unsqueeze(1)
             states = self._layer(layout, index, states, places, states, places, None, mask)
@@ -203,10 +203,10 @@ class PromptedEncoder(nn.Module):
         return layout.keys_values(index, prompt, None)
 
 
-def _rounded(states: Tensor) -> Tensor:
-    """In the precision of matrix products: else each of them would round the states anew, for itself alone."""
+def _in_precision(states: Tensor) -> Tensor:
+    """In that of matrix products, of which each would else round the states anew, for itself alone."""
     device = states.device.type
-    return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
+    return states.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32)
 
 
 class SharedPromptedEncoder(PromptedEncoder):
