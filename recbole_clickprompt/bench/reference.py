@@ -134,10 +134,12 @@ class PlainPAMLM(_Plain):
             )
         super().__init__(model, model.text.table, tokenizer)
         self.lm_head: Any = model.lm_head.head
+        self.new_head = model.new_head
         self.masker = model.text.masker
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        return list({id(p): p for p in [*self.encoder.parameters(), *self.lm_head.parameters()]}.values())
+        head = [] if self.new_head else list(self.lm_head.parameters())
+        return list({id(p): p for p in [*self.encoder.parameters(), *head]}.values())
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean cross entropy over the masked positions."""

@@ -1,7 +1,10 @@
 """The benchmark's plain form against the product."""
 
+import shutil
+
 import pytest
 import torch
+import transformers as tf
 
 from recbole_clickprompt.bench.equality import UnequalError, check_curves, check_stage
 from recbole_clickprompt.bench.job import Contender, Job
@@ -45,6 +48,18 @@ def test_gradients_of_the_plm_are_the_same(workload_of):
         if plain is not None:
             torch.testing.assert_close(ours, plain, rtol=0, atol=1e-5)
     assert gradients[0][0].abs().sum() > 0
+
+
+def test_a_new_lm_head_trains_at_the_rate_that_ours_gives_it(workload_of, tiny_bert, tmp_path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "headless")
+    tf.BertModel.from_pretrained(tiny_bert).save_pretrained(folder)
+    for plm, new in ((tiny_bert, False), (folder, True)):
+        workload, sizes = workload_of(plm=str(plm)), []
+        for contender in (PLAIN, OURS):
+            _, model = workload.plm_model("pamlm", contender)
+            assert model.new_head is new
+            sizes.append(sorted(p.numel() for p in model.pretrained_parameters()))
+        assert sizes[0] == sizes[1]
 
 
 def test_a_difference_stops_the_benchmark(workload_of, monkeypatch):
