@@ -75,6 +75,7 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
+    _check_objectives(final)
     recovers_text = final["train_stage"] != "finetune" and "mlm" in final["pretrain_objectives"]
     reads_text = model == "ClickPrompt" or recovers_text or final["text_embeddings"]
     if "text_fields" not in final and reads_text:
@@ -83,6 +84,15 @@ def check_settings(
             "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
         )
     return set(command_line) - known
+
+
+def _check_objectives(final: Mapping[str, Any]) -> None:
+    last, objectives = final["pretrain_mlm_epochs"], final["pretrain_objectives"]
+    if last is not None and objectives == ["mlm"] and last < final["pretrain_epochs"]:
+        raise SettingError(
+            f"pretrain_mlm_epochs is {last} of {final['pretrain_epochs']} pretrain_epochs, and after it nothing is left "
+            "to learn with pretrain_objectives: [mlm]; add replaced_item, or leave pretrain_mlm_epochs at None"
+        )
 
 
 def _hint(key: str, value: Any) -> str:

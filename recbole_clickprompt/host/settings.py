@@ -85,6 +85,7 @@ SETTINGS: dict[str, Setting] = {
     "train_rows": optional(integer(1)),
     "pretrain_objectives": some_of("mlm", "replaced_item"),
     "replaced_item_weight": POSITIVE,
+    "pretrain_mlm_epochs": optional(integer(1)),
     "pretrain_data": choice("train", "train_valid"),
     "pretrain_rows": optional(integer(1)),
     "pretrain_shuffle_items": BOOLEAN,

@@ -28,7 +28,7 @@ _FINETUNING = {
 _TEXT = {
     "plm_num_layers", "plm_joint_layers", "plm_joint_masks", "plm_dropout", "plm_gradient_checkpointing",
     "plm_lora", "num_prompts", "prompt_strategy", "prompt_projection", "shuffle_text", "max_text_length",
-    "mask_ratio", "mask_target", "pretrain_vocabulary", "pretrain_plm_learning_rate",
+    "mask_ratio", "mask_target", "pretrain_vocabulary", "pretrain_plm_learning_rate", "pretrain_mlm_epochs",
 }  # fmt: skip
 
 # Settings without effect on what is trained. All others count, so that one added later can only cost a

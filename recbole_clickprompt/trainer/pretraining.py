@@ -18,7 +18,7 @@ from recbole_clickprompt.evaluation.run_folder import history_beside, read_epoch
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pretraining
 from recbole_clickprompt.model.replaced_item import ReplacedItem
-from recbole_clickprompt.model.tally import pop_figures
+from recbole_clickprompt.model.tally import Tally, pop_figures
 from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
@@ -66,8 +66,9 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
                 model.tallies[name].sums = sums
         with keeper.guarding():
             for epoch in range(begin, stage.epochs):
+                tallies = _tallies_of(config, model, epoch)
                 stage.train_epoch(loader, epoch, show_progress=show_progress)
-                figures = pop_figures(model.tallies, device)
+                figures = pop_figures(tallies, device)
                 report(epoch, figures)
                 record_pretraining(config, path, epoch, figures)
                 done = epoch + 1
@@ -84,6 +85,15 @@ def _tallies(model: PAMLM | ReplacedItem) -> dict[str, Any]:
     # Each rank counts its own rows; the sum is the same wherever it is
     gathered = {name: ranks.current().gather(tally.sums) for name, tally in model.tallies.items()}
     return {"tallies": {name: tuple(map(sum, zip(*sums, strict=True))) for name, sums in gathered.items()}}
+
+
+def _tallies_of(config: Any, model: PAMLM | ReplacedItem, epoch: int) -> dict[str, Tally]:
+    """Of the objectives of an epoch, which the model is told: after ``pretrain_mlm_epochs`` PA-MLM rests."""
+    if not isinstance(model, PAMLM):
+        return model.tallies
+    last = config["pretrain_mlm_epochs"]
+    model.masking = last is None or epoch < last
+    return {name: tally for name, tally in model.tallies.items() if model.masking or name != "mlm"}
 
 
 def _stage(config: Any, model: PAMLM | ReplacedItem, batches: int) -> Stage:

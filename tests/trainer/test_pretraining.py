@@ -97,6 +97,7 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"pretrain_data": "train_valid"},
         {"pretrain_objectives": ["mlm", "replaced_item"]},
         {"replaced_item_weight": 2.0},
+        {"pretrain_mlm_epochs": 1},
         {"pretrain_rows": 100},
         {"pretrain_shuffle_items": True},
         {"text_embeddings": ["item_id"]},
@@ -327,6 +328,25 @@ def test_without_pamlm_prompts_and_plm_begin_as_without_pretraining(make_config,
     written = load_file(path)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, written[name] if name.startswith("backbone.") else before[name])
+
+
+def test_after_its_epochs_pamlm_rests_and_replaced_items_go_on(make_config, make_data, tmp_path):
+    both = {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_lr_scheduler": "constant"}
+    both |= {"pretrain_warmup_ratio": 0.0, "save_step": 2}
+    config = make_config(**both, pretrain_epochs=4, pretrain_mlm_epochs=2)
+    data = make_data(config)
+    figures = {}
+    path = pretrain(config, *data[:2], show_progress=False, report=figures.__setitem__)
+    assert ["mlm_loss" in figures[epoch] for epoch in range(4)] == [True, True, False, False]
+    assert all("replaced_item_loss" in figures[epoch] for epoch in range(4))
+    whole = make_config(**both, pretrain_epochs=2, checkpoint_dir=str(tmp_path / "whole"))
+    as_without = load_file(pretrain(whole, *make_data(whole)[:2], show_progress=False, report=lambda *_: None))
+    between = load_file(path.with_name(f"{path.stem}-epoch2.safetensors"))
+    last = load_file(path)
+    assert all(torch.equal(between[name], weight) for name, weight in as_without.items())
+    moved = {name for name in last if not torch.equal(last[name], between[name])}
+    assert {name.split(".")[0] for name in moved} == {"backbone", "detector"}
+    assert "backbone.model.token_embedding_table.embedding.weight" in moved
 
 
 def test_both_objectives_give_a_checkpoint_that_hands_over_what_pamlm_does(make_config, make_data):

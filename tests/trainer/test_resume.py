@@ -47,7 +47,10 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     ("settings", "moment"),
     [
         ({"plm_joint_layers": 1}, (7, Stage, "train_batch")),
-        ({"pretrain_objectives": ["mlm", "replaced_item"]}, (3, Stage, "train_batch")),
+        (
+            {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2, "pretrain_mlm_epochs": 1},
+            (20, Stage, "train_batch"),
+        ),
         ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, Stage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
