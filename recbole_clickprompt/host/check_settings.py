@@ -90,8 +90,8 @@ def _check_objectives(final: Mapping[str, Any]) -> None:
     last, objectives = final["pretrain_mlm_epochs"], final["pretrain_objectives"]
     if last is not None and objectives == ["mlm"] and last < final["pretrain_epochs"]:
         raise SettingError(
-            f"pretrain_mlm_epochs is {last} of {final['pretrain_epochs']} pretrain_epochs, and then nothing is left "
-            "to learn with pretrain_objectives: [mlm]; add replaced_item, or leave pretrain_mlm_epochs at None"
+            f"pretrain_mlm_epochs is {last} of {final['pretrain_epochs']} pretrain_epochs, and then nothing is "
+            "left to learn with pretrain_objectives: [mlm]; add replaced_item, or leave pretrain_mlm_epochs None"
         )
 
 
