@@ -104,7 +104,7 @@ class PAMLM(nn.Module):
         """
         pairs = self.detector.split(interaction) if self.detector else []
         detected = [(part, self.detector_weight * share) for part, share in pairs]
-        return [*self.masked_parts(interaction, size), *detected] if self.masking else detected
+        return [*(self.masked_parts(interaction, size) if self.masking else ()), *detected]
 
     def masked_parts(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
         """Masks the batch once, and cuts it into parts of ``size`` rows of similar length.

@@ -60,9 +60,9 @@ class FixedLayer:
         # Autocast would convert float32 matrices anew in every batch
         self.layout = self._layout(_cast_upper(plm, self.dtype))
         ends = table.get_buffer("offsets_0")
-        # Which of a state's numbers are which head's, (W, H)
+        # Which of a state's numbers are which head's, (H, W)
         own = torch.eye(self.heads, dtype=self.dtype, device=ends.device)
-        self.own = own.repeat_interleave(plm.hidden_size // self.heads, 0)
+        self.own = own.repeat_interleave(plm.hidden_size // self.heads, 1)
         self.front = self._read_front(ends)
         self.behind = int(ends[-1])  # where the states of the other keys begin
         pairs = [self._pair(states.float()) for states in table.states[self.behind :].split(_STATES_AT_ONCE)]
@@ -87,24 +87,25 @@ class FixedLayer:
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
         """What ``SummaryPooling`` gives for these rows, ``(B, W)``; q is ``(B, Q)``."""
         first = batch[self.table.keys[0]]
-        states, query = self.front.states[first].unsqueeze(1), self.front.query[first].unsqueeze(1)
+        queries = self._of_heads(self.front.query[first])
         places, lengths = self.table.places(batch, skip=1)
         places = (places - self.behind).clamp(min=0)  # of padding it is any
         keys, values = (
             of.index_select(0, places.flatten()).unflatten(0, places.shape) for of in (self.keys, self.values)
         )
         seen = torch.arange(places.shape[1], device=lengths.device) < lengths.unsqueeze(1)
-        scores = [self.front.score[first].unsqueeze(1), self._scores(query, keys, seen)]
+        scores = [self.front.score[first].unsqueeze(2), self._scores(queries, keys, seen)]
         prompts = self._of_prompts(q)
         if prompts is not None:
-            scores.append(self._scores(query, prompts[0], None))
-        weights = torch.cat(scores, dim=1).softmax(1).to(values.dtype)  # (B, 1 + Z + K, H)
-        front, text, of_prompts = weights.tensor_split([1, 1 + places.shape[1]], dim=1)
-        of_front = self.front.value[first].unflatten(1, (self.heads, -1)) * front.transpose(1, 2)
-        attended = of_front.flatten(1) + self._weighted(text, values)
+            scores.append(self._scores(queries, prompts[0], None))
+        weights = torch.cat(scores, dim=2).softmax(2).to(values.dtype)  # (B, H, 1 + Z + K)
+        front, text, of_prompts = weights.tensor_split([1, 1 + places.shape[1]], dim=2)
+        weighted = torch.bmm(text, values)  # (B, H, W)
         if prompts is not None:
-            attended = attended + self._weighted(of_prompts, prompts[1])
-        combined = self.layout.combine(self.index, attended.unsqueeze(1), states)
+            weighted = weighted.baddbmm_(of_prompts, prompts[1])
+        of_front = self.front.value[first].unflatten(1, (self.heads, -1)) * front
+        attended = of_front.flatten(1) + self._own_parts(weighted)
+        combined = self.layout.combine(self.index, attended.unsqueeze(1), self.front.states[first].unsqueeze(1))
         return self.layout.finish(combined)[:, 0]
 
     def _layout(self, encoder: nn.Module) -> Layout:
@@ -132,9 +133,9 @@ class FixedLayer:
         query = self.layout.queries(self.index, states[:, :1], None)
         query = query * ((query.shape[2] // self.heads) ** -0.5 if scale is None else scale)
         keys, values = self.layout.keys_values(self.index, states, None)
-        scores = self._scores(query, keys, column < lengths.unsqueeze(1))
-        value = self._weighted(scores.softmax(1).to(values.dtype), values)
-        return states[:, 0], query[:, 0], scores.logsumexp(1), value
+        scores = self._scores(self._of_heads(query[:, 0]), keys, column < lengths.unsqueeze(1))
+        value = self._own_parts(torch.bmm(scores.softmax(2).to(values.dtype), values))
+        return states[:, 0], query[:, 0], scores.logsumexp(2), value
 
     def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
         """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
@@ -157,23 +158,21 @@ class FixedLayer:
         prompts = self.prompt(q)
         return None if prompts is None else self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
 
-    def _scores(self, query: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
-        """Scores by head, ``(B, N, H)`` float32, of queries ``(B, 1, W)`` and keys ``(B, N, W)``.
+    def _of_heads(self, query: Tensor) -> Tensor:
+        """Queries ``(B, W)`` of each head alone, with zeros at the others' numbers, ``(B, H, W)``.
 
-        One query a row is little for matrix products of each head; here all heads are one, in which a head's query
-        meets zeros of the others.
+        One query a row is little for matrix products of each head; so all heads are one.
         """
-        of_heads = query.to(keys.dtype).transpose(1, 2) * self.own  # (B, W, H)
-        scores = torch.bmm(keys, of_heads).float()
-        return scores if seen is None else scores.masked_fill_(~seen.unsqueeze(2), -torch.inf)
+        return query.to(self.dtype).unsqueeze(1) * self.own
 
-    def _weighted(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Values ``(B, N, W)`` weighted by head, ``(B, N, H)``: ``(B, W)``.
+    def _scores(self, queries: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
+        """Scores by head, ``(B, H, N)`` float32, of queries ``(B, H, W)`` and keys ``(B, N, W)``."""
+        scores = torch.bmm(queries, keys.transpose(1, 2)).float()
+        return scores if seen is None else scores.masked_fill_(~seen.unsqueeze(1), -torch.inf)
 
-        As one matrix product too: each head weights all values, and its own part is kept.
-        """
-        of_heads = torch.bmm(weights.transpose(1, 2), values).unflatten(2, (self.heads, -1))  # (B, H, H, W / H)
-        return of_heads.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1)
+    def _own_parts(self, weighted: Tensor) -> Tensor:
+        """Of what each head made of all numbers, ``(B, H, W)``, its own ones, ``(B, W)``."""
+        return weighted.unflatten(2, (self.heads, -1)).diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1)
 
 
 def _precision(table: StateTable) -> torch.dtype:
