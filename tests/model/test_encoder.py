@@ -5,11 +5,18 @@ import torch
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from recbole_clickprompt.bench.reference import run_with_prompts
+from recbole_clickprompt.model.plm import packing
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.plm.loading import load_plm
+from recbole_clickprompt.model.plm.packing import Packed, Padded, lay_out
 
 B, Z, K = 4, 11, 3
+
+
+@pytest.fixture(params=[1, 3, 16], ids=["packed", "parts of three", "padded"], autouse=True)
+def rows_of_a_part(request, monkeypatch):
+    monkeypatch.setattr(packing, "_ROWS", request.param)
 
 
 @pytest.fixture
@@ -187,10 +194,8 @@ def test_fewer_layers_are_the_first_ones(plm_folder, text):
     cut = PromptedEncoder(load_plm(plm_folder, num_layers=1, dropout=0.0).encoder)
     assert cut.num_layers == 1
     layout = LAYOUTS[whole.encoder.config.model_type](whole.encoder)
-    every, seen = torch.arange(Z)[None], torch.arange(Z) < text[1].unsqueeze(1)
-    states = layout.embed(text[0])
-    mask = layout.mask(0, seen, every).unsqueeze(1)
-    states = layout.finish(whole._layer(layout, 0, states, every, states, every, None, mask))
+    rows = Padded(text[1], Z)
+    states = layout.finish(whole._layer(layout, 0, rows, layout.embed(text[0]), None, None, None))
     torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
 
 
@@ -204,3 +209,30 @@ def test_gradient_checkpointing_keeps_the_prompts(encoder, text, prompts):
     for ours, plain in zip(gradients(True), gradients(False), strict=True):
         assert plain.abs().sum() > 0
         torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("lengths", [[11, 4, 7, 2, 4], [2, 4, 4, 7, 11]])
+def test_packed_states_come_back_padded_and_in_order(lengths):
+    lengths = torch.tensor(lengths)
+    padded = torch.randn(5, Z, 6)
+    rows = Packed(lengths, Z)
+    inside = torch.arange(Z) < lengths.unsqueeze(1)
+    back = rows.unsort(rows.pad(rows.lay(rows.sort(padded))))
+    assert back.shape == padded.shape
+    torch.testing.assert_close(back[inside], padded[inside], rtol=0, atol=0)
+    states = rows.lay(rows.sort(padded))
+    torch.testing.assert_close(rows.join(rows.parts(states)), states, rtol=0, atol=0)
+    last = (lengths - 1).unsqueeze(1)
+    found = rows.unsort(rows.at(states, rows.sort(last)))
+    torch.testing.assert_close(found[:, 0], padded[torch.arange(5), last[:, 0]], rtol=0, atol=0)
+    assert sum(int(seen.sum()) for seen in rows.seen) == int(lengths.sum())
+
+
+def test_what_spares_little_or_nothing_stays_padded():
+    many = torch.full((64,), 50)
+    assert isinstance(lay_out(many, 50), Padded)
+    many[0] = 49
+    assert isinstance(lay_out(many, 50), Padded)
+    assert isinstance(lay_out(many, 60), Packed)
+    many[3] = 0  # a row without text has no place of its own
+    assert isinstance(lay_out(many, 60), Padded)

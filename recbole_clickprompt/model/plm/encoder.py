@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from recbole_clickprompt.model.plm.attention import attend
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 from recbole_clickprompt.model.plm.one_query import attend_from_one
+from recbole_clickprompt.model.plm.packing import Padded, Rows, lay_out
 
 __all__ = ["PromptedEncoder", "SharedPromptedEncoder"]
 
@@ -82,7 +84,9 @@ class PromptedEncoder(nn.Module):
         Returns:
             States behind the last layer, ``(B, P, W)``, or ``(B, Z, W)``.
         """
-        return self.states(text, lengths, prompts, prompt_mask=prompt_mask, positions=positions)[-1]
+        rows = self._rows(lengths, text.shape[1], positions)
+        *_, end = self._walk(rows, text, prompts, prompt_mask, positions)
+        return rows.unsort(rows.pad(end) if positions is None else end)
 
     def states(
         self,
@@ -94,78 +98,133 @@ class PromptedEncoder(nn.Module):
         positions: Tensor | None = None,
     ) -> list[Tensor]:
         """As ``forward``, but the states of the text before the first layer and behind each one."""
+        rows = self._rows(lengths, text.shape[1], positions)
+        *inner, end = self._walk(rows, text, prompts, prompt_mask, positions)
+        padded = [*map(rows.pad, inner), rows.pad(end) if positions is None else end]
+        return [rows.unsort(states) for states in padded]
+
+    def _rows(self, lengths: Tensor, longest: int, positions: Tensor | None) -> Rows:
+        """How the states lie; a single layer that is asked one position of each row does little to each state."""
+        one = self.num_layers - self.first_layer == 1 and positions is not None and positions.shape[1] == 1
+        return Padded(lengths, longest) if one else lay_out(lengths, longest)
+
+    def _walk(
+        self,
+        rows: Rows,
+        text: Tensor,
+        prompts: Tensor | None,
+        prompt_mask: Tensor | None,
+        positions: Tensor | None,
+    ) -> Iterator[Tensor]:
+        """The states before the first layer and behind each one, as they lie; of the last one as asked for."""
         # A layout holds the model and no state, so a copy of this module walks through its own
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
-        places = torch.arange(text.shape[1], device=text.device).unsqueeze(0)  # (1, Z)
-        seen = places < lengths.unsqueeze(1)  # (B, Z)
-        states = [_in_precision(text if self.first_layer else layout.embed(text))]
+        text = rows.sort(text)
+        states = rows.lay(_in_precision(text if self.first_layer else layout.embed(text)))
+        asked, shown = (None if of is None else rows.sort(of) for of in (positions, prompt_mask))
         for index in range(self.first_layer, self.num_layers):
-            inputs, wanted = states[-1], places
-            if positions is not None and index == self.num_layers - 1:
-                inputs = inputs.gather(1, positions.unsqueeze(2).expand(-1, -1, self.hidden_size))
-                wanted = positions
-            prompt = None if prompts is None else prompts[index - self.first_layer].to(inputs.dtype)
-            mask = self._mask(layout.mask(index, seen, wanted), prompt, prompt_mask)
-            arguments = (layout, index, inputs, wanted, states[-1], places, prompt, mask)
+            yield states
+            prompt = None if prompts is None else rows.sort(prompts[index - self.first_layer]).to(states.dtype)
+            wanted = asked if index == self.num_layers - 1 else None
+            arguments = (layout, index, rows, states, wanted, prompt, shown)
             if self.gradient_checkpointing and self.training:
-                states.append(checkpoint(self._layer, *arguments, use_reentrant=False))
+                states = checkpoint(self._layer, *arguments, use_reentrant=False)
             else:
-                states.append(self._layer(*arguments))
-        states[-1] = layout.finish(states[-1])
-        return states
+                states = self._layer(*arguments)
+        yield layout.finish(states)
 
     @staticmethod
-    def _mask(of_text: Tensor, prompt: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
-        """``(B, 1, P or 1, Z)``, or with prompts ``(B, 1, P or 1, K + Z)``; from ``(B, P or 1, Z)``."""
+    def _masks(
+        layout: Layout,
+        index: int,
+        rows: Rows,
+        wanted: Sequence[Tensor],
+        prompt: Tensor | None,
+        shown: Tensor | None,
+    ) -> list[Tensor]:
+        """Of each part, ``(B', 1, P or 1, Z')``, or with prompts ``(B', 1, P or 1, K + Z')``."""
+        of_text = [layout.mask(index, *both) for both in zip(rows.seen, wanted, strict=True)]
         if prompt is None:
-            return of_text.unsqueeze(1)
-        shown = of_text.new_ones(prompt.shape[:2]) if prompt_mask is None else prompt_mask
-        return torch.cat([shown.unsqueeze(1).expand(-1, of_text.shape[1], -1), of_text], dim=2).unsqueeze(1)
+            return [mask.unsqueeze(1) for mask in of_text]
+        shown = prompt.new_ones(prompt.shape[:2], dtype=torch.bool) if shown is None else shown
+        return [
+            torch.cat([of.unsqueeze(1).expand(-1, mask.shape[1], -1), mask], dim=2).unsqueeze(1)
+            for of, mask in zip(rows.of_parts(shown), of_text, strict=True)
+        ]
 
     @torch.no_grad()
     def alone(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """States that enter ``first_layer``, of texts read alone, ``(B, Z, W)``; arguments as for ``forward``."""
         layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
-        places = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
-        seen = places < lengths.unsqueeze(1)
-        states = _in_precision(layout.embed(input_ids))
+        rows = lay_out(lengths, input_ids.shape[1])
+        states = rows.lay(_in_precision(layout.embed(rows.sort(input_ids))))
         for index in range(self.first_layer):
-            mask = layout.mask(index, seen, places).unsqueeze(1)
-            states = self._layer(layout, index, states, places, states, places, None, mask)
-        return states
+            states = self._layer(layout, index, rows, states, None, None, None)
+        return rows.unsort(rows.pad(states))
 
     def _layer(
         self,
         layout: Layout,
         index: int,
-        inputs: Tensor,
-        wanted: Tensor,
-        context: Tensor,
-        places: Tensor,
+        rows: Rows,
+        states: Tensor,
+        asked: Tensor | None,
         prompt: Tensor | None,
-        mask: Tensor,
+        shown: Tensor | None,
     ) -> Tensor:
-        query = layout.queries(index, inputs, wanted)
-        linear = self._linear(layout, index) if wanted is not places and wanted.shape[1] == 1 else None
-        if linear is not None:
-            attended = attend_from_one(
-                query,
-                [context] if prompt is None else [prompt, context],
-                key=linear[0],
-                value=linear[1],
-                heads=self.encoder.config.num_attention_heads,
-                mask=mask,
-                dropout=layout.attention_dropout(index) if self.training else 0.0,
-                scale=layout.scale(index),
-            )
-            return layout.combine(index, attended, inputs)
-        key, value = layout.keys_values(index, context, places)
-        bias = layout.bias(index, query, key, wanted)
-        if prompt is not None:
-            prompt_key, prompt_value = self.prompt_keys_values(layout, index, prompt)
-            key, value = torch.cat([prompt_key, key], dim=1), torch.cat([prompt_value, value], dim=1)
-            bias = None if bias is None else F.pad(bias, (prompt.shape[1], 0))
-        return layout.combine(index, self._attend(layout, index, query, key, value, mask, bias), inputs)
+        """A layer for all states, ``(A, N, W)``, or for those asked for, ``(B, P)``: ``(B, P, W)``."""
+        inputs = states if asked is None else rows.at(states, asked)
+        query = layout.queries(index, inputs, rows.places if asked is None else asked)
+        queries = rows.parts(query) if asked is None else rows.of_parts(query)
+        wanted = rows.columns if asked is None else rows.of_parts(asked)
+        masks = self._masks(layout, index, rows, wanted, prompt, shown)
+        linear = self._linear(layout, index) if asked is not None and asked.shape[1] == 1 else None
+        if linear is None:
+            attended = self._attend_parts(layout, index, rows, states, prompt, queries, wanted, masks)
+        else:
+            context = [rows.of_parts(prompt)] if prompt is not None else []
+            parts = zip(queries, zip(*context, rows.parts(states), strict=True), masks, strict=True)
+            attended = [
+                attend_from_one(
+                    of_part,
+                    read,
+                    key=linear[0],
+                    value=linear[1],
+                    heads=self.encoder.config.num_attention_heads,
+                    mask=mask,
+                    dropout=layout.attention_dropout(index) if self.training else 0.0,
+                    scale=layout.scale(index),
+                )
+                for of_part, read, mask in parts
+            ]
+        return layout.combine(index, rows.join(attended) if asked is None else torch.cat(attended), inputs)
+
+    def _attend_parts(
+        self,
+        layout: Layout,
+        index: int,
+        rows: Rows,
+        states: Tensor,
+        prompt: Tensor | None,
+        queries: Sequence[Tensor],
+        wanted: Sequence[Tensor],
+        masks: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """What the queries of each part, ``(B', P, W)``, which are wanted at some places, attend to."""
+        both = layout.keys_values(index, states, rows.places)
+        keys, values = map(rows.parts, both)
+        in_front = None if prompt is None else self.prompt_keys_values(layout, index, prompt)
+        of_prompts = None if in_front is None else [rows.of_parts(of) for of in in_front]
+        attended = []
+        for part, query in enumerate(queries):
+            key, value = keys[part], values[part]
+            bias = layout.bias(index, query, key, wanted[part])
+            if of_prompts is not None:
+                prompt_key, prompt_value = of_prompts[0][part], of_prompts[1][part]
+                key, value = torch.cat([prompt_key, key], dim=1), torch.cat([prompt_value, value], dim=1)
+                bias = None if bias is None else F.pad(bias, (prompt_key.shape[1], 0))
+            attended.append(self._attend(layout, index, query, key, value, masks[part], bias))
+        return attended
 
     def _attend(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +24,9 @@ class InputPromptedEncoder(PromptedEncoder):
     @property
     def prompt_layers(self) -> int:
         return 1
+
+    def forward(self, *arguments: Any, **options: Any) -> Tensor:
+        return self.states(*arguments, **options)[-1]
 
     def states(
         self,
