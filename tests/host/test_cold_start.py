@@ -76,3 +76,16 @@ def test_the_seed_deals_and_shares_are_those_of_the_split(make_config, make_data
 def test_what_cannot_be_split_so_is_refused(make_config, make_data, settings, error, words):
     with pytest.raises(error, match=words):
         make_data(make_config(**{"cold_start": "item_id", **settings}))
+
+
+def test_rows_that_files_have_split_are_not_split_anew(make_config, make_data, tmp_path):
+    (tmp_path / "parts").mkdir()
+    for name in ("train", "valid", "test"):
+        rows = [f"u{n % 3}\ti{n // 3}\t{1 + n % 5}" for n in range(30)]
+        text = "\n".join(["user_id:token\titem_id:token\trating:float", *rows, ""])
+        (tmp_path / "parts" / f"parts.{name}.inter").write_text(text)
+    settings = {"text_fields": {"user_id": "user"}, "threshold": {"rating": 4}, "load_col": None}
+    settings |= {"dataset": "parts", "data_path": str(tmp_path), "benchmark_filename": ["train", "valid", "test"]}
+    make_data(make_config(**settings))
+    with pytest.raises(SettingError, match="leave out one of the two"):
+        make_data(make_config(cold_start="item_id", **settings))
