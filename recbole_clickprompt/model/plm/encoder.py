@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ class PromptedEncoder(nn.Module):
             States behind the last layer, ``(B, P, W)``, or ``(B, Z, W)``.
         """
         rows = self._rows(lengths, text.shape[1], positions)
-        *_, end = self._walk(rows, text, prompts, prompt_mask, positions)
+        end = deque(self._walk(rows, text, prompts, prompt_mask, positions), maxlen=1).pop()
         return rows.unsort(rows.pad(end) if positions is None else end)
 
     def states(
