@@ -40,31 +40,29 @@ class StateTable(nn.Module):
 
     def lengths(self, batch: Batch) -> Tensor:
         """Tokens of each row: ``(B,)`` int64."""
-        return self._lengths(batch).sum(0).clamp(max=self.max_length)
+        return self.lengths_by_key(batch).sum(0)
 
-    def _lengths(self, batch: Batch) -> Tensor:
-        """``(keys, B)``"""
+    def lengths_by_key(self, batch: Batch) -> Tensor:
+        """Tokens of each row that are of each key, ``(keys, B)`` int64; what is cut is not counted."""
         offsets = [self.get_buffer(f"offsets_{index}") for index in range(len(self.keys))]
         ids = [batch[key] for key in self.keys]
-        return torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])
+        lengths = torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])
+        ends = lengths.cumsum(0).clamp(max=self.max_length)
+        return ends.diff(dim=0, prepend=ends.new_zeros(1, len(ends[0])))
 
-    def places(self, batch: Batch, copies: Tensor | None = None, *, skip: int = 0) -> tuple[Tensor, Tensor]:
+    def places(self, batch: Batch, copies: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Where the states of each token lie.
 
         Args:
             batch: Columns of ids, each ``(B,)``; those named in ``keys`` are read.
             copies: The copy for each key and row, ``(keys, B)``; None is the first one.
-            skip: Leave out the tokens of so many keys at the beginning.
 
         Returns:
             Rows of ``states``, ``(B, Z)`` int64, any at padding; and lengths, ``(B,)`` int64.
         """
-        of_key = self._lengths(batch)
-        room = (self.max_length - of_key[:skip].sum(0)).clamp(min=0)
-        of_key[:skip] = 0
-        lengths = of_key.sum(0).minimum(room)
+        of_key = self.lengths_by_key(batch)
+        lengths, ends = of_key.sum(0), of_key.cumsum(0)
         column = torch.arange(int(lengths.max()), device=lengths.device)
-        ends = of_key.cumsum(0)
         stride = len(self.states) // self.copies
         places = torch.zeros(len(lengths), len(column), dtype=torch.long, device=lengths.device)
         for index, key in enumerate(self.keys):

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from recbole_clickprompt.data.states import StateTable
 from recbole_clickprompt.data.tokens import Batch
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 from recbole_clickprompt.model.prompt import PromptGenerator
 
 __all__ = ["FixedLayer"]
 
-_STATES_AT_ONCE = 1 << 14
 _TEXTS_AT_ONCE = 256
 _MOST_BYTES = 2 << 30
 
@@ -60,13 +60,10 @@ class FixedLayer:
         # Autocast would convert float32 matrices anew in every batch
         self.layout = self._layout(_cast_upper(plm, self.dtype))
         ends = table.get_buffer("offsets_0")
-        # Which of a state's numbers are which head's, (H, W)
-        own = torch.eye(self.heads, dtype=self.dtype, device=ends.device)
-        self.own = own.repeat_interleave(plm.hidden_size // self.heads, 1)
         self.front = self._read_front(ends)
-        self.behind = int(ends[-1])  # where the states of the other keys begin
-        pairs = [self._pair(states.float()) for states in table.states[self.behind :].split(_STATES_AT_ONCE)]
-        self.keys, self.values = map(torch.cat, zip(*pairs, strict=True))  # (N, W)
+        self.texts = [
+            lay_out_texts(offsets, table.max_length, self.heads, self._pair) for offsets in _offsets(table)[1:]
+        ]
         self.folded: tuple[nn.Linear, Tensor, Tensor] | None = None
         if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
             hidden = copy.deepcopy(prompt.hidden).to(self.dtype)
@@ -77,8 +74,9 @@ class FixedLayer:
     def serves(plm: PromptedEncoder, table: StateTable) -> bool:
         """There is one such layer, scores do not depend on places, and all keys and values fit into memory."""
         layout = LAYOUTS[plm.encoder.config.model_type]
-        size = 2 * table.states.numel() * 4
-        return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places) and size <= _MOST_BYTES
+        size = sum(laid_out_size(o, table.max_length, plm.hidden_size) for o in _offsets(table)[1:])
+        fits = size * 4 <= _MOST_BYTES
+        return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places) and fits
 
     def fits(self) -> bool:
         """Scores are still asked for in the precision that they were prepared for."""
@@ -86,35 +84,30 @@ class FixedLayer:
 
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
         """What ``SummaryPooling`` gives for these rows, ``(B, W)``; q is ``(B, Q)``."""
-        first = batch[self.table.keys[0]]
-        queries = self._of_heads(self.front.query[first])
-        places, lengths = self.table.places(batch, skip=1)
-        places = (places - self.behind).clamp(min=0)  # of padding it is any
-        keys, values = (
-            of.index_select(0, places.flatten()).unflatten(0, places.shape) for of in (self.keys, self.values)
-        )
-        seen = torch.arange(places.shape[1], device=lengths.device) < lengths.unsqueeze(1)
-        scores = [self.front.score[first].unsqueeze(2), self._scores(queries, keys, seen)]
+        first, *others = (batch[key] for key in self.table.keys)
+        _, *lengths = self.table.lengths_by_key(batch)
+        query = self.front.query[first].to(self.dtype)
+        scores = [self.front.score[first].unsqueeze(2)]
+        scores += [text.scores(query, *of) for text, *of in zip(self.texts, others, lengths, strict=True)]
         prompts = self._of_prompts(q)
         if prompts is not None:
-            scores.append(self._scores(queries, prompts[0], None))
-        weights = torch.cat(scores, dim=2).softmax(2).to(values.dtype)  # (B, H, 1 + Z + K)
-        front, text, of_prompts = weights.tensor_split([1, 1 + places.shape[1]], dim=2)
-        weighted = torch.bmm(text, values)  # (B, H, W)
+            scores.append(self._scores(query, prompts[0]))
+        weights = torch.cat(scores, dim=2).softmax(2)
+        of_front, *of_others = weights.split([part.shape[2] for part in scores], dim=2)
+        attended = (self._of_heads(self.front.value[first]) * of_front).flatten(1)
         if prompts is not None:
-            weighted = weighted.baddbmm_(of_prompts, prompts[1])
-        of_front = self.front.value[first].unflatten(1, (self.heads, -1)) * front
-        attended = of_front.flatten(1) + self._own_parts(weighted)
+            attended = attended + self._weighted(of_others.pop(), prompts[1])
+        for text, of_text, ids in zip(self.texts, of_others, others, strict=True):
+            attended = attended + text.read(of_text, ids)
         combined = self.layout.combine(self.index, attended.unsqueeze(1), self.front.states[first].unsqueeze(1))
         return self.layout.finish(combined)[:, 0]
 
     def _layout(self, encoder: nn.Module) -> Layout:
         return LAYOUTS[self.plm.encoder.config.model_type](encoder)
 
-    def _pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of states ``(N, W)``, each ``(N, W)``."""
-        key, value = self.layout.keys_values(self.index, states.unsqueeze(0), None)
-        return key[0], value[0]
+    def _pair(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the states at ``places``, ``(U, Z)``, each ``(U, Z, W)``."""
+        return self.layout.keys_values(self.index, self.table.gather(places).float(), None)
 
     def _read_front(self, ends: Tensor) -> _Front:
         parts = [
@@ -133,9 +126,9 @@ class FixedLayer:
         query = self.layout.queries(self.index, states[:, :1], None)
         query = query * ((query.shape[2] // self.heads) ** -0.5 if scale is None else scale)
         keys, values = self.layout.keys_values(self.index, states, None)
-        scores = self._scores(self._of_heads(query[:, 0]), keys, column < lengths.unsqueeze(1))
-        value = self._own_parts(torch.bmm(scores.softmax(2).to(values.dtype), values))
-        return states[:, 0], query[:, 0], scores.logsumexp(2), value
+        unseen = column >= lengths.unsqueeze(1)
+        scores = self._scores(query[:, 0], keys).masked_fill_(unseen.unsqueeze(1), -torch.inf)
+        return states[:, 0], query[:, 0], scores.logsumexp(2), self._weighted(scores.softmax(2), values)
 
     def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
         """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
@@ -153,26 +146,33 @@ class FixedLayer:
         if self.folded is not None:
             hidden, weight, bias = self.folded
             count, width, _ = weight.shape
-            states = torch.tanh(hidden(q)).view(-1, count, width).transpose(0, 1)
+            states = torch.tanh(hidden(q).float()).to(self.dtype)  # tanh of bf16 takes twice as long
+            states = states.view(-1, count, width).transpose(0, 1)
             return torch.baddbmm(bias, states, weight).transpose(0, 1).chunk(2, dim=2)
         prompts = self.prompt(q)
         return None if prompts is None else self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
 
-    def _of_heads(self, query: Tensor) -> Tensor:
-        """Queries ``(B, W)`` of each head alone, with zeros at the others' numbers, ``(B, H, W)``.
+    def _of_heads(self, states: Tensor) -> Tensor:
+        """``(..., W)`` by head, ``(..., H, W / H)``."""
+        return states.unflatten(-1, (self.heads, -1))
 
-        One query a row is little for matrix products of each head; so all heads are one.
+    def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores by head, ``(B, H, N)`` float32, of a query a row, ``(B, W)``, and its keys, ``(B, N, W)``.
+
+        One query a row is little for matrix products of each head.
         """
-        return query.to(self.dtype).unsqueeze(1) * self.own
+        products = self._of_heads(keys) * self._of_heads(query).unsqueeze(1)
+        return products.sum(3, dtype=torch.float32).transpose(1, 2)
 
-    def _scores(self, queries: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
-        """Scores by head, ``(B, H, N)`` float32, of queries ``(B, H, W)`` and keys ``(B, N, W)``."""
-        scores = torch.bmm(queries, keys.transpose(1, 2)).float()
-        return scores if seen is None else scores.masked_fill_(~seen.unsqueeze(1), -torch.inf)
+    def _weighted(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Values ``(B, N, W)``, weighted by head with ``(B, H, N)``: ``(B, W)``."""
+        of_heads = weights.transpose(1, 2).unsqueeze(3).to(values.dtype)
+        return (self._of_heads(values) * of_heads).sum(1).flatten(1)
 
-    def _own_parts(self, weighted: Tensor) -> Tensor:
-        """Of what each head made of all numbers, ``(B, H, W)``, its own ones, ``(B, W)``."""
-        return weighted.unflatten(2, (self.heads, -1)).diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(1)
+
+def _offsets(table: StateTable) -> list[Tensor]:
+    """Of each key."""
+    return [table.get_buffer(f"offsets_{index}") for index in range(len(table.keys))]
 
 
 def _precision(table: StateTable) -> torch.dtype:
