@@ -115,6 +115,8 @@ def _inference(workload: Workload, stage: str, batch: int, contender: Contender)
             for rows in batches:
                 model.predict(rows)
 
+    if stage == "joint-inference":
+        run(prepare(0))  # keys and values of the texts are made once, by the first
     return Turn(contender, batch * count, prepare, run)
 
 
