@@ -189,9 +189,12 @@ class ClickPrompt(_CTRModel):
             blocks = self.blocks(interaction, 1)
         else:
             blocks = torch.arange(len(interaction)).split(_FIXED_ROWS)
-        parts = [self.logits(interaction[rows]) for rows in blocks]
-        back = torch.cat(blocks).argsort()
-        ctr, plm = (torch.cat(logits)[back] for logits in zip(*parts, strict=True))
+        if len(blocks) == 1:  # as it is: picking its rows out of each column takes time
+            ctr, plm = self.logits(interaction)
+        else:
+            parts = [self.logits(interaction[rows]) for rows in blocks]
+            back = torch.cat(blocks).argsort()
+            ctr, plm = (torch.cat(logits)[back] for logits in zip(*parts, strict=True))
         return {"logit_ctr": ctr, "logit_plm": plm}
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
