@@ -106,8 +106,10 @@ class FixedLayer:
         return LAYOUTS[self.plm.encoder.config.model_type](encoder)
 
     def _pair(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the states at ``places``, ``(U, Z)``, each ``(U, Z, W)``."""
-        return self.layout.keys_values(self.index, self.table.gather(places).float(), None)
+        """Keys and values of the states at ``places``, ``(n,)``, each ``(n, W)``."""
+        states = self.table.states.index_select(0, places).float()
+        keys, values = self.layout.keys_values(self.index, states.unsqueeze(0), None)
+        return keys[0], values[0]
 
     def _read_front(self, ends: Tensor) -> _Front:
         parts = [

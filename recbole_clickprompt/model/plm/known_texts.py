@@ -22,7 +22,7 @@ class KnownTexts:
     and values of each row of a batch first costs more than all arithmetic with them.
 
     Args:
-        keys: With tokens along rows, ``(M * W, Z)``; any behind a text's end.
+        keys: With tokens along rows, ``(M * W, Z)``; zeros behind a text's end.
         values: Of all tokens by head, ``(N * H, W / H)``, one text behind the other.
         begins: Which of the N is each text's first, ``(M,)``.
         heads: H.
@@ -77,15 +77,17 @@ def lay_out_texts(
         offsets: Where each text's tokens begin among all tokens, ``(M + 1,)``.
         longest: Most tokens of a text; the end of a longer one is cut.
         heads: H.
-        make: Gives keys and values, each ``(U, Z, W)``, of tokens at places ``(U, Z)``.
+        make: Gives keys and values, each ``(n, W)``, of tokens at places ``(n,)``.
     """
     lengths = offsets.diff().clamp(max=longest)
     column = torch.arange(max(1, int(lengths.max())), device=offsets.device)
     keys, values = [], []
     for some in torch.arange(len(lengths), device=offsets.device).split(_TEXTS_AT_ONCE):
-        places = (offsets[some].unsqueeze(1) + column).clamp(max=int(offsets[-1]) - 1)
-        key, value = make(places)
-        keys.append(key.transpose(1, 2).flatten(0, 1))
-        values.append(value[column < lengths[some].unsqueeze(1)])
+        inside = column < lengths[some].unsqueeze(1)
+        key, value = make((offsets[some].unsqueeze(1) + column)[inside])
+        padded = key.new_zeros(*inside.shape, key.shape[1])
+        padded[inside] = key
+        keys.append(padded.transpose(1, 2).flatten(0, 1))
+        values.append(value)
     by_head = torch.cat(values).unflatten(1, (heads, -1)).flatten(0, 1)
-    return KnownTexts(torch.cat(keys).contiguous(), by_head.contiguous(), lengths.cumsum(0) - lengths, heads)
+    return KnownTexts(torch.cat(keys), by_head, lengths.cumsum(0) - lengths, heads)
