@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import getLogger
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from recbole_clickprompt.model.text import build_text
 __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 
 _FIXED_ROWS = 1024  # that a fixed layer scores at once: it needs little memory for each
+_FIXED_BYTES = 2 << 30  # of keys and values that it may keep
 
 
 class _CTRModel(AbstractRecommender):
@@ -114,6 +116,7 @@ class ClickPrompt(_CTRModel):
         self.text = build_text(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
         self._fixed: FixedLayer | None = None
+        self._told = False
         self.register_load_state_dict_post_hook(lambda module, _: module._forget())
         width = self.plm.hidden_size
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
@@ -208,4 +211,16 @@ class ClickPrompt(_CTRModel):
         """What need not be computed again as long as the weights stay, where there is something."""
         if not isinstance(self.text, StateTable) or not isinstance(self.pooling, SummaryPooling):
             return None
-        return FixedLayer(self.plm, self.prompt, self.text) if FixedLayer.serves(self.plm, self.text) else None
+        if not FixedLayer.serves(self.plm):
+            return None
+        size = FixedLayer.most_bytes(self.plm, self.text)
+        if size <= _FIXED_BYTES:
+            return FixedLayer(self.plm, self.prompt, self.text)
+        if not self._told:
+            getLogger().warning(
+                f"keys and values of all texts would take {size / 2**30:.2g} GiB, more than the "
+                f"{_FIXED_BYTES / 2**30:.2g} GiB that are kept in memory; they are made anew for each row, which "
+                "takes longer. A smaller max_text_length, or fewer text_fields, may help"
+            )
+            self._told = True
+        return None

@@ -219,8 +219,10 @@ def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path
         assert model._fixed is not None
 
 
-def test_texts_that_are_too_much_for_memory_are_not_laid_out(make_config, make_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("recbole_clickprompt.model.plm.fixed._MOST_BYTES", 1 << 10)
+def test_texts_that_are_too_much_for_memory_are_not_laid_out_and_told_once(
+    make_config, make_data, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("recbole_clickprompt.model.clickprompt._FIXED_BYTES", 1 << 10)
     config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     model = ClickPrompt(config, dataset).eval()
@@ -229,6 +231,8 @@ def test_texts_that_are_too_much_for_memory_are_not_laid_out(make_config, make_d
         scores = model.predict(rows)
         assert model._fixed is None
         torch.testing.assert_close(scores, torch.sigmoid(model(rows)), rtol=0, atol=1e-6)
+        model.predict(rows)
+    assert caplog.text.count("keys and values of all texts would take") == 1
 
 
 def test_weights_that_were_fixed_in_one_precision_score_in_the_other(make_config, make_data, tmp_path):

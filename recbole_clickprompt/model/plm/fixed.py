@@ -18,7 +18,6 @@ from recbole_clickprompt.model.prompt import PromptGenerator
 __all__ = ["FixedLayer"]
 
 _TEXTS_AT_ONCE = 256
-_MOST_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,15 @@ class FixedLayer:
             self.folded = (hidden, weight, bias)
 
     @staticmethod
-    def serves(plm: PromptedEncoder, table: StateTable) -> bool:
-        """There is one such layer, scores do not depend on places, and all keys and values fit into memory."""
+    def serves(plm: PromptedEncoder) -> bool:
+        """There is one such layer, and scores do not depend on places."""
         layout = LAYOUTS[plm.encoder.config.model_type]
-        size = sum(laid_out_size(o, table.max_length, plm.hidden_size) for o in _offsets(table)[1:])
-        fits = size * 4 <= _MOST_BYTES
-        return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places) and fits
+        return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places)
+
+    @staticmethod
+    def most_bytes(plm: PromptedEncoder, table: StateTable) -> int:
+        """That keys and values of the texts take, in float32."""
+        return 4 * sum(laid_out_size(o, table.max_length, plm.hidden_size) for o in _offsets(table)[1:])
 
     def fits(self) -> bool:
         """Scores are still asked for in the precision that they were prepared for."""
