@@ -1,3 +1,5 @@
+"""Keys and values read where they lie, against plain attention row by row."""
+
 import pytest
 import torch
 

@@ -42,9 +42,9 @@ class FixedLayer:
 
     The query is that of a row's first token, which belongs to the user. So attention to the user's own text is
     the same in every row of that user, and is looked up as one value with one score; keys and values of the
-    other texts are looked up too. Where a layer's keys and values are affine in a prompt, the second layer of
-    the prompt's MLP and the projections are one matrix. What is left for each row is q's way through the
-    prompts, attention of one query to them and to the item's text, and what follows it.
+    other texts are made once, and read where they lie. Where a layer's keys and values are affine in a prompt,
+    the second layer of the prompt's MLP and the projections are one matrix. What is left for each row is q's way
+    through the prompts, attention of one query to them and to the item's text, and what follows it.
 
     Args:
         plm: Its last layer is the only one that sees whole rows.
@@ -77,7 +77,7 @@ class FixedLayer:
 
     @staticmethod
     def most_bytes(plm: PromptedEncoder, table: StateTable) -> int:
-        """That keys and values of the texts take, in float32."""
+        """What keys and values of all texts but the first column's take at most, in bytes: that of float32."""
         return 4 * sum(laid_out_size(o, table.max_length, plm.hidden_size) for o in _offsets(table)[1:])
 
     def fits(self) -> bool:
