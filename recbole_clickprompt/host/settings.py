@@ -97,6 +97,8 @@ SETTINGS: dict[str, Setting] = {
     "pretrain_warmup_ratio": FRACTION,
     "pretrain_lr_scheduler": choice("cosine", "linear", "constant"),
     "plm_learning_rate": real(),
+    "plm_layer_decay": real(0, 1, low_open=True, high_open=False),
+    "plm_frozen_epochs": integer(0),
     "warmup_ratio": FRACTION,
     "lr_scheduler": choice("cosine", "linear", "constant"),
     "micro_batch_size": integer(1),

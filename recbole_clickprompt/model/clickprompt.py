@@ -71,6 +71,10 @@ class ClickPromptNoPLM(_CTRModel):
         """None: a backbone has no language to lose."""
         return []
 
+    def pretrained_layers(self) -> list[list[nn.Parameter]]:
+        """None either."""
+        return []
+
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
         """The batch in one part: a backbone needs no smaller ones."""
         return [(interaction, 1.0)]
@@ -135,6 +139,10 @@ class ClickPrompt(_CTRModel):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The PLM's, which train at ``plm_learning_rate``."""
         return list(self.plm.parameters())
+
+    def pretrained_layers(self) -> list[list[nn.Parameter]]:
+        """The same by layer, the embeddings' first."""
+        return self.plm.parameters_by_layer()
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
         """Cuts the batch into parts of ``size`` rows of similar length.

@@ -43,7 +43,8 @@ def build_parts(config: Any, dataset: Any) -> Parts:
     """Backbone and prompts freshly initialised, the PLM from its files.
 
     Raises:
-        SettingError: ``prompt_strategy`` and ``prompt_projection`` exclude each other, or ``plm_lora`` is refused.
+        SettingError: ``prompt_strategy`` and ``prompt_projection`` exclude each other, or the PLM does not go with
+            ``plm_lora``, ``plm_joint_layers`` or ``plm_layer_decay``.
         WeightsError: The PLM cannot be had.
     """
     variant = (config["prompt_strategy"], config["prompt_projection"])
@@ -57,6 +58,12 @@ def build_parts(config: Any, dataset: Any) -> Parts:
     language_model = load_plm(
         find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
     )
+    family = language_model.encoder.config.model_type
+    if config["plm_layer_decay"] != 1 and LAYOUTS[family].shares_layers:
+        raise SettingError(
+            f"plm_layer_decay: the layers of a {family!r} model are one, so none can learn slower than another; "
+            "leave it at 1, or lower plm_learning_rate"
+        )
     if config["plm_lora"]:
         _add_lora(language_model.encoder, config["plm_lora"])
     plm = encoder_class(

@@ -31,19 +31,23 @@ def build_optimizer(
     learning_rate: float,
     plm_learning_rate: float,
     weight_decay: float,
+    plm_layer_decay: float = 1.0,
     rowwise_embeddings: int | None = None,
 ) -> torch.optim.Optimizer:
-    """Puts the PLM's parameters under a rate of their own; at rate 0 they are frozen and left out.
+    """Puts the PLM's parameters under rates of their own; at rate 0 they are frozen and left out.
 
     Biases and normalisation weights train at the rate of their module, without weight decay. Tables that are
-    updated row by row are a group of their own, which is ``rowwise``.
+    updated row by row are a group of their own, which is ``rowwise``; what comes pretrained is ``pretrained``.
 
     Args:
-        model: Anything with ``modules()``, ``parameters()`` and ``pretrained_parameters()``.
+        model: Anything with ``modules()``, ``parameters()`` and ``pretrained_parameters()``; with a
+            ``plm_layer_decay`` that is not 1 it has ``pretrained_layers()`` too.
         learner: RecBole's name of an optimiser.
         learning_rate: Of all that starts new: backbone, prompts, heads.
         plm_learning_rate: Of all that comes pretrained.
         weight_decay: Of matrices and embeddings.
+        plm_layer_decay: The PLM's top layer learns at its rate, each layer below at so many times that of the
+            one above it, and its embeddings at the least (Howard & Ruder, ACL 2018).
         rowwise_embeddings: Rows from which on a new table is updated row by row, or None.
 
     Raises:
@@ -54,17 +58,22 @@ def build_optimizer(
             f"rowwise_embeddings is for the learners {' and '.join(_ROWWISE)}, got learner {learner!r}; take one "
             "of them, or leave rowwise_embeddings at None"
         )
-    pretrained = {id(p) for p in model.pretrained_parameters()}
+    pretrained = model.pretrained_parameters()
+    known = {id(p) for p in pretrained}
+    # Where all learn alike they are one group, which costs one call of the optimiser
+    layers = [pretrained] if plm_layer_decay == 1 else model.pretrained_layers()
+    rates = [(learning_rate, False, [p for p in model.parameters() if id(p) not in known])]
+    rates += [(plm_learning_rate * plm_layer_decay**i, True, layer) for i, layer in enumerate(reversed(layers))]
     tables = row_tables(model, rowwise_embeddings)
     groups = []
-    for is_plm, rate in ((False, learning_rate), (True, plm_learning_rate)):
+    for rate, is_pretrained, parameters in rates:
         # What LoRA froze, or a fixed fusion weight, stays frozen
-        members = [p for p in model.parameters() if (id(p) in pretrained) is is_plm and p.requires_grad]
+        members = [p for p in parameters if p.requires_grad]
         for parameter in members:
             parameter.requires_grad_(rate > 0)
         if rate > 0:
             kinds = _by_kind(members, tables, weight_decay)
-            groups += [{**kind, "lr": rate} for kind in kinds if kind["params"]]
+            groups += [{**kind, "lr": rate, "pretrained": is_pretrained} for kind in kinds if kind["params"]]
     options = {"fused": True} if learner in ("adam", "adamw", "sgd", "adagrad") else {}
     optimizer = _LEARNERS[learner](groups, **options)  # type: ignore[arg-type]
     if tables:
@@ -86,13 +95,16 @@ def _by_kind(members: list[Tensor], tables: list[Tensor], weight_decay: float) -
     ]
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, *, name: str, steps: int, warmup_ratio: float) -> LambdaLR:
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, *, name: str, steps: int, warmup_ratio: float, frozen: int = 0
+) -> LambdaLR:
     """Linear warm-up, then cosine or linear decay to 0, or a constant rate.
 
     Args:
         name: ``cosine``, ``linear`` or ``constant``.
         steps: Optimiser steps of the whole stage.
         warmup_ratio: Share of them that warms up.
+        frozen: First steps in which what comes pretrained stays as it is.
     """
     warmup = round(steps * warmup_ratio)
 
@@ -104,4 +116,8 @@ def build_scheduler(optimizer: torch.optim.Optimizer, *, name: str, steps: int, 
             return 0.5 * (1 + math.cos(math.pi * done))
         return 1 - done if name == "linear" else 1.0
 
-    return LambdaLR(optimizer, factor)
+    def factor_once_thawed(step: int) -> float:
+        return factor(step) if step >= frozen else 0.0
+
+    pretrained = [group.get("pretrained", False) for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [factor_once_thawed if of_plm else factor for of_plm in pretrained])

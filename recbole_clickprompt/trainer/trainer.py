@@ -60,6 +60,7 @@ class ClickPromptTrainer(Trainer):
             learning_rate=self.learning_rate,
             plm_learning_rate=self.config["plm_learning_rate"],
             weight_decay=self.weight_decay,
+            plm_layer_decay=self.config["plm_layer_decay"],
             rowwise_embeddings=self.config["rowwise_embeddings"],
         )
 
@@ -135,6 +136,7 @@ class ClickPromptTrainer(Trainer):
             epochs=self.epochs,
             schedule=self.config["lr_scheduler"],
             warmup_ratio=self.config["warmup_ratio"],
+            frozen_epochs=self.config["plm_frozen_epochs"],
         )
 
     @contextmanager

@@ -22,6 +22,8 @@ class Layout:
     causal = False
     # Upper layers can train while the ones below them, and what goes in, stay as they are
     separable = True
+    # One set of weights serves several layers
+    shares_layers = False
     # How much a token attends to another depends on where in the text they stand
     scores_have_places = False
     # Projections that LoRA adapts unless told otherwise: queries and values

@@ -67,6 +67,7 @@ class AlbertLayout(Layout):
     """ALBERT, whose layers share their weights."""
 
     separable = False
+    shares_layers = True
 
     def embed(self, input_ids: Tensor) -> Tensor:
         return self.model.encoder.embedding_hidden_mapping_in(super().embed(input_ids))
@@ -97,6 +98,9 @@ class BartLayout(Layout):
 
     separable = False  # its decoder reads the tokens themselves
     lora_targets = ("q_proj", "v_proj")
+
+    def upper(self, first: int) -> list[nn.Module]:
+        return list(self.model.layers[first:])
 
     def embed(self, input_ids: Tensor) -> Tensor:
         embedded = self.model.embed_tokens(input_ids)
