@@ -22,6 +22,7 @@ _MLM = {
     "mlm_loss_swapped_prompts": "of another row",
     "mlm_loss_without_prompts": "none",
 }
+_MODEL = {"prompt_spread": "spread of prompts", "embedding_scale": "scale of embeddings"}
 _AUC = {"valid_auc": "validation", "test_auc": "test"}
 
 
@@ -72,17 +73,20 @@ def _measure(settings: dict[str, Any], passes: int) -> dict[str, float]:
         recovered = run_recbole(config_dict={**settings, "train_stage": "pretrain"})["best_valid_result"]
         outcome = run_recbole(config_dict=settings)
     return {
-        **{name: recovered.get(name) for name in (*_MLM, "mlm_accuracy")},
+        **{name: recovered.get(name) for name in (*_MLM, "mlm_accuracy", *_MODEL)},
         "valid_auc": outcome["best_valid_score"],
         "test_auc": outcome["test_result"]["auc"],
     }
 
 
 def _print(table: pd.DataFrame) -> None:
-    print("| passes | seeds | MLM loss, own prompts | of another row | none | validation AUC | test AUC |")
-    print("|" + "---|" * 7)
+    print(
+        "| passes | seeds | MLM loss, own prompts | of another row | none | accuracy | "
+        f"{' | '.join(_MODEL.values())} | validation AUC | test AUC |"
+    )
+    print("|" + "---|" * 10)
     for passes, rows in table.groupby("passes"):
-        cells = [_cell(rows[name]) for name in (*_MLM, *_AUC)]
+        cells = [_cell(rows[name]) for name in (*_MLM, "mlm_accuracy", *_MODEL, *_AUC)]
         print(f"| {passes} | {len(rows)} | {' | '.join(cells)} |")
 
 

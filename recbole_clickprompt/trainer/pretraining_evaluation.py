@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.model.pamlm import PAMLM
@@ -19,13 +20,15 @@ def evaluate_pretraining(config: Any, model: PAMLM | ReplacedItem, data: Any) ->
     """Figures of each of its objectives on rows that it was not trained on.
 
     Returns:
-        As of ``evaluate_pamlm``, and ``replaced_item_loss`` (nats a row) and ``replaced_item_accuracy``, whose
-        items come from rows evaluated at once.
+        As of ``evaluate_pamlm``; ``replaced_item_loss`` (nats a row) and ``replaced_item_accuracy``, whose items
+        come from rows evaluated at once; and ``embedding_scale``, the root mean square of all entries of the
+        backbone's embedding tables, which says how far they have grown.
     """
     detector = model.detector if isinstance(model, PAMLM) else model
     return {
         **(evaluate_pamlm(config, model, data) if isinstance(model, PAMLM) else {}),
         **(_evaluate_detector(config, detector, data) if detector else {}),
+        "embedding_scale": _embedding_scale(model.backbone),
     }
 
 
@@ -41,3 +44,10 @@ def _evaluate_detector(config: Any, detector: ReplacedItem, data: Any) -> dict[s
                 if number % here.world == here.rank:
                     detector.calculate_loss(pairs)
     return pop_figures(detector.tallies, device)
+
+
+@torch.no_grad()
+def _embedding_scale(backbone: nn.Module) -> float:
+    tables = [module.weight for module in backbone.modules() if isinstance(module, nn.Embedding)]
+    squares = sum(table.square().sum().item() for table in tables)
+    return (squares / sum(table.numel() for table in tables)) ** 0.5

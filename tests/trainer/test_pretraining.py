@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
 from recbole_clickprompt.errors import TrainingError, WeightsError
+from recbole_clickprompt.model.parts import build_pretraining
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs
 from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
+from recbole_clickprompt.trainer.pretraining_evaluation import evaluate_pretraining
 
 
 def run_pretraining(config, data, losses=None):
@@ -286,6 +288,20 @@ def test_the_pretrain_stage_alone_reports_mlm_figures(make_config, make_data):
     score, result = trainer.fit(data[0], data[1])
     assert score == result["mlm_accuracy"]
     assert {"mlm_loss", "mlm_accuracy"} < trainer.evaluate(data[2]).keys()
+
+
+@pytest.mark.parametrize("objective", ["mlm", "replaced_item"])
+def test_embedding_scale_is_that_of_the_tables(make_config, make_data, objective):
+    config = make_config(pretrain_objectives=[objective])
+    data = make_data(config)
+    model = build_pretraining(config, data[0]._dataset)
+    tables = [weight for name, weight in model.backbone.named_parameters() if "embedding" in name]
+    for table, value in zip(tables, [3.0, *[1.0] * len(tables)], strict=False):
+        torch.nn.init.constant_(table, value)
+    entries = torch.cat([table.detach().flatten() for table in tables])
+    expected = entries.square().mean().sqrt().item()
+    assert 1 < expected < 3
+    assert evaluate_pretraining(config, model, data[1])["embedding_scale"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("bigger", [True, False])
