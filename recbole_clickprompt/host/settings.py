@@ -60,6 +60,7 @@ SETTINGS: dict[str, Setting] = {
     "prompt_strategy": choice("layerwise", "input"),
     "prompt_projection": choice("per_prompt", "shared_kv"),
     "finetune_prompts": BOOLEAN,
+    "prompt_dropout": FRACTION,
     "plm_pooling": choice("cls", "avg", "avg_first_last", "avg_top2"),
     "plm_lora": optional(LORA),
     "fusion_weight": FRACTION,

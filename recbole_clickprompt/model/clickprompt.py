@@ -127,6 +127,7 @@ class ClickPrompt(_CTRModel):
         weight = torch.tensor(float(config["fusion_weight"]))
         self.fusion_weight = nn.Parameter(weight, requires_grad=config["fusion_learnable"])  # a
         self.tower_loss_share = config["tower_loss_share"]
+        self.prompt_dropout = config["prompt_dropout"]
 
     def _forget(self) -> None:
         self._fixed = None
@@ -165,9 +166,17 @@ class ClickPrompt(_CTRModel):
             pooled = self._fixed(interaction, q)
         else:
             text, lengths = self.text(interaction)
-            pooled = self.pooling(self.plm, text, lengths, self.prompt(q))
+            prompts = self.prompt(q)
+            pooled = self.pooling(self.plm, text, lengths, prompts, self._shown(prompts))
         with torch.autocast(q.device.type, enabled=False):  # as for the backbone's logit
             return ctr, self.head(pooled.float()).squeeze(1)
+
+    def _shown(self, prompts: Tensor | None) -> Tensor | None:
+        """Which rows' prompts ``(L, B, K, W)`` the PLM sees in training, ``(B, K)``; None for all."""
+        if prompts is None or not (self.training and self.prompt_dropout):
+            return None
+        _, rows, count, _ = prompts.shape
+        return (torch.rand(rows, 1, device=prompts.device) >= self.prompt_dropout).expand(rows, count)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""

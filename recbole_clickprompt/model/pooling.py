@@ -17,10 +17,17 @@ POOLINGS = ("cls", *_AVERAGED)
 class SummaryPooling:
     """The last state of the first token, or of the last token where text only sees what is before it."""
 
-    def __call__(self, plm: PromptedEncoder, text: Tensor, lengths: Tensor, prompts: Tensor | None) -> Tensor:
+    def __call__(
+        self,
+        plm: PromptedEncoder,
+        text: Tensor,
+        lengths: Tensor,
+        prompts: Tensor | None,
+        prompt_mask: Tensor | None = None,
+    ) -> Tensor:
         """Runs the PLM for that position alone; ``(B, W)``."""
         position = lengths - 1 if plm.causal else torch.zeros_like(lengths)
-        return plm(text, lengths, prompts, positions=position.unsqueeze(1))[:, 0]
+        return plm(text, lengths, prompts, prompt_mask=prompt_mask, positions=position.unsqueeze(1))[:, 0]
 
 
 class AveragePooling:
@@ -33,9 +40,16 @@ class AveragePooling:
     def __init__(self, layers: tuple[int, ...]) -> None:
         self.layers = layers
 
-    def __call__(self, plm: PromptedEncoder, text: Tensor, lengths: Tensor, prompts: Tensor | None) -> Tensor:
+    def __call__(
+        self,
+        plm: PromptedEncoder,
+        text: Tensor,
+        lengths: Tensor,
+        prompts: Tensor | None,
+        prompt_mask: Tensor | None = None,
+    ) -> Tensor:
         """Runs the PLM for all positions; ``(B, W)``."""
-        states = plm.states(text, lengths, prompts)
+        states = plm.states(text, lengths, prompts, prompt_mask=prompt_mask)
         mean = torch.stack([states[layer] for layer in self.layers]).mean(0)  # (B, Z, W)
         seen = torch.arange(mean.shape[1], device=mean.device) < lengths.unsqueeze(1)
         return (mean * seen.unsqueeze(2)).sum(1) / lengths.unsqueeze(1)

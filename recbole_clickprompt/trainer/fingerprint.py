@@ -18,7 +18,7 @@ __all__ = ["checkpoint_path", "differences", "finetuning_inputs", "pretraining_i
 _FINETUNING = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
     "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
-    "plm_layer_decay", "plm_frozen_epochs",
+    "plm_layer_decay", "plm_frozen_epochs", "prompt_dropout",
     "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "tower_loss_share", "eval_step",
     "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
     "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",

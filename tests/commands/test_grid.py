@@ -162,6 +162,7 @@ def test_the_papers_grids_hold_possible_settings(table, configs):
         "evidence/ml-100k",
         "evidence/ml-100k-known-users",
         "evidence/ml-100k-new-films",
+        "evidence/new-films-ablations",
         "evidence/ml-1m-known-users",
         "evidence/autoint-dnn",
         "evidence/autoint-dnn-towers",
