@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from recbole_clickprompt.model.clickprompt import ClickPrompt, ClickPromptNoPLM
+from recbole_clickprompt.model.clickprompt import ClickPrompt, ClickPromptNoPLM, NoPrompts
 
 
 @pytest.fixture
@@ -63,6 +63,39 @@ def test_towers_that_learn_apart_do_not_feel_what_the_other_one_tells(make_confi
     torch.testing.assert_close(gradient(), before)
     model.tower_loss_share = 0.5
     assert not torch.allclose(gradient(), before, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"plm_pooling": "avg"},
+        {"plm_joint_layers": 1},
+        {"prompt_strategy": "input"},
+        {"prompt_projection": "shared_kv"},
+        {"plm_gradient_checkpointing": True},
+    ],
+)
+def test_a_row_whose_prompts_are_dropped_is_read_by_the_plain_plm(make_config, make_data, tmp_path, settings):
+    config = make_config(plm_dropout=0.0, prompt_dropout=0.5, checkpoint_dir=str(tmp_path), **settings)
+    dataset = make_data(config)[0]._dataset
+    torch.manual_seed(0)
+    model, rows = ClickPrompt(config, dataset).eval(), dataset[torch.arange(32)]
+    prompted = model.logits(rows)[1]
+    prompts, model.prompt = model.prompt, NoPrompts()
+    plain = model.logits(rows)[1]
+    assert not torch.isclose(prompted, plain, atol=1e-4).any()
+    model.prompt = prompts
+    model.train()
+    model.backbone.eval()  # its dropout changes q
+    mixed = [model.logits(rows)[1] for _ in range(2)]
+    for logits in mixed:
+        dropped = torch.isclose(logits, plain, atol=1e-6)
+        assert 4 < dropped.sum() < 28
+        torch.testing.assert_close(logits[~dropped], prompted[~dropped], rtol=0, atol=1e-6)
+    assert not torch.equal(*mixed)
+    model.prompt_dropout = 0.0
+    torch.testing.assert_close(model.logits(rows)[1], prompted, rtol=0, atol=1e-6)
 
 
 def test_four_micro_batches_of_8_equal_one_of_32(setting):
