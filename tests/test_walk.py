@@ -144,7 +144,10 @@ def test_property_files_choose_model_and_data_set_unless_a_flag_does(small):
     assert {config["dataset"] for config in configs} == {"tiny"}
 
 
-@pytest.mark.parametrize(("name", "model"), [("no-plm", "ClickPromptNoPLM"), ("with-plm", "ClickPrompt")])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("no-plm", "ClickPromptNoPLM"), ("with-plm", "ClickPrompt"), ("new-items", "ClickPrompt")],
+)
 def test_settings_that_did_best_are_found_by_name(small, name, model):
     settings = flags(small, epochs=1, pretrain_epochs=1, weight_decay=0.5)
     assert main(["run", f"--config_files=best/{name}.yaml", "--dataset=tiny", *settings]) == 0
