@@ -21,7 +21,6 @@ from recbole_clickprompt.model.text import build_text
 
 __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 
-_FIXED_ROWS = 1024  # that a fixed layer scores at once: it needs little memory for each
 _FIXED_BYTES = 2 << 30  # of keys and values that it may keep
 
 
@@ -205,11 +204,8 @@ class ClickPrompt(_CTRModel):
         """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""
         if not (self.training or torch.is_grad_enabled() or (self._fixed is not None and self._fixed.fits())):
             self._fixed = self._fix()
-        if self._fixed is None:
-            blocks = self.blocks(interaction, 1)
-        else:
-            blocks = torch.arange(len(interaction)).split(_FIXED_ROWS)
-        if len(blocks) == 1:  # as it is: picking its rows out of each column takes time
+        blocks = self.blocks(interaction, 1) if self._fixed is None else ()
+        if len(blocks) < 2:  # as it is: picking its rows out of each column takes time
             ctr, plm = self.logits(interaction)
         else:
             parts = [self.logits(interaction[rows]) for rows in blocks]

@@ -206,7 +206,8 @@ def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_pl
 
 
 @pytest.mark.parametrize("max_text_length", [None, 40, 12, 5])
-def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path, max_text_length):
+def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path, monkeypatch, max_text_length):
+    monkeypatch.setattr("recbole_clickprompt.model.plm.fixed._ROWS_AT_ONCE", 16)  # of 40
     config = make_config(plm_joint_layers=1, max_text_length=max_text_length, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     torch.manual_seed(0)

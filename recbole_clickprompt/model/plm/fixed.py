@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from recbole_clickprompt.data.states import StateTable
 from recbole_clickprompt.data.tokens import Batch
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
+from recbole_clickprompt.model.plm.folded_prompts import FoldedPrompts
+from recbole_clickprompt.model.plm.inference_linear import cast_linears
 from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 from recbole_clickprompt.model.prompt import PromptGenerator
@@ -18,6 +21,7 @@ from recbole_clickprompt.model.prompt import PromptGenerator
 __all__ = ["FixedLayer"]
 
 _TEXTS_AT_ONCE = 256
+_ROWS_AT_ONCE = 2048  # larger temporaries are slow to come by
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class _Front:
 
     Attributes:
         states: What enters the layer there, ``(U, W)`` float32.
-        query: Its scaled query, ``(U, W)``.
+        query: Its scaled query, ``(U, W)``, in the precision of matrix products.
         score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H)``.
         value: What attention to that text alone gives, ``(U, W)``.
     """
@@ -63,11 +67,10 @@ class FixedLayer:
         self.texts = [
             lay_out_texts(offsets, table.max_length, self.heads, self._pair) for offsets in _offsets(table)[1:]
         ]
-        self.folded: tuple[nn.Linear, Tensor, Tensor] | None = None
+        self.folded: FoldedPrompts | None = None
         if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
-            hidden = copy.deepcopy(prompt.hidden).to(self.dtype)
-            weight, bias = (part.to(self.dtype) for part in self._fold(prompt))
-            self.folded = (hidden, weight, bias)
+            weight, bias = self._fold(prompt)
+            self.folded = FoldedPrompts(prompt, weight=weight, bias=bias, heads=self.heads, dtype=self.dtype)
 
     @staticmethod
     def serves(plm: PromptedEncoder) -> bool:
@@ -86,22 +89,30 @@ class FixedLayer:
 
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
         """What ``SummaryPooling`` gives for these rows, ``(B, W)``; q is ``(B, Q)``."""
-        first, *others = (batch[key] for key in self.table.keys)
-        _, *lengths = self.table.lengths_by_key(batch)
-        query = self.front.query[first].to(self.dtype)
-        scores = [self.front.score[first].unsqueeze(2)]
+        columns = zip(*(batch[key].split(_ROWS_AT_ONCE) for key in self.table.keys), strict=True)
+        parts = zip(columns, q.split(_ROWS_AT_ONCE), strict=True)
+        return torch.cat([self._pooled(ids, of_part) for ids, of_part in parts])
+
+    def _pooled(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
+        """The same, all rows at once; their ids are in the order of the table's keys."""
+        first, *others = ids
+        _, *lengths = self.table.lengths_by_key(dict(zip(self.table.keys, ids, strict=True)))
+        query = self.front.query.index_select(0, first)
+        scores = [self.front.score.index_select(0, first).unsqueeze(2)]
         scores += [text.scores(query, *of) for text, *of in zip(self.texts, others, lengths, strict=True)]
-        prompts = self._of_prompts(q)
+        prompts = self._attend_to_prompts(q, query)
         if prompts is not None:
-            scores.append(self._scores(query, prompts[0]))
+            of_prompts, read_prompts = prompts
+            scores.append(of_prompts)
         weights = torch.cat(scores, dim=2).softmax(2)
         of_front, *of_others = weights.split([part.shape[2] for part in scores], dim=2)
-        attended = (self._of_heads(self.front.value[first]) * of_front).flatten(1)
+        attended = (self._of_heads(self.front.value.index_select(0, first)) * of_front).flatten(1)
         if prompts is not None:
-            attended = attended + self._weighted(of_others.pop(), prompts[1])
-        for text, of_text, ids in zip(self.texts, of_others, others, strict=True):
-            attended = attended + text.read(of_text, ids)
-        combined = self.layout.combine(self.index, attended.unsqueeze(1), self.front.states[first].unsqueeze(1))
+            attended = attended + read_prompts(of_others.pop())
+        for text, of_text, of_column in zip(self.texts, of_others, others, strict=True):
+            attended = attended + text.read(of_text, of_column)
+        states = self.front.states.index_select(0, first)
+        combined = self.layout.combine(self.index, attended.unsqueeze(1), states.unsqueeze(1))
         return self.layout.finish(combined)[:, 0]
 
     def _layout(self, encoder: nn.Module) -> Layout:
@@ -118,7 +129,8 @@ class FixedLayer:
             self._attend_front(ends, ids)
             for ids in torch.arange(len(ends) - 1, device=ends.device).split(_TEXTS_AT_ONCE)
         ]
-        return _Front(*map(torch.cat, zip(*parts, strict=True)))
+        states, query, score, value = map(torch.cat, zip(*parts, strict=True))
+        return _Front(states, query.to(self.dtype), score, value)
 
     def _attend_front(self, ends: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The tensors of ``_Front`` for some ids."""
@@ -145,16 +157,16 @@ class FixedLayer:
         with torch.autocast(prompt.weight.device.type, enabled=False):
             return pair(prompt.weight) - pair(torch.zeros_like(prompt.bias)), pair(prompt.bias)
 
-    def _of_prompts(self, q: Tensor) -> tuple[Tensor, ...] | None:
-        """Keys and values of the prompts, each ``(B, K, W)``."""
+    def _attend_to_prompts(self, q: Tensor, query: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+        """Scores of the prompts by head, ``(B, H, K)`` float32, and what reads their values by such weights."""
         if self.folded is not None:
-            hidden, weight, bias = self.folded
-            count, width, _ = weight.shape
-            states = torch.tanh(hidden(q).float()).to(self.dtype)  # tanh of bf16 takes twice as long
-            states = states.view(-1, count, width).transpose(0, 1)
-            return torch.baddbmm(bias, states, weight).transpose(0, 1).chunk(2, dim=2)
+            folded, made = self.folded, self.folded.keys_values(q)
+            return folded.scores(query, made).float(), lambda weights: folded.read(weights, made)
         prompts = self.prompt(q)
-        return None if prompts is None else self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
+        if prompts is None:
+            return None
+        keys, values = self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
+        return self._scores(query, keys), lambda weights: self._weighted(weights, values)
 
     def _of_heads(self, states: Tensor) -> Tensor:
         """``(..., W)`` by head, ``(..., H, W / H)``."""
@@ -192,7 +204,5 @@ def _cast_upper(plm: PromptedEncoder, dtype: torch.dtype) -> nn.Module:
     shared = {id(parameter): parameter for parameter in plm.encoder.parameters() if id(parameter) not in copied}
     encoder = copy.deepcopy(plm.encoder, shared)
     for module in LAYOUTS[plm.encoder.config.model_type](encoder).upper(plm.first_layer):
-        for part in module.modules():
-            if isinstance(part, nn.Linear):
-                part.to(dtype)
+        cast_linears(module, dtype)
     return encoder

@@ -29,7 +29,9 @@ class KnownTexts:
     """
 
     def __init__(self, keys: Tensor, values: Tensor, begins: Tensor, heads: int) -> None:
-        self.keys, self.values, self.begins, self.heads = keys, values, begins, heads
+        self.keys, self.values, self.heads = keys, values, heads
+        few = max(len(keys), len(values)) < torch.iinfo(torch.int32).max  # half as much to write and to read
+        self.begins = begins.to(torch.int32 if few else torch.int64)
 
     def scores(self, query: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
         """Scores by head, ``(B, H, Z')`` float32, of the B texts with these ids; Z' is the longest one's length.
@@ -40,7 +42,8 @@ class KnownTexts:
             lengths: Tokens seen of each, ``(B,)`` int64; what is behind them has score minus infinity.
         """
         width = query.shape[1]
-        rows = ids.unsqueeze(1) * width + torch.arange(width, device=ids.device)
+        rows = ids.to(self.begins.dtype).unsqueeze(1) * width
+        rows = rows + self._arange(width)
         scores = _sum_rows(self.keys, rows, query, (len(ids) * self.heads, width // self.heads))
         scores = scores.view(len(ids), self.heads, -1)[:, :, : max(1, int(lengths.max()))].float()
         unseen = torch.arange(scores.shape[2], device=ids.device) >= lengths.unsqueeze(1)
@@ -49,11 +52,13 @@ class KnownTexts:
     def read(self, weights: Tensor, ids: Tensor) -> Tensor:
         """Values of the texts with these ids, weighted by head, ``(B, W)``; weights are ``(B, H, Z')``."""
         rows, heads, length = weights.shape
-        device = ids.device
-        places = self.begins[ids].unsqueeze(1) + torch.arange(length, device=device)
+        places = self.begins.index_select(0, ids).unsqueeze(1) + self._arange(length)
         places = places.clamp_(max=len(self.values) // heads - 1)  # where there is nothing, weights are zero
-        places = places.unsqueeze(1) * heads + torch.arange(heads, device=device).unsqueeze(1)
+        places = places.unsqueeze(1) * heads + self._arange(heads).unsqueeze(1)
         return _sum_rows(self.values, places, weights, (rows * heads, length)).view(rows, -1)
+
+    def _arange(self, size: int) -> Tensor:
+        return torch.arange(size, device=self.begins.device, dtype=self.begins.dtype)
 
 
 def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -1,0 +1,74 @@
+"""Prompts of one layer with fixed weights, as the keys and values that a single query a row attends to."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_clickprompt.model.prompt import PromptGenerator
+
+__all__ = ["FoldedPrompts"]
+
+_CACHED_ROWS = 256  # whose hidden states a processor's cache holds in float32
+
+
+class FoldedPrompts:
+    """Makes K prompts' keys and values of q, where both are affine in the prompt.
+
+    Then the second layer of a prompt's MLP and the projections are one matrix. Products carry no bias: adding it
+    to as many keys and values costs a third of the product, and what it adds to scores and to what is read is
+    little.
+
+    Args:
+        prompt: Of a single layer; its hidden layer is read.
+        weight: From a prompt's hidden states to its keys, then values, ``(K, W, 2 W)`` float32.
+        bias: Of the same, ``(K, 1, 2 W)`` float32.
+        heads: H.
+        dtype: Of products.
+    """
+
+    def __init__(
+        self, prompt: PromptGenerator, *, weight: Tensor, bias: Tensor, heads: int, dtype: torch.dtype
+    ) -> None:
+        width = weight.shape[1]
+        self.heads, self.weight = heads, weight.detach().to(dtype)
+        self.hidden = prompt.hidden.weight.detach().t().contiguous().to(dtype)
+        self.hidden_bias = prompt.hidden.bias.detach()
+        key_bias, value_bias = bias.detach().squeeze(1).split(width, dim=1)
+        # Which head each number of a query belongs to
+        of_heads = torch.eye(heads, device=bias.device).repeat_interleave(width // heads, dim=0)  # (W, H)
+        self.of_heads = of_heads.to(dtype)
+        self.key_bias = (key_bias.t().unsqueeze(2) * of_heads.unsqueeze(1)).flatten(1).to(dtype)  # (W, K H)
+        self.value_bias = (of_heads.t().unsqueeze(1) * value_bias).flatten(0, 1).to(dtype)  # (H K, W)
+
+    def keys_values(self, q: Tensor) -> Tensor:
+        """Keys, then values, without their bias, ``(K, B, 2 W)``, of q, ``(B, Q)``."""
+        count, width, _ = self.weight.shape
+        states = torch.mm(q.to(self.weight.dtype), self.hidden)
+        for part in states.split(_CACHED_ROWS):
+            part.copy_(part.float().add_(self.hidden_bias).tanh_())  # of bf16, tanh takes twice as long
+        return torch.bmm(states.view(len(q), count, width).transpose(0, 1), self.weight)
+
+    def scores(self, query: Tensor, keys_values: Tensor) -> Tensor:
+        """Scores by head, ``(B, H, K)``, of one scaled query a row, ``(B, W)``."""
+        count, rows, _ = keys_values.shape
+        products = keys_values[:, :, : query.shape[1]] * query
+        scores = torch.mm(products.flatten(0, 1), self.of_heads).view(count, rows, self.heads)
+        of_bias = torch.mm(query, self.key_bias).view(rows, count, self.heads)
+        return scores.permute(1, 2, 0) + of_bias.transpose(1, 2)
+
+    def read(self, weights: Tensor, keys_values: Tensor) -> Tensor:
+        """Values, weighted by head with ``(B, H, K)``: ``(B, W)``. They are summed where they lie."""
+        rows, heads, count = weights.shape
+        weights = weights.to(keys_values.dtype).reshape(rows * heads, count).contiguous()
+        row, head, prompt = (
+            torch.arange(size, device=weights.device, dtype=torch.int32) for size in (rows, heads, count)
+        )
+        pairs = (
+            row.view(-1, 1, 1) + rows * prompt
+        )  # each is 2 H heads, those of the values behind those of the keys
+        places = (pairs * (2 * heads) + heads + head.view(-1, 1)).view_as(weights)
+        table = keys_values.view(count * rows * 2 * heads, -1)
+        read = F.embedding_bag(places, table, mode="sum", per_sample_weights=weights)
+        return torch.addmm(read.view(rows, -1), weights.view(rows, -1), self.value_bias)
