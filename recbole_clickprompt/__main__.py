@@ -47,6 +47,8 @@ _COMMANDS = {
 
 # What a disk that is full or a folder that takes no files says
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+# And what it says where a file has a folder's name, RecBole's log/ for one
+_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClickPromptError as error:
         return _fail(str(error), 2)
     except OSError as error:
-        if error.errno not in _STORAGE:
+        if error.errno not in _STORAGE | _NO_FOLDER:
             raise
-        return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", 2)
+        told = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        if error.errno in _NO_FOLDER:
+            told += "; a file stands where a folder has to be: move it, or run somewhere else"
+        return _fail(told, 2)
     except (NotImplementedError, ValueError) as error:
         if not _is_refusal(error):
             raise

@@ -304,3 +304,15 @@ def test_a_folder_that_takes_no_files_is_told_before_training(small, capsys):
     where = "--checkpoint_dir=/sys/saved"
     assert main(["run", "--dataset=tiny", "--model=DNN", *arguments, where]) == 2
     assert "error: /sys/saved/.writable cannot be written: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["log", "log/ClickPromptNoPLM", "log_tensorboard"])
+def test_a_file_where_a_folder_must_be_is_told(small, capsys, name):
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("mine")
+    arguments = [f"--{key}={json.dumps(value)}" for key, value in small.items()]
+    assert main(["run", "--dataset=tiny", "--model=DNN", *arguments]) == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert name in told
+    assert "a file stands where a folder has to be" in told
+    assert Path(name).read_text() == "mine"
