@@ -16,9 +16,8 @@ _CACHED_ROWS = 256  # whose hidden states a processor's cache holds in float32
 class FoldedPrompts:
     """Makes K prompts' keys and values of q, where both are affine in the prompt.
 
-    Then the second layer of a prompt's MLP and the projections are one matrix. Products carry no bias: adding it
-    to as many keys and values costs a third of the product, and what it adds to scores and to what is read is
-    little.
+    Then the second layer of a prompt's MLP and the projections are one matrix. Its product carries no bias: what
+    a bias adds to scores, and to what is read, is far less to compute than all keys and values with it.
 
     Args:
         prompt: Of a single layer; its hidden layer is read.
@@ -34,7 +33,7 @@ class FoldedPrompts:
         width = weight.shape[1]
         self.heads, self.weight = heads, weight.detach().to(dtype)
         self.hidden = prompt.hidden.weight.detach().t().contiguous().to(dtype)
-        self.hidden_bias = prompt.hidden.bias.detach()
+        self.hidden_bias = prompt.hidden.bias.detach().clone()
         key_bias, value_bias = bias.detach().squeeze(1).split(width, dim=1)
         # Which head each number of a query belongs to
         of_heads = torch.eye(heads, device=bias.device).repeat_interleave(width // heads, dim=0)  # (W, H)
@@ -65,10 +64,9 @@ class FoldedPrompts:
         row, head, prompt = (
             torch.arange(size, device=weights.device, dtype=torch.int32) for size in (rows, heads, count)
         )
-        pairs = (
-            row.view(-1, 1, 1) + rows * prompt
-        )  # each is 2 H heads, those of the values behind those of the keys
-        places = (pairs * (2 * heads) + heads + head.view(-1, 1)).view_as(weights)
+        # Numbers of 2 H heads lie side by side, those of the values behind those of the keys
+        begins = (row.view(-1, 1, 1) + rows * prompt) * (2 * heads) + heads
+        places = (begins + head.view(-1, 1)).view_as(weights)
         table = keys_values.view(count * rows * 2 * heads, -1)
         read = F.embedding_bag(places, table, mode="sum", per_sample_weights=weights)
         return torch.addmm(read.view(rows, -1), weights.view(rows, -1), self.value_bias)
