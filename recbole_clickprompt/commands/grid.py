@@ -78,7 +78,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         }
         results = append_row(row, table)
     asked = results[results["digest"].isin([key for _, _, key in cells])]
-    print(f"\n{markdown(summarise(asked, by=list(vary), baseline=grid.get('baseline')), by=list(vary))}")
+    baseline = None if grid.get("baseline") is None else str(grid["baseline"])
+    print(f"\n{markdown(summarise(asked, by=list(vary), baseline=baseline), by=list(vary))}")
 
 
 def _base(name: str, dataset: Any) -> dict[str, Any]:
@@ -96,8 +97,9 @@ def _check(grid: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
-    if grid.get("baseline") is not None and grid["baseline"] not in grid["runs"]:
-        raise SettingError(f"{path}: baseline must be one of {', '.join(grid['runs'])}, got {grid['baseline']!r}")
+    names = [str(name) for name in grid["runs"]]
+    if grid.get("baseline") is not None and str(grid["baseline"]) not in names:
+        raise SettingError(f"{path}: baseline must be one of {', '.join(names)}, got {grid['baseline']!r}")
     for name, values in (grid.get("vary") or {}).items():
         if not isinstance(values, list) or not values:
             raise SettingError(f"{path}: vary.{name} must be a list of values, got {values!r}")
@@ -116,4 +118,4 @@ def _cells(
                 settings = {**implied, **settings, "model": model}
                 of_backbone = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
                 config = {**(base.get("settings") or {}), **of_backbone, **settings}
-                yield {"run": name, **varied, "seed": seed}, config
+                yield {"run": str(name), **varied, "seed": seed}, config

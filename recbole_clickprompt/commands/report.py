@@ -17,6 +17,7 @@ import pandas as pd
 
 from recbole_clickprompt.commands import latency
 from recbole_clickprompt.commands.attention import attention_of
+from recbole_clickprompt.commands.results import read_results
 from recbole_clickprompt.commands.runs import baseline_of, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
@@ -73,10 +74,9 @@ def _latency(
         latency.add_arguments(parser)
         return latency.measure(parser.parse_args(options.runs), runs, baseline or next(iter(runs)))
     path = Path(options.latency)
-    readers: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}
-    if not path.is_file() or path.suffix not in readers:
+    if not path.is_file() or path.suffix not in (".csv", ".parquet", ".json"):
         raise DataError(f"--latency: {path} is no table; recbole-cp latency --out writes one as .csv or .parquet")
-    table = readers[path.suffix](path)
+    table = pd.read_json(path, dtype={"run": str}) if path.suffix == ".json" else read_results(path, [])
     lacking = {"run", "median_ms", "p95_ms"} - set(table)
     if lacking:
         raise DataError(f"--latency: {path} has no column {min(lacking)}; recbole-cp latency --out writes them")

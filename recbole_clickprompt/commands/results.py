@@ -13,19 +13,27 @@ import pandas as pd
 __all__ = ["append_row", "digest", "read_results"]
 
 
+# Columns whose values are text even where they look like numbers, as the name of a run may
+_TEXT = dict.fromkeys(("run", "checkpoint", "error", "digest"), str)
+# Hex digits would now and then be a number to who reads a table: 12e3456789012345 ends pandas 2 by a segmentation
+# fault, and 1234567890123456 equals no text
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+
+
 def digest(*what: Any) -> str:
-    """16 hex digits that stand for a run's settings."""
+    """16 letters that stand for a run's settings."""
     text = json.dumps(what, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:16].translate(_LETTERS)
 
 
 def read_results(table: Path, columns: list[str]) -> pd.DataFrame:
     """The rows of a csv or parquet file; none, with ``columns``, where it is not there."""
     if not table.is_file():
         return pd.DataFrame(columns=columns)
-    return (
-        pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table, float_precision="round_trip")
-    )
+    if table.suffix == ".parquet":
+        return pd.read_parquet(table)
+    # A run may be called None; what is missing is empty
+    return pd.read_csv(table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""])
 
 
 def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:

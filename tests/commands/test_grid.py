@@ -80,6 +80,7 @@ def test_results_can_be_parquet(file):
         ({"seedz": [1]}, "seedz is no part of a grid; did you mean seeds?"),
         ({"runs": {}}, "runs is missing"),
         ({"baseline": "other"}, "baseline must be one of plain, no PLM, with PLM, got 'other'"),
+        ({"runs": {1: {"model": "DNN"}}, "baseline": 2}, "baseline must be one of 1, got 2"),
         ({"vary": {"backbone": "DNN"}}, "vary.backbone must be a list of values, got 'DNN'"),
         ({"seeds": 3}, "seeds must be a list, got 3"),
         ({"runs": {"x": {"model": "DCNV"}}, "baseline": None}, "did you mean DCNV2?"),
@@ -142,6 +143,18 @@ def configs(monkeypatch):
 
     monkeypatch.setattr(grid, "run_recbole", run)
     return seen
+
+
+def test_runs_may_have_numbers_for_names(file, configs, capsys):
+    content = {"settings": file["settings"], "seeds": [1, 2], "baseline": 1}
+    content["runs"] = {1: {"model": "DNN"}, "2": {"model": "DCNV2"}, None: {"model": "DNN", "epochs": 3}}
+    Path("g.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    for _ in range(2):
+        assert main(["grid", "g.yaml"]) == 0
+        lines = capsys.readouterr().out.splitlines()[-3:]
+        assert [line.split(" | ")[:2] for line in lines] == [["| 1", "2"], ["| 2", "2"], ["| None", "2"]]
+        assert [" % | " in line for line in lines] == [False, True, True]
+    assert len(configs) == 6
 
 
 @pytest.mark.parametrize("table", ["table2", "table3", "table4", "table5", "table9"])

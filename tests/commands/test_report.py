@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.evaluation.tables import write_table
 
 
 @pytest.fixture
@@ -84,6 +85,14 @@ def test_a_report_takes_latency_from_a_table(runs, capsys):
     assert "Milliseconds a batch: from l.csv." in page
     assert '<th scope="row">with</th><td>30.500</td><td>33.000</td>' in page
     assert "are against without." in page
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.parquet", "l.json"])
+def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(runs, name):
+    write_table(pd.DataFrame({"run": ["007"], "median_ms": [1.25], "p95_ms": [2.0]}), Path(name))
+    run = runs[1].rpartition("=")[2]
+    assert main(["report", f"007={run}", "--samples=20", f"--latency={name}"]) == 0
+    assert '<th scope="row">007</th><td>1.250</td>' in Path("report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
