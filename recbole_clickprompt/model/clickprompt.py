@@ -162,11 +162,10 @@ class ClickPrompt(_CTRModel):
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         q, ctr = self.backbone(interaction)
         if self._fixed is not None and self._fixed.fits():
-            pooled = self._fixed(interaction, q)
-        else:
-            text, lengths = self.text(interaction)
-            prompts = self.prompt(q)
-            pooled = self.pooling(self.plm, text, lengths, prompts, self._shown(prompts))
+            return ctr, self._fixed(interaction, q)
+        text, lengths = self.text(interaction)
+        prompts = self.prompt(q)
+        pooled = self.pooling(self.plm, text, lengths, prompts, self._shown(prompts))
         with torch.autocast(q.device.type, enabled=False):  # as for the backbone's logit
             return ctr, self.head(pooled.float()).squeeze(1)
 
@@ -228,7 +227,7 @@ class ClickPrompt(_CTRModel):
             return None
         size = FixedLayer.most_bytes(self.plm, self.text)
         if size <= _FIXED_BYTES:
-            return FixedLayer(self.plm, self.prompt, self.text)
+            return FixedLayer(self.plm, self.prompt, self.text, self.head)
         if not self._told:
             getLogger().warning(
                 f"keys and values of all texts would take {size / 2**30:.2g} GiB, more than the "

@@ -54,14 +54,17 @@ class FixedLayer:
         plm: Its last layer is the only one that sees whole rows.
         prompt: Makes its prompts of q; anything else gives prompts or None.
         table: States of the texts.
+        head: Makes a logit of a row's summary; the first of its layers is linear.
     """
 
-    def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable) -> None:
+    def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable, head: nn.Sequential) -> None:
         self.plm, self.prompt, self.table = plm, prompt, table
         self.index, self.heads = plm.first_layer, plm.encoder.config.num_attention_heads
         self.dtype = _precision(table)
         # Autocast would convert float32 matrices anew in every batch
         self.layout = self._layout(_cast_upper(plm, self.dtype))
+        self.hidden, self.rest = copy.deepcopy(head[:1]), head[1:]
+        cast_linears(self.hidden, self.dtype)
         ends = table.get_buffer("offsets_0")
         self.front = self._read_front(ends)
         self.texts = [
@@ -88,13 +91,17 @@ class FixedLayer:
         return self.dtype is _precision(self.table)
 
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
-        """What ``SummaryPooling`` gives for these rows, ``(B, W)``; q is ``(B, Q)``."""
+        """The head's logits of what ``SummaryPooling`` gives for these rows, ``(B,)`` float32; q is ``(B, Q)``."""
         columns = zip(*(batch[key].split(_ROWS_AT_ONCE) for key in self.table.keys), strict=True)
         parts = zip(columns, q.split(_ROWS_AT_ONCE), strict=True)
-        return torch.cat([self._pooled(ids, of_part) for ids, of_part in parts])
+        return torch.cat([self._logits(self._pooled(ids, of_part)) for ids, of_part in parts])
+
+    def _logits(self, pooled: Tensor) -> Tensor:
+        with torch.autocast(pooled.device.type, enabled=False):  # the last product is in float32, as elsewhere
+            return self.rest(self.hidden(pooled.to(self.dtype)).float()).squeeze(1)
 
     def _pooled(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
-        """The same, all rows at once; their ids are in the order of the table's keys."""
+        """Summaries, ``(B, W)``, all rows at once; their ids are in the order of the table's keys."""
         first, *others = ids
         _, *lengths = self.table.lengths_by_key(dict(zip(self.table.keys, ids, strict=True)))
         query = self.front.query.index_select(0, first)
