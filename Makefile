@@ -1,5 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
+# Processes that run the tests, each with one thread: two with two threads each would wait for one another
+WORKERS ?= 2
 
 .PHONY: setup demo test bench format clean
 
@@ -20,7 +22,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 # Speed and memory beside a plain form and RecBole's own trainer; wants the machine for itself.
 bench: setup

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +150,16 @@ def plm_folder(request: pytest.FixtureRequest, tiny_plms: dict[str, Path]) -> Pa
 
 
 @pytest.fixture(autouse=True)
-def _clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # RecBole reads the command line of the process and writes log/ and saved/ into its working folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     torch.set_num_threads(1)
+    handlers = list(logging.root.handlers)
+    yield
+    for handler in set(logging.root.handlers) - set(handlers):  # they write to a stream that the test has closed
+        logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
