@@ -46,13 +46,13 @@ _JOINT = tuple(
     for layers in (2, 1)
 )
 _JOINT_TRAINING = (Contender("ours bf16, exact", "ours", {"enable_amp": True}), *_JOINT)
-_JOINT_INFERENCE = (Contender("backbone alone", "host"), *_JOINT)
 # A backbone predicts in float32 whatever it was trained in
-_BACKBONE_INFERENCE = (
+_BACKBONE_ALONE = (
     Contender("backbone alone", "host"),
     Contender("RecBole's class", "host", {"backbone_class": "host"}),
-    Contender("ours float32", "ours"),
 )
+_JOINT_INFERENCE = (*_BACKBONE_ALONE, *_JOINT)
+_BACKBONE_INFERENCE = (*_BACKBONE_ALONE, Contender("ours float32", "ours"))
 
 _OF_STAGE = {
     "joint-pamlm": _JOINT_TRAINING,
