@@ -98,6 +98,8 @@ def _check(grid: dict[str, Any], path: Path) -> None:
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
     names = [str(name) for name in grid["runs"]]
+    if len(set(names)) < len(names):
+        raise SettingError(f"{path}: runs has a name twice, once as a number; got {', '.join(names)}")
     if grid.get("baseline") is not None and str(grid["baseline"]) not in names:
         raise SettingError(f"{path}: baseline must be one of {', '.join(names)}, got {grid['baseline']!r}")
     for name, values in (grid.get("vary") or {}).items():

@@ -81,6 +81,7 @@ def test_results_can_be_parquet(file):
         ({"runs": {}}, "runs is missing"),
         ({"baseline": "other"}, "baseline must be one of plain, no PLM, with PLM, got 'other'"),
         ({"runs": {1: {"model": "DNN"}}, "baseline": 2}, "baseline must be one of 1, got 2"),
+        ({"runs": {1: {}, "1": {}}, "baseline": None}, "runs has a name twice, once as a number; got 1, 1"),
         ({"vary": {"backbone": "DNN"}}, "vary.backbone must be a list of values, got 'DNN'"),
         ({"seeds": 3}, "seeds must be a list, got 3"),
         ({"runs": {"x": {"model": "DCNV"}}, "baseline": None}, "did you mean DCNV2?"),

@@ -63,7 +63,8 @@ class FixedLayer:
         self.dtype = _precision(table)
         # Autocast would convert float32 matrices anew in every batch
         self.layout = self._layout(_cast_upper(plm, self.dtype))
-        self.hidden, self.rest = copy.deepcopy(head[:1]), head[1:]
+        own = copy.deepcopy(head)
+        self.hidden, self.rest = own[:1], own[1:]
         cast_linears(self.hidden, self.dtype)
         ends = table.get_buffer("offsets_0")
         self.front = self._read_front(ends)
