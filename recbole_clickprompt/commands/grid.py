@@ -120,4 +120,6 @@ def _cells(
                 settings = {**implied, **settings, "model": model}
                 of_backbone = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
                 config = {**(base.get("settings") or {}), **of_backbone, **settings}
-                yield {"run": str(name), **varied, "seed": seed}, config
+                # In a table a list is text
+                told = {key: str(of) if isinstance(of, list | dict) else of for key, of in varied.items()}
+                yield {"run": str(name), **told, "seed": seed}, config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from scipy.stats import ttest_rel
@@ -26,13 +27,13 @@ def summarise(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None)
     keys = ["run", *by]
     lines = []
     for key, group in results.groupby(keys, sort=False, dropna=False):
-        line = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
+        line: dict[str, Any] = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
         line["seeds"] = len(group)
         for metric in ("auc", "logloss"):
             line[metric], line[f"{metric}_sd"] = group[metric].mean(), group[metric].std()
         same = results["run"] == baseline
         for name in by:
-            same &= results[name] == line[name]
+            same &= results[name].isna() if pd.isna(line[name]) else results[name] == line[name]
         pairs = group.merge(results[same], on="seed", suffixes=("", "_base"))
         if line["run"] != baseline and len(pairs):
             line["improvement"] = 100 * (pairs["auc"].mean() / pairs["auc_base"].mean() - 1)
@@ -52,11 +53,17 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     def cell(value: float, form: str) -> str:
         return "" if pd.isna(value) else format(value, form)
 
+    def setting(value: Any) -> str:
+        if pd.isna(value):
+            return "None"
+        whole = isinstance(value, float) and value.is_integer()  # a number beside a missing one is a float
+        return str(int(value) if whole else value)
+
     header = ["model", *by, "seeds", "AUC", "LogLoss", "relative AUC", "p"]
     rows = [
         [
             str(line["run"]),
-            *(str(line[name]) for name in by),
+            *(setting(line[name]) for name in by),
             str(line["seeds"]),
             spread(line["auc"], line["auc_sd"]),
             spread(line["logloss"], line["logloss_sd"]),

@@ -1,5 +1,6 @@
 """A grid on ``tiny``."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -188,3 +189,17 @@ def test_the_shipped_grids_hold_possible_settings(name, configs):
     assert main(["grid", f"{name}.yaml"]) == 0
     assert {config["dataset"] for config in configs} == {"ml-1m" if "ml-1m" in name else "ml-100k"}
     assert all(isinstance(config["learning_rate"], float) for config in configs)
+
+
+def test_a_setting_may_be_varied_over_lists(small, capsys):
+    """As mlp_hidden_size; its values are compared within each list, in the first process and in the next."""
+    runs = {"plain": {"model": "DNN"}, "wide": {"model": "DNN", "embedding_size": 16}}
+    settings = {**small, "dataset": "tiny", "epochs": 1}
+    vary = {"mlp_hidden_size": [[8], [4, 4]]}
+    content = {"settings": settings, "runs": runs, "vary": vary, "baseline": "plain"}
+    Path("lists.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    for _ in range(2):
+        assert main(["grid", "lists.yaml"]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"\| wide \| \[8\] \| 1 \|.* % \|", out)
+        assert re.search(r"\| wide \| \[4, 4\] \| 1 \|.* % \|", out)

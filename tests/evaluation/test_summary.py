@@ -52,3 +52,19 @@ def test_the_table_reads_as_markdown(summary):
     assert lines[0] == "| model | backbone | seeds | AUC | LogLoss | relative AUC | p |"
     assert "| ours | A | 3 | 0.7400 ± 0.0300 | 0.5700 ± 0.0200 | +2.78 % | 0.074 |" in lines
     assert "| plain | B | 1 | 0.5000 | 0.7000 |  |  |" in lines
+
+
+def test_a_setting_that_is_varied_from_null_on_is_compared_within_null_too():
+    """A missing number makes the column float, and equals nothing, itself included."""
+    rows = [
+        ("plain", None, 1, 0.5, 0.7),
+        ("ours", None, 1, 0.6, 0.7),
+        ("plain", 2, 1, 0.5, 0.7),
+        ("ours", 2, 1, 0.7, 0.7),
+    ]
+    results = pd.DataFrame(rows, columns=["run", "plm_joint_layers", "seed", "auc", "logloss"])
+    found = summarise(results, by=["plm_joint_layers"], baseline="plain")
+    assert found.loc[found["run"] == "ours", "improvement"].tolist() == pytest.approx([20.0, 40.0])
+    *_, without, _, with_two = markdown(found, by=["plm_joint_layers"]).splitlines()
+    assert without.startswith("| ours | None | 1 |")
+    assert with_two.startswith("| ours | 2 | 1 |")
