@@ -1,5 +1,7 @@
 """Joint layers: the lower ones read each user's and item's text alone, once; only the upper ones see both."""
 
+import copy
+
 import pytest
 import torch
 from recbole.utils import get_trainer
@@ -249,6 +251,19 @@ def test_weights_that_were_fixed_in_one_precision_score_in_the_other(make_config
                 scores = model.predict(rows).float()
                 torch.testing.assert_close(torch.sigmoid(model(rows).float()), scores, rtol=0, atol=1e-6)
             torch.testing.assert_close(scores, expected, rtol=0, atol=2e-2 if half else 1e-6)
+
+
+def test_a_copy_of_a_model_that_has_scored_scores_by_itself(make_config, make_data, tmp_path):
+    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    dataset = make_data(config)[0]._dataset
+    model = ClickPrompt(config, dataset).eval()
+    rows = rows_of(dataset)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = model.predict(rows)
+        twin = copy.deepcopy(model)
+        torch.nn.init.zeros_(model.head[2].weight)
+        torch.testing.assert_close(twin.predict(rows), expected, rtol=0, atol=0)
+        assert twin._fixed is not model._fixed
 
 
 def test_training_looks_nothing_up(make_config, make_data, tmp_path):

@@ -72,7 +72,8 @@ class Backbone(nn.Module):
         """
         with self._precision(interaction), self._tapped() as seen:
             logit = self.model(interaction)
-        q = torch.cat([part for parts in seen for part in parts], dim=1)
+        first, *others = (part for parts in seen for part in parts)
+        q = torch.cat([first, *others], dim=1) if others else first  # of one, cat makes a copy
         return q, logit.float() if self.amp else logit
 
     def _precision(self, interaction: Interaction) -> AbstractContextManager[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from recbole_clickprompt.data.states import StateTable
 from recbole_clickprompt.data.tokens import Batch
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.folded_prompts import FoldedPrompts
-from recbole_clickprompt.model.plm.inference_linear import cast_linears
+from recbole_clickprompt.model.plm.inference_linear import InferenceLinear, cast_linears
 from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 from recbole_clickprompt.model.prompt import PromptGenerator
@@ -29,9 +30,10 @@ class _Front:
     """What the first token of a row, which summarises it, makes of the row's first text: of each id U of it.
 
     Attributes:
-        states: What enters the layer there, ``(U, W)`` float32.
-        query: Its scaled query, ``(U, W)``, in the precision of matrix products.
-        score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H)``.
+        states: What enters the layer there, ``(U, W)``, in the precision of matrix products, as all but scores.
+        query: Its scaled query, ``(U, W)``.
+        score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H)``
+            float32.
         value: What attention to that text alone gives, ``(U, W)``.
     """
 
@@ -54,7 +56,7 @@ class FixedLayer:
         plm: Its last layer is the only one that sees whole rows.
         prompt: Makes its prompts of q; anything else gives prompts or None.
         table: States of the texts.
-        head: Makes a logit of a row's summary; the first of its layers is linear.
+        head: Makes a logit of a row's summary: Linear-Tanh-Linear.
     """
 
     def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable, head: nn.Sequential) -> None:
@@ -63,9 +65,9 @@ class FixedLayer:
         self.dtype = _precision(table)
         # Autocast would convert float32 matrices anew in every batch
         self.layout = self._layout(_cast_upper(plm, self.dtype))
-        own = copy.deepcopy(head)
-        self.hidden, self.rest = own[:1], own[1:]
-        cast_linears(self.hidden, self.dtype)
+        first: Any
+        first, _, last = head
+        self.hidden, self.last = InferenceLinear(first, self.dtype, "tanh"), copy.deepcopy(last)
         ends = table.get_buffer("offsets_0")
         self.front = self._read_front(ends)
         self.texts = [
@@ -75,6 +77,11 @@ class FixedLayer:
         if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
             weight, bias = self._fold(prompt)
             self.folded = FoldedPrompts(prompt, weight=weight, bias=bias, heads=self.heads, dtype=self.dtype)
+            self.of_bias = self.folded.scores_of_bias(self.front.query).float()
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """A copy of the model that has it gets None, and makes its own: packed weights cannot be copied."""
+        return type(None), ()
 
     @staticmethod
     def serves(plm: PromptedEncoder) -> bool:
@@ -99,7 +106,7 @@ class FixedLayer:
 
     def _logits(self, pooled: Tensor) -> Tensor:
         with torch.autocast(pooled.device.type, enabled=False):  # the last product is in float32, as elsewhere
-            return self.rest(self.hidden(pooled.to(self.dtype)).float()).squeeze(1)
+            return self.last(self.hidden(pooled).float()).squeeze(1)
 
     def _pooled(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
         """Summaries, ``(B, W)``, all rows at once; their ids are in the order of the table's keys."""
@@ -108,11 +115,11 @@ class FixedLayer:
         query = self.front.query.index_select(0, first)
         scores = [self.front.score.index_select(0, first).unsqueeze(2)]
         scores += [text.scores(query, *of) for text, *of in zip(self.texts, others, lengths, strict=True)]
-        prompts = self._attend_to_prompts(q, query)
+        prompts = self._attend_to_prompts(q, query, first)
         if prompts is not None:
             of_prompts, read_prompts = prompts
             scores.append(of_prompts)
-        weights = torch.cat(scores, dim=2).softmax(2)
+        weights = torch.cat(scores, dim=2).softmax(2).to(self.dtype)
         of_front, *of_others = weights.split([part.shape[2] for part in scores], dim=2)
         attended = (self._of_heads(self.front.value.index_select(0, first)) * of_front).flatten(1)
         if prompts is not None:
@@ -138,7 +145,7 @@ class FixedLayer:
             for ids in torch.arange(len(ends) - 1, device=ends.device).split(_TEXTS_AT_ONCE)
         ]
         states, query, score, value = map(torch.cat, zip(*parts, strict=True))
-        return _Front(states, query.to(self.dtype), score, value)
+        return _Front(states.to(self.dtype), query.to(self.dtype), score, value.to(self.dtype))
 
     def _attend_front(self, ends: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The tensors of ``_Front`` for some ids."""
@@ -165,11 +172,14 @@ class FixedLayer:
         with torch.autocast(prompt.weight.device.type, enabled=False):
             return pair(prompt.weight) - pair(torch.zeros_like(prompt.bias)), pair(prompt.bias)
 
-    def _attend_to_prompts(self, q: Tensor, query: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+    def _attend_to_prompts(
+        self, q: Tensor, query: Tensor, first: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
         """Scores of the prompts by head, ``(B, H, K)`` float32, and what reads their values by such weights."""
         if self.folded is not None:
             folded, made = self.folded, self.folded.keys_values(q)
-            return folded.scores(query, made).float(), lambda weights: folded.read(weights, made)
+            scores = folded.scores(query, made) + self.of_bias.index_select(0, first)
+            return scores, lambda weights: folded.read(weights, made)
         prompts = self.prompt(q)
         if prompts is None:
             return None

@@ -6,18 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_clickprompt.model.plm.inference_linear import InferenceLinear
 from recbole_clickprompt.model.prompt import PromptGenerator
 
 __all__ = ["FoldedPrompts"]
-
-_CACHED_ROWS = 256  # whose hidden states a processor's cache holds in float32
 
 
 class FoldedPrompts:
     """Makes K prompts' keys and values of q, where both are affine in the prompt.
 
     Then the second layer of a prompt's MLP and the projections are one matrix. Its product carries no bias: what
-    a bias adds to scores, and to what is read, is far less to compute than all keys and values with it.
+    a bias adds to scores is the same for each query, and to what is read far less to compute than all keys and
+    values with it.
 
     Args:
         prompt: Of a single layer; its hidden layer is read.
@@ -32,8 +32,7 @@ class FoldedPrompts:
     ) -> None:
         width = weight.shape[1]
         self.heads, self.weight = heads, weight.detach().to(dtype)
-        self.hidden = prompt.hidden.weight.detach().t().contiguous().to(dtype)
-        self.hidden_bias = prompt.hidden.bias.detach().clone()
+        self.hidden = InferenceLinear(prompt.hidden, dtype, "tanh")
         key_bias, value_bias = bias.detach().squeeze(1).split(width, dim=1)
         # Which head each number of a query belongs to
         of_heads = torch.eye(heads, device=bias.device).repeat_interleave(width // heads, dim=0)  # (W, H)
@@ -44,18 +43,19 @@ class FoldedPrompts:
     def keys_values(self, q: Tensor) -> Tensor:
         """Keys, then values, without their bias, ``(K, B, 2 W)``, of q, ``(B, Q)``."""
         count, width, _ = self.weight.shape
-        states = torch.mm(q.to(self.weight.dtype), self.hidden)
-        for part in states.split(_CACHED_ROWS):
-            part.copy_(part.float().add_(self.hidden_bias).tanh_())  # of bf16, tanh takes twice as long
+        states = self.hidden(q)
         return torch.bmm(states.view(len(q), count, width).transpose(0, 1), self.weight)
 
     def scores(self, query: Tensor, keys_values: Tensor) -> Tensor:
-        """Scores by head, ``(B, H, K)``, of one scaled query a row, ``(B, W)``."""
+        """Scores by head, ``(B, H, K)``, of one scaled query a row, ``(B, W)``, without those of the bias."""
         count, rows, _ = keys_values.shape
         products = keys_values[:, :, : query.shape[1]] * query
         scores = torch.mm(products.flatten(0, 1), self.of_heads).view(count, rows, self.heads)
-        of_bias = torch.mm(query, self.key_bias).view(rows, count, self.heads)
-        return scores.permute(1, 2, 0) + of_bias.transpose(1, 2)
+        return scores.permute(1, 2, 0)
+
+    def scores_of_bias(self, query: Tensor) -> Tensor:
+        """What the bias of keys adds to the scores of scaled queries ``(U, W)``, ``(U, H, K)``."""
+        return torch.mm(query, self.key_bias).view(len(query), -1, self.heads).transpose(1, 2)
 
     def read(self, weights: Tensor, keys_values: Tensor) -> Tensor:
         """Values, weighted by head with ``(B, H, K)``: ``(B, W)``. They are summed where they lie."""
