@@ -1,10 +1,13 @@
 """Operations counted by hand."""
 
+import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from recbole_clickprompt.bench.counting import counted
 from recbole_clickprompt.bench.memory import peak_above_base
+from recbole_clickprompt.model.plm.inference_linear import InferenceLinear
 
 
 def test_a_product_counts_two_a_multiplication_and_its_backward_twice_that():
@@ -14,6 +17,12 @@ def test_a_product_counts_two_a_multiplication_and_its_backward_twice_that():
     assert forward.flop == 2 * 3 * 4 * 5
     assert forward.attention == "math"
     assert counted(lambda: F.linear(inputs, weight).sum().backward()).flop == 3 * 2 * 3 * 4 * 5
+
+
+@pytest.mark.parametrize("function", ["tanh", None])
+def test_a_product_of_fixed_weights_counts_with_what_follows_it_and_without(function):
+    layer = InferenceLinear(nn.Linear(4, 5), torch.bfloat16, function)
+    assert counted(lambda: layer(torch.randn(3, 2, 4))).flop == 2 * 6 * 4 * 5
 
 
 def test_attention_counts_whoever_serves_it():
