@@ -88,6 +88,7 @@ class Job:
         keep_memory: Freed memory stays in the process; else as glibc has it.
         settings: Of the models, over the property files.
         variants: Settings of further contenders.
+        only: Parts of names; of the contenders behind the first, those with one of them are timed. None is all.
     """
 
     dataset: str = "ml-100k"
@@ -101,6 +102,13 @@ class Job:
     device: str = "cpu"
     keep_memory: bool = False
     variants: list[dict[str, Any]] = field(default_factory=list)
+    only: list[str] | None = None
+
+    def timed(self, stage: str) -> list[Contender]:
+        """The contenders of a stage that take part."""
+        first, *others = contenders(stage, self.variants)
+        parts = [""] if self.only is None else self.only
+        return [first, *(c for c in others if any(part in c.name for part in parts))]
 
     def cells(self) -> list[tuple[str, int]]:
         """Stage and batch of each group of contenders, in the order of ``STAGES``."""

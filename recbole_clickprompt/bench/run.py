@@ -73,10 +73,10 @@ def _measure_peak(workload: Workload, peak: dict[str, float]) -> None:
 
 def _cell(workload: Workload, stage: str, batch: int) -> list[Figure]:
     job = workload.job
-    turns = [build_turn(workload, stage, batch, c) for c in contenders(stage, job.variants)]
+    turns = [build_turn(workload, stage, batch, c) for c in job.timed(stage)]
     first = [_first_turn(turn) for turn in turns]
     losses = {turn.contender.name: done.answer for turn, done in zip(turns, first, strict=True)}
-    if stage == "backbone":
+    if stage == "backbone" and job.only is None:
         check_curves(losses, turns[1].contender.name, turns[2].contender.name)
 
     def report(number: int) -> None:

@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plm-size", choices=("base", "large"), help="a random RoBERTa of that size")
     parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more contender")
     parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="the first and those whose names hold one of these"
+    )
+    parser.add_argument(
         "--keep-memory", action="store_true", help="freed memory stays in the process, for all alike"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process each")
@@ -115,7 +118,7 @@ def _scaling(job: Any, folder: Path, quick: bool) -> dict[str, Any]:
 
 
 def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) -> Any:
-    from recbole_clickprompt.bench.job import STAGES, Job
+    from recbole_clickprompt.bench.job import STAGES, Job, contenders
 
     if options.device == "cuda" and not has_cuda:
         raise SettingError("--device cuda: torch finds no GPU here; use --device cpu")
@@ -126,7 +129,7 @@ def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) 
                                f"{nearest(stage, STAGES)}")  # fmt: skip
     given = {
         key: getattr(options, key)
-        for key in ("stages", "batches", "backbone_batches", "repeats", "threads")
+        for key in ("stages", "batches", "backbone_batches", "repeats", "threads", "only")
         if getattr(options, key) is not None
     }
     for key in ("batches", "backbone_batches", "repeats", "threads", "curves"):
@@ -135,8 +138,13 @@ def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) 
             raise SettingError(f"--{key.replace('_', '-')} must be 1 or more, got {values}")
     variants = [parse_settings([f"--{part}" for part in text.split()]) for text in options.variant]
     quick = _QUICK if options.quick else {}
-    return Job(**{**quick, **given, "dataset": options.dataset, "settings": settings, "device": device,
-                  "keep_memory": options.keep_memory, "variants": variants})  # fmt: skip
+    job = Job(**{**quick, **given, "dataset": options.dataset, "settings": settings, "device": device,
+                 "keep_memory": options.keep_memory, "variants": variants})  # fmt: skip
+    names = dict.fromkeys(c.name for stage, _ in job.cells() for c in contenders(stage, variants))
+    for part in job.only or ():
+        if not any(part in name for name in names):
+            raise SettingError(f"--only: no contender's name has {part!r} in it; they are {', '.join(names)}")
+    return job
 
 
 def _about(job: Any, result: dict[str, Any]) -> dict[str, Any]:

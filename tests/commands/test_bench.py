@@ -34,6 +34,13 @@ def test_it_times_every_stage_and_writes_what_it_prints(small, capsys):
     assert "1 threads" in out
 
 
+def test_some_contenders_can_be_left_out(small, capsys):
+    options = ["--quick", "--dataset=tiny", "--no-memory", "--device=cpu", "--out=bench.json"]
+    assert main(["bench", *options, "--stages", "backbone", "--only", "bf16", *flags(small)]) == 0
+    figures = json.loads(Path("bench.json").read_text())["figures"]
+    assert [figure["contender"] for figure in figures] == ["RecBole", "ours bf16"]
+
+
 def test_memory_is_measured_in_a_process_of_its_own(small):
     figures = [Figure("pamlm", 64, "plain reference", 1.0, 1.0, 1.0, 1.0)]
     told = []
@@ -52,6 +59,7 @@ def test_memory_is_measured_in_a_process_of_its_own(small):
         (["--device=cuda"], "torch finds no GPU here"),
         (["--out=bench.txt"], "--out must end in .json or .csv, got bench.txt"),
         (["--variant", "num_prompts"], "is no setting; write --key=value"),
+        (["--only", "theirs", "--stages", "backbone-inference"], "has 'theirs' in it; they are backbone alone, "),
     ],
 )
 def test_impossible_options_are_one_line_of_error(arguments, message, capsys, monkeypatch):
