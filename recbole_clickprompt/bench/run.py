@@ -76,8 +76,10 @@ def _cell(workload: Workload, stage: str, batch: int) -> list[Figure]:
     turns = [build_turn(workload, stage, batch, c) for c in job.timed(stage)]
     first = [_first_turn(turn) for turn in turns]
     losses = {turn.contender.name: done.answer for turn, done in zip(turns, first, strict=True)}
-    if stage == "backbone" and job.only is None:
-        check_curves(losses, turns[1].contender.name, turns[2].contender.name)
+    if stage == "backbone":
+        theirs, ours = (c.name for c in contenders(stage, job.variants)[1:3])
+        if theirs in losses and ours in losses:
+            check_curves(losses, theirs, ours)
 
     def report(number: int) -> None:
         print(f"bench: {stage}, batch {batch}: round {number} of {job.repeats}", file=sys.stderr, flush=True)
