@@ -43,8 +43,8 @@ def _backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: An
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-def _linear(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return 2 * math.prod(rows) * weight[0]
+def _linear(rows: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * out_shape[-1]
 
 
 def counted(call: Callable[[], Any]) -> Counted:

@@ -19,10 +19,11 @@ def test_a_product_counts_two_a_multiplication_and_its_backward_twice_that():
     assert counted(lambda: F.linear(inputs, weight).sum().backward()).flop == 3 * 2 * 3 * 4 * 5
 
 
-@pytest.mark.parametrize("function", ["tanh", None])
-def test_a_product_of_fixed_weights_counts_with_what_follows_it_and_without(function):
-    layer = InferenceLinear(nn.Linear(4, 5), torch.bfloat16, function)
-    assert counted(lambda: layer(torch.randn(3, 2, 4))).flop == 2 * 6 * 4 * 5
+@pytest.mark.parametrize("follows", ["tanh", "add", None])
+def test_a_product_of_fixed_weights_counts_with_what_follows_it_and_without(follows):
+    layer = InferenceLinear(nn.Linear(4, 5), torch.bfloat16, follows)
+    added = torch.zeros(6, 5, dtype=torch.bfloat16) if follows == "add" else None
+    assert counted(lambda: layer(torch.randn(6, 4), added)).flop == 2 * 6 * 4 * 5
 
 
 def test_attention_counts_whoever_serves_it():

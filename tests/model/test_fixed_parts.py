@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import BertConfig, DistilBertConfig
-from transformers.models.bert.modeling_bert import BertIntermediate
-from transformers.models.distilbert.modeling_distilbert import FFN
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from recbole_clickprompt.model.plm import inference_linear
 from recbole_clickprompt.model.plm.folded_prompts import FoldedPrompts
-from recbole_clickprompt.model.plm.inference_linear import InferenceLinear, cast_linears
+from recbole_clickprompt.model.plm.inference_block import InferenceBlock
+from recbole_clickprompt.model.plm.inference_linear import InferenceLinear
+from recbole_clickprompt.model.plm.layouts import LAYOUTS
 from recbole_clickprompt.model.prompt import PromptGenerator
 
 _ROWS, _PROMPTS, _WIDTH, _HEADS = 7, 3, 12, 2
@@ -51,33 +52,19 @@ def test_folded_prompts_are_attended_to_as_keys_and_values_of_prompts(dtype, tol
     torch.testing.assert_close(read.float(), attended, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("follows", ["tanh", "gelu", "add", None])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), _PRECISIONS)
-def test_cast_linears_compute_what_they_did(dtype, tolerance, bias):
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(6, 8, bias=bias), nn.Sequential(nn.GELU(), nn.Linear(8, 4, bias=bias)))
-    states = torch.randn(3, 2, 6)
-    expected = module(states).detach()
-
-    cast_linears(module, dtype)
-    with torch.no_grad():
-        found = module(states.to(dtype))
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
-
-
-@pytest.mark.parametrize("function", ["tanh", "gelu"])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("dtype", "tolerance"), _PRECISIONS)
-def test_what_follows_a_product_is_done_to_it(dtype, tolerance, bias, function, fused):
+def test_what_follows_a_product_is_done_to_it(dtype, tolerance, bias, follows, fused):
     torch.manual_seed(0)
     linear = nn.Linear(6, 8, bias=bias)
-    states = torch.randn(3, 2, 6)
-    expected = getattr(nn.functional, function)(linear(states)).detach()
-    layer = InferenceLinear(linear, dtype, function)
+    states, added = torch.randn(5, 6), torch.randn(5, 8) if follows == "add" else None
+    expected = linear(states).detach()
+    if follows:
+        expected = expected + added if follows == "add" else getattr(nn.functional, follows)(expected)
+    layer = InferenceLinear(linear, dtype, follows)
     nn.init.zeros_(linear.weight)  # it has its own
-    with torch.no_grad():
-        found = layer(states)
+    found = layer(states, None if added is None else added.to(dtype))
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
 
@@ -90,23 +77,34 @@ def test_a_product_is_fused_where_the_processor_has_bf16_and_in_that_alone():
     assert not InferenceLinear(linear, torch.bfloat16).fused  # torch's own product is as fast
 
 
+@pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
-def test_an_activation_is_done_once(family, activation, fused):
-    """By the product where that can, or behind it."""
+@pytest.mark.parametrize(("dtype", "tolerance"), _PRECISIONS)
+def test_a_block_is_what_follows_attention(dtype, tolerance, family, activation, lora, fused):
     torch.manual_seed(0)
     if family == "bert":
-        module = BertIntermediate(BertConfig(hidden_size=6, intermediate_size=8, hidden_act=activation))
-        linear, name = "dense", "intermediate_act_fn"
+        sizes = {
+            "hidden_size": _WIDTH,
+            "intermediate_size": 20,
+            "num_hidden_layers": 2,
+            "num_attention_heads": _HEADS,
+        }
+        model, names = BertModel(BertConfig(**sizes, hidden_act=activation)), ["dense"]
     else:
-        module = FFN(DistilBertConfig(dim=6, hidden_dim=8, activation=activation, n_heads=1)).eval()
-        linear, name = "lin1", "activation"
-    states = torch.randn(3, 2, 6)
-    expected = module(states).detach()
-    cast_linears(module, torch.bfloat16)
+        sizes = {"dim": _WIDTH, "hidden_dim": 20, "n_layers": 2, "n_heads": _HEADS}
+        model, names = (
+            DistilBertModel(DistilBertConfig(**sizes, activation=activation)),
+            ["out_lin", "lin1", "lin2"],
+        )
+    if lora:
+        model = get_peft_model(model, LoraConfig(target_modules=names, init_lora_weights=False)).base_model.model
+    layout = LAYOUTS[family](model.eval())
+    attended, states = torch.randn(2, _ROWS, _WIDTH)
     with torch.no_grad():
-        found = module(states.bfloat16())
-    torch.testing.assert_close(found.float(), expected, rtol=0, atol=5e-2)
-    done = activation == "gelu"
-    assert isinstance(getattr(module, name), nn.Identity) is done
-    assert getattr(module, linear).function == ("gelu" if done else None)
+        expected = layout.combine(1, attended.unsqueeze(0), states.unsqueeze(0))[0]
+        block = InferenceBlock(layout.post_norm(1), width=_WIDTH, dtype=dtype)
+        found = block(attended.to(dtype), states.to(dtype))
+    assert (block.activation is None) is (activation == "gelu")  # else it is done by the product
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)

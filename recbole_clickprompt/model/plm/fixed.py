@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from recbole_clickprompt.data.states import StateTable
 from recbole_clickprompt.data.tokens import Batch
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.folded_prompts import FoldedPrompts
-from recbole_clickprompt.model.plm.inference_linear import InferenceLinear, cast_linears
-from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts
+from recbole_clickprompt.model.plm.inference_block import InferenceBlock
+from recbole_clickprompt.model.plm.inference_linear import InferenceLinear
+from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts, with_ones
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 from recbole_clickprompt.model.prompt import PromptGenerator
 
@@ -32,7 +33,7 @@ class _Front:
     Attributes:
         states: What enters the layer there, ``(U, W)``, in the precision of matrix products, as all but scores.
         query: Its scaled query, ``(U, W)``.
-        score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H)``
+        score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H, 1)``
             float32.
         value: What attention to that text alone gives, ``(U, W)``.
     """
@@ -63,21 +64,28 @@ class FixedLayer:
         self.plm, self.prompt, self.table = plm, prompt, table
         self.index, self.heads = plm.first_layer, plm.encoder.config.num_attention_heads
         self.dtype = _precision(table)
+        self.layout = _layout(plm)
+        parts = self.layout.post_norm(self.index)
+        assert parts is not None
         # Autocast would convert float32 matrices anew in every batch
-        self.layout = self._layout(_cast_upper(plm, self.dtype))
+        self.block = InferenceBlock(parts, width=plm.hidden_size, dtype=self.dtype)
         first: Any
         first, _, last = head
         self.hidden, self.last = InferenceLinear(first, self.dtype, "tanh"), copy.deepcopy(last)
         ends = table.get_buffer("offsets_0")
         self.front = self._read_front(ends)
+        self.asking = with_ones(self.front.query, self.heads)
         self.texts = [
             lay_out_texts(offsets, table.max_length, self.heads, self._pair) for offsets in _offsets(table)[1:]
         ]
+        self.cut = sum(int(offsets.diff().max()) for offsets in _offsets(table)) > table.max_length
+        self.known = self.front.score  # what scores have of the user alone, (U, H, 1) or (U, H, 1 + K) float32
         self.folded: FoldedPrompts | None = None
         if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
             weight, bias = self._fold(prompt)
             self.folded = FoldedPrompts(prompt, weight=weight, bias=bias, heads=self.heads, dtype=self.dtype)
-            self.of_bias = self.folded.scores_of_bias(self.front.query).float()
+            of_bias = self.folded.scores_of_bias(self.front.query).float()
+            self.known = torch.cat([self.known, of_bias], dim=2)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """A copy of the model that has it gets None, and makes its own: packed weights cannot be copied."""
@@ -85,9 +93,10 @@ class FixedLayer:
 
     @staticmethod
     def serves(plm: PromptedEncoder) -> bool:
-        """There is one such layer, and scores do not depend on places."""
-        layout = LAYOUTS[plm.encoder.config.model_type]
-        return plm.prompt_layers == 1 and not (plm.causal or layout.scores_have_places)
+        """There is one such layer, its parts are known, and scores do not depend on places."""
+        layout = _layout(plm)
+        known = layout.post_norm(plm.first_layer) is not None
+        return plm.prompt_layers == 1 and known and not (plm.causal or layout.scores_have_places)
 
     @staticmethod
     def most_bytes(plm: PromptedEncoder, table: StateTable) -> int:
@@ -111,27 +120,26 @@ class FixedLayer:
     def _pooled(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
         """Summaries, ``(B, W)``, all rows at once; their ids are in the order of the table's keys."""
         first, *others = ids
-        _, *lengths = self.table.lengths_by_key(dict(zip(self.table.keys, ids, strict=True)))
-        query = self.front.query.index_select(0, first)
-        scores = [self.front.score.index_select(0, first).unsqueeze(2)]
-        scores += [text.scores(query, *of) for text, *of in zip(self.texts, others, lengths, strict=True)]
-        prompts = self._attend_to_prompts(q, query, first)
-        if prompts is not None:
-            of_prompts, read_prompts = prompts
-            scores.append(of_prompts)
+        query, asking = self.front.query.index_select(0, first), self.asking.index_select(0, first)
+        known, read_prompts = self._attend_to_prompts(q, query, self.known.index_select(0, first))
+        asked = zip(self.texts, others, self._lengths(ids), strict=True)
+        scores = [known, *(text.scores(asking, column, lengths) for text, column, lengths in asked)]
         weights = torch.cat(scores, dim=2).softmax(2).to(self.dtype)
-        of_front, *of_others = weights.split([part.shape[2] for part in scores], dim=2)
+        of_known, *of_texts = weights.split([part.shape[2] for part in scores], dim=2)
+        of_front, of_prompts = of_known[:, :, :1], of_known[:, :, 1:]
         attended = (self._of_heads(self.front.value.index_select(0, first)) * of_front).flatten(1)
-        if prompts is not None:
-            attended = attended + read_prompts(of_others.pop())
-        for text, of_text, of_column in zip(self.texts, of_others, others, strict=True):
+        if read_prompts is not None:
+            attended = attended + read_prompts(of_prompts)
+        for text, of_text, of_column in zip(self.texts, of_texts, others, strict=True):
             attended = attended + text.read(of_text, of_column)
         states = self.front.states.index_select(0, first)
-        combined = self.layout.combine(self.index, attended.unsqueeze(1), states.unsqueeze(1))
-        return self.layout.finish(combined)[:, 0]
+        return self.block(attended, states)
 
-    def _layout(self, encoder: nn.Module) -> Layout:
-        return LAYOUTS[self.plm.encoder.config.model_type](encoder)
+    def _lengths(self, ids: tuple[Tensor, ...]) -> Sequence[Tensor | None]:
+        """Tokens that a row has of each text but the first, ``(B,)``; None where that is all of it."""
+        if not self.cut:
+            return [None] * len(self.texts)
+        return self.table.lengths_by_key(dict(zip(self.table.keys, ids, strict=True)))[1:].unbind()
 
     def _pair(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the states at ``places``, ``(n,)``, each ``(n, W)``."""
@@ -159,36 +167,40 @@ class FixedLayer:
         keys, values = self.layout.keys_values(self.index, states, None)
         unseen = column >= lengths.unsqueeze(1)
         scores = self._scores(query[:, 0], keys).masked_fill_(unseen.unsqueeze(1), -torch.inf)
-        return states[:, 0], query[:, 0], scores.logsumexp(2), self._weighted(scores.softmax(2), values)
+        return (
+            states[:, 0],
+            query[:, 0],
+            scores.logsumexp(2, keepdim=True),
+            self._weighted(scores.softmax(2), values),
+        )
 
     def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
         """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
 
-        layout = self._layout(self.plm.encoder)  # in float32
-
         def pair(states: Tensor) -> Tensor:
-            return torch.cat(layout.keys_values(self.index, states, None), dim=2)
+            return torch.cat(self.layout.keys_values(self.index, states, None), dim=2)
 
         with torch.autocast(prompt.weight.device.type, enabled=False):
             return pair(prompt.weight) - pair(torch.zeros_like(prompt.bias)), pair(prompt.bias)
 
     def _attend_to_prompts(
-        self, q: Tensor, query: Tensor, first: Tensor
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
-        """Scores of the prompts by head, ``(B, H, K)`` float32, and what reads their values by such weights."""
+        self, q: Tensor, query: Tensor, known: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor] | None]:
+        """Known scores with those of prompts, ``(B, H, 1 + K)`` float32, and what reads these by their weights."""
         if self.folded is not None:
             folded, made = self.folded, self.folded.keys_values(q)
-            scores = folded.scores(query, made) + self.of_bias.index_select(0, first)
-            return scores, lambda weights: folded.read(weights, made)
+            known[:, :, 1:].add_(folded.scores(query, made))
+            return known, lambda weights: folded.read(weights, made)
         prompts = self.prompt(q)
         if prompts is None:
-            return None
+            return known, None
         keys, values = self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
-        return self._scores(query, keys), lambda weights: self._weighted(weights, values)
+        scores = torch.cat([known, self._scores(query, keys)], dim=2)
+        return scores, lambda weights: self._weighted(weights, values)
 
     def _of_heads(self, states: Tensor) -> Tensor:
         """``(..., W)`` by head, ``(..., H, W / H)``."""
-        return states.unflatten(-1, (self.heads, -1))
+        return states.view(*states.shape[:-1], self.heads, -1)
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """Scores by head, ``(B, H, N)`` float32, of a query a row, ``(B, W)``, and its keys, ``(B, N, W)``.
@@ -215,12 +227,5 @@ def _precision(table: StateTable) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
 
-def _cast_upper(plm: PromptedEncoder, dtype: torch.dtype) -> nn.Module:
-    """The encoder with copies of its upper layers whose matrices have ``dtype``, and its own lower ones."""
-    upper = LAYOUTS[plm.encoder.config.model_type](plm.encoder).upper(plm.first_layer)
-    copied = {id(parameter) for module in upper for parameter in module.parameters()}
-    shared = {id(parameter): parameter for parameter in plm.encoder.parameters() if id(parameter) not in copied}
-    encoder = copy.deepcopy(plm.encoder, shared)
-    for module in LAYOUTS[plm.encoder.config.model_type](encoder).upper(plm.first_layer):
-        cast_linears(module, dtype)
-    return encoder
+def _layout(plm: PromptedEncoder) -> Layout:
+    return LAYOUTS[plm.encoder.config.model_type](plm.encoder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,13 +62,18 @@ class FoldedPrompts:
     def read(self, weights: Tensor, keys_values: Tensor) -> Tensor:
         """Values, weighted by head with ``(B, H, K)``: ``(B, W)``. They are summed where they lie."""
         rows, heads, count = weights.shape
-        weights = weights.to(keys_values.dtype).reshape(rows * heads, count).contiguous()
-        row, head, prompt = (
-            torch.arange(size, device=weights.device, dtype=torch.int32) for size in (rows, heads, count)
-        )
-        # Numbers of 2 H heads lie side by side, those of the values behind those of the keys
-        begins = (row.view(-1, 1, 1) + rows * prompt) * (2 * heads) + heads
-        places = (begins + head.view(-1, 1)).view_as(weights)
+        weights = weights.to(keys_values.dtype).reshape(rows * heads * count).contiguous()
+        places, begins = _places(rows, heads, count, weights.device)
         table = keys_values.view(count * rows * 2 * heads, -1)
-        read = F.embedding_bag(places, table, mode="sum", per_sample_weights=weights)
+        read = F.embedding_bag(places, table, begins, mode="sum", per_sample_weights=weights)
         return torch.addmm(read.view(rows, -1), weights.view(rows, -1), self.value_bias)
+
+
+@lru_cache(maxsize=2)  # a set's batches, and its last one
+def _places(rows: int, heads: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where values lie by row, head and prompt, ``(B * H * K,)`` int32; and each head's first, ``(B * H,)``."""
+    row, head, prompt = (torch.arange(size, device=device, dtype=torch.int32) for size in (rows, heads, count))
+    # Numbers of 2 H heads lie side by side, those of the values behind those of the keys
+    begins = (row.view(-1, 1, 1) + rows * prompt) * (2 * heads) + heads
+    places = (begins + head.view(-1, 1)).flatten()
+    return places, torch.arange(0, len(places), count, device=device, dtype=torch.int32)

@@ -1,12 +1,12 @@
 """How each family of transformers models lays out what the prompted encoder walks through."""
 
-from recbole_clickprompt.model.plm.layouts.base import Layout
+from recbole_clickprompt.model.plm.layouts.base import Layout, PostNorm
 from recbole_clickprompt.model.plm.layouts.bert import AlbertLayout, BartLayout, BertLayout, DistilBertLayout
 from recbole_clickprompt.model.plm.layouts.deberta import DebertaLayout
 from recbole_clickprompt.model.plm.layouts.gpt2 import GPT2Layout
 from recbole_clickprompt.model.plm.layouts.modernbert import ModernBertLayout
 
-__all__ = ["LAYOUTS", "Layout"]
+__all__ = ["LAYOUTS", "Layout", "PostNorm"]
 
 # By transformers' model type
 LAYOUTS: dict[str, type[Layout]] = {

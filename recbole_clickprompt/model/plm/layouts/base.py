@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Layout", "columns"]
+__all__ = ["Layout", "PostNorm", "columns"]
+
+
+class PostNorm(NamedTuple):
+    """What follows attention in a layer that is normalised behind each of its halves: ``combine``, by its parts.
+
+    Dropout aside, states ``x`` and heads' outputs ``a`` become ``y = attended_norm(projection(a) + x)``, and then
+    ``norm(contraction(activation(expansion(y))) + y)``.
+    """
+
+    projection: nn.Module
+    attended_norm: nn.Module
+    expansion: nn.Module
+    activation: nn.Module
+    contraction: nn.Module
+    norm: nn.Module
 
 
 class Layout:
@@ -68,6 +83,10 @@ class Layout:
     def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
         """The rest of a layer: heads' output ``(B, P, W)`` and what entered the layer there, ``(B, P, W)``."""
         raise NotImplementedError
+
+    def post_norm(self, index: int) -> PostNorm | None:
+        """The parts of ``combine`` where a layer is so laid out, with nothing behind the last one; else None."""
+        return None
 
     def attention_dropout(self, index: int) -> float:
         """Dropout of attention weights in training."""

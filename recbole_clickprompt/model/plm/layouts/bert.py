@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from recbole_clickprompt.model.plm.dropout import dropout
-from recbole_clickprompt.model.plm.layouts.base import Layout
+from recbole_clickprompt.model.plm.layouts.base import Layout, PostNorm
 
 __all__ = ["AlbertLayout", "BartLayout", "BertLayout", "DistilBertLayout"]
 
@@ -35,6 +35,13 @@ class BertLayout(Layout):
         attended = layer.attention.output(attended, states)
         return layer.output(layer.intermediate(attended), attended)
 
+    def post_norm(self, index: int) -> PostNorm:
+        layer = self.model.encoder.layer[index]
+        first, inner, last = layer.attention.output, layer.intermediate, layer.output
+        return PostNorm(
+            first.dense, first.LayerNorm, inner.dense, inner.intermediate_act_fn, last.dense, last.LayerNorm
+        )
+
     def attention_dropout(self, index: int) -> float:
         return self._attention(index).dropout.p
 
@@ -58,6 +65,11 @@ class DistilBertLayout(Layout):
         layer = self.model.transformer.layer[index]
         attended = layer.sa_layer_norm(layer.attention.out_lin(attended) + states)
         return layer.output_layer_norm(layer.ffn(attended) + attended)
+
+    def post_norm(self, index: int) -> PostNorm:
+        layer = self.model.transformer.layer[index]
+        first, ffn = layer.attention.out_lin, layer.ffn
+        return PostNorm(first, layer.sa_layer_norm, ffn.lin1, ffn.activation, ffn.lin2, layer.output_layer_norm)
 
     def attention_dropout(self, index: int) -> float:
         return self.model.transformer.layer[index].attention.dropout.p
