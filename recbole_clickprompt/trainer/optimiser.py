@@ -60,7 +60,7 @@ def build_optimizer(
         )
     pretrained = model.pretrained_parameters()
     known = {id(p) for p in pretrained}
-    # Where all learn alike they are one group, which costs one call of the optimiser
+    # Where all learn alike they are one group: each costs a call of the optimiser
     layers = [pretrained] if plm_layer_decay == 1 else model.pretrained_layers()
     rates = [(learning_rate, False, [p for p in model.parameters() if id(p) not in known])]
     rates += [(plm_learning_rate * plm_layer_decay**i, True, layer) for i, layer in enumerate(reversed(layers))]
@@ -87,7 +87,8 @@ def _by_kind(members: list[Tensor], tables: list[Tensor], weight_decay: float) -
     matrices: list[Tensor] = []
     vectors: list[Tensor] = []
     for p in members:
-        (rows if id(p) in large else matrices if p.ndim > 1 else vectors).append(p)
+        of_kind = matrices if p.ndim > 1 or not weight_decay else vectors
+        (rows if id(p) in large else of_kind).append(p)
     return [
         {"params": rows, "weight_decay": weight_decay, "rowwise": True},
         {"params": matrices, "weight_decay": weight_decay, "rowwise": False},

@@ -52,6 +52,16 @@ def test_each_layer_of_the_plm_learns_slower_than_the_one_above_it():
     }
 
 
+@pytest.mark.parametrize(("weight_decay", "groups"), [(0.0, 2), (0.5, 4)])
+def test_what_learns_alike_is_one_group(weight_decay, groups):
+    """As each takes a call of the optimiser."""
+    optimizer = build_optimizer(
+        Model(), learner="adamw", learning_rate=1.0, plm_learning_rate=0.1, weight_decay=weight_decay
+    )
+    assert len(optimizer.param_groups) == groups
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(Model().parameters()))
+
+
 def test_what_comes_pretrained_stays_as_it_is_in_frozen_steps():
     model = Model()
     optimizer = build_optimizer(model, learner="adamw", learning_rate=1.0, plm_learning_rate=0.1, weight_decay=0.5)
