@@ -47,7 +47,7 @@ class InferenceLinear:
 
     def _finished(self, out: Tensor, added: Tensor | None) -> Tensor:
         """What follows the product, in place."""
-        size = _CACHED_ROWS if out.device.type == "cpu" else len(out)
+        size = _CACHED_ROWS if out.device.type == "cpu" else max(1, len(out))
         for begin in range(0, len(out), size):
             part = out[begin : begin + size]
             states = part.float()  # of bf16, functions take twice as long

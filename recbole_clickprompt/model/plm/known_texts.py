@@ -37,9 +37,8 @@ class KnownTexts:
         self.begins = (lengths.cumsum(0) - lengths).to(self.dtype)
         width = len(keys) // len(lengths) - 1
         of_query = self._arange(width).view(heads, -1)
-        self.summed = torch.cat(
-            [of_query, of_query.new_full((heads, 1), width)], dim=1
-        ).flatten()  # rows of a text
+        # Rows of a text that make the scores of each head
+        self.summed = torch.cat([of_query, of_query.new_full((heads, 1), width)], dim=1).flatten()
         self.columns, self.of_heads = self._arange(keys.shape[1]), self._arange(heads).unsqueeze(1)
 
     def scores(self, query: Tensor, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
