@@ -14,7 +14,7 @@ from recbole_clickprompt.trainer.stage import Stage
 
 __all__ = ["find_state", "write_state"]
 
-_FORMAT = "clickprompt-resume-1"
+_FORMAT = "clickprompt-resume-2"  # 1 had other groups of weights in its optimiser
 _KEYS = {"stage", "inputs", "random"}  # what is read here
 _KIND = "the state of an unfinished training of ClickPrompt"
 _STAGES = {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}  # of train_stage
@@ -44,7 +44,11 @@ def find_state(
     path = own if resume == "auto" else Path(resume)
     state = read_checkpoint(path, kind=_KIND)
     if state.get("format") != _FORMAT or _KEYS - state.keys():
-        raise WeightsError(f"{path} is not {_KIND} ({_FORMAT})")
+        got = state.get("format") or "something else"
+        raise WeightsError(
+            f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to begin anew, or go on with the "
+            "version that made it"
+        )
     if state["stage"] not in _STAGES[config["train_stage"]]:
         raise SettingError(
             f"resume: {path} is of the stage {state['stage']}, which this run leaves out; set train_stage to all "

@@ -206,7 +206,11 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
             "is damaged, expected",
         ),
         (lambda file: torch.save({"a": 1}, file), r"is not the state of an unfinished training .*\(clickprompt-r"),
-        (lambda file: torch.save({"format": "clickprompt-resume-1"}, file), r"is not the state of an unfinished "),
+        (lambda file: torch.save({"format": "clickprompt-resume-2"}, file), r"is not the state of an unfinished "),
+        (  # as an earlier version wrote it
+            lambda file: torch.save(torch.load(file) | {"format": "clickprompt-resume-1"}, file),
+            r"is not .*\(clickprompt-resume-2\), but clickprompt-resume-1; leave out --resume to begin anew",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spoil, message, resume):
