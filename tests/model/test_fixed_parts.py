@@ -105,6 +105,8 @@ def test_a_block_is_what_follows_attention(dtype, tolerance, family, activation,
         expected = layout.combine(1, attended.unsqueeze(0), states.unsqueeze(0))[0]
         block = InferenceBlock(layout.post_norm(1), width=_WIDTH, dtype=dtype)
         found = block(attended.to(dtype), states.to(dtype))
-    assert (block.activation is None) is (activation == "gelu")  # else it is done by the product
+    done = activation == "gelu"  # by the product, and else behind it
+    assert (block.activation is None) is done
+    assert block.expansion.follows == ("gelu" if done else None)
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)

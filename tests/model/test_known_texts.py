@@ -29,8 +29,10 @@ def test_attention_to_known_texts_is_attention_to_each_rows_text(dtype, toleranc
     ids = torch.tensor([3, 0, 4, 3, 1, 2])
     lengths = torch.tensor([6, 4, 2, 5 if cut else 6, 1, 0])  # of the fourth text, five tokens are seen in a row
     query = torch.randn(len(ids), _WIDTH)
-    scores = known.scores(with_ones(query.to(dtype), _HEADS), ids, lengths if cut else None).float()
+    scores = known.scores(with_ones(query.to(dtype), _HEADS), ids, lengths if cut else None)
     assert scores.shape == (6, _HEADS, 6)
+    assert scores.dtype == dtype
+    scores = scores.float()
     read = known.read(scores.softmax(2).nan_to_num(), ids).float()
     for row, (text, length) in enumerate(zip(ids.tolist(), lengths.tolist(), strict=True)):
         assert scores[row, :, length:].eq(-torch.inf).all()

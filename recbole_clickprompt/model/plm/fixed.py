@@ -16,7 +16,7 @@ from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 from recbole_clickprompt.model.plm.folded_prompts import FoldedPrompts
 from recbole_clickprompt.model.plm.inference_block import InferenceBlock
 from recbole_clickprompt.model.plm.inference_linear import InferenceLinear
-from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts, with_ones
+from recbole_clickprompt.model.plm.known_texts import laid_out_size, lay_out_texts, with_ones, without_ones
 from recbole_clickprompt.model.plm.layouts import LAYOUTS, Layout
 from recbole_clickprompt.model.prompt import PromptGenerator
 
@@ -32,7 +32,7 @@ class _Front:
 
     Attributes:
         states: What enters the layer there, ``(U, W)``, in the precision of matrix products, as all but scores.
-        query: Its scaled query, ``(U, W)``.
+        query: Its scaled query, as scores of texts are asked for, ``(U, H, W / H + 1)``.
         score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H, 1)``
             float32.
         value: What attention to that text alone gives, ``(U, W)``.
@@ -74,7 +74,6 @@ class FixedLayer:
         self.hidden, self.last = InferenceLinear(first, self.dtype, "tanh"), copy.deepcopy(last)
         ends = table.get_buffer("offsets_0")
         self.front = self._read_front(ends)
-        self.asking = with_ones(self.front.query, self.heads)
         self.texts = [
             lay_out_texts(offsets, table.max_length, self.heads, self._pair) for offsets in _offsets(table)[1:]
         ]
@@ -84,7 +83,7 @@ class FixedLayer:
         if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
             weight, bias = self._fold(prompt)
             self.folded = FoldedPrompts(prompt, weight=weight, bias=bias, heads=self.heads, dtype=self.dtype)
-            of_bias = self.folded.scores_of_bias(self.front.query).float()
+            of_bias = self.folded.scores_of_bias(without_ones(self.front.query)).float()
             self.known = torch.cat([self.known, of_bias], dim=2)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -120,10 +119,10 @@ class FixedLayer:
     def _pooled(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
         """Summaries, ``(B, W)``, all rows at once; their ids are in the order of the table's keys."""
         first, *others = ids
-        query, asking = self.front.query.index_select(0, first), self.asking.index_select(0, first)
-        known, read_prompts = self._attend_to_prompts(q, query, self.known.index_select(0, first))
+        query, known = (part.index_select(0, first) for part in (self.front.query, self.known))
+        known, read_prompts = self._attend_to_prompts(q, without_ones(query), known)
         asked = zip(self.texts, others, self._lengths(ids), strict=True)
-        scores = [known, *(text.scores(asking, column, lengths) for text, column, lengths in asked)]
+        scores = [known, *(text.scores(query, column, lengths) for text, column, lengths in asked)]
         weights = torch.cat(scores, dim=2).softmax(2).to(self.dtype)
         of_known, *of_texts = weights.split([part.shape[2] for part in scores], dim=2)
         of_front, of_prompts = of_known[:, :, :1], of_known[:, :, 1:]
@@ -153,10 +152,11 @@ class FixedLayer:
             for ids in torch.arange(len(ends) - 1, device=ends.device).split(_TEXTS_AT_ONCE)
         ]
         states, query, score, value = map(torch.cat, zip(*parts, strict=True))
-        return _Front(states.to(self.dtype), query.to(self.dtype), score, value.to(self.dtype))
+        query = with_ones(query.to(self.dtype), self.heads)
+        return _Front(states.to(self.dtype), query, score, value.to(self.dtype))
 
     def _attend_front(self, ends: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The tensors of ``_Front`` for some ids."""
+        """The tensors of ``_Front`` for some ids, the query as ``(U, W)``."""
         lengths = (ends[ids + 1] - ends[ids]).clamp(max=self.table.max_length)
         column = torch.arange(int(lengths.max()), device=ends.device)
         places = (ends[ids].unsqueeze(1) + column).clamp(max=int(ends[-1]) - 1)

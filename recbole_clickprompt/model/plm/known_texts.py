@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["KnownTexts", "laid_out_size", "lay_out_texts", "with_ones"]
+__all__ = ["KnownTexts", "laid_out_size", "lay_out_texts", "with_ones", "without_ones"]
 
 _TEXTS_AT_ONCE = 256
 
@@ -42,7 +42,7 @@ class KnownTexts:
         self.columns, self.of_heads = self._arange(keys.shape[1]), self._arange(heads).unsqueeze(1)
 
     def scores(self, query: Tensor, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores by head, ``(B, H, Z')``, of the B texts with these ids; Z' is the longest one's length.
+        """Scores by head, ``(B, H, Z')`` of the keys' type, of B texts by id; Z' is the longest one's length.
 
         Args:
             query: ``(B, H, W / H + 1)``, the last number of each head a one.
@@ -74,6 +74,11 @@ class KnownTexts:
 def with_ones(query: Tensor, heads: int) -> Tensor:
     """Queries ``(U, W)`` as scores of texts are asked for with them, ``(U, H, W / H + 1)``."""
     return F.pad(query.view(len(query), heads, -1), (0, 1), value=1.0)
+
+
+def without_ones(query: Tensor) -> Tensor:
+    """``with_ones`` undone: ``(U, W)``."""
+    return query[:, :, :-1].flatten(1)
 
 
 def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
