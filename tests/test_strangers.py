@@ -19,6 +19,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import load_data_and_model
 from recbole.utils import get_model, get_trainer
 from safetensors.torch import save_file
+from torch.serialization import get_safe_globals
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
@@ -64,7 +65,28 @@ def in_an_old_torch_file(path):
     torch.save({"config": Exploit(), "state_dict": {}}, path, _use_new_zipfile_serialization=False)
 
 
-EXPLOITS = [pickled, in_a_torch_file, in_an_old_torch_file]
+class CallsConfig:
+    """Has RecBole's ``Config`` called, which evaluates the text that it is given."""
+
+    def __reduce__(self):
+        code = f"__import__('os').system('touch {Path(MARKER).absolute()}')"
+        return Config, ("LR", "ml-100k", None, {"x": code})
+
+
+def as_a_config(path):
+    torch.save({"config": CallsConfig(), "state_dict": {}, "other_parameter": None}, path)
+
+
+def as_a_config_in_a_tuple(path):
+    torch.save({"config": {}, "state_dict": {}, "a": (CallsConfig(),)}, path)
+
+
+def in_a_state(path):
+    state = {"format": "clickprompt-resume-2", "stage": "finetune", "inputs": "{}", "random": []}
+    torch.save({**state, "x": CallsConfig()}, path)
+
+
+EXPLOITS = [pickled, in_a_torch_file, in_an_old_torch_file, as_a_config, as_a_config_in_a_tuple, in_a_state]
 
 
 def test_the_exploits_work():
@@ -74,6 +96,9 @@ def test_the_exploits_work():
     torch.save({"state_dict": Exploit()}, "torch")
     torch.load("torch", weights_only=False)
     assert_something_ran()
+    as_a_config(Path("config"))
+    torch.load("config", weights_only=False)
+    assert_something_ran()
 
 
 @pytest.mark.parametrize("exploit", EXPLOITS)
@@ -81,7 +106,7 @@ def test_a_model_file_is_read_and_never_run(exploit, make_config, make_data):
     exploit(Path("evil.pth"))
     with pytest.raises(WeightsError, match=r"evil.pth is (not|damaged or foreign, expected) a model saved by"):
         read_model(Path("evil.pth"))
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(WeightsError, match="evil.pth"):
         load_data_and_model("evil.pth")
     config = make_config("ClickPromptNoPLM", train_stage="finetune")
     data = make_data(config)
@@ -92,6 +117,34 @@ def test_a_model_file_is_read_and_never_run(exploit, make_config, make_data):
         trainer.evaluate(data[2], model_file="evil.pth")
     with pytest.raises(WeightsError, match="evil.pth"):
         trainer.resume_checkpoint("evil.pth")
+
+
+@pytest.mark.parametrize("exploit", EXPLOITS)
+def test_the_import_makes_torch_trust_nothing(exploit):
+    allowed = {getattr(entry, "__module__", entry) for entry in get_safe_globals()}
+    assert not {module for module in allowed if str(module).startswith(("recbole", "yaml"))}
+    exploit(Path("evil.pth"))
+    with suppress(pickle.UnpicklingError, RuntimeError):
+        torch.load("evil.pth", weights_only=True)
+        pytest.fail("torch has read it")
+
+
+@pytest.mark.parametrize("command", ["predict", "export", "attention", "latency", "report"])
+@pytest.mark.parametrize("exploit", EXPLOITS)
+def test_no_command_runs_what_a_model_file_holds(exploit, command, trained_runs, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained_runs["with"].with_suffix(""), run)
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "checkpoint": "run.pth"}))
+    exploit(Path("run.pth"))
+    Path("rows.csv").write_text("user_id,item_id,device\nu1,i1,pc\n")
+    more = {
+        "predict": ["rows.csv", "--output=scores.csv"],
+        "export": ["--out=exported"],
+        "report": ["--attention", "--out=report.html"],
+    }
+    assert main([command, "run.pth", *more.get(command, [])]) == 2
+    assert "run.pth is " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("setting", ["pre_model_path", "resume"])

@@ -15,12 +15,14 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_clickprompt import ranks
 from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.check_data import check_fields, check_labels, check_rows, check_times, tell_left_out
 from recbole_clickprompt.host.cold_start import cold_start_parts
 from recbole_clickprompt.host.ids import give_ids
 from recbole_clickprompt.host.obtain import choose_parts, obtain
 from recbole_clickprompt.host.row_text import add_text_columns, build_textualizer, hide_text_columns, raw_numbers
 from recbole_clickprompt.host.row_tokens import build_token_table
+from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.host.scaling import Scale, observe_means, with_bins, with_ranges
 from recbole_clickprompt.model.plm.loading import load_tokenizer
 from recbole_clickprompt.model.plm.weights import find_plm
@@ -88,6 +90,10 @@ class ClickPromptDataset(Dataset):
         super()._load_data(token, dataset_path)
 
     def _download(self) -> None:
+        if is_from_checkpoint(self.config):  # a file may not have something fetched and written wherever it likes
+            raise DataError(
+                f"there is no folder {self.dataset_path}, where the checkpoint's data set was; put its files back"
+            )
         obtain(self.dataset_name, Path(self.dataset_path), super()._download)
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:

@@ -15,21 +15,18 @@ import numpy as np
 import recbole.data.dataset
 import recbole.model.context_aware_recommender
 import recbole.trainer
-import yaml
 from recbole.config import Config
-from recbole.utils import EvaluatorType, InputType, ModelType
-from torch.serialization import add_safe_globals
 
 from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.dataset import ClickPromptDataset
+from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
+from recbole_clickprompt.host.restore import replace_recboles_reader
 from recbole_clickprompt.host.strangers import close_doors
 from recbole_clickprompt.model.backbone import NEW_MODELS
 
 __all__ = ["MODELS", "register"]
-
-MODELS = ("ClickPrompt", "ClickPromptNoPLM")
 
 
 @functools.cache
@@ -39,8 +36,8 @@ def register() -> None:
     Further calls do nothing.
     """
     _restore_numpy_names()
-    _allow_checkpoints()
     close_doors(MODELS)
+    replace_recboles_reader()
     recbole.model.context_aware_recommender.__path__.append(str(Path(__file__).parent / "models"))
     for model in MODELS:
         setattr(recbole.data.dataset, f"{model}Dataset", ClickPromptDataset)
@@ -90,12 +87,6 @@ def _wrap_config() -> None:
             self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties
-
-
-def _allow_checkpoints() -> None:
-    # The classes inside the Config that RecBole stores in a checkpoint, so that `torch.load` reads our
-    # files under its default `weights_only=True`. Nothing else is ever unpickled.
-    add_safe_globals([Config, ModelType, InputType, EvaluatorType, yaml.FullLoader])
 
 
 def _restore_numpy_names() -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import recbole.data
+import recbole.quick_start
+import recbole.quick_start.quick_start as quick_start
 import torch
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, init_seed
+from recbole.utils import get_model, init_logger, init_seed
 
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.trainer.checkpoint import read_model
+from recbole_clickprompt.host.models import MODELS
+from recbole_clickprompt.host.saved_config import read_run, rebuild_config
+from recbole_clickprompt.model.backbone import NEW_MODELS
+from recbole_clickprompt.trainer.checkpoint import load_weights, read_model
 
-__all__ = ["Restored", "restore"]
+__all__ = ["Restored", "replace_recboles_reader", "restore"]
 
 
 class Restored(NamedTuple):
@@ -20,6 +28,7 @@ class Restored(NamedTuple):
 
     config: Any
     model: Any
+    dataset: Any
     train_data: Any
     valid_data: Any
     test_data: Any
@@ -36,21 +45,46 @@ def restore(checkpoint: Path, *, device: torch.device) -> Restored:
         WeightsError: The file is missing, damaged or foreign, or its weights do not fit the data as they are now.
     """
     if not checkpoint.is_file():
-        raise WeightsError(f"there is no checkpoint {checkpoint}; it lies beside the run's folder")
-    try:
-        saved = read_model(checkpoint)
-        config, weights, other = saved["config"], saved["state_dict"], saved["other_parameter"]
-    except (WeightsError, KeyError, TypeError) as error:
-        raise WeightsError(f"{checkpoint} is damaged, or no checkpoint of ClickPrompt: {error}") from error
+        raise WeightsError(f"there is no checkpoint {checkpoint}; it is stored next to the run's folder")
+    config, saved = read_run(checkpoint, MODELS)
     config["device"], config["show_progress"] = device, False
+    restored = _restore(config, saved, checkpoint)
+    restored.model.eval()
+    return restored
+
+
+def _restore(config: Any, saved: dict[str, Any], path: Path) -> Restored:
     init_seed(config["seed"], config["reproducibility"])  # as before training: it shuffles what is split at random
-    loaders = data_preparation(config, create_dataset(config))
+    # By their module: a name imported here would be RecBole's function without the check for pickles
+    dataset = recbole.data.create_dataset(config)
+    loaders = recbole.data.data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{checkpoint} does not fit the data set {config['dataset']} as it is now: {error}"
-        ) from error
-    model.load_other_parameter(other)
-    return Restored(config, model.to(device).eval(), *loaders)
+    load_weights(model, saved, path, fitting=f"the data set {config['dataset']} as it is now")
+    return Restored(config, model.to(config["device"]), dataset, *loaders)
+
+
+def replace_recboles_reader() -> None:
+    """Has RecBole's ``load_data_and_model`` read checkpoints as plain values, which it unpickles.
+
+    Files that are not of that kind are left to RecBole where torch has been told to unpickle everything.
+    """
+    original = quick_start.load_data_and_model
+
+    @functools.wraps(original)
+    def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
+        path = Path(model_file)
+        try:
+            saved = read_model(path)
+        except WeightsError:
+            if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "").lower() not in ("1", "y", "yes", "true"):
+                raise
+            return original(model_file)
+        config = rebuild_config(saved["config"], path, (*MODELS, *NEW_MODELS))
+        config["device"] = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        init_logger(config)
+        getLogger().info(config)
+        return tuple(_restore(config, saved, path))
+
+    for module in (quick_start, recbole.quick_start):
+        module.load_data_and_model = load_data_and_model

@@ -19,7 +19,9 @@ import yaml
 from recbole.config import Config
 
 from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.properties import parse_yaml
+from recbole_clickprompt.host.saved_config import is_from_checkpoint
 
 __all__ = ["close_doors", "plain_value", "refuse_pickles"]
 
@@ -54,7 +56,8 @@ def refuse_pickles(config: Any) -> None:
     """
     folder, dataset, model = Path(config["checkpoint_dir"]), config["dataset"], config["model"]
     asked = [Path(config[key]) for key in ("dataset_save_path", "dataloaders_save_path") if config[key]]
-    usual = [folder / f"{dataset}-ClickPromptDataset.pth", folder / f"{dataset}-for-{model}-dataloader.pth"]
+    kind = "ClickPromptDataset" if model in MODELS else "Dataset"
+    usual = [folder / f"{dataset}-{kind}.pth", folder / f"{dataset}-for-{model}-dataloader.pth"]
     for path in [*asked, *(path for path in usual if path.exists())]:
         raise DataError(
             f"{path} would be unpickled, which runs whatever is in it; for {model} move it away and leave out "
@@ -130,7 +133,7 @@ def _wrap_pickles(name: str, models: tuple[str, ...]) -> None:
 
     @functools.wraps(original)
     def guarded(config: Any) -> Any:
-        if config["model"] in models:
+        if config["model"] in models or is_from_checkpoint(config):
             refuse_pickles(config)
         return original(config)
 

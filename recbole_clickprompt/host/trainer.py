@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from recbole.trainer import Trainer
 
-from recbole_clickprompt.trainer.checkpoint import save_model
+from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 
 __all__ = ["PlainTrainer"]
 
 
-class PlainTrainer(Trainer):
-    """RecBole's own, with checkpoints that RecBole can read back.
+class PlainTrainer(PlainCheckpoints, Trainer):
+    """RecBole's own, with checkpoints that can be read back.
 
-    Since torch 2.6 ``torch.load`` refuses the files that the host writes, so that ``evaluate`` fails behind a
-    finished training.
+    Since torch 2.6 ``torch.load`` refuses the files that the host writes, so that ``evaluate`` fails after a
+    finished training run.
     """
-
-    _save_checkpoint = save_model

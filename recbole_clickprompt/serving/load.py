@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.registration import MODELS
-from recbole_clickprompt.model.plm.weights import first_line
+from recbole_clickprompt.host.models import MODELS
+from recbole_clickprompt.host.saved_config import read_run
 from recbole_clickprompt.serving.lone import LoneStates
 from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
 from recbole_clickprompt.serving.observe import PREPROCESSING, observe
 from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.stand_in import StandIn
-from recbole_clickprompt.trainer.checkpoint import read_model
+from recbole_clickprompt.trainer.checkpoint import load_weights
 
-__all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained", "read_checkpoint"]
+__all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained"]
 
 # In the folder of an export
 ONNX_FILE = "model.onnx"
@@ -61,8 +61,7 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         WeightsError: The checkpoint is missing, damaged or of another model.
         DataError: The training's data set is needed and cannot be had.
     """
-    checkpoint = read_checkpoint(run)
-    config = checkpoint["config"]
+    config, checkpoint = _read(run)
     config["device"] = _device(device)
     kept, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
     if kept.is_dir():
@@ -73,42 +72,23 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     from recbole.utils import get_model
 
     model = get_model(config["model"])(config, StandIn(preprocessing))
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{run} does not fit the data set {config['dataset']} as it is now ({first_line(error)}); "
-            "give it back the files that it was trained on"
-        ) from error
+    load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if preprocessing.text is not None and model.plm.first_layer:
         model.text = LoneStates(model.plm, preprocessing.text)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 
 
-def read_checkpoint(run: Path) -> dict[str, Any]:
-    """The checkpoint of a run, on the CPU.
+def _file(run: Path) -> Path:
+    return run.with_name(f"{run.name}.pth") if run.is_dir() else run
 
-    Raises:
-        WeightsError: It is missing, damaged or of another model.
-    """
-    path = run.with_name(f"{run.name}.pth") if run.is_dir() else run
+
+def _read(run: Path) -> tuple[Any, dict[str, Any]]:
+    path = _file(run)
     if not path.is_file():
         raise WeightsError(
-            f"there is no file {path}; give the .pth file that training wrote, or the folder beside it"
+            f"there is no file {path}; give the .pth file that training wrote, or the folder next to it"
         )
-    try:
-        checkpoint = read_model(path)
-        model = checkpoint["config"]["model"]
-    except Exception as error:  # pickle, zip and torch raise what they like
-        raise WeightsError(
-            f"{path} is damaged or no checkpoint of a finetuned model: {first_line(error)}"
-        ) from error
-    if model not in MODELS:
-        raise WeightsError(
-            f"{path} is a checkpoint of RecBole's own {model}; only {' and '.join(MODELS)} are served, "
-            f"and a plain backbone that `recbole-cp run --model={model}` trained"
-        )
-    return checkpoint
+    return read_run(path, MODELS)
 
 
 def build_data(config: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import socket
 import zipfile
@@ -16,9 +15,15 @@ from safetensors import SafetensorError
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import StorageError, WeightsError
+from recbole_clickprompt.trainer.plain_values import SavedConfig, check_plain, records_only, to_plain
 
-__all__ = ["check_writable", "read_checkpoint", "read_model", "save_model", "write_checkpoint", "write_whole"]
+__all__ = [
+    "check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint",
+    "write_whole",
+]  # fmt: skip
 
+# Settings that follow from others and from the machine
+_DERIVED = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
 _RECOVER = "restore it from a copy, or delete it and start without it"
 
 
@@ -77,17 +82,57 @@ def read_checkpoint(path: Path, *, kind: str, device: Any = "cpu") -> dict[str, 
     Raises:
         WeightsError: It is missing, truncated or changed, or holds anything else than plain values and tensors.
     """
+    return _checked(_load(path, kind, device), path, kind)
+
+
+def read_model(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
+    """A finetuned model's file, RecBole's keys: ``config``, ``state_dict``, ``optimizer`` and so on.
+
+    Args:
+        path: The file.
+        device: Where the tensors go.
+
+    Returns:
+        ``config`` is a dict of unchecked settings; ``host.saved_config`` makes RecBole's of it.
+
+    Raises:
+        WeightsError: As for ``read_checkpoint``, or it is no model.
+    """
+    kind = "a model saved by RecBole or ClickPrompt"
+    state = _load(path, kind, device)
+    config = state.get("config")
+    if isinstance(config, SavedConfig):  # by an earlier version
+        config = vars(config).get("final_config_dict")
+        if isinstance(config, dict):
+            config = {key: value for key, value in config.items() if key not in _DERIVED}
+        state["config"] = config
+    _checked(state, path, kind)
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise WeightsError(f"{path} is not {kind}: it has no config")
+    weights = state.get("state_dict")
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(weight, torch.Tensor) for name, weight in weights.items()
+    ):
+        raise WeightsError(f"{path} is not {kind}: it has no state_dict of named weights")
+    return state
+
+
+def _load(path: Path, kind: str, device: Any) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file; expected {kind}")
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch writes checksums and never looks at them
+            packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+            damaged = None if packed else archive.testzip()  # torch writes checksums and never looks at them
     except Exception as error:  # zipfile raises whatever a damaged field leads it to
         raise WeightsError(f"{path} is damaged or foreign, expected {kind}: {error}; {_RECOVER}") from error
+    if packed:
+        raise WeightsError(f"{path} is not {kind}: its part {packed[0]} is compressed, which torch never writes")
     if damaged is not None:
         raise WeightsError(f"{path} is damaged, expected {kind}: its part {damaged} has changed; {_RECOVER}")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with records_only():
+            state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
@@ -98,28 +143,18 @@ def read_checkpoint(path: Path, *, kind: str, device: Any = "cpu") -> dict[str, 
     return state
 
 
-def read_model(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
-    """A finetuned model's file, RecBole's keys: ``config``, ``state_dict``, ``optimizer`` and so on.
-
-    Raises:
-        WeightsError: As for ``read_checkpoint``.
-    """
-    state = read_checkpoint(path, kind="a model saved by RecBole or ClickPrompt", device=device)
-    missing = [key for key in ("config", "state_dict") if key not in state]
-    if missing:
-        raise WeightsError(
-            f"{path} is no model saved by RecBole or ClickPrompt: {' and '.join(missing)} is not in it"
-        )
+def _checked(state: dict[str, Any], path: Path, kind: str) -> dict[str, Any]:
+    if fault := check_plain(state):
+        raise WeightsError(f"{path} is not {kind}: {fault}, where plain values and tensors are expected")
     return state
 
 
 def save_model(trainer: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-    """Writes RecBole's checkpoint, whole or not at all, and such that ``torch.load`` reads it safely."""
+    """Writes RecBole's checkpoint, whole or not at all, of plain values and tensors alone."""
     path = kwargs.pop("saved_model_file", trainer.saved_model_file)
-    config = copy.copy(trainer.config)
-    config.model_class = None  # a class of ours would have to be trusted when it is read
+    settings = {key: value for key, value in trainer.config.final_config_dict.items() if key not in _DERIVED}
     state = {
-        "config": config,
+        "config": to_plain(settings),
         "epoch": epoch,
         "cur_step": trainer.cur_step,
         "best_valid_score": float(trainer.best_valid_score),
@@ -132,6 +167,31 @@ def save_model(trainer: Any, epoch: int, verbose: bool = True, **kwargs: Any) ->
     ranks.current().wait()
     if verbose:
         trainer.logger.info(f"Saving current: {path}")
+
+
+def load_weights(model: Any, checkpoint: dict[str, Any], path: Path, *, fitting: str) -> None:
+    """Copies the weights of a model file into a model.
+
+    Args:
+        model: RecBole's.
+        checkpoint: What ``read_model`` gave.
+        path: The file, for the error.
+        fitting: What the weights have to fit, for the error.
+
+    Raises:
+        WeightsError: They do not fit.
+    """
+    own, other = model.other_parameter(), checkpoint.get("other_parameter") or {}
+    if not isinstance(other, dict) or other.keys() - own.keys():
+        # RecBole would set attributes of these names, whichever they are
+        raise WeightsError(
+            f"{path} does not fit {fitting}: its other_parameter must hold {sorted(own) or 'nothing'}"
+        )
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit {fitting}: {' '.join(str(error).split())[:300]}") from error
+    model.load_other_parameter(other)
 
 
 def check_writable(folder: Path) -> None:

@@ -17,12 +17,13 @@ from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.model.backbone.unseen import zero_unseen
 from recbole_clickprompt.model.text_start import begin_from_text
-from recbole_clickprompt.trainer.checkpoint import check_writable, read_model, save_model
+from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.handover import load_parts, read_inputs, read_sum
 from recbole_clickprompt.trainer.optimiser import build_optimizer
 from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
 from recbole_clickprompt.trainer.pretraining_evaluation import evaluate_pretraining
+from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 from recbole_clickprompt.trainer.record import RunRecord
 from recbole_clickprompt.trainer.resume import Keeper
 from recbole_clickprompt.trainer.sampling import finetuning_loader
@@ -33,7 +34,7 @@ from recbole_clickprompt.trainer.state import find_state
 __all__ = ["ClickPromptTrainer"]
 
 
-class ClickPromptTrainer(Trainer):
+class ClickPromptTrainer(PlainCheckpoints, Trainer):
     """Pretraining, then finetuning by RecBole's own ``fit``.
 
     ``train_stage`` says what runs: ``all``; ``pretrain`` alone, whose results are its loss and accuracy;
@@ -159,7 +160,12 @@ class ClickPromptTrainer(Trainer):
         }
 
     def _restore_own_state(self, own: dict[str, Any], *, beside: Path, saved: bool) -> None:
-        best = beside.with_name(own["saved_model_file"])
+        name = own["saved_model_file"]
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".pth"):
+            raise WeightsError(
+                f"resume: {beside} names {name!r} as its best model, expected a .pth file next to it"
+            )
+        best = beside.with_name(name)
         if saved and own["best_valid_result"] is not None and not best.is_file():
             raise WeightsError(
                 f"resume: {beside} goes on from {best}, its best epoch so far, and there is no such file; put it "
@@ -209,11 +215,7 @@ class ClickPromptTrainer(Trainer):
         if self._pretrained is not None:
             return evaluate_pretraining(self.config, self._pretrained, eval_data)
         if load_best_model:
-            path = Path(model_file or self.saved_model_file)
-            checkpoint = read_model(path, device=self.device)
-            self.model.load_state_dict(checkpoint["state_dict"])
-            self.model.load_other_parameter(checkpoint.get("other_parameter"))
-            self.logger.info(f"Loading model structure and parameters from {path}")
+            self.load_best(model_file)
         with autocast(self.device, self.enable_amp):
             result = super().evaluate(eval_data, False, None, show_progress)
         if self._record is not None and load_best_model and model_file is None:  # the best weights are in place
@@ -229,18 +231,7 @@ class ClickPromptTrainer(Trainer):
         interaction, _, positive_u, positive_i = batched_data
         return interaction, predict(self.model, interaction.to(self.device), self.device), positive_u, positive_i
 
-    def resume_checkpoint(self, resume_file: Any) -> None:
-        """RecBole's: begins the epoch after that of a finetuned model, in another order than it would have had.
-
-        The setting ``resume`` goes on exactly.
-
-        Raises:
-            WeightsError: It is damaged or foreign.
-        """
-        read_model(Path(resume_file))  # RecBole's own reading would not name it
-        super().resume_checkpoint(resume_file)
-
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         if self._keeper is not None:
             self._keeper.keep_up()
-        save_model(self, epoch, verbose, **kwargs)
+        super()._save_checkpoint(epoch, verbose, **kwargs)

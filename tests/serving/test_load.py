@@ -181,12 +181,12 @@ def test_bad_checkpoints_are_refused_by_name(with_plm, tmp_path):
         load_model("none.pth")
     broken = tmp_path / "broken.pth"
     broken.write_bytes(with_plm.checkpoint.read_bytes()[:1000])
-    with pytest.raises(WeightsError, match="broken.pth is damaged or no checkpoint"):
+    with pytest.raises(WeightsError, match="broken.pth is damaged or foreign, expected a model saved by"):
         load_model(broken)
     foreign = torch.load(with_plm.checkpoint)
     foreign["config"]["model"] = "DeepFM"
     torch.save(foreign, tmp_path / "foreign.pth")
-    with pytest.raises(WeightsError, match="checkpoint of RecBole's own DeepFM"):
+    with pytest.raises(WeightsError, match="foreign.pth is a checkpoint of the model 'DeepFM'"):
         load_model(tmp_path / "foreign.pth")
     with pytest.raises(SettingError, match="device must be cpu, or cuda where there is one; got 'tpu'"):
         load_model(with_plm.checkpoint, "tpu")

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_foreign_files_are_refused_by_name():
     with pytest.raises(WeightsError, match="text.pth is damaged or foreign, expected a model saved by RecBole"):
         read_model(Path("text.pth"))
     torch.save({"a": 1}, "other.pth")
-    with pytest.raises(WeightsError, match="other.pth is no model .*: config and state_dict is not in it"):
+    with pytest.raises(WeightsError, match="other.pth is not a model .*: it has no config"):
         read_model(Path("other.pth"))
     torch.save([1], "list.pth")
     with pytest.raises(WeightsError, match="list.pth is not a model saved by .*: it holds a list"):
@@ -196,3 +197,28 @@ def test_a_folder_that_takes_no_files_is_told_at_once(monkeypatch):
         check_writable(Path("file"))
     check_writable(Path("folder"))
     assert os.listdir("folder") == []
+
+
+def test_values_that_grow_when_they_are_read_are_refused():
+    laughs = [0] * 10
+    for _ in range(9):
+        laughs = [laughs] * 10
+    endless = []
+    endless.append(endless)
+    repeated = torch.ones(1).expand(1_000_000)
+    for value, fault in [(laughs, "10,000,000 values"), (endless, "50 levels"), (repeated, "fewer elements")]:
+        torch.save({"config": {"x": value}, "state_dict": {}}, "grows.pth")
+        with pytest.raises(WeightsError, match=f"grows.pth is not a model .*{fault}"):
+            read_model(Path("grows.pth"))
+
+
+def test_compressed_parts_are_refused_unread():
+    torch.save({"config": {}, "state_dict": {"a": torch.zeros(1000)}}, "stored.pth")
+    with (
+        zipfile.ZipFile("stored.pth") as stored,
+        zipfile.ZipFile("packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in stored.infolist():
+            packed.writestr(part.filename, stored.read(part))
+    with pytest.raises(WeightsError, match="packed.pth is not a model .*is compressed, which torch never writes"):
+        read_model(Path("packed.pth"))

@@ -1,0 +1,67 @@
+"""RecBole's checkpoints in its trainers: written and read as plain values and tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.trainer.checkpoint import load_weights, read_model, save_model
+
+__all__ = ["PlainCheckpoints"]
+
+
+class PlainCheckpoints:
+    """In front of RecBole's ``Trainer``: its reading and writing of files, without its unpickling."""
+
+    model: Any
+    optimizer: Any
+    config: Any
+    logger: Any
+    device: Any
+    saved_model_file: str
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        save_model(self, epoch, verbose, **kwargs)
+
+    def load_best(self, model_file: Any = None) -> None:
+        """Copies the weights of a file, or of the best epoch so far, into the model.
+
+        Raises:
+            WeightsError: The file is damaged, foreign, or does not fit.
+        """
+        path = Path(model_file or self.saved_model_file)
+        load_weights(self.model, read_model(path, device=self.device), path, fitting="this model")
+        self.logger.info(f"Loading model structure and parameters from {path}")
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
+    ) -> Any:
+        """RecBole's; raises as ``load_best``."""
+        if eval_data and load_best_model:
+            self.load_best(model_file)
+        return super().evaluate(eval_data, False, None, show_progress)  # type: ignore[misc]
+
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """RecBole's: begins the epoch after that of a finetuned model, in another order than it would have had.
+
+        The setting ``resume`` of our models resumes exactly.
+
+        Raises:
+            WeightsError: It is damaged, foreign, of another model, or does not fit.
+        """
+        path = Path(resume_file)
+        saved = read_model(path, device=self.device)
+        if saved["config"].get("model") != self.config["model"]:
+            raise WeightsError(
+                f"{path} is of the model {saved['config'].get('model')!r}; expected {self.config['model']}"
+            )
+        load_weights(self.model, saved, path, fitting="this model")
+        try:
+            self.optimizer.load_state_dict(saved["optimizer"])
+            epoch, step, score = int(saved["epoch"]), int(saved["cur_step"]), float(saved["best_valid_score"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise WeightsError(f"{path} does not hold the state of this optimizer: {error!r}") from error
+        self.saved_model_file = str(path)
+        self.start_epoch, self.cur_step, self.best_valid_score = epoch + 1, step, score
+        self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")

@@ -1,0 +1,172 @@
+"""A checkpoint's settings may come from anybody: each is checked, and none says where files are written."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recbole.config import Config
+from recbole.quick_start import load_data_and_model
+from recbole.utils import EvaluatorType, InputType, ModelType, get_model, get_trainer
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.errors import DataError, WeightsError
+from recbole_clickprompt.host.models import MODELS
+from recbole_clickprompt.host.restore import restore
+from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.trainer.checkpoint import read_model
+
+CPU = torch.device("cpu")
+
+
+class Exploit:
+    def __reduce__(self):
+        return Path.touch, (Path("ran").absolute(),)
+
+
+@pytest.fixture
+def run(trained_runs, tmp_path):
+    """A copy of a trained run, its checkpoint to be changed."""
+    copy = tmp_path / "run.pth"
+    shutil.copy(trained_runs["with"], copy)
+    shutil.copytree(trained_runs["with"].with_suffix(""), tmp_path / "run")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**info, "checkpoint": "run.pth"}))
+    return copy
+
+
+def change(path, settings, **others):
+    saved = torch.load(path)
+    saved["config"] |= settings
+    torch.save(saved | others, path)
+
+
+def as_earlier_versions_wrote(path, config):
+    """RecBole's object itself, with its enumerations and its YAML loader."""
+    saved = torch.load(path)
+    torch.save(saved | {"config": config}, path)
+
+
+def test_a_checkpoint_holds_settings_as_plain_values(run):
+    config = torch.load(run)["config"]
+    assert type(config) is dict
+    assert (config["model"], config["dataset"], config["embedding_size"]) == ("ClickPrompt", "tiny", 8)
+
+
+def test_a_config_is_rebuilt_with_what_follows_from_its_settings(run):
+    config, _ = read_run(run, MODELS)
+    assert isinstance(config, Config)
+    assert config["MODEL_TYPE"] is ModelType.CONTEXT
+    assert config["MODEL_INPUT_TYPE"] is InputType.POINTWISE
+    assert config["eval_type"] is EvaluatorType.VALUE
+    assert config["checkpoint_dir"] == str(run.parent)
+    assert config["learning_rate"] == 0.001
+    assert "learning_rate" in str(config)
+
+
+def test_files_of_earlier_versions_load(run, make_config, tiny_bert):
+    config = make_config("ClickPrompt")
+    config.model_class = None
+    as_earlier_versions_wrote(run, config)
+    assert read_model(run)["config"]["embedding_size"] == 8
+    rows = {"user_id": ["u1"], "item_id": ["i1"], "device": ["pc"]}
+    assert 0 < load_model(run).predict(pd.DataFrame(rows))[0] < 1
+    assert restore(run, device=CPU).config["eval_type"] is EvaluatorType.VALUE
+    assert load_data_and_model(str(run))[0]["dataset"] == "tiny"
+
+
+def test_settings_that_an_earlier_version_did_not_have_get_their_defaults(run):
+    saved = torch.load(run)
+    del saved["config"]["unseen_embeddings"], saved["config"]["save_predictions"]
+    torch.save(saved, run)
+    config, _ = read_run(run, MODELS)
+    assert (config["unseen_embeddings"], config["save_predictions"]) == ("random", True)
+
+
+HOSTILE = {
+    "another model": {"model": "LR"},
+    "a model of no known name": {"model": "../clickprompt"},
+    "a model that is no name": {"model": ["ClickPrompt"]},
+    "a data set to unpickle": {"dataset_save_path": "evil.pkl"},
+    "loaders to unpickle": {"dataloaders_save_path": "evil.pkl"},
+    "a data set to pickle": {"save_dataset": True},
+    "loaders to pickle": {"save_dataloaders": True},
+    "a data set elsewhere": {"dataset": "../../tiny"},
+    "a part elsewhere": {"benchmark_filename": ["train", "valid", "../test"]},
+    "a further file elsewhere": {"additional_feat_suffix": ["x/../../y"]},
+    "a file elsewhere": {"load_col": {"inter": ["user_id"], "../x": ["a"]}},
+    "a wrong type": {"embedding_size": "8"},
+    "a wrong size": {"num_prompts": 0},
+    "a text for a list": {"mlp_hidden_size": "16"},
+    "a metric of no known name": {"metrics": ["Fortune"]},
+    "no folder of data": {"data_path": 3},
+    "no field of users": {"USER_ID_FIELD": None},
+}
+
+
+@pytest.mark.parametrize("settings", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("command", ["predict", "export", "attention", "latency", "report"])
+def test_every_command_refuses_a_setting_that_cannot_be(settings, command, run, capsys):
+    Path("evil.pkl").write_bytes(pickle.dumps(Exploit()))
+    change(run, settings)
+    Path("rows.csv").write_text("user_id,item_id,device\nu1,i1,pc\n")
+    more = {"predict": ["rows.csv", "-o=s.csv"], "export": ["--out=exported"], "report": ["--attention"]}
+    assert main([command, str(run), *more.get(command, [])]) == 2
+    assert "run.pth" in capsys.readouterr().err
+    assert not Path("ran").exists()
+    assert not Path("s.csv").exists()
+    assert not Path("exported").exists()
+
+
+@pytest.mark.parametrize("name", ["tiny-ClickPromptDataset.pth", "tiny-for-ClickPrompt-dataloader.pth"])
+def test_pickles_next_to_a_checkpoint_are_refused(name, run):
+    (run.parent / name).write_bytes(pickle.dumps(Exploit()))
+    with pytest.raises(DataError, match="would be unpickled"):
+        restore(run, device=CPU)
+    with pytest.raises(DataError, match="would be unpickled"):
+        load_data_and_model(str(run))
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["tiny-Dataset.pth", "tiny-for-DNN-dataloader.pth"])
+def test_pickles_next_to_a_checkpoint_of_recboles_trainer_are_refused(name, run):
+    change(run, {"model": "DNN"})
+    (run.parent / name).write_bytes(pickle.dumps(Exploit()))
+    with pytest.raises(DataError, match="would be unpickled"):
+        load_data_and_model(str(run))
+    assert not Path("ran").exists()
+
+
+def test_a_data_set_that_is_gone_is_not_fetched_for_a_checkpoint(run, tmp_path):
+    change(run, {"data_path": str(tmp_path / "new" / "ml-1m"), "dataset": "ml-1m"})
+    with pytest.raises(DataError, match="there is no folder .*ml-1m, where the checkpoint's data set was"):
+        restore(run, device=CPU)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_recbole_would_set_on_a_model_is_held_to_its_names(run):
+    change(run, {}, other_parameter={"predict": 1})
+    with pytest.raises(WeightsError, match="its other_parameter must hold nothing"):
+        load_model(run)
+
+
+@pytest.mark.parametrize("weights", [None, [], {"a": 1}, {1: torch.ones(1)}])
+def test_weights_that_are_none_are_refused(weights, run):
+    change(run, {}, state_dict=weights)
+    with pytest.raises(WeightsError, match="it has no state_dict of named weights"):
+        load_model(run)
+
+
+def test_values_of_numpy_are_saved_as_plain_ones(make_config, make_data):
+    config = make_config("ClickPromptNoPLM", train_stage="finetune")
+    config["stopping_step"] = np.int64(3)
+    data = make_data(config)
+    model = get_model(config["model"])(config, data[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer._save_checkpoint(0, saved_model_file="saved/x.pth")
+    assert read_model(Path("saved/x.pth"))["config"]["stopping_step"] == 3
