@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT, new_folder
+from recbole_clickprompt.data.convert.atomic import new_folder
 from recbole_clickprompt.data.convert.own import Columns, OwnTable, read_own_table
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 from recbole_clickprompt.errors import DataError, SettingError
@@ -53,12 +53,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         options.table, Columns(options.user, options.item, options.label, options.time), options.threshold
     )
     with new_folder(options.out / name) as work:
-        cut = table.write(work, name)
+        notes = table.write(work, name)
         properties.parent.mkdir(parents=True, exist_ok=True)
         properties.write_text(_properties(table, name, options), encoding="utf-8")
     print(f"{options.out / name} and {properties} are ready: {len(table.frame):,} rows")
-    if cut:
-        print(f"note: {cut} texts had more than {LONGEST_TEXT} characters and were cut")
+    for note in notes:
+        print(f"note: {note}")
     for source in ("user", "item", "inter"):
         print(f"  {source:<6}{', '.join(f'{field} ({table.types[field]})' for field in table.fields(source))}")
     print(f"the language model will read, for the first row:\n  {_sentence(table)}")

@@ -99,23 +99,46 @@ class ClickPromptDataset(Dataset):
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         # Here and not above: polars and pyarrow would make the plug-in's import five times as long
         from recbole_clickprompt.host.features import read_features
+        from recbole_clickprompt.host.interactions import check_entities, check_interactions
 
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
-        feat, types = read_features(
-            Path(filepath),
-            getattr(source, "value", source),
+        path, name = Path(filepath), getattr(source, "value", source)
+        table = read_features(
+            path,
+            name,
             self.config,
             wanted=lambda field: (load_col is None or field in load_col) and field not in (unload_col or ()),
         )
-        for field, kind in types.items() if source != "link" else ():
+        if lacking := sorted((load_col or set()) - table.types.keys()):
+            raise DataError(
+                f"load_col lists {', '.join(map(repr, lacking))} for {path.name}, which has no such field; "
+                f"of those listed it has {', '.join(map(repr, table.types)) or 'none'}"
+            )
+        feat = table.frame
+        if source is FeatureSource.INTERACTION:
+            feat = check_interactions(table, path, self.config)
+        elif name in ("user", "item"):
+            check_entities(table, path, self.uid_field if name == "user" else self.iid_field)
+        for field, kind in table.types.items() if source != "link" else ():
             self.field2source[field] = source
             self.field2type[field] = FeatureType(kind)
             self.field2seqlen[field] = max(map(len, feat[field]), default=0) if kind.endswith("_seq") else 1
             if "float" in kind:
                 self.field2bucketnum[field] = 2
-        return feat if types else None
+        return feat if table.types else None
+
+    def _load_user_or_item_feat(
+        self, token: str, dataset_path: str, source: FeatureSource, field_name: str
+    ) -> pd.DataFrame | None:
+        path, listed = (
+            Path(dataset_path) / f"{token}.{source.value}",
+            (self.config["load_col"] or {}).get(source.value),
+        )
+        if listed and not path.is_file():
+            raise DataError(f"there is no file {path}, of which load_col lists fields; add it, or leave them out")
+        return super()._load_user_or_item_feat(token, dataset_path, source, field_name)
 
     def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
         if remap_list:

@@ -151,6 +151,8 @@ SETTINGS: dict[str, Setting] = {
     "seq_separator": SEPARATOR,
     "field_separator": SEPARATOR,
     "encoding": optional(ENCODING),
+    "quoting": optional(choice("csv")),
+    "drop_missing": BOOLEAN,
     "rm_dup_inter": optional(choice("first", "last")),
     "filter_inter_by_user_or_item": BOOLEAN,
     "normalize_all": optional(BOOLEAN),

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbole_clickprompt.data.numbers import MISSING_NUMBERS as NO_NUMBER
 from recbole_clickprompt.errors import DataError, nearest
-from recbole_clickprompt.host.atomic import NO_NUMBER
 from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
 
 __all__ = ["check_columns", "raw_values", "to_table"]

@@ -214,7 +214,7 @@ def test_bad_input_is_told_by_its_place_and_leaves_nothing(tmp_path, capsys, cas
 def prepared(name, raw, capsys):
     assert main(["prepare", name, "--raw", str(raw)]) == 0
     with Path(f"dataset_atomic/{name}/{name}.item").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream, delimiter="\t"))
+        rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     return {row[0]: row for row in rows[1:]}, capsys.readouterr().out
 
 

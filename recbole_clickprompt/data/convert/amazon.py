@@ -12,7 +12,7 @@ from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.characters import decode
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.remarks import cut_texts, undescribed, wrongly_decoded
+from recbole_clickprompt.data.convert.remarks import undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable, read_lines
@@ -50,7 +50,7 @@ def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
         core = Core(rows, _K)
         parts = core.write(folder, _NAME)
     items, remarks = _items(raw, core.items)
-    cut = write_atomic(
+    written = write_atomic(
         folder / f"{_NAME}.item", items, dict.fromkeys(("item_id", "category", "title", "brand"), "token")
     )
     vocabulary = core.num_users + sum(items[column].drop_nulls().n_unique() for column in items.columns)
@@ -63,7 +63,7 @@ def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
         notes=(
             f"3s are dropped before the {_K}-core; which core the paper took, and when, is not published",
             *remarks,
-            *cut_texts(cut),
+            *written,
             *wrongly_decoded(items, "item_id"),
         ),
     )

@@ -1,15 +1,14 @@
-"""Writes RecBole's atomic files: tab-separated, a typed header, quoted so that its csv reader gives every value
-back exactly.
+"""Writes RecBole's atomic files: tab-separated, with a typed header and without quoting.
 
-RecBole reads them by pandas' Python engine with minimal quoting. So a value with a tab, a line break or a quote is
-put in quotes, an inner quote is doubled, and what that reader cannot give back is refused before anything is
-written.
+A quote is an ordinary character in them, so a value may not hold what separates values and rows. In a text tabs
+and line breaks become one blank, and a note says how many; an id that holds one is refused.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +19,10 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["LONGEST_TEXT", "AtomicWriter", "new_folder", "write_atomic"]
 
-# Python's csv reader stops at 131,072 characters, and RecBole stores the tokens of a field in a table as wide as
-# the longest, times 4 bytes, times their number. No PLM reads more than some hundred words of a value.
+# RecBole stores the tokens of a field in a table as wide as the longest, times 4 bytes, times their number. No PLM
+# reads more than some hundred words of a value.
 LONGEST_TEXT = 2000
+_BREAKS = r"[\t\n\r]+"
 
 
 @contextmanager
@@ -61,7 +61,7 @@ class AtomicWriter:
     ) -> None:
         self.path, self.types, self._ids = path, types, ids
         self.rows = 0
-        self.cut = 0
+        self._cut, self._joined = Counter[str](), Counter[str]()
         header = "\t".join(f"{field}:{kind}" for field, kind in types.items())
         self._stream = path.open("wb")
         self._stream.write(f"{header}\n".encode())
@@ -70,32 +70,48 @@ class AtomicWriter:
         """Appends rows; columns beyond ``types`` are left out, None becomes an empty cell.
 
         Raises:
-            DataError: A value that no reader would give back: a NUL character, or an id that is too long.
+            DataError: A value that no reader would give back: a NUL character, or an id that is too long or holds
+                a tab or line break.
         """
         frame = frame.select(list(self.types))
         texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
         for name in texts:
-            self._check(name, frame[name])
-        self.cut += sum(int((frame[name].str.len_chars() > LONGEST_TEXT).sum()) for name in texts)
-        frame = frame.with_columns(pl.col(texts).str.slice(0, LONGEST_TEXT)) if texts else frame
+            values = frame[name]
+            self._refuse(values, values.str.contains("\0", literal=True), "holds a NUL character")
+            broken, long = values.str.contains(_BREAKS), values.str.len_chars() > LONGEST_TEXT
+            if name in self._ids:
+                self._refuse(values, broken, "is an id that holds a tab or a line break")
+                self._refuse(values, long, f"is an id of more than {LONGEST_TEXT} characters")
+            self._joined[name] += int(broken.sum())
+            self._cut[name] += int(long.sum())
+            frame = frame.with_columns(pl.col(name).str.replace_all(_BREAKS, " ").str.slice(0, LONGEST_TEXT))
         # An empty text and a missing one are the same empty cell to every reader
         frame = frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
-        frame.write_csv(self._stream, separator="\t", include_header=False, quote_style="necessary")
+        frame.write_csv(self._stream, separator="\t", include_header=False, quote_style="never")
         self.rows += len(frame)
 
-    def _check(self, name: str, values: pl.Series) -> None:
-        with_nul = values.str.contains("\0", literal=True).arg_true()
-        if len(with_nul):
-            row = int(with_nul[0])
-            raise DataError(f"{self.path.name}, row {self.rows + row + 1}, column {name}: holds a NUL character")
-        if name in self._ids:
-            too_long = (values.str.len_chars() > LONGEST_TEXT).arg_true()
-            if len(too_long):
-                row = int(too_long[0])
-                raise DataError(
-                    f"{self.path.name}, row {self.rows + row + 1}, column {name}: an id of "
-                    f"{len(values[row])} characters; at most {LONGEST_TEXT} are possible"
-                )
+    def _refuse(self, values: pl.Series, bad: pl.Series, why: str) -> None:
+        rows = bad.arg_true()
+        if len(rows):
+            row = int(rows[0])
+            shown = repr(values[row] if len(values[row]) < 60 else f"{values[row][:60]}...")
+            raise DataError(f"{self.path.name}, row {self.rows + row + 1}, column {values.name}: {shown} {why}")
+
+    def notes(self) -> list[str]:
+        """What was changed, in one sentence each."""
+        name = self.path.name
+        return [
+            *(
+                f"{name}: {number} values of {field} had more than {LONGEST_TEXT} characters and were cut"
+                for field, number in self._cut.items()
+                if number
+            ),
+            *(
+                f"{name}: {number} values of {field} held tabs or line breaks, which became blanks"
+                for field, number in self._joined.items()
+                if number
+            ),
+        ]
 
     def close(self) -> None:
         """Ends the file."""
@@ -108,8 +124,8 @@ class AtomicWriter:
         self.close()
 
 
-def write_atomic(path: Path, frame: pl.DataFrame, types: Mapping[str, str]) -> int:
-    """Writes one atomic file at once; returns how many values were cut to ``LONGEST_TEXT`` characters."""
+def write_atomic(path: Path, frame: pl.DataFrame, types: Mapping[str, str]) -> list[str]:
+    """Writes one atomic file at once; returns ``AtomicWriter.notes``."""
     with AtomicWriter(path, types) as writer:
         writer.write(frame)
-    return writer.cut
+    return writer.notes()

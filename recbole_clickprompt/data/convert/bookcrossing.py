@@ -12,7 +12,7 @@ from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.characters import decode
 from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.remarks import cut_texts, wrongly_decoded
+from recbole_clickprompt.data.convert.remarks import wrongly_decoded
 from recbole_clickprompt.data.convert.split import Counts, shuffled, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable
 
@@ -48,8 +48,8 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
     books = _first_of_each(_table(raw, "BX-Books.csv", _BOOKS), "item_id")
     ratings.refuse_missing(*_RATINGS.values())
     ratings = ratings.with_numbers(pl.Int64, "rating")
-    cut = write_atomic(folder / "book-crossing.user", users, dict.fromkeys(_USERS.values(), "token"))
-    cut += write_atomic(folder / "book-crossing.item", books, dict.fromkeys(_BOOKS.values(), "token"))
+    written = write_atomic(folder / "book-crossing.user", users, dict.fromkeys(_USERS.values(), "token"))
+    written += write_atomic(folder / "book-crossing.item", books, dict.fromkeys(_BOOKS.values(), "token"))
     joined = ratings.frame.join(books.select("item_id"), on="item_id", how="semi", maintain_order="left")
     joined = joined.join(users.select("user_id"), on="user_id", how="semi", maintain_order="left")
     in_order = joined[shuffled(len(joined), _SEED)]
@@ -75,7 +75,7 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
         notes=(
             *_undescribed(ratings, users, books),
             f"the dump has no time: rows are shuffled with seed {_SEED}; the paper's order is not published",
-            *cut_texts(cut),
+            *written,
             *wrongly_decoded(books, "item_id"),
         ),
     )

@@ -12,7 +12,7 @@ import pyarrow as pa
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.remarks import cut_texts, undescribed, wrongly_decoded
+from recbole_clickprompt.data.convert.remarks import undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable
@@ -84,7 +84,7 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
         core = Core(rows, _K)
         parts = core.write(folder, _NAME)
     items, remarks = _items(raw, core.items)
-    cut = write_atomic(folder / f"{_NAME}.item", items, dict.fromkeys(_ITEM_FIELDS, "token"))
+    written = write_atomic(folder / f"{_NAME}.item", items, dict.fromkeys(_ITEM_FIELDS, "token"))
     return Counts(
         raw_rows=raw_rows,
         rows=len(core),
@@ -95,7 +95,7 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
             f"rows with a rating, then the {_K}-core, by the time a book was added; which rows the paper's core "
             "began with is not published",
             *remarks,
-            *cut_texts(cut),
+            *written,
             *wrongly_decoded(items, "item_id"),
         ),
     )

@@ -10,7 +10,6 @@ from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.characters import decode, refuse_mojibake
 from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.remarks import cut_texts
 from recbole_clickprompt.data.convert.split import Counts, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable, read_lines
 
@@ -125,7 +124,7 @@ def _write(
     ratings.refuse_unknown("item_id", movies)
     words = ["item_id", "movie_title"]
     genre = next(column for column in ("genre", "class") if column in items)
-    cut = write_atomic(
+    written = write_atomic(
         folder / f"{name}.item",
         items,
         {"item_id": "token", "movie_title": "token", "release_year": "token", genre: "token_seq"},
@@ -138,7 +137,7 @@ def _write(
         users.refuse_missing("user_id")
         users.refuse_repeated("user_id")
         ratings.refuse_unknown("user_id", users)
-        cut += write_atomic(folder / f"{name}.user", users.frame, _USERS)
+        written += write_atomic(folder / f"{name}.user", users.frame, _USERS)
         vocabulary += sum(users.frame[column].drop_nulls().n_unique() for column in _USERS)
     kept = ratings.frame.filter((pl.col("rating") < 3) | (pl.col("rating") >= 4))
     in_order = kept.sort("timestamp", pl.col("user_id").cast(pl.Int64), pl.col("item_id").cast(pl.Int64))
@@ -151,5 +150,5 @@ def _write(
         positive=int((kept["rating"] >= 4).sum()),
         parts=parts,
         vocabulary=vocabulary,
-        notes=cut_texts(cut),
+        notes=written,
     )

@@ -79,15 +79,15 @@ class OwnTable:
         ids = {"inter": ["user_id", "item_id"], "user": ["user_id"], "item": ["item_id"]}[source]
         return ids + [field for field, of in self.sources.items() if of == source and field not in ids]
 
-    def write(self, folder: Path, name: str) -> int:
-        """Writes the atomic files; returns how many long texts were cut."""
-        cut = 0
+    def write(self, folder: Path, name: str) -> list[str]:
+        """Writes the atomic files; returns notes on what was changed."""
+        notes: list[str] = []
         for source in _SOURCES:
             fields = self.fields(source)
             if source == "inter" or len(fields) > 1:
                 frame = self.frame if source == "inter" else self.frame.unique(fields[0], maintain_order=True)
-                cut += write_atomic(folder / f"{name}.{source}", frame, {f: self.types[f] for f in fields})
-        return cut
+                notes += write_atomic(folder / f"{name}.{source}", frame, {f: self.types[f] for f in fields})
+        return notes
 
 
 def read_own_table(path: Path, columns: Columns, threshold: float | None) -> OwnTable:

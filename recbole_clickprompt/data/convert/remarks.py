@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT
 from recbole_clickprompt.data.convert.characters import MOJIBAKE
 
-__all__ = ["cut_texts", "undescribed", "wrongly_decoded"]
-
-
-def cut_texts(number: int) -> list[str]:
-    """That ``number`` texts were cut."""
-    return [f"{number} texts had more than {LONGEST_TEXT} characters and were cut"] if number else []
+__all__ = ["undescribed", "wrongly_decoded"]
 
 
 def undescribed(ids: pl.Series, known: pl.Series, what: str, file: str) -> list[str]:

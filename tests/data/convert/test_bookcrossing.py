@@ -37,7 +37,7 @@ def dump(path, users=USERS, books=BOOKS, ratings=RATINGS):
 
 def rows_of(path):
     with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.reader(stream, delimiter="\t"))[1:]
+        return list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
 
 
 def test_rows_without_a_book_are_left_out_and_the_rest_is_shuffled(tmp_path):

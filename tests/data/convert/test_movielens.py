@@ -33,7 +33,7 @@ def told_checksums(folder):
 
 def rows_of(path):
     with path.open(newline="") as stream:
-        header, *rows = csv.reader(stream, delimiter="\t")
+        header, *rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
     return header, rows
 
 

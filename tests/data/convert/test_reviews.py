@@ -20,7 +20,7 @@ from .lookalike import json_lines
 
 def rows_of(path):
     with path.open(newline="") as stream:
-        header, *rows = csv.reader(stream, delimiter="\t")
+        header, *rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
     return header, rows
 
 
