@@ -213,7 +213,7 @@ def _parse(file: Path) -> tuple[list[dict[str, Any]], str]:
         except (ValueError, RecursionError):
             continue
         if _is_epoch(epoch):
-            found.setdefault((epoch["stage"], epoch["epoch"]), epoch)
+            found[epoch["stage"], epoch["epoch"]] = epoch  # one trained again takes the place of the one before
     lost = len(written) - len(found)
     if not lost:
         return list(found.values()), ""

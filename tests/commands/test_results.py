@@ -1,5 +1,6 @@
 """Tables of results that several processes fill."""
 
+import multiprocessing
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -122,17 +123,18 @@ def test_what_is_no_results_table_is_refused_in_one_line(content, told):
         read_results(Path("table.csv"), ["run", "digest"])
 
 
-APPEND = """
-import sys
-from pathlib import Path
-from recbole_clickprompt.commands.results import append_row
-for number in range(10):
-    append_row({"run": sys.argv[1], "seed": number, "digest": f"d{number}"}, Path("table.csv"))
-"""
+def append_rows(run):
+    for seed in range(10):
+        append_row({"run": run, "seed": seed, "digest": digest(seed)}, Path("table.csv"))
 
 
 def test_two_processes_with_the_same_runs_leave_one_row_of_each():
-    processes = [subprocess.Popen([sys.executable, "-c", APPEND, name]) for name in "ab"]
-    assert [process.wait() for process in processes] == [0, 0]
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=append_rows, args=[run]) for run in "ab"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(pd.read_csv("table.csv")["seed"]) == list(range(10))
     assert [path.name for path in Path().iterdir()] == ["table.csv"]

@@ -1,8 +1,7 @@
 """The folder of a run: what is read is what was written."""
 
 import math
-import subprocess
-import sys
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -115,18 +114,19 @@ def test_an_epoch_trained_again_takes_the_place_of_those_from_it_on(tmp_path):
     ]  # fmt: skip
 
 
-APPEND = """
-import sys
-from pathlib import Path
-from recbole_clickprompt.evaluation.run_folder import append_epoch
-for epoch in range(100):
-    append_epoch(Path("run/history.jsonl"), {"stage": sys.argv[1], "epoch": epoch, "loss": 0.5})
-"""
+def append_epochs(stage):
+    for epoch in range(100):
+        append_epoch(Path("run/history.jsonl"), {"stage": stage, "epoch": epoch, "loss": 0.5})
 
 
 def test_four_processes_that_write_one_history_lose_no_line():
-    processes = [subprocess.Popen([sys.executable, "-c", APPEND, stage]) for stage in "abcd"]
-    assert [process.wait() for process in processes] == [0, 0, 0, 0]
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=append_epochs, args=[stage]) for stage in "abcd"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
     lines = read_epochs(Path("run/history.jsonl"))
     for stage in "abcd":
         assert [line["epoch"] for line in lines if line["stage"] == stage] == list(range(100))
@@ -149,7 +149,7 @@ DAMAGES = {
     "an epoch that is no number": b'{"stage": "finetune", "epoch": "one"}\n',
     "an epoch that is no whole number": b'{"stage": "finetune", "epoch": null}\n',
     "a figure that is no number": b'{"stage": "finetune", "epoch": 1, "train_loss": "low"}\n',
-    "an epoch for the second time": b'{"stage": "finetune", "epoch": 0, "train_loss": 0.25}\n',
+    "an epoch for the second time": b'{"stage": "finetune", "epoch": 0, "train_loss": NaN, "valid_auc": 0.5}\n',
     "brackets without end": b"[" * 100_000,
 }
 
@@ -160,6 +160,7 @@ def test_a_damaged_history_is_read_as_far_as_it_can_be_and_kept_before_it_is_wri
     file.write_bytes(WHOLE + damage)
     lines = read_epochs(file)
     assert [(line["stage"], line["epoch"]) for line in lines] == [("pretrain", 0), ("finetune", 0)]
+    assert ("valid_auc" in lines[1]) == (b"valid_auc" in damage)  # of two lines of an epoch the last counts
     assert math.isnan(lines[1]["train_loss"])
     assert caplog.messages == ["history.jsonl: 1 of 3 lines is damaged or repeats an epoch, and is left out"]
     assert file.read_bytes() == WHOLE + damage  # who only reads changes nothing
