@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import os
@@ -19,9 +20,22 @@ from recbole_clickprompt.errors import StorageError
 __all__ = ["locked", "partial_path", "warn_once", "write_whole"]
 
 
+# Of a file system that knows none, as some of clusters; a training must not end there
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+
+
 def partial_path(path: Path) -> Path:
-    """The name under which this process, and no other, writes what will be renamed to ``path``."""
-    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    """The name under which this process, and no other, writes what will be renamed to ``path``.
+
+    What killed processes of this machine had begun to write is removed.
+    """
+    host = socket.gethostname()
+    for partial in path.parent.glob(f"{path.name}.{host}-*.partial"):
+        process = partial.name.removesuffix(".partial").rpartition("-")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+    return path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -37,7 +51,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
         write(partial)
         _sync(partial)
         os.replace(partial, path)
@@ -89,7 +102,16 @@ def warn_once(path: Path, message: str) -> None:
 def _acquire(lock: Path) -> TextIO:
     while True:
         stream = lock.open("w")
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            where = lock.parent.resolve()
+            warn_once(
+                where, f"{where}: this file system has no locks; two processes must not write one file there"
+            )
+            return stream
         # The process before this one has removed the file that it held: the lock is the file that has the name now
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
@@ -122,14 +144,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Removes what processes of this machine that were killed had begun to write."""
-    for partial in path.parent.glob(f"{path.name}.{socket.gethostname()}-*.partial"):
-        process = partial.name.removesuffix(".partial").rpartition("-")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
-            partial.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:

@@ -11,7 +11,8 @@ FILE.yaml holds
   results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
 --key=value goes over `settings`, and --seeds=[1,2,3] over `seeds`. A run that the table already has, with equal
-settings, is not run again: an interrupted grid goes on where it was, and several processes can share one grid.
+settings, is not run again: an interrupted grid goes on where it was, and of one that is started twice each run
+counts once.
 """
 
 from __future__ import annotations

@@ -49,10 +49,12 @@ def measure_grid(results: pd.DataFrame, cut: Cut, *, split: str) -> pd.DataFrame
         only) and ``logloss``: what ``summarise`` takes.
 
     Raises:
-        DataError: A run's folder is not there, or has other rows than the first one's; or a run counts twice: two
-            rows are of one seed, or two seeds have the same scores.
+        DataError: A run's folder is not there, or has other rows than the first one's; a run would count twice, as
+            two rows are of one seed or two seeds have the same scores; or there are no runs.
     """
     keys = ["run", *varied(results)]
+    if results.empty:
+        raise DataError("the grid's table has no row that counts; make it with `recbole-cp grid`")
     check_seeds(results, keys[1:])
     seeds: dict[tuple[str, ...], Any] = {}
     lines: list[dict[str, Any]] = []

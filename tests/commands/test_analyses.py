@@ -156,6 +156,9 @@ def test_what_is_no_grids_table_is_told(capsys):
     pd.DataFrame({"a": [1]}).to_csv("other.csv", index=False)
     assert main(["long-tail", "other.csv"]) == 2
     assert "has columns run, seed and checkpoint, this one a" in capsys.readouterr().err
+    Path("empty.csv").write_text("run,seed,checkpoint\n")
+    assert main(["long-tail", "empty.csv"]) == 2
+    assert "the grid's table has no row that counts" in capsys.readouterr().err
 
 
 def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
