@@ -11,7 +11,8 @@ FILE.yaml holds
   results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
 --key=value goes over `settings`, and --seeds=[1,2,3] over `seeds`. A run that the table already has, with equal
-settings, is not run again: an interrupted grid goes on where it was.
+settings, is not run again: an interrupted grid goes on where it was, and of one that is started twice each run
+counts once.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     dataset = grid["settings"].get("dataset")
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
-    results = read_results(table, ["run", "seed", "auc", "logloss", "digest"])
+    columns = ["run", "seed", "auc", "logloss", "digest"]
     cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
     for number, (cell, config, key) in enumerate(cells, start=1):
+        results = read_results(table, columns)  # another process may have run this one meanwhile
         if key in set(results["digest"]):
             continue
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
@@ -105,6 +107,17 @@ def _check(grid: dict[str, Any], path: Path) -> None:
     for name, values in (grid.get("vary") or {}).items():
         if not isinstance(values, list) or not values:
             raise SettingError(f"{path}: vary.{name} must be a list of values, got {values!r}")
+        if name == "seed":
+            raise SettingError(f"{path}: vary.seed: seeds are no setting to compare; list them under seeds")
+        _check_once(values, f"{path}: vary.{name}")
+    _check_once(grid.get("seeds") or [], f"{path}: seeds")
+
+
+def _check_once(values: list[Any], what: str) -> None:
+    # As a table tells them apart, where 8.0 is 8
+    told = [str(float(value)) if isinstance(value, int | float) else str(value) for value in values]
+    if len(set(told)) < len(told):
+        raise SettingError(f"{what} has a value twice, got {values!r}")
 
 
 def _cells(

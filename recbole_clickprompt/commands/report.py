@@ -21,6 +21,7 @@ from recbole_clickprompt.commands.runs import baseline_of, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
 from recbole_clickprompt.evaluation.run_folder import RunFolder
+from recbole_clickprompt.files import write_whole
 
 __all__ = ["add_arguments", "execute"]
 
@@ -55,13 +56,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     table, note = (None, "") if options.latency is None else _latency(options, runs, baseline)
     extras = Extras(latency=table, latency_note=note, attention=attention)
     page = build_report(runs, baseline=baseline, samples=options.samples, extras=extras)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_name(f"{options.out.name}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(options.out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(options.out, lambda partial: partial.write_text(page, encoding="utf-8"))
     print(f"{options.out}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, {len(page) / 2**20:.1f} MiB")
 
 
@@ -82,6 +77,9 @@ def _latency(
     table = table[table["run"].isin(list(runs))]
     if table.empty:
         raise DataError(f"--latency: {path} holds none of the runs {', '.join(runs)}; name them as there")
+    if table["run"].duplicated().any():
+        twice = table.loc[table["run"].duplicated(), "run"].iloc[0]
+        raise DataError(f"--latency: {path} has the run {twice!r} more than once; leave one row of it")
     return table, f"from {path.name}"
 
 

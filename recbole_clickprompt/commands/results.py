@@ -1,14 +1,18 @@
-"""A results table that is appended run by run and never half-written."""
+"""A results table that is appended run by run, never half-written, and has one row for each digest."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+from functools import partial
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.files import locked, warn_once, write_whole
 
 __all__ = ["append_row", "digest", "read_results"]
 
@@ -27,29 +31,75 @@ def digest(*what: Any) -> str:
 
 
 def read_results(table: Path, columns: list[str]) -> pd.DataFrame:
-    """The rows of a csv or parquet file; none, with ``columns``, where it is not there."""
+    """The rows of a csv or parquet file, the first one of each digest; what is left out is told in one line.
+
+    A file without a column ``digest`` is read as it is.
+
+    Args:
+        table: The file.
+        columns: Those that it must have, and those of the answer where there is no such file.
+
+    Raises:
+        DataError: The file cannot be read, or lacks one of the columns.
+    """
     if not table.is_file():
         return pd.DataFrame(columns=columns)
-    if table.suffix == ".parquet":
-        return pd.read_parquet(table)
-    # A run may be called None; what is missing is empty
-    return pd.read_csv(table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""])
+    rows = _read(table)
+    lacking = [name for name in columns if name not in rows]
+    if lacking:
+        raise DataError(
+            f"{table} is no results table of this command: it has no column {lacking[0]}; name another file"
+        )
+    return _one_row_each(rows, table)
 
 
 def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
     """All rows of the table with one more, which is in the file when this returns.
 
-    What other processes have added meanwhile stays.
+    What other processes have added meanwhile stays. A row of the same digest among it takes the place of this one.
     """
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.with_name(f"{table.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        there, new = read_results(table, []), pd.DataFrame([row])
-        results = pd.concat([there, new], ignore_index=True) if len(there) else new
-        partial = table.with_name(f"{table.name}.partial")
-        if table.suffix == ".parquet":
-            results.to_parquet(partial)
+    with locked(table):
+        results = _read(table) if table.is_file() else pd.DataFrame()
+        if "digest" in row and row["digest"] in set(results.get("digest", ())):
+            getLogger().warning(
+                f"{table}: another process has added this run meanwhile; its row stays, and counts"
+            )
         else:
-            results.to_csv(partial, index=False)
-        partial.replace(table)
-    return results
+            new = pd.DataFrame([row])
+            results = pd.concat([results, new], ignore_index=True) if len(results) else new
+            as_parquet = table.suffix == ".parquet"
+            write_whole(table, results.to_parquet if as_parquet else partial(results.to_csv, index=False))
+    return _one_row_each(results, table)
+
+
+def _read(table: Path) -> pd.DataFrame:
+    try:
+        if table.suffix == ".parquet":
+            return pd.read_parquet(table)
+        # A run may be called None; what is missing is empty
+        return pd.read_csv(table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""])
+    except (ValueError, OSError) as error:
+        raise DataError(f"{table} cannot be read: {' '.join(str(error).split())}; restore or move it") from error
+
+
+def _one_row_each(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
+    if "digest" not in rows:
+        return rows
+    unknown = rows["digest"].isna()
+    if count := int(unknown.sum()):
+        told = "1 row has no digest, so its" if count == 1 else f"{count} rows have no digest, so their"
+        _tell(table, f"{told} settings are unknown; {'it does' if count == 1 else 'they do'} not count")
+    rows = rows[~unknown]
+    repeated = rows.duplicated("digest")
+    if count := int(repeated.sum()):
+        told = "1 row repeats the digest of one above it" if count == 1 else (
+            f"{count} rows repeat the digest of one above them"
+        )  # fmt: skip
+        if other := int((repeated & ~rows.duplicated()).sum()):
+            told += f", {other} with other values"
+        _tell(table, f"{told}; the first row of each digest counts")
+    return rows[~repeated].reset_index(drop=True)
+
+
+def _tell(table: Path, what: str) -> None:
+    warn_once(table.resolve(), f"{table}: {what}, and the file stays as it is")

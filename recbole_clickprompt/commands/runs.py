@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,8 @@ def chosen_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str 
 def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
     """The runs by name, in order: NAME of ``NAME=RUN``, or its model, with seed or file where two share that.
 
+    A warning tells of a run that is there under two folders.
+
     Raises:
         SettingError: A name or a run is given twice.
         DataError: There is no such finished run.
@@ -99,7 +103,11 @@ def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
     shared = {name for name, count in Counter(names).items() if count > 1}
     if shared:
         raise SettingError(f"two runs are called {min(shared)!r}; give each a name of its own")
-    return dict(zip(names, (run for _, run in given), strict=True))
+    runs = dict(zip(names, (run for _, run in given), strict=True))
+    for first, second in itertools.combinations(runs, 2):
+        if runs[first].info == runs[second].info:
+            getLogger().warning(f"{first} and {second} are copies of one run: their run.json say the same")
+    return runs
 
 
 def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | None:

@@ -29,7 +29,7 @@ class Trials:
 
     def __init__(self, base: dict[str, Any], table: Path, *, bigger: bool) -> None:
         self._base, self._table, self._bigger = base, table, bigger
-        self._rows = read_results(table, ["valid_score", "error", "digest"])
+        self._rows = self._read()
         self._asked: dict[str, dict[str, Any]] = {}
 
     def run(self, values: dict[str, Any]) -> float:
@@ -39,6 +39,7 @@ class Trials:
         """
         key = digest(self._base, values)
         self._asked[key] = values
+        self._rows = self._read()  # another process may have run this one meanwhile
         found = self._rows[self._rows["digest"] == key]
         if not len(found):
             print(f"tune: trial {len(self._asked)}: {values}", flush=True)
@@ -48,6 +49,9 @@ class Trials:
         if math.isnan(score):
             return math.inf
         return -score if self._bigger else score
+
+    def _read(self) -> pd.DataFrame:
+        return read_results(self._table, ["valid_score", "error", "digest"])
 
     def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()

@@ -10,9 +10,10 @@ It lies beside the run's checkpoint ``<stem>.pth`` and is called ``<stem>``:
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from typing import Any
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.files import locked, warn_once, write_whole
 
 __all__ = [
     "RunFolder",
     "append_epoch",
+    "change_epochs",
     "folder_of",
     "history_beside",
     "open_run",
@@ -146,8 +149,7 @@ def write_counts(folder: Path, counts: Mapping[str, pd.Series]) -> None:
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Writes ``run.json``, which makes the folder that of a finished run."""
     text = json.dumps(dict(info), indent=1, ensure_ascii=False, default=str)
-    with _whole(folder / "run.json") as partial:
-        partial.write_text(f"{text}\n", encoding="utf-8")
+    write_whole(folder / "run.json", lambda partial: partial.write_text(f"{text}\n", encoding="utf-8"))
 
 
 def history_beside(checkpoint: Path) -> Path:
@@ -157,38 +159,83 @@ def history_beside(checkpoint: Path) -> Path:
 
 def append_epoch(file: Path, epoch: Mapping[str, Any]) -> None:
     """Adds an epoch to a history; those of its stage from the same number on, of a training since repeated, go."""
-    kept = [
-        line
-        for line in read_epochs(file)
-        if line["stage"] != epoch["stage"] or int(line["epoch"]) < int(epoch["epoch"])
-    ]
-    write_epochs(file, [*kept, epoch])
+    change_epochs(
+        file,
+        lambda lines: [
+            *(line for line in lines if line["stage"] != epoch["stage"] or line["epoch"] < epoch["epoch"]),
+            epoch,
+        ],
+    )
+
+
+def change_epochs(file: Path, change: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]) -> None:
+    """Writes a history anew while no other process does.
+
+    A damaged one is kept under another name, and a warning says so.
+
+    Args:
+        file: The history.
+        change: Gives the new lines for those that are there.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with locked(file):
+        lines, damage = _parse(file)
+        if damage:
+            kept = _free_name(file.with_name(f"{file.name}.damaged"))
+            write_whole(kept, lambda partial: shutil.copyfile(file, partial))
+            warn_once(file.resolve(), f"{damage}; the damaged file is kept as {kept.name}")
+        write_epochs(file, change(lines))
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
-    """The epochs of a history; none if there is no such file."""
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The epochs of a history; none if there is no such file. A warning tells of lines that cannot be read."""
+    lines, damage = _parse(file)
+    if damage:
+        warn_once(file.resolve(), damage)
+    return lines
 
 
 def write_epochs(file: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
     """Writes a whole history."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(file) as partial:
-        partial.write_text("".join(f"{json.dumps(dict(epoch))}\n" for epoch in epochs), encoding="utf-8")
+    text = "".join(f"{json.dumps(dict(epoch))}\n" for epoch in epochs)
+    write_whole(file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    # The file is there whole or not at all
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _parse(file: Path) -> tuple[list[dict[str, Any]], str]:
+    """The lines of a history that are whole, and in words how many are not; empty if all are."""
+    written = [line for line in file.read_bytes().splitlines() if line.strip()] if file.is_file() else []
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in written:
+        try:
+            epoch = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if _is_epoch(epoch):
+            found[epoch["stage"], epoch["epoch"]] = epoch  # one trained again takes the place of the one before
+    lost = len(written) - len(found)
+    if not lost:
+        return list(found.values()), ""
+    what = f"{lost} of {len(written)} lines {'is' if lost == 1 else 'are'} damaged or"
+    what += " repeats an epoch, and is left out" if lost == 1 else " repeat an epoch, and are left out"
+    return list(found.values()), f"{file}: {what}"
+
+
+def _is_epoch(line: Any) -> bool:
+    if not isinstance(line, dict):
+        return False
+    figures = [value for name, value in line.items() if name != "stage"]
+    return (
+        isinstance(line.get("stage"), str)
+        and type(line.get("epoch")) is int
+        and all(value is None or isinstance(value, int | float) for value in figures)
+    )
+
+
+def _free_name(path: Path) -> Path:
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def _write_parquet(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:
@@ -198,8 +245,8 @@ def _write_parquet(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) 
     types = {"string": pa.string(), "int8": pa.int8(), "int64": pa.int64(),
              "float32": pa.float32(), "float64": pa.float64()}  # fmt: skip
     schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
-    with _whole(path) as partial:
-        pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), partial)
+    content = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    write_whole(path, lambda partial: pq.write_table(content, partial))
 
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:

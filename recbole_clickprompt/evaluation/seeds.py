@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.metrics import auc, log_loss
 from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.summary import check_seeds
 
 __all__ = ["Cut", "measure_grid", "varied"]
 
@@ -47,9 +49,14 @@ def measure_grid(results: pd.DataFrame, cut: Cut, *, split: str) -> pd.DataFrame
         only) and ``logloss``: what ``summarise`` takes.
 
     Raises:
-        DataError: A run's folder is not there, or has other rows than the first one's.
+        DataError: A run's folder is not there, or has other rows than the first one's; a run would count twice, as
+            two rows are of one seed or two seeds have the same scores; or there are no runs.
     """
     keys = ["run", *varied(results)]
+    if results.empty:
+        raise DataError("the grid's table has no row that counts; make it with `recbole-cp grid`")
+    check_seeds(results, keys[1:])
+    seeds: dict[tuple[str, ...], Any] = {}
     lines: list[dict[str, Any]] = []
     first: pd.DataFrame | None = None
     for row in results.to_dict("records"):
@@ -63,6 +70,13 @@ def measure_grid(results: pd.DataFrame, cut: Cut, *, split: str) -> pd.DataFrame
         first = rows if first is None else first
         if not rows.equals(first):
             raise DataError(f"{row['checkpoint']} was tested on other rows than {results['checkpoint'].iloc[0]}")
+        scores = hashlib.sha256(table["score"].to_numpy().tobytes()).hexdigest()
+        seed = seeds.setdefault((*(str(row[key]) for key in keys), scores), row["seed"])
+        if seed != row["seed"]:
+            raise DataError(
+                f"run {row['run']!r} has the same scores under seed {seed} and seed {row['seed']}: one run would "
+                f"count twice; leave one of these rows out, such as that of {row['checkpoint']}"
+            )
         for subset, mask in cut(table, run.train_counts()).items():
             label, score = table["label"][mask].to_numpy(), table["score"][mask].to_numpy()
             measured = {"rows": len(label), "auc": auc(label, score), "logloss": log_loss(label, score)}

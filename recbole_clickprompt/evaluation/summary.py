@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 from scipy.stats import ttest_rel
 
-__all__ = ["markdown", "summarise"]
+from recbole_clickprompt.errors import DataError
+
+__all__ = ["check_seeds", "markdown", "summarise"]
 
 
 def summarise(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None) -> pd.DataFrame:
@@ -23,7 +25,11 @@ def summarise(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None)
         Columns ``run``, those of ``by``, ``seeds``, and of AUC and log loss mean and standard deviation (n - 1;
         missing for one seed); ``improvement``, relative, in percent of the baseline's mean AUC; ``p``, two-sided,
         of a paired t-test on AUC over the seeds that both have (missing below two).
+
+    Raises:
+        DataError: As ``check_seeds``.
     """
+    check_seeds(results, by)
     keys = ["run", *by]
     lines = []
     for key, group in results.groupby(keys, sort=False, dropna=False):
@@ -44,6 +50,23 @@ def summarise(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None)
     return pd.DataFrame(lines, columns=columns)
 
 
+def check_seeds(results: pd.DataFrame, by: Sequence[str]) -> None:
+    """Refuses rows that would count as several seeds and are of one.
+
+    Raises:
+        DataError: A run has two rows of one seed with equal varied settings; names them.
+    """
+    keys = ["run", *by, "seed"]
+    counts = results.groupby(keys, sort=False, dropna=False).size().reset_index(name="rows")
+    twice = counts[counts["rows"] > 1].to_dict("records")
+    if twice:
+        told = ", ".join(f"{key} {_plain(twice[0][key])}" for key in keys)
+        raise DataError(
+            f"{told} has {twice[0]['rows']} rows, and a seed counts once: they are copies, or of other settings; "
+            "leave one of them, or give each kind a table of its own"
+        )
+
+
 def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     """A summary as a Markdown table; four decimals, spreads behind ±."""
 
@@ -53,17 +76,11 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     def cell(value: float, form: str) -> str:
         return "" if pd.isna(value) else format(value, form)
 
-    def setting(value: Any) -> str:
-        if pd.isna(value):
-            return "None"
-        whole = isinstance(value, float) and value.is_integer()  # a number beside a missing one is a float
-        return str(int(value) if whole else value)
-
     header = ["model", *by, "seeds", "AUC", "LogLoss", "relative AUC", "p"]
     rows = [
         [
             str(line["run"]),
-            *(setting(line[name]) for name in by),
+            *(_plain(line[name]) for name in by),
             str(line["seeds"]),
             spread(line["auc"], line["auc_sd"]),
             spread(line["logloss"], line["logloss_sd"]),
@@ -74,3 +91,10 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     ]
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def _plain(value: Any) -> str:
+    if pd.isna(value):
+        return "None"
+    whole = isinstance(value, float) and value.is_integer()  # a number beside a missing one is a float
+    return str(int(value) if whole else value)

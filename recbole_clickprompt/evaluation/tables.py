@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.files import write_whole
 
 __all__ = ["check_table_path", "markdown_table", "number", "percent", "with_interval", "write_table"]
 
@@ -53,16 +54,19 @@ def check_table_path(path: Path) -> Path:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table, whole or not at all; json is a list of objects, one a line of the table."""
-    check_table_path(path).parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
+    """Writes a table, whole or not at all; json is a list of objects, one a line of the table.
+
+    Raises:
+        SettingError: As ``check_table_path``.
+        StorageError: It cannot be written.
+    """
+
+    def write(partial: Path) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(partial, index=False)
         elif path.suffix == ".csv":
             table.to_csv(partial, index=False)
         else:
             table.to_json(partial, orient="records", indent=1, force_ascii=False, double_precision=15)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    write_whole(check_table_path(path), write)

@@ -16,7 +16,7 @@ from recbole_clickprompt import ranks
 from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import Segment, tokenise
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.trainer.checkpoint import write_whole
+from recbole_clickprompt.files import write_whole
 
 __all__ = ["segments_of"]
 

@@ -12,6 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.files import partial_path
 
 __all__ = ["RowFile", "ScoreFile"]
 
@@ -108,7 +109,7 @@ class ScoreFile:
             raise DataError(f"--output must be a .csv or .parquet file, got {path}")
         if not path.parent.is_dir():
             raise DataError(f"there is no folder {path.parent} to write {path.name} into")
-        self.path, self._partial = path, path.with_name(f"{path.name}.partial")
+        self.path, self._partial = path, partial_path(path)
         self._writer: Any = None
 
     def write(self, table: pa.Table) -> None:

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from recbole_clickprompt import ranks
-from recbole_clickprompt.errors import StorageError, WeightsError
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.plain_values import SavedConfig, check_plain, records_only, to_plain
 
-__all__ = [
-    "check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint",
-    "write_whole",
-]  # fmt: skip
+__all__ = ["check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint"]
 
 # Settings that follow from others and from the machine
 _DERIVED = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
 _RECOVER = "restore it from a copy, or delete it and start without it"
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Writes a file under another name, forces it to the disk and renames it: there is the old one or the new one.
-
-    Args:
-        path: The file; its folder is made.
-        write: Writes what belongs into the file to the path that it is given.
-
-    Raises:
-        StorageError: The disk is full or the folder cannot be written to. What was there before still is.
-    """
-    host = socket.gethostname()
-    partial = path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path, host)
-        write(partial)
-        _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = _storage_reason(error)
-        if reason is None:
-            raise
-        kept = "; what was there before is as it was" if path.exists() else ""
-        raise StorageError(
-            f"{path} cannot be written: {reason}{kept}; free space there, or set checkpoint_dir to another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -203,40 +164,3 @@ def check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     write_whole(probe, lambda partial: partial.touch())
     probe.unlink(missing_ok=True)
-
-
-def _storage_reason(error: BaseException | None) -> str | None:
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.strerror or str(error)
-        if isinstance(error, SafetensorError) and "os error" in str(error):
-            return str(error)
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _sync(path: Path) -> None:
-    # Without it a rename can reach the disk before the content does
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove_leftovers(path: Path, host: str) -> None:
-    """Removes what processes of this machine that were killed had begun to write."""
-    for partial in path.parent.glob(f"{path.name}.{host}-*.partial"):
-        process = partial.name.removesuffix(".partial").rpartition("-")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
-            partial.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -15,7 +15,7 @@ from torch import nn
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.trainer.checkpoint import write_whole
+from recbole_clickprompt.files import write_whole
 
 __all__ = ["load_parts", "load_whole", "read_inputs", "read_sum", "save_whole"]
 

@@ -14,11 +14,11 @@ import pandas as pd
 
 from recbole_clickprompt.evaluation.run_folder import (
     append_epoch,
+    change_epochs,
     folder_of,
     history_beside,
     read_epochs,
     write_counts,
-    write_epochs,
     write_info,
     write_predictions,
 )
@@ -69,9 +69,11 @@ class RunRecord:
         """Starts the history with that of the pretraining checkpoint this run starts from, if it has one."""
         if not self.writes:
             return
-        history = self.folder / "history.jsonl"
         before = read_epochs(history_beside(pretrained)) if pretrained is not None else []
-        write_epochs(history, [*before, *(line for line in read_epochs(history) if line["stage"] == "finetune")])
+        change_epochs(
+            self.folder / "history.jsonl",
+            lambda lines: [*before, *(line for line in lines if line["stage"] == "finetune")],
+        )
 
     def epoch(self, number: int, loss: float) -> None:
         """Adds a finetuning epoch, counted from 0."""

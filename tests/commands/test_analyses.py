@@ -119,12 +119,46 @@ def test_a_grid_without_its_runs_is_told(trained_runs, capsys, changes, argument
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ([1, 1], "run plain, backbone DCNV2, seed 1 has 2 rows, and a seed counts once"),
+        ([1, 2], "run 'plain' has the same scores under seed 1 and seed 2: one run would count twice"),
+    ],
+)
+def test_a_run_that_would_count_as_two_seeds_is_refused(own_runs, seeds, message, capsys):
+    shutil.copytree(own_runs["plain"], own_runs["plain"].with_name("again"))
+    rows = [
+        {"run": "plain", "backbone": "DCNV2", "seed": seed, "checkpoint": str(own_runs["plain"].with_name(name))}
+        for seed, name in zip(seeds, ("plain", "again"), strict=True)
+    ]
+    pd.DataFrame(rows).to_csv("grid.csv", index=False)
+    assert main(["long-tail", "grid.csv", "--out=t.csv"]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("t.csv").exists()
+
+
+def test_a_repeated_row_of_a_grids_table_counts_once(trained_runs, capsys, caplog):
+    grid_of(trained_runs)
+    rows = pd.read_csv("grid.csv").assign(digest=["a", "b", "c", "d"])
+    rows.to_csv("grid.csv", index=False)
+    assert main(["long-tail", "grid.csv", "--baseline=plain"]) == 0
+    once = capsys.readouterr().out
+    pd.concat([rows, rows.iloc[2:]]).to_csv("grid.csv", index=False)
+    assert main(["long-tail", "grid.csv", "--baseline=plain"]) == 0
+    assert capsys.readouterr().out == once
+    assert "grid.csv: 2 rows repeat the digest of one above them" in caplog.text
+
+
 def test_what_is_no_grids_table_is_told(capsys):
     assert main(["long-tail", "none.csv"]) == 2
     assert "there is no grid's table none.csv" in capsys.readouterr().err
     pd.DataFrame({"a": [1]}).to_csv("other.csv", index=False)
     assert main(["long-tail", "other.csv"]) == 2
     assert "has columns run, seed and checkpoint, this one a" in capsys.readouterr().err
+    Path("empty.csv").write_text("run,seed,checkpoint\n")
+    assert main(["long-tail", "empty.csv"]) == 2
+    assert "the grid's table has no row that counts" in capsys.readouterr().err
 
 
 def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
@@ -140,7 +174,7 @@ def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
     assert table.loc["with", "ratio"] > 1  # it computes the backbone and a PLM
 
 
-def test_runs_without_a_name_are_called_by_model_seed_and_file(own_runs, capsys):
+def test_runs_without_a_name_are_called_by_model_seed_and_file(own_runs, capsys, caplog):
     again = own_runs["with"].with_name("again")
     other = own_runs["with"].with_name("other-seed")
     for copy in (again, other):
@@ -154,6 +188,9 @@ def test_runs_without_a_name_are_called_by_model_seed_and_file(own_runs, capsys)
         "ClickPrompt with PLM (DCNV2), seed 2020, again",
         "ClickPrompt with PLM (DCNV2), seed 7",
     ]
+    run = "ClickPrompt with PLM (DCNV2), seed 2020"
+    told = [line for line in caplog.messages if "copies" in line]
+    assert told == [f"{run}, with and {run}, again are copies of one run: their run.json say the same"]
 
 
 def test_a_table_of_predictions_is_all_that_metrics_read(own_runs):

@@ -85,6 +85,9 @@ def test_results_can_be_parquet(file):
         ({"runs": {1: {}, "1": {}}, "baseline": None}, "runs has a name twice, once as a number; got 1, 1"),
         ({"vary": {"backbone": "DNN"}}, "vary.backbone must be a list of values, got 'DNN'"),
         ({"seeds": 3}, "seeds must be a list, got 3"),
+        ({"seeds": [1, 2, 1]}, "seeds has a value twice, got [1, 2, 1]"),
+        ({"vary": {"dropout_prob": [0, 0.0]}}, "vary.dropout_prob has a value twice, got [0, 0.0]"),
+        ({"vary": {"seed": [1, 2]}}, "vary.seed: seeds are no setting to compare; list them under seeds"),
         ({"runs": {"x": {"model": "DCNV"}}, "baseline": None}, "did you mean DCNV2?"),
         ({"vary": {"num_promts": [1]}}, "did you mean num_prompts?"),
     ],
@@ -203,3 +206,84 @@ def test_a_setting_may_be_varied_over_lists(small, capsys):
         out = capsys.readouterr().out
         assert re.search(r"\| wide \| \[8\] \| 1 \|.* % \|", out)
         assert re.search(r"\| wide \| \[4, 4\] \| 1 \|.* % \|", out)
+
+
+@pytest.fixture
+def scored(small, monkeypatch):
+    """A grid of two runs and three seeds whose AUCs are given; the seeds that were run, in order."""
+    seen = []
+    aucs = {"DNN": [0.70, 0.72, 0.74], "DCNV2": [0.71, 0.74, 0.75]}
+
+    def run(config_dict):
+        seen.append((config_dict["backbone"], config_dict["seed"]))
+        auc = aucs[config_dict["backbone"]][config_dict["seed"] - 1]
+        return {"test_result": {"auc": auc, "logloss": 0.7}, "best_valid_score": 0.5}
+
+    monkeypatch.setattr(grid, "run_recbole", run)
+    runs = {"plain": {"model": "DNN"}, "ours": {"model": "DCNV2"}}
+    content = {"settings": {**small, "dataset": "tiny"}, "runs": runs, "seeds": [1, 2, 3], "baseline": "plain"}
+    Path("g.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return seen
+
+
+@pytest.mark.parametrize("doubled", [slice(0, 2), slice(4, 6), slice(0, 6)])
+def test_a_repeated_row_leaves_the_p_value_as_it_was(scored, doubled, capsys, caplog):
+    assert main(["grid", "g.yaml"]) == 0
+    once = capsys.readouterr().out.splitlines()[-4:]
+    assert once[-1].startswith("| ours | 3 | 0.7333 ± 0.0208 |")
+    table = pd.read_csv("results/g-tiny.csv")
+    pd.concat([table, table.iloc[doubled]]).to_csv("results/g-tiny.csv", index=False)
+    assert main(["grid", "g.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == once
+    assert len(scored) == 6
+    (told,) = caplog.messages
+    assert "repeat the digest of one above them" in told
+
+
+def test_a_row_that_lost_its_digest_does_not_count_and_its_run_is_run_again(scored, capsys, caplog):
+    assert main(["grid", "g.yaml"]) == 0
+    once = capsys.readouterr().out.splitlines()[-4:]
+    path = Path("results/g-tiny.csv")
+    path.write_text(path.read_text()[:-10].rpartition(",")[0])  # a crash cut off the end
+    assert main(["grid", "g.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == once
+    assert scored[6:] == [("DCNV2", 3)]
+    assert "1 row has no digest, so its settings are unknown; it does not count" in caplog.text
+
+
+def test_rows_of_earlier_settings_in_the_table_are_not_paired(scored, capsys):
+    assert main(["grid", "g.yaml", "--epochs=1"]) == 0
+    once = capsys.readouterr().out.splitlines()[-4:]
+    assert main(["grid", "g.yaml", "--epochs=2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == once
+    assert len(pd.read_csv("results/g-tiny.csv")) == 12
+
+
+def test_the_same_grid_started_twice_at_once_counts_each_seed_once(scored, monkeypatch, capsys, caplog):
+    """The other process starts while the first run is trained, and does all of them."""
+    run, others = grid.run_recbole, []
+
+    def run_beside_another(config_dict):
+        if not others:
+            others.append(True)
+            monkeypatch.setattr(grid, "run_recbole", run)
+            assert main(["grid", "g.yaml"]) == 0
+            others.append(capsys.readouterr().out.splitlines()[-4:])
+        return run(config_dict)
+
+    monkeypatch.setattr(grid, "run_recbole", run_beside_another)
+    assert main(["grid", "g.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == others[1]
+    assert len(scored) == 7  # what the other one has done is not done again
+    assert len(pd.read_csv("results/g-tiny.csv")) == 6
+    assert "another process has added this run meanwhile; its row stays" in caplog.text
+
+
+def test_a_table_of_something_else_is_refused_before_anything_runs(scored, capsys):
+    Path("results").mkdir()
+    Path("results/g-tiny.csv").write_text("run,median_ms\nplain,1.5\n")
+    assert main(["grid", "g.yaml"]) == 2
+    assert (
+        "results/g-tiny.csv is no results table of this command: it has no column seed" in capsys.readouterr().err
+    )
+    assert scored == []

@@ -104,6 +104,7 @@ def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(run
         (["--latency=gone.csv"], "gone.csv is no table; recbole-cp latency --out writes one"),
         (["--latency=odd.csv"], "odd.csv has no column median_ms"),
         (["--latency=others.csv"], "others.csv holds none of the runs without; name them as there"),
+        (["--latency=twice.csv"], "twice.csv has the run 'without' more than once; leave one row of it"),
         (["--attention"], "--attention needs a run of ClickPrompt that reads prompts, and none of these does"),
         (["--epochs=2"], "report knows no --epochs=2"),
     ],
@@ -111,6 +112,7 @@ def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(run
 def test_a_report_that_cannot_be_is_refused_and_not_begun(runs, capsys, arguments, message):
     pd.DataFrame({"run": ["plain"], "p95_ms": [1.0]}).to_csv("odd.csv")
     pd.DataFrame({"run": ["x"], "median_ms": [1.0], "p95_ms": [1.0]}).to_csv("others.csv")
+    pd.DataFrame({"run": ["without"] * 2, "median_ms": [1.0, 2.0], "p95_ms": [1.0, 2.0]}).to_csv("twice.csv")
     assert main(["report", runs[1], *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(Path().glob("*.html*"))

@@ -1,5 +1,7 @@
 """Tables of results that several processes fill."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 
 from recbole_clickprompt.commands.results import append_row, digest, read_results
+from recbole_clickprompt.errors import DataError
 
 
 @pytest.mark.parametrize("name", ["made/table.csv", "made/table.parquet"])
@@ -47,3 +50,93 @@ def test_names_stay_as_they_are(name):
     assert rows["run"].tolist() == names
     assert rows["error"].isna().all()
     assert rows["auc"].tolist() == [0.5] * 5
+
+
+def filled(table, rows):
+    for row in rows:
+        append_row(row, table)
+    return table
+
+
+ROWS = [{"run": "a", "seed": seed, "auc": seed / 7, "digest": digest(seed)} for seed in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_a_second_row_of_a_digest_is_not_added_and_that_is_told(name, caplog):
+    table = filled(Path(name), ROWS)
+    before = table.read_bytes()
+    rows = append_row({**ROWS[1], "auc": 0.99}, table)
+    assert rows["auc"].tolist() == [1 / 7, 2 / 7, 3 / 7]
+    assert table.read_bytes() == before
+    assert f"{name}: another process has added this run meanwhile; its row stays" in caplog.text
+
+
+def written(rows, table):
+    frame = pd.DataFrame(rows)
+    frame.to_parquet(table) if table.suffix == ".parquet" else frame.to_csv(table, index=False)
+    return table
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([ROWS[0]], "1 row repeats the digest of one above it; the first row of each digest counts"),
+        ([ROWS[0], ROWS[2]], "2 rows repeat the digest of one above them; the first row"),
+        (
+            [ROWS[0], {**ROWS[2], "auc": 0.9}],
+            "2 rows repeat the digest of one above them, 1 with other values; the",
+        ),
+    ],
+)
+def test_repeated_rows_are_left_out_when_a_table_is_read_and_stay_in_the_file(name, more, told, caplog):
+    table = written([*ROWS, *more], Path(name))
+    assert read_results(table, [])["auc"].tolist() == [1 / 7, 2 / 7, 3 / 7]
+    (line,) = caplog.messages
+    assert line.startswith(f"{name}: {told}")
+    caplog.clear()
+    rows = append_row({"run": "a", "seed": 4, "auc": 0.5, "digest": digest(4)}, table)
+    assert rows["seed"].tolist() == [1, 2, 3, 4]
+    assert caplog.messages == []  # told once, when the command began
+    assert read_results(table, [])["seed"].tolist() == [1, 2, 3, 4]
+    raw = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
+    assert len(raw) == 4 + len(more)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_rows_without_a_digest_are_left_out_and_told(name, caplog):
+    table = written([{**ROWS[0], "digest": None}, *ROWS, {**ROWS[2], "digest": None}], Path(name))
+    assert read_results(table, [])["seed"].tolist() == [1, 2, 3]
+    (line,) = caplog.messages
+    assert line.startswith(f"{name}: 2 rows have no digest, so their settings are unknown; they do not count")
+
+
+def test_rows_of_a_table_without_digests_all_count(caplog):
+    table = written([{"run": "a", "ms": 1.5}] * 2, Path("table.csv"))
+    assert len(read_results(table, [])) == 2
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("content", "told"), [("run,ms\na,1\n", "it has no column digest"), ("", "No columns")])
+def test_what_is_no_results_table_is_refused_in_one_line(content, told):
+    Path("table.csv").write_text(content)
+    with pytest.raises(DataError, match=f"table.csv .*{told}"):
+        read_results(Path("table.csv"), ["run", "digest"])
+
+
+def append_rows(run):
+    for seed in range(10):
+        append_row({"run": run, "seed": seed, "digest": digest(seed)}, Path("table.csv"))
+
+
+def test_two_processes_with_the_same_runs_leave_one_row_of_each(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=append_rows, args=[run]) for run in "ab"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert sorted(pd.read_csv("table.csv")["seed"]) == list(range(10))
+    assert [path.name for path in Path().iterdir()] == ["table.csv"]

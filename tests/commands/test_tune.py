@@ -120,6 +120,41 @@ def test_a_search_of_failures_alone_says_so(objective, capsys):
     )
 
 
+def test_a_trial_that_another_process_has_run_meanwhile_counts_once_and_is_not_run_again(
+    objective, monkeypatch, capsys, caplog
+):
+    file = write(settings=SETTINGS, space={"embedding_size": "choice [4, 8]"})
+    score, others = trials_module.objective_function, []
+    trials_in = lambda out: [line for line in out.splitlines() if line.startswith("|")]  # noqa: E731
+
+    def score_beside_another(config):
+        if not others:
+            others.append(True)
+            assert main(["tune", file]) == 0
+            others.append(trials_in(capsys.readouterr().out))
+        return score(config)
+
+    monkeypatch.setattr(trials_module, "objective_function", score_beside_another)
+    assert main(["tune", file]) == 0
+    assert len(others[1]) == 4
+    assert trials_in(capsys.readouterr().out) == others[1]
+    assert len(objective) == 3
+    assert len(pd.read_csv("results/search-tiny.csv")) == 2
+    assert "another process has added this run meanwhile; its row stays" in caplog.text
+
+
+def test_a_repeated_row_of_a_trial_counts_once(objective, capsys, caplog):
+    file = write(settings=SETTINGS, space={"embedding_size": "choice [4, 8]"})
+    assert main(["tune", file]) == 0
+    once = capsys.readouterr().out.splitlines()[-8:]
+    assert "# best of 2 by validation" in "\n".join(once)
+    table = pd.read_csv("results/search-tiny.csv")
+    pd.concat([table, table.assign(valid_score=1.0)]).to_csv("results/search-tiny.csv", index=False)
+    assert main(["tune", file]) == 0
+    assert capsys.readouterr().out.splitlines()[-8:] == once
+    assert "2 rows repeat the digest of one above them, 2 with other values" in caplog.text
+
+
 def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, tmp_path):
     Path("hyper.test").write_text("learning_rate choice [0.1,0.01]\n\nembedding_size choice [4, 8]\n")
     write(settings=SETTINGS, space="hyper.test")

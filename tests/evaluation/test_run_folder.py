@@ -1,5 +1,10 @@
 """The folder of a run: what is read is what was written."""
 
+import math
+import multiprocessing
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,3 +113,81 @@ def test_an_epoch_trained_again_takes_the_place_of_those_from_it_on(tmp_path):
     assert [(line["stage"], line["epoch"]) for line in read_epochs(file)] == [
         ("pretrain", 5), ("finetune", 0), ("finetune", 1),
     ]  # fmt: skip
+
+
+def append_epochs(stage):
+    for epoch in range(100):
+        append_epoch(Path("run/history.jsonl"), {"stage": stage, "epoch": epoch, "loss": 0.5})
+
+
+def test_four_processes_that_write_one_history_lose_no_line(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # nothing crashes here, and 800 of them take seconds
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=append_epochs, args=[stage]) for stage in "abcd"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    lines = read_epochs(Path("run/history.jsonl"))
+    for stage in "abcd":
+        assert [line["epoch"] for line in lines if line["stage"] == stage] == list(range(100))
+    assert [path.name for path in Path("run").iterdir()] == ["history.jsonl"]
+
+
+WHOLE = (
+    b'{"stage": "pretrain", "epoch": 0, "mlm_loss": 5.5}\n{"stage": "finetune", "epoch": 0, "train_loss": NaN}\n'
+)
+DAMAGES = {
+    "half a last line": b'{"stage": "finetune", "epo',
+    "zeros, as after a crash": b"\0" * 600,
+    "binary garbage": b"\x93\xff\x00{\n",
+    "another encoding": '{"stage": "finetune", "epoch": 1, "note": "ü"}'.encode("latin-1"),
+    "no object": b"[1, 2]\n",
+    "nothing but a number": b"7",
+    "no stage": b'{"epoch": 1, "train_loss": 0.5}\n',
+    "no epoch": b'{"stage": "finetune", "train_loss": 0.5}\n',
+    "a stage that is no text": b'{"stage": 1, "epoch": 1}\n',
+    "an epoch that is no number": b'{"stage": "finetune", "epoch": "one"}\n',
+    "an epoch that is no whole number": b'{"stage": "finetune", "epoch": null}\n',
+    "a figure that is no number": b'{"stage": "finetune", "epoch": 1, "train_loss": "low"}\n',
+    "an epoch for the second time": b'{"stage": "finetune", "epoch": 0, "train_loss": NaN, "valid_auc": 0.5}\n',
+    "brackets without end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_history_is_read_as_far_as_it_can_be_and_kept_before_it_is_written_again(damage, caplog):
+    file = Path("history.jsonl")
+    file.write_bytes(WHOLE + damage)
+    lines = read_epochs(file)
+    assert [(line["stage"], line["epoch"]) for line in lines] == [("pretrain", 0), ("finetune", 0)]
+    assert ("valid_auc" in lines[1]) == (b"valid_auc" in damage)  # of two lines of an epoch the last counts
+    assert math.isnan(lines[1]["train_loss"])
+    assert caplog.messages == ["history.jsonl: 1 of 3 lines is damaged or repeats an epoch, and is left out"]
+    assert file.read_bytes() == WHOLE + damage  # who only reads changes nothing
+    caplog.clear()
+    append_epoch(file, {"stage": "finetune", "epoch": 1})
+    assert [(line["stage"], line["epoch"]) for line in read_epochs(file)] == [
+        ("pretrain", 0), ("finetune", 0), ("finetune", 1),
+    ]  # fmt: skip
+    assert caplog.messages == [
+        "history.jsonl: 1 of 3 lines is damaged or repeats an epoch, and is left out; "
+        "the damaged file is kept as history.jsonl.damaged"
+    ]
+    assert Path("history.jsonl.damaged").read_bytes() == WHOLE + damage
+
+
+def test_a_second_damage_is_kept_beside_the_first():
+    file = Path("history.jsonl")
+    for damage in (b"first", b"second", b"third"):
+        file.write_bytes(damage)
+        append_epoch(file, {"stage": "finetune", "epoch": 0})
+    kept = [Path(f"history.jsonl.damaged{number}").read_bytes() for number in ("", "-2", "-3")]
+    assert kept == [b"first", b"second", b"third"]
+
+
+def test_nothing_but_damage_is_an_empty_history(folder, caplog):
+    (folder / "history.jsonl").write_bytes(b"\xff\xfe\n\nno line\n")
+    assert open_run(folder).history().empty
+    assert "2 of 2 lines are damaged" in caplog.text

@@ -1,8 +1,10 @@
 import math
+import re
 
 import pandas as pd
 import pytest
 
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 
 RESULTS = pd.DataFrame(
@@ -68,3 +70,18 @@ def test_a_setting_that_is_varied_from_null_on_is_compared_within_null_too():
     *_, without, _, with_two = markdown(found, by=["plm_joint_layers"]).splitlines()
     assert without.startswith("| ours | None | 1 |")
     assert with_two.startswith("| ours | 2 | 1 |")
+
+
+@pytest.mark.parametrize("row", [RESULTS.iloc[3], RESULTS.iloc[0], RESULTS.iloc[0].replace(0.70, 0.71)])
+def test_a_seed_that_comes_twice_is_refused_and_never_paired_twice(row):
+    twice = pd.concat([RESULTS, row.to_frame().T], ignore_index=True)
+    told = f"run {row['run']}, backbone A, seed 1 has 2 rows, and a seed counts once"
+    with pytest.raises(DataError, match=re.escape(told)):
+        summarise(twice, by=["backbone"], baseline="plain")
+
+
+def test_a_seed_that_comes_twice_is_refused_also_under_a_missing_setting():
+    rows = [("plain", None, 1, 0.5, 0.7), ("plain", None, 1.0, 0.6, 0.7)]
+    results = pd.DataFrame(rows, columns=["run", "plm_joint_layers", "seed", "auc", "logloss"])
+    with pytest.raises(DataError, match="plm_joint_layers None, seed 1 has 2 rows"):
+        summarise(results, by=["plm_joint_layers"], baseline=None)

@@ -12,15 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from recbole_clickprompt import files
 from recbole_clickprompt.errors import StorageError, WeightsError
-from recbole_clickprompt.trainer import checkpoint, handover
-from recbole_clickprompt.trainer.checkpoint import (
-    check_writable,
-    read_checkpoint,
-    read_model,
-    write_checkpoint,
-    write_whole,
-)
+from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.trainer import handover
+from recbole_clickprompt.trainer.checkpoint import check_writable, read_checkpoint, read_model, write_checkpoint
 
 STATE = {"epoch": 3, "scores": (0.1, float("inf"), None), 7: {"weights": torch.arange(50.0)}}
 
@@ -134,7 +130,7 @@ def test_a_write_that_fails_leaves_what_was_there(monkeypatch, code, moment):
     write_checkpoint(Path("folder/file"), STATE)
     told = rf"folder/file cannot be written: {os.strerror(code)}; what was there"
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, moment, fail_with(code))
+        patch.setattr(files.os, moment, fail_with(code))
         with pytest.raises(StorageError, match=told):
             write_checkpoint(Path("folder/file"), {"epoch": 4})
     assert os.listdir("folder") == ["file"]
@@ -165,7 +161,7 @@ def test_a_disk_that_fills_up_is_told_by_what_the_system_says(write):
 def test_an_interrupted_write_leaves_what_was_there(monkeypatch):
     write_checkpoint(Path("folder/file"), STATE)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             write_checkpoint(Path("folder/file"), {"epoch": 4})
     assert os.listdir("folder") == ["file"]
@@ -177,7 +173,7 @@ def test_what_killed_processes_had_begun_is_removed_and_what_others_write_is_not
     if not dead:
         os._exit(0)
     os.waitpid(dead, 0)
-    host = checkpoint.socket.gethostname()
+    host = files.socket.gethostname()
     for name in (f"file.{host}-{dead}.partial", f"file.{host}-1.partial", f"file.elsewhere-{dead}.partial"):
         Path(name).touch()
     write_checkpoint(Path("file"), STATE)

@@ -23,8 +23,8 @@ class Moments:
         wrap = lambda owner, name, moment: monkeypatch.setattr(owner, name, self.around(owner, name, moment))  # noqa: E731
         wrap(Stage, "train_batch", "step")
         wrap(torch.optim.AdamW, "step", "optimiser")
-        wrap(checkpoint.os, "fsync", "written, not yet renamed")
-        wrap(checkpoint.os, "replace", "rename")
+        wrap(os, "fsync", "written, not yet renamed")
+        wrap(os, "replace", "rename")
         wrap(resume.Keeper, "remove", "end of a stage")
         save = checkpoint.torch.save
         monkeypatch.setattr(checkpoint.torch, "save", lambda state, stream: self.in_halves(save, state, stream))

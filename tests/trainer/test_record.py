@@ -10,7 +10,8 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer
 from sklearn.metrics import log_loss, roc_auc_score
 
-from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.run_folder import open_run, read_epochs
+from recbole_clickprompt.trainer.record import RunRecord, record_pretraining
 
 PLAIN = {"backbone": "DNN", "train_stage": "finetune"}
 
@@ -117,3 +118,36 @@ def test_a_run_that_is_not_saved_writes_nothing(make_config, make_data):
     trainer.fit(data[0], data[1], verbose=False, saved=False)
     trainer.evaluate(data[2], load_best_model=False)
     assert list(Path("saved").iterdir()) == []
+
+
+DAMAGED = b'{"stage": "pretrain", "epoch": 0, "mlm_loss": 5.5}\n{"stage": "pretr\xff'
+
+
+def test_a_damaged_history_of_the_pretraining_leaves_the_run_going(caplog):
+    """A reused pretraining's is read and stays; one that is written again is kept before."""
+    config = {"local_rank": None, "offset": None}
+    pretrained = Path("saved/p.safetensors")
+    beside = Path("saved/p.history.jsonl")
+    beside.parent.mkdir()
+    beside.write_bytes(DAMAGED)
+    record = RunRecord(config, "saved/run.pth", None, None)
+    record.begin(pretrained)
+    record.epoch(0, 0.5)
+    lines = read_epochs(Path("saved/run/history.jsonl"))
+    assert [(line["stage"], line["epoch"]) for line in lines] == [("pretrain", 0), ("finetune", 0)]
+    assert beside.read_bytes() == DAMAGED
+    record_pretraining(config, pretrained, 1, {"mlm_loss": 4.5})
+    assert [line["mlm_loss"] for line in read_epochs(beside)] == [5.5, 4.5]
+    assert Path("saved/p.history.jsonl.damaged").read_bytes() == DAMAGED
+    told = "saved/p.history.jsonl: 1 of 2 lines is damaged or repeats an epoch, and is left out"
+    assert caplog.messages == [told, f"{told}; the damaged file is kept as p.history.jsonl.damaged"]
+
+
+def test_a_damaged_history_of_a_run_that_goes_on_is_kept(caplog):
+    folder = Path("saved/run")
+    folder.mkdir(parents=True)
+    (folder / "history.jsonl").write_bytes(DAMAGED)
+    RunRecord({"local_rank": None, "offset": None}, "saved/run.pth", None, None).begin(None)
+    assert (folder / "history.jsonl").read_bytes() == b""
+    assert (folder / "history.jsonl.damaged").read_bytes() == DAMAGED
+    assert len(caplog.messages) == 1

@@ -12,7 +12,6 @@ from recbole.utils import get_model, get_trainer
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
-from recbole_clickprompt.trainer import checkpoint
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint
 from recbole_clickprompt.trainer.stage import Stage
 from recbole_clickprompt.trainer.trainer import ClickPromptTrainer
@@ -276,8 +275,8 @@ def disk_full():
             130,
             "interrupted; a training whose state was kept goes on with",
         ),
-        ((6, checkpoint.os, "replace"), interrupt, 130, "interrupted; a training"),
-        ((6, checkpoint.os, "fsync"), disk_full, 2, "cannot be written: No space left on device"),
+        ((6, os, "replace"), interrupt, 130, "interrupted; a training"),
+        ((6, os, "fsync"), disk_full, 2, "cannot be written: No space left on device"),
         ((15, Stage, "train_batch"), terminate, 143, ""),
     ],
     ids=["Ctrl-C in a step", "Ctrl-C in a write", "disk full", "SIGTERM"],

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from recbole_clickprompt import ranks
 from recbole_clickprompt.data.lone import LoneTexts
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.files import partial_path
 from recbole_clickprompt.model.plm.encoder import PromptedEncoder
 
 __all__ = ["lower_states"]
@@ -100,7 +101,7 @@ def _write(
     show_progress: bool,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     training = plm.training
     plm.eval()
     try:

@@ -142,6 +142,16 @@ def test_commands_can_be_pasted_into_a_shell(page):
     assert f">{command}</pre>" in page
 
 
+def test_a_damaged_history_is_drawn_as_far_as_it_can_be_read(runs, caplog):
+    whole = build_report(runs, samples=2)
+    file = runs["plain"].folder / "history.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"stage": "finetune", "epoch": 2, "valid')
+    assert build_report(runs, samples=2) == whole
+    assert caplog.messages == [f"{file}: 1 of 3 lines is damaged or repeats an epoch, and is left out"]
+    file.write_bytes(b"\xff\xfe\n")
+    assert build_report(runs, samples=2) != whole
+
+
 def test_what_was_not_computed_says_how_to_get_it(runs):
     page = build_report(runs, samples=20)
     assert "recbole-cp report --latency measures it" in page

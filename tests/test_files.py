@@ -1,0 +1,84 @@
+"""Locks and unfinished files of several processes; for ``write_whole`` see also trainer/test_checkpoint.py."""
+
+import errno
+import fcntl
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from recbole_clickprompt.errors import StorageError
+from recbole_clickprompt.files import locked, partial_path, write_whole
+
+
+def count_up():
+    for _ in range(200):
+        with locked(Path("count")):
+            Path("count").write_text(str(int(Path("count").read_text()) + 1))
+
+
+def in_processes(*works):
+    processes = [multiprocessing.get_context("fork").Process(target=work) for work in works]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def test_a_lock_is_held_by_one_process_at_a_time_and_leaves_no_file():
+    Path("count").write_text("0")
+    Path("count.lock").touch()  # of a process that was killed
+    assert in_processes(count_up, count_up, count_up) == [0, 0, 0]
+    assert Path("count").read_text() == "600"
+    assert os.listdir() == ["count"]
+
+
+def test_a_lock_is_given_back_by_who_fails():
+    with pytest.raises(RuntimeError, match="a fault"), locked(Path("new/file")):
+        raise RuntimeError("a fault")
+    with locked(Path("new/file")):
+        assert os.listdir("new") == ["file.lock"]
+
+
+def test_a_folder_that_takes_no_lock_is_told():
+    Path("file").touch()
+    with pytest.raises(StorageError, match="file/table.csv cannot be written: "), locked(Path("file/table.csv")):
+        pass
+
+
+def test_where_there_are_no_locks_work_goes_on_with_one_warning(monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    Path("count").write_text("0")
+    count_up()
+    assert Path("count").read_text() == "200"
+    (told,) = caplog.messages
+    assert told.endswith("this file system has no locks; two processes must not write one file there")
+
+
+def test_two_processes_that_write_one_file_do_not_write_into_each_others():
+    both_have_begun = multiprocessing.get_context("fork").Barrier(2)
+
+    def writing(text):
+        def write(partial):
+            partial.write_text(text)
+            both_have_begun.wait(timeout=20)
+            with partial.open("a") as stream:
+                stream.write(text)
+
+        return lambda: write_whole(Path("file"), write)
+
+    assert in_processes(writing("a"), writing("b")) == [0, 0]
+    assert Path("file").read_text() in ("aa", "bb")
+    assert not list(Path().glob("*.partial"))
+
+
+def test_what_a_killed_process_had_begun_is_removed_before_a_file_is_written():
+    in_processes(lambda: partial_path(Path("scores.csv")).touch())
+    assert len(os.listdir()) == 1
+    partial_path(Path("scores.csv"))
+    assert os.listdir() == []
