@@ -64,7 +64,7 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
         if key in settings:
             raise SettingError(f"--{key} is given twice")
         try:
-            settings[key] = parse_yaml(value)
+            settings[key] = parse_yaml(value, key)
         except yaml.YAMLError as error:
             raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
     return settings

@@ -68,11 +68,12 @@ def read_atomic(
     header = _header(path, separator, encoding)
     names = [name for name in header if wanted(name.partition(":")[0])]
     looks_quoted = _check_bytes(path, separator, encoding)
-    line_of: Callable[[int], int] = _Lines(path)
+    line_of: Callable[[int], int]
     if quoted:
         table = read_csv(decode(path.read_bytes(), str(path), encoding), str(path), separator=separator)
         texts, line_of = table.frame.select(names), table.line_of
     else:
+        line_of = _Lines(path)
         texts = _read_unquoted(path, separator, encoding, header, names)
     columns, infinite = {}, {}
     for name in names:
@@ -119,10 +120,11 @@ def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str],
     return pl.DataFrame(pl.from_arrow(table))
 
 
-class _Lines(NamedTuple):
+class _Lines:
     """The line of a row of an unquoted file, found by reading it again: it is asked for in errors alone."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __call__(self, row: int) -> int:
         with self.path.open("rb") as stream:

@@ -16,7 +16,9 @@ _OF_THE_HOST = (
     "alias_of_item_id",
 )  # fmt: skip
 
-__all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_left_out"]
+_LARGE = 100  # of a number feature's values
+
+__all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_left_out", "warn_unscaled"]
 
 
 def check_fields(dataset: Any) -> None:
@@ -77,6 +79,19 @@ def check_times(dataset: Any) -> None:
             f"eval_args orders by time, but {dataset.dataset_name} has no field {dataset.time_field!r}; "
             "add it to load_col, set TIME_FIELD, or use `order: RO`"
         )
+
+
+def warn_unscaled(dataset: Any) -> None:
+    """Warns of number features whose values, scaled as set, are so large that they drown all others."""
+    for field in dataset.config["numerical_features"] or ():
+        if dataset.field2type[field] is not FeatureType.FLOAT or field in (dataset.config["discretization"] or ()):
+            continue
+        values = dataset.field2feats(field)[0][field]
+        if values.abs().max() > _LARGE:
+            getLogger().warning(
+                f"the feature {field} ranges from {values.min():g} to {values.max():g} and is not scaled, where "
+                f"embeddings are below 1; set `normalize_field: [{field}]`, or training may diverge"
+            )
 
 
 def check_labels(part: Any, name: str) -> None:

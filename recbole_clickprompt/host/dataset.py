@@ -16,7 +16,14 @@ from recbole_clickprompt import ranks
 from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.host.check_data import check_fields, check_labels, check_rows, check_times, tell_left_out
+from recbole_clickprompt.host.check_data import (
+    check_fields,
+    check_labels,
+    check_rows,
+    check_times,
+    tell_left_out,
+    warn_unscaled,
+)
 from recbole_clickprompt.host.cold_start import cold_start_parts
 from recbole_clickprompt.host.ids import give_ids
 from recbole_clickprompt.host.obtain import choose_parts, obtain
@@ -177,6 +184,7 @@ class ClickPromptDataset(Dataset):
         super()._normalize()
 
     def _discretization(self) -> None:
+        warn_unscaled(self)
         self.scales = with_bins(self.scales, self)
         super()._discretization()
 

@@ -96,9 +96,23 @@ WIDTHS = Setting("a list of one or more integers from 1", lambda v: SIZES.accept
 FIELD_NAMES = Setting(
     "a mapping of fields to their names in words, one or more", lambda v: _is_text_mapping(v) and bool(v)
 )
+
+
+def _is_code_mapping(v: Any) -> bool:
+    # Python's True may be "yes", "Y" or "true" in the data: only the user can tell
+    return isinstance(v, dict) and all(
+        isinstance(code, str | int | float)
+        and not isinstance(code, bool)
+        and isinstance(word, str | int | float)
+        and not isinstance(word, bool)
+        and str(word).strip()
+        for code, word in v.items()
+    )
+
+
 VALUE_WORDS = Setting(
-    "a mapping of fields to mappings of codes to words",
-    lambda v: isinstance(v, dict) and all(isinstance(w, dict) for w in v.values()),
+    "a mapping of fields to mappings of codes to words, both of them texts",
+    lambda v: isinstance(v, dict) and all(map(_is_code_mapping, v.values())),
 )
 RENAMINGS = Setting(
     "a mapping of inter, user or item to mappings of field names to other names",

@@ -13,13 +13,51 @@ import yaml
 
 from recbole_clickprompt.errors import SettingError
 
-__all__ = ["find_file", "find_property_file", "load_properties", "parse_yaml", "property_folders", "read_yaml"]
+__all__ = [
+    "TEXT_SETTINGS",
+    "find_file",
+    "find_property_file",
+    "load_properties",
+    "parse_yaml",
+    "property_folders",
+    "read_yaml",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+# Settings whose keys and values stand for texts in the data: YAML would make False of NO and 7 of 007
+TEXT_SETTINGS = ("value_words",)
+_TEXT = "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without its surprise that ``1e-3`` is a string."""
+    """YAML 1.1 without its surprise that ``1e-3`` is a string, and with codes of the data as they are written."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        for key, value in node.value:
+            if key.value in TEXT_SETTINGS and isinstance(value, yaml.MappingNode):
+                _read_as_texts(value)
+        return node
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Takes every scalar for a text."""
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        node.tag = _TEXT
+        return node
+
+
+def _read_as_texts(node: yaml.Node) -> None:
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = _TEXT
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _read_as_texts(key)
+            _read_as_texts(value)
 
 
 _Loader.add_implicit_resolver(
@@ -54,9 +92,14 @@ def find_file(name: str, what: str) -> Path:
     return path
 
 
-def parse_yaml(text: str) -> Any:
-    """A YAML value, plain data only; raises ``yaml.YAMLError``."""
-    return yaml.load(text, Loader=_Loader)
+def parse_yaml(text: str, setting: str = "") -> Any:
+    """A YAML value, plain data only; raises ``yaml.YAMLError``.
+
+    Args:
+        text: The value.
+        setting: The setting that it is the value of; texts in ``value_words`` stay as they are written.
+    """
+    return yaml.load(text, Loader=_TextLoader if setting in TEXT_SETTINGS else _Loader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from logging import getLogger
 from typing import Any
 
 import numpy as np
@@ -76,16 +77,28 @@ def _field_text(
     dataset: Any, numbers: Mapping[str, np.ndarray], field: str, name: str, words: dict[str, str]
 ) -> FieldText:
     source, tokens = dataset.field2source[field], dataset.field2id_token
-    if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID):
-        return FieldText.of_ids(name, field, tokens[field], words)
-    if source is FeatureSource.INTERACTION:
+    if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID, FeatureSource.INTERACTION):
         key = _text_columns(dataset).get(field, field)
+        _warn_unused(field, words, tokens[key][1:])
         return FieldText.of_ids(name, key, tokens[key], words)
     key = dataset.uid_field if source is FeatureSource.USER else dataset.iid_field
     if field in numbers:
-        return FieldText.of_texts(name, key, [value_text(value) for value in numbers[field]], words)
+        texts = [value_text(value) for value in numbers[field]]
+        _warn_unused(field, words, texts)
+        return FieldText.of_texts(name, key, texts, words)
+    _warn_unused(field, words, tokens[field][1:])
     ids = torch.as_tensor(dataset.field2feats(field)[0][field]).numpy()
     return FieldText.of_id_rows(name, key, tokens[field], ids.reshape(len(ids), -1), words)
+
+
+def _warn_unused(field: str, words: Mapping[str, str], values: Iterable[str | None]) -> None:
+    found = {value for value in values if value is not None}
+    if unused := sorted(words.keys() - found):
+        shown = sorted(found)[:8]
+        getLogger().warning(
+            f"value_words: no row has {field} {', '.join(map(repr, unused[:8]))}; its values are "
+            f"{', '.join(map(repr, shown))}{', ...' if len(found) > len(shown) else ''}"
+        )
 
 
 def value_text(value: float | np.ndarray) -> str | None:

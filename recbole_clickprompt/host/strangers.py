@@ -20,18 +20,27 @@ from recbole.config import Config
 
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.host.models import MODELS
-from recbole_clickprompt.host.properties import parse_yaml
+from recbole_clickprompt.host.properties import TEXT_SETTINGS, parse_yaml, read_yaml
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 
 __all__ = ["close_doors", "plain_value", "refuse_pickles"]
 
 
-def plain_value(text: str) -> Any:
+def plain_value(text: str, setting: str = "") -> Any:
     """The value that a text stands for, as RecBole would have it, and never by running it.
 
     Python's literals (``1e-3``, ``[64, 64]``, ``None``, ``'text'``), true and false in any case, and YAML in
     brackets (``[AUC, LogLoss]``, ``{a: 1}``); all else stays a text.
+
+    Args:
+        text: Of a command line or ``config_dict``.
+        setting: What it is the value of; what ``value_words`` holds stays text.
     """
+    if setting in TEXT_SETTINGS:
+        try:
+            return parse_yaml(text, setting)
+        except (yaml.YAMLError, RecursionError):
+            return text
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -96,7 +105,7 @@ def _wrap_values(models: tuple[str, ...]) -> None:
             return convert(self, config_dict)
         for key, value in config_dict.items():
             if isinstance(value, str):
-                config_dict[key] = plain_value(value)
+                config_dict[key] = plain_value(value, key)
         return config_dict
 
     Config.__init__ = begin_ours
@@ -120,7 +129,11 @@ def _wrap_files() -> None:
         merged: dict[str, Any] = {}
         for file in file_list or ():
             try:
-                merged.update(load(self, [file]))
+                content = load(self, [file])
+                # RecBole's YAML makes False of the code NO
+                merged.update(
+                    content | {key: read_yaml(Path(file))[key] for key in TEXT_SETTINGS if key in content}
+                )
             except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
                 raise SettingError(f"{file} is no valid property file: {' '.join(str(error).split())}") from error
         return merged

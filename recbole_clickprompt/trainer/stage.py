@@ -17,6 +17,9 @@ from recbole_clickprompt.trainer.shares import begin_together, own_random, share
 
 __all__ = ["Progress", "Stage", "autocast"]
 
+# Predicting a constant costs 0.7 for clicks and some 10 for masked words
+_ABSURD_LOSS = 1000.0
+
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
     """bf16 on every device: its range needs no gradient scaler."""
@@ -120,7 +123,7 @@ class Stage:
             Mean loss of the batches.
 
         Raises:
-            TrainingError: The loss is not finite.
+            TrainingError: The loss is not finite, or far beyond any that something was learned with.
         """
         self.model.train()
         done = self.keeper.begin(epoch) if self.keeper else Progress(epoch)
@@ -139,7 +142,13 @@ class Stage:
                 if bar.update(len(interaction)):  # it was drawn: once in a while, as a plain backbone takes 10 ms
                     text = f"loss {done.loss / done.batches:.4f}, {self._time_left(bar, epoch, rows)}"
                     bar.set_postfix_str(text, refresh=False)
-        return done.loss / done.batches
+        loss = done.loss / done.batches
+        if loss > _ABSURD_LOSS:
+            raise TrainingError(
+                f"{self.name}: the mean loss of epoch {epoch + 1} is {loss:.3g}, where random scores have about "
+                "1; lower the learning rate, or scale the number features (normalize_field)"
+            )
+        return loss
 
     def train_batch(self, interaction: Any) -> float:
         """One optimiser step; gives the loss of the batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import ranks
-from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.model.backbone.unseen import zero_unseen
 from recbole_clickprompt.model.text_start import begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable
@@ -200,6 +201,12 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         score, result = super()._valid_epoch(valid_data, show_progress)
+        if not math.isfinite(score):
+            metric = self.config["valid_metric"]
+            raise TrainingError(
+                f"finetune: the {metric} of validation is {score}, so no epoch can be selected by it; lower the "
+                "learning rate, or set another valid_metric"
+            )
         if self._record is not None:
             self._record.validated(result)
         return score, result

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.stage import Stage
 
 
@@ -146,3 +148,28 @@ def test_gradients_are_clipped(make_config, make_data):
     stage.train_batch(next(iter(data[0])))
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_an_absurd_loss_ends_the_training(make_config, make_data, caplog):
+    config = make_config(
+        "ClickPromptNoPLM", train_stage="finetune", numerical_features=["year"], learning_rate=1.0
+    )
+    data = make_data(config)
+    assert "the feature year ranges from 1950 to 1999 and is not scaled" in caplog.text
+    with pytest.raises(
+        TrainingError, match="finetune: the mean loss of epoch 1 is .*, where random scores have about"
+    ):
+        train(config, data)
+
+
+def test_scaled_numbers_are_no_reason_to_warn(make_config, make_data, caplog):
+    make_data(make_config(numerical_features=["year"], normalize_field=["year"]))
+    make_data(make_config(numerical_features=["year"], discretization={"year": {"method": "LD"}}))
+    assert "is not scaled" not in caplog.text
+
+
+def test_a_validation_score_that_is_no_number_ends_the_training(make_config, make_data, monkeypatch):
+    config = make_config("ClickPromptNoPLM", train_stage="finetune")
+    monkeypatch.setattr(Trainer, "_valid_epoch", lambda *_: (float("nan"), {"auc": float("nan")}))
+    with pytest.raises(TrainingError, match="the AUC of validation is nan, so no epoch can be selected by it"):
+        train(config, make_data(config))
