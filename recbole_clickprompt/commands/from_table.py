@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_clickprompt.data.convert.atomic import new_folder
-from recbole_clickprompt.data.convert.own import Columns, OwnTable, Reading, read_own_table
+from recbole_clickprompt.data.convert.named import Columns, Reading
+from recbole_clickprompt.data.convert.own import OwnTable, read_own_table
 from recbole_clickprompt.data.convert.remarks import cut_texts
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 from recbole_clickprompt.errors import DataError, SettingError
@@ -125,8 +126,8 @@ def _properties(table: OwnTable, name: str, options: argparse.Namespace) -> str:
         fields = json.dumps(_scaled(table), ensure_ascii=False)
         lines += [
             f"numerical_features: {fields}  # (list) Float fields that the backbone reads.",
-            f"normalize_field: {fields}  # (list) Scaled to 0 to 1, by the least and the largest value of all rows;"
-            " large numbers as they are would make the training fail.",
+            f"normalize_field: {fields}  # (list) Scaled to 0 to 1 by the least and the largest"
+            " value; large numbers as they are make the training fail.",
         ]
     lines.append("text_fields:  # (dict) Field: its name in words, in the order of the sentence.")
     lines += [

@@ -91,8 +91,8 @@ def _is_day_first(table: TextTable, column: str, parts: pl.DataFrame) -> bool:
     if not (day_first or month_first):
         row = int(parts["year"].is_not_null().arg_true()[0])
         raise DataError(
-            f"{table.place(row, column)}: dates such as {texts[row]!r} may begin with the day or the month, as none "
-            "has a number above 12; say which with --day-first or --month-first, or with --date-format"
+            f"{table.place(row, column)}: dates such as {texts[row]!r} may begin with the day or the month, as "
+            "none has a number above 12; say which with --day-first or --month-first, or with --date-format"
         )
     return bool(day_first)
 

@@ -23,7 +23,9 @@ _CROWDED = 0.05  # part of the range that nine in ten values take at most, where
 _MOSTLY = 0.9  # part of the values that look like numbers in a column that was meant to be one
 
 _LOOKS_LIKE_A_NUMBER = (
-    r"^[-+(]?(?:[$€£¥₹]|[a-z]{3} )? ?[-+]?(?:\d+|\d{1,3}(?:[,.' \x{a0}]\d{3})+)(?:[.,]\d+)? ?(?:%|[$€£¥₹]|[a-z]{3})?\)?$"
+    r"^[-+(]?(?:[$€£¥₹]|[a-z]{3} )? ?[-+]?"
+    r"(?:\d+|\d{1,3}(?:[,.' \x{a0}]\d{3})+)(?:[.,]\d+)?"
+    r" ?(?:%|[$€£¥₹]|[a-z]{3})?\)?$"
 )
 
 _WITHOUT_TEXT = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary, pl.Duration)
@@ -93,11 +95,11 @@ def _unread_numbers(texts: pl.Series, numbers: ParsedNumbers) -> list[str]:
     """That texts such as $1,000.50, 12 % and 0,5 are no numbers, or that a few others make text of numbers."""
     invalid = numbers.invalid
     like_numbers = int(texts.str.strip_chars().str.to_lowercase().str.contains(_LOOKS_LIKE_A_NUMBER).sum())
-    if not like_numbers or like_numbers < _MOSTLY * (invalid.sum() + numbers.values.count()):
+    if not like_numbers or like_numbers < _MOSTLY * (int(invalid.sum()) + numbers.values.count()):
         return []
     return [
-        f"{texts.name}: read as text, because of values such as {texts.filter(invalid)[0]!r}; to have numbers, write "
-        "them plainly, such as 1000.5, and leave missing ones empty"
+        f"{texts.name}: read as text, because of values such as {texts.filter(invalid)[0]!r}; to have numbers, "
+        "write them plainly, such as 1000.5, and leave missing ones empty"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Labels and ratings of a user's own table: 0 and 1, or numbers with a threshold from which on a row is positive."""
+"""Labels of a user's own table: 0 and 1, or ratings with a threshold from which on a row is positive."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def find_threshold(table: TextTable, column: str, labels: pl.Series, threshold: 
         if not _are_stars(found):
             example = number_text(found[int(0.7 * len(found))])
             raise DataError(
-                f"{place}: the values {_shown(found)} are no 0 and 1 and no 1 to 5 stars; say with --threshold from "
-                f"which value on a row is positive, such as --threshold {example}"
+                f"{place}: the values {_shown(found)} are no 0 and 1 and no 1 to 5 stars; say with --threshold "
+                f"from which value on a row is positive, such as --threshold {example}"
             )
         threshold = 4.0
     least = 0.5 if threshold is None else threshold
@@ -69,8 +69,8 @@ def find_threshold(table: TextTable, column: str, labels: pl.Series, threshold: 
     positive = int((labels >= least).sum())
     if not 0 < positive < len(labels):
         raise DataError(
-            f"{place}: {positive} of {len(labels)} rows are positive, {number_text(least)} or more; both kinds are "
-            f"needed, and the values are {_shown(found)}"
+            f"{place}: {positive} of {len(labels)} rows are positive, {number_text(least)} or more; both kinds "
+            f"are needed, and the values are {_shown(found)}"
         )
     return threshold
 

@@ -14,6 +14,7 @@ __all__ = ["refuse_swallowed_rows", "unclosed_quote"]
 
 def unclosed_quote(text: str, separator: str) -> int | None:
     """Line of the quote that is opened and never closed; None where there is no such quote."""
+    text = _with_equal_line_ends(text)
     return next((_line(text, match) for match in _quoted(text, separator) if not match["end"]), None)
 
 
@@ -27,23 +28,28 @@ def refuse_swallowed_rows(
     and the first and the last may not both be: a text of several lines is next to never like this.
     """
     at = header.index(number_column)
+    text = _with_equal_line_ends(text)
     for match in _quoted(text, separator):
         if "\n" not in match.group():
             continue
         begin, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
         lines = text[begin : end if end >= 0 else None].split("\n")
-        are_rows = [_is_row(line.rstrip("\r"), separator, len(header), at) for line in lines]
+        are_rows = [_is_row(line, separator, len(header), at) for line in lines]
         if any(are_rows[1:-1]) or (are_rows[0] and are_rows[-1]):
             line = _line(text, match)
             raise DataError(
-                f"{file}, line {line}: a quote opens here and closes in line {line + match.group().count(chr(10))}, "
-                f"and whole rows are in between{remedy}; if it is a text of several lines, remove its line breaks"
+                f"{file}, line {line}: a quote opens here and closes in line {line + len(lines) - 1}, with whole rows "
+                f"in between{remedy}; if it is a text of several lines, remove its line breaks"
             )
+
+
+def _with_equal_line_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _quoted(text: str, separator: str) -> Iterator[re.Match[str]]:
     """All quoted values; ``end`` is empty for one that is never closed."""
-    start = rf'(?:\A|(?<=[{re.escape(separator)}\r\n]))"'
+    start = rf'(?:\A|(?<=[{re.escape(separator)}\n]))"'
     return re.finditer(start + r'[^"]*(?:""[^"]*)*(?P<end>"?)', text)
 
 

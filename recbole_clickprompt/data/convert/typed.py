@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from recbole_clickprompt.data.convert.table import TextTable
-from recbole_clickprompt.data.numbers import MISSING_NUMBERS, ParsedNumbers, parse_numbers
+from recbole_clickprompt.data.numbers import ParsedNumbers, parse_numbers
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["column_numbers", "counted", "number_notes", "read_ids"]
