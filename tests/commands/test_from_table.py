@@ -87,7 +87,7 @@ def test_the_property_file_is_valid_and_says_type_and_meaning_of_each_key():
         ("country", "country"),
         ("item_id", "sku"),
     ]
-    assert settings["numerical_features"] == ["price"]
+    assert settings["numerical_features"] == settings["normalize_field"] == ["price"]
     assert settings["eval_args"]["order"] == "TO"
 
 
@@ -123,7 +123,7 @@ CASES = {
     "no number": (replaced("bought", "yes"), [], "clicks.csv, line 3, column bought: 'yes' is no number"),
     "no user": (replaced("customer_id", ""), [], "clicks.csv, line 3, column customer_id: a value is missing"),
     "no time": (replaced("when", "soon"), [], "clicks.csv, line 3, column when: 'soon' is no number and no time"),
-    "odd label": (replaced("bought", "70"), [], "column bought: values from 0 to 70 are no 0 and 1"),
+    "odd label": (replaced("bought", "70"), [], "column bought: the values 0, 1, 70 are no 0 and 1"),
     "threshold": ({}, ["--threshold=9"], "column bought: 0 of 900 rows are positive"),
     "ragged": (
         {"body": [["c1", "DE"], *rows()]},

@@ -120,10 +120,10 @@ def _complete(table: TextTable, columns: Columns, drop: bool) -> tuple[TextTable
             raise DataError(f"{table.file}, column {column}: no row has a {what}")
         if not drop:
             raise DataError(
-                f"{table.place(int(missing.arg_true()[0]), column)}: {number:,} of {len(missing):,} rows have no "
-                f"{what}, this is the first; fill them in, or leave them out with --drop-missing"
+                f"{table.place(int(missing.arg_true()[0]), column)}: the {what} is missing, as in {number:,} "
+                f"of {len(missing):,} rows; fill them in, or leave such rows out with --drop-missing"
             )
-        notes.append(f"{column}: {number:,} rows without a {what} were dropped")
+        notes.append(f"{column}: rows without a {what} were dropped, {number:,} of {len(missing):,}")
         table = table.keep(~missing)
     return table, notes
 

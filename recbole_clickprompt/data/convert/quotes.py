@@ -36,10 +36,11 @@ def refuse_swallowed_rows(
         lines = text[begin : end if end >= 0 else None].split("\n")
         are_rows = [_is_row(line, separator, len(header), at) for line in lines]
         if any(are_rows[1:-1]) or (are_rows[0] and are_rows[-1]):
-            line = _line(text, match)
+            first = _line(text, match)
+            last = first + len(lines) - 1
             raise DataError(
-                f"{file}, line {line}: a quote opens here and closes in line {line + len(lines) - 1}, with whole rows "
-                f"in between{remedy}; if it is a text of several lines, remove its line breaks"
+                f"{file}, line {first}: a quote opens here and closes in line {last}, with whole rows in between"
+                f"{remedy}; if it is a text of several lines, remove its line breaks"
             )
 
 

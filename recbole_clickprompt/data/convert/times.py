@@ -99,10 +99,11 @@ def _since_1970(table: TextTable, column: str, numbers: pl.Series) -> Times:
 
 def _exactly(values: pl.Series, numbers: pl.Series) -> pl.Series:
     """Whole numbers as int64, so that none is rounded, and others as they are."""
-    texts = values.str.strip_chars().str.replace(r"\.0*$", "") if values.dtype == pl.String else values
-    if values.dtype.is_float():
+    if values.dtype == pl.String:
+        values = values.str.strip_chars().str.replace(r"\.0*$", "")
+    elif not values.dtype.is_integer():
         return numbers
-    whole = texts.cast(pl.Int64, strict=False)
+    whole = values.cast(pl.Int64, strict=False)
     return whole if whole.null_count() == numbers.null_count() else numbers
 
 

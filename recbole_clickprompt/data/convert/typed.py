@@ -60,5 +60,5 @@ def read_ids(table: TextTable, column: str) -> tuple[pl.Series, list[str]]:
     if not changed:
         return ids, []
     merged = texts.n_unique() - ids.n_unique()
-    more = f"; {counted(merged, 'id')} the same as another without them, and now one with it" if merged else ""
-    return ids, [f"{column}: blanks around the ids of {changed:,} rows were removed{more}"]
+    more = f"; {counted(merged, 'id')} now one with another that has none" if merged else ""
+    return ids, [f"{column}: blanks around ids were removed, in {changed:,} of {len(ids):,} rows{more}"]
