@@ -1,8 +1,8 @@
 """Make a data set of your own table: atomic files, and a property file to edit.
 
 Which columns belong to the user, the item or the row, and which are numbers, is guessed from their values; the
-property file says what came out. Labels, times and ids are never guessed over: what is missing or can be read in
-two ways is an error that names the option to pass. Nothing that is there already is ever replaced.
+property file says what came out. Of labels, times and ids only 1 to 5 stars are guessed, and what is missing or
+can be read in two ways is an error that names the option to pass. Nothing that is there already is ever replaced.
 """
 
 from __future__ import annotations

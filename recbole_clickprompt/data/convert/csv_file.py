@@ -55,7 +55,7 @@ def read_csv(
     quoted = quoting and '"' in text
     rows = _Rows(text, file, separator, escape, quoted or bool(quoting and escape), quote_remedy)
     _, header = next(iter(rows))
-    _check_header(header, file, required)
+    _check_header(header, file, required, quote_remedy)
     if quoted:
         # pyarrow takes a quote that is never closed for a long value
         number = rows.check(header)
@@ -76,8 +76,12 @@ def read_csv(
     return TextTable(frame, file, rows.line_of)
 
 
-def _check_header(header: Sequence[str], file: str, required: Iterable[str]) -> None:
+def _check_header(header: Sequence[str], file: str, required: Iterable[str], quote_remedy: str) -> None:
     for column, name in enumerate(header, 1):
+        if "\n" in name or "\r" in name:
+            raise DataError(
+                f"{file}, line 1, column {column}: a quote opens here and closes lines later{quote_remedy}"
+            )
         if name in header[: column - 1]:
             raise DataError(f"{file}, line 1, column {column}: {name!r} is in the header twice")
     for name in required:

@@ -80,8 +80,8 @@ def _in_seconds(numbers: pl.Series, per_second: int, form: str) -> Times:
         return Times(numbers, form)
     if not (numbers % per_second != 0).any():
         return Times(numbers // per_second, form)
-    # polars multiplies by the inverse, which gives another last digit
-    seconds = pl.Series(numbers.name, numbers.cast(pl.Float64).to_numpy() / per_second).fill_nan(None)
+    # Nanoseconds have more digits than a float: the whole seconds are split off before anything is rounded
+    seconds = (numbers // per_second).cast(pl.Float64) + (numbers % per_second) / per_second
     return Times(seconds, form, numbers.n_unique() - seconds.n_unique())
 
 

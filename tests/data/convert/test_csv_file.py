@@ -34,6 +34,7 @@ def test_csv_with_escapes_and_words_for_missing():
         ("id,t\n1,2\n1,2,3\n", r"x.csv, line 3: 3 values where the header has 2 columns"),
         ("id,t\n1,2\n\n1\n", r"x.csv, line 4: 1 values where the header has 2 columns"),
         ('id,t\n1,"a\nb"\n2,"never closed\n3,x\n4,y\n', r"x.csv, line 4: a quote is opened and never closed"),
+        ('id,"t\n1,a\n2,b"\n', r"x.csv, line 1, column 2: a quote opens here and closes lines later"),
         ('id,t\n1,"a\n2,"b"\n', r"x.csv, line 2: a quote is closed in the middle of a value"),
         ('id,t\n1,"' + "x\n" * 200_000, r"x.csv, line 2: a quote is opened and never closed"),
         ('id,t\n1,"a\nb"\n2,"c\r\nd","e\n3,x\n', r"x.csv, line 5: a quote is opened and never closed"),

@@ -133,6 +133,7 @@ def test_the_unit_of_numbers_is_known_by_their_size(power):
 def test_parts_of_a_second_are_kept():
     assert read(["1700000000123", "1700000000124"]).seconds.to_list() == [1700000000.123, 1700000000.124]
     assert read(["2023-11-14 22:13:20.123456"]).seconds.to_list() == [1700000000.123456]
+    assert read(pl.Series([-1500], dtype=pl.Datetime("ms"))).seconds.to_list() == [-1.5]
     assert read(["1700000000.5", "1"]).seconds.to_list() == [1700000000.5, 1]
     assert read(pl.Series([1500], dtype=pl.Datetime("ms", "Europe/Berlin"))).seconds.to_list() == [1.5]
     assert read(pl.Series(["1.5", "2"]).cast(pl.Decimal(9, 2))).seconds.to_list() == [1.5, 2]
