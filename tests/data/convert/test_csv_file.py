@@ -101,3 +101,18 @@ def test_any_csv_that_python_writes_is_read_back(rows):
     csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([("id", "t"), *rows])
     table = read_csv(stream.getvalue(), "x.csv")
     assert table.frame.rows() == [tuple(value or None for value in row) for row in rows]
+
+
+WORDS = st.sampled_from(["a", '"a', 'a"', '"', '""', '"a"', "", '5" x', "b c"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(WORDS, WORDS, st.sampled_from("01"), WORDS), min_size=1, max_size=8))
+def test_unquoted_rows_with_any_quotes_are_all_read_or_an_error(rows):
+    text = "\n".join("\t".join(row) for row in [("u", "i", "y", "t"), *rows]) + "\n"
+    try:
+        table = read_csv(text, "x.tsv", separator="\t", number_column="y")
+    except DataError:
+        table = read_csv(text, "x.tsv", separator="\t", quoting=False)
+        assert table.frame.rows() == [tuple(value or None for value in row) for row in rows]
+    assert len(table.frame) == len(rows)
