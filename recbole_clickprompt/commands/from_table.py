@@ -1,7 +1,8 @@
 """Make a data set of your own table: atomic files, and a property file to edit.
 
 Which columns belong to the user, the item or the row, and which are numbers, is guessed from their values; the
-property file says what came out. Nothing that is there already is ever replaced.
+property file says what came out. Of labels, times and ids only 1 to 5 stars are guessed, and what is missing or
+can be read in two ways is an error that names the option to pass. Nothing that is there already is ever replaced.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_clickprompt.data.convert.atomic import new_folder
-from recbole_clickprompt.data.convert.own import Columns, OwnTable, read_own_table
+from recbole_clickprompt.data.convert.named import Columns, Reading
+from recbole_clickprompt.data.convert.own import OwnTable, read_own_table
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
 from recbole_clickprompt.errors import DataError, SettingError
 
@@ -29,7 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--item", required=True, metavar="COL", help="column of the item's id")
     parser.add_argument("--label", required=True, metavar="COL", help="column of 0 and 1, or of a rating")
     parser.add_argument("--time", metavar="COL", help="column of the time, to split by; without it at random")
-    parser.add_argument("--threshold", type=float, help="rating from which on the label is 1 (default: 4 of 5)")
+    parser.add_argument(
+        "--threshold", type=float, help="label from which on a row is positive (default: 4 of 5 stars, else 1)"
+    )
+    parser.add_argument(
+        "--drop-missing", action="store_true", help="leave out rows without a label or a time, and say how many"
+    )
+    parser.add_argument(
+        "--no-quoting", action="store_true", help="quotes are ordinary characters of the values in the csv or tsv"
+    )
+    dates = parser.add_mutually_exclusive_group()
+    dates.add_argument(
+        "--date-format", metavar="CODES", help="how times are written, such as %%d.%%m.%%y or %%Y%%m%%d (strptime)"
+    )
+    dates.add_argument("--day-first", action="store_true", help="1/2/2018 is the first of February")
+    dates.add_argument("--month-first", action="store_true", help="1/2/2018 is the second of January")
     parser.add_argument("--name", required=True, help="name of the data set")
     parser.add_argument("--out", type=Path, default=Path("dataset_atomic"), help="default: %(default)s")
 
@@ -49,19 +65,38 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     properties = Path("props") / "dataset" / f"{name}.yaml"
     if properties.exists():
         raise DataError(f"{properties} is there already; remove it, or choose another --name")
-    table = read_own_table(
-        options.table, Columns(options.user, options.item, options.label, options.time), options.threshold
-    )
+    columns = Columns(options.user, options.item, options.label, options.time)
+    table = read_own_table(options.table, columns, _reading(options))
     with new_folder(options.out / name) as work:
-        notes = table.write(work, name)
+        written = table.write(work, name)
         properties.parent.mkdir(parents=True, exist_ok=True)
         properties.write_text(_properties(table, name, options), encoding="utf-8")
-    print(f"{options.out / name} and {properties} are ready: {len(table.frame):,} rows")
-    for note in notes:
+    print(f"{options.out / name} and {properties} are ready")
+    print(f"rows: {table.rows_read:,} read, {len(table.frame):,} written", *table.facts, sep="\n")
+    for note in [*table.notes, *written]:
         print(f"note: {note}")
     for source in ("user", "item", "inter"):
         print(f"  {source:<6}{', '.join(f'{field} ({table.types[field]})' for field in table.fields(source))}")
+    if _scaled(table):
+        print(f"  scaled to 0 to 1 for the backbone: {', '.join(_scaled(table))}")
     print(f"the language model will read, for the first row:\n  {_sentence(table)}")
+
+
+def _reading(options: argparse.Namespace) -> Reading:
+    if not options.time and (options.date_format or options.day_first or options.month_first):
+        raise SettingError("--date-format, --day-first and --month-first want --time, the column to read by them")
+    return Reading(
+        quoting=not options.no_quoting,
+        drop_missing=options.drop_missing,
+        date_format=options.date_format,
+        day_first=options.day_first if options.day_first or options.month_first else None,
+        threshold=options.threshold,
+    )
+
+
+def _scaled(table: OwnTable) -> list[str]:
+    """Number fields that the backbone reads."""
+    return [field for field, kind in table.types.items() if kind == "float" and field in table.words]
 
 
 def _properties(table: OwnTable, name: str, options: argparse.Namespace) -> str:
@@ -86,9 +121,13 @@ def _properties(table: OwnTable, name: str, options: argparse.Namespace) -> str:
     if table.threshold is not None:
         value = number_text(table.threshold)
         lines.append(f"threshold: {{{label}: {value}}}  # (dict) Label 1 from a rating of {value} on.")
-    numeric = [f for f, kind in table.types.items() if kind == "float" and f in table.words]
-    if numeric:
-        lines.append(f"numerical_features: {json.dumps(numeric)}  # (list) Float fields that the backbone reads.")
+    if _scaled(table):
+        fields = json.dumps(_scaled(table), ensure_ascii=False)
+        lines += [
+            f"numerical_features: {fields}  # (list) Float fields that the backbone reads.",
+            f"normalize_field: {fields}  # (list) Scaled to 0 to 1 by the least and the largest"
+            " value; large numbers as they are make the training fail.",
+        ]
     lines.append("text_fields:  # (dict) Field: its name in words, in the order of the sentence.")
     lines += [
         f"  {json.dumps(f, ensure_ascii=False)}: {json.dumps(w, ensure_ascii=False)}"

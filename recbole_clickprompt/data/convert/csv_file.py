@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from recbole_clickprompt.data.convert.quotes import refuse_swallowed_rows, unclosed_quote
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.errors import DataError
 
@@ -27,8 +28,11 @@ def read_csv(
     escape: str | None = None,
     required: Iterable[str] = (),
     missing: Sequence[str] = ("",),
+    quoting: bool = True,
+    number_column: str | None = None,
+    quote_remedy: str = "",
 ) -> TextTable:
-    """A table with a header and quoted values.
+    """A table with a header; as many rows as the file has, or an error.
 
     Args:
         text: All of the file.
@@ -37,32 +41,47 @@ def read_csv(
         escape: The character before a quote inside quotes, where that is not another quote.
         required: Columns that must be there.
         missing: Values that stand for none where they are not quoted.
+        quoting: Whether a value may be in quotes; else a quote is a character like any other.
+        number_column: A column of numbers, by which rows are found that a stray quote has made part of a value;
+            None for files known to have no stray quotes.
+        quote_remedy: What to do about a fault of a quote, as it ends the message.
 
     Raises:
-        DataError: An empty file, a repeated or missing column, a row that is too long or short, or a quote that
-            is never closed.
+        DataError: An empty file, a repeated or missing column, a row that is too long or short, a quote that is
+            never closed, or one that has whole rows behind it.
     """
     if not text.strip():
         raise DataError(f"{file} is empty")
-    slowly = _Rows(text, file, separator, escape)
-    _, header = next(iter(slowly))
-    _check_header(header, file, required)
-    # pyarrow takes a quote that is never closed for a long value
-    if '"' in text:
-        slowly.check(header)
+    quoted = quoting and '"' in text
+    rows = _Rows(text, file, separator, escape, quoted or bool(quoting and escape), quote_remedy)
+    _, header = next(iter(rows))
+    _check_header(header, file, required, quote_remedy)
+    if quoted:
+        # pyarrow takes a quote that is never closed for a long value
+        number = rows.check(header)
+        if number_column in header:
+            refuse_swallowed_rows(text, file, separator, header, str(number_column), quote_remedy)
+    else:
+        number = rows.count()
     try:
-        table = _parse(text, header, separator, escape, missing)
+        table = _parse(text, header, separator, escape, missing, quoting)
     except pa.ArrowInvalid as error:
-        slowly.check(header)
+        rows.check(header)
         raise DataError(f"{file}: {error}") from error
     if not table.num_rows:
         raise DataError(f"{file} has a header and no rows")
+    if table.num_rows != number:
+        raise DataError(f"{file}: {table.num_rows} rows were read of {number}; its lines or quotes are irregular")
     frame = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.all().replace("", None))
-    return TextTable(frame, file, slowly.line_of)
+    return TextTable(frame, file, rows.line_of)
 
 
-def _check_header(header: Sequence[str], file: str, required: Iterable[str]) -> None:
+def _check_header(header: Sequence[str], file: str, required: Iterable[str], quote_remedy: str) -> None:
     for column, name in enumerate(header, 1):
+        if "\n" in name or "\r" in name:
+            raise DataError(
+                f"{file}, line 1, column {column}: a quote opens here and closes lines later{quote_remedy}"
+            )
         if name in header[: column - 1]:
             raise DataError(f"{file}, line 1, column {column}: {name!r} is in the header twice")
     for name in required:
@@ -71,13 +90,17 @@ def _check_header(header: Sequence[str], file: str, required: Iterable[str]) -> 
 
 
 def _parse(
-    text: str, header: Sequence[str], separator: str, escape: str | None, missing: Sequence[str]
+    text: str, header: Sequence[str], separator: str, escape: str | None, missing: Sequence[str], quoting: bool
 ) -> pa.Table:
     return pa_csv.read_csv(
         io.BytesIO(text.encode()),
         pa_csv.ReadOptions(use_threads=False, block_size=1 << 26),
         pa_csv.ParseOptions(
-            delimiter=separator, escape_char=escape or False, double_quote=not escape, newlines_in_values=True
+            delimiter=separator,
+            quote_char='"' if quoting else False,
+            escape_char=escape or False,
+            double_quote=quoting and not escape,
+            newlines_in_values=quoting,
         ),
         pa_csv.ConvertOptions(
             column_types=dict.fromkeys(header, pa.string()),
@@ -90,14 +113,24 @@ def _parse(
 
 @dataclass(frozen=True)
 class _Rows:
-    """The first line and the values of each row, slowly, by Python's csv reader; the header comes first."""
+    """The first line and the values of each row, slowly; the header comes first, and blank lines are no rows."""
 
     text: str
     file: str
     separator: str
     escape: str | None
+    quoting: bool
+    remedy: str
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        return self._by_csv() if self.quoting else self._by_line()
+
+    def _by_line(self) -> Iterator[tuple[int, list[str]]]:
+        for number, line in enumerate(io.StringIO(self.text, newline=None), 1):
+            if line != "\n":
+                yield number, line.rstrip("\n").split(self.separator)
+
+    def _by_csv(self) -> Iterator[tuple[int, list[str]]]:
         # A published file with escapes may hold bare quotes too, which strict reading would refuse
         reader = csv.reader(
             io.StringIO(self.text, newline=""),
@@ -111,7 +144,7 @@ class _Rows:
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                raise DataError(f"{self.file}, line {line}: {_plainly(str(error))}") from error
+                raise self._fault(line, str(error)) from error
             if row is None:
                 return
             if row:
@@ -121,24 +154,35 @@ class _Rows:
         """Line of a row, which is counted from 0 behind the header."""
         return next(islice(self, row + 1, None))[0]
 
-    def check(self, header: Sequence[str]) -> None:
-        """Raises DataError for a row that is longer or shorter than the header, or a quote never closed."""
-        line = 1
+    def count(self) -> int:
+        """Number of rows behind the header."""
+        return sum(1 for _ in self) - 1
+
+    def check(self, header: Sequence[str]) -> int:
+        """Number of rows behind the header.
+
+        Raises:
+            DataError: A row that is longer or shorter than the header, or a quote never closed.
+        """
+        number, line = -1, 1
         for line, row in self:
+            number += 1
             if len(row) != len(header):
+                is_joined = self.quoting and any(self.separator in value or "\n" in value for value in row)
                 raise DataError(
                     f"{self.file}, line {line}: {len(row)} values where the header has {len(header)} columns, "
-                    f"{self.separator.join(header)}"
+                    f"{self.separator.join(header)}{self.remedy if is_joined else ''}"
                 )
         if self.escape and re.sub(r"\\.", "", self.text).count('"') % 2:
             raise DataError(f"{self.file}, line {line}: a quote is opened and never closed, here or before")
+        return number
 
-
-def _plainly(reason: str) -> str:
-    if "unexpected end" in reason:
-        return "a quote is opened and never closed"
-    if "expected after" in reason:
-        return f"a quote is closed in the middle of a value, or one before it never ({reason})"
-    if "field limit" in reason:
-        return "a value has more than 131072 characters; is a quote never closed before it?"
-    return reason
+    def _fault(self, line: int, reason: str) -> DataError:
+        opened = unclosed_quote(self.text, self.separator)
+        if opened and ("unexpected end" in reason or "field limit" in reason):
+            line, reason = opened, "a quote is opened and never closed"
+        elif "expected after" in reason:
+            reason = f"a quote is closed in the middle of a value, or one before it never ({reason})"
+        elif "field limit" in reason:
+            reason = "a value has more than 131072 characters"
+        return DataError(f"{self.file}, line {line}: {reason}{self.remedy}")

@@ -1,96 +1,34 @@
-"""What the columns of a user's own table are: what must be there is read, what else there is is guessed."""
+"""What the columns of a user's own table are, guessed from their values, beside those that the user names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
-from recbole_clickprompt.data.convert.table import TextTable
+from recbole_clickprompt.data.convert.typed import column_numbers, number_notes
+from recbole_clickprompt.data.numbers import ParsedNumbers
 from recbole_clickprompt.data.text import number_text
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["field_names", "find_threshold", "guess_source", "guess_types", "read_labels", "read_times"]
+__all__ = ["Column", "field_names", "guess_column", "guess_source"]
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
+_CROWDED = 0.05  # part of the range that nine in ten values take at most, where they are too close to tell apart
+
+_MOSTLY = 0.9  # part of the values that look like numbers in a column that was meant to be one
+
+_LOOKS_LIKE_A_NUMBER = (
+    r"^[-+(]?(?:[$€£¥₹]|[a-z]{3} )? ?[-+]?"
+    r"(?:\d+|\d{1,3}(?:[,.' \x{a0}]\d{3})+)(?:[.,]\d+)?"
+    r" ?(?:%|[$€£¥₹]|[a-z]{3})?\)?$"
+)
+
 _WITHOUT_TEXT = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary, pl.Duration)
-
-
-def read_labels(table: TextTable, column: str) -> pl.Series:
-    """Labels or ratings as float64; true and false are 1 and 0.
-
-    Raises:
-        DataError: One is no number.
-    """
-    values = table.frame[column]
-    if values.dtype == pl.String:
-        words = values.str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
-        table = TextTable(table.frame.with_columns(words.alias(column)), table.file, table.line_of)
-        return table.with_numbers(pl.Float64, column).frame[column]
-    if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
-        raise DataError(f"{table.file}, column {column}: a label must be a number, got {values.dtype}")
-    numbers = values.cast(pl.Float64)
-    table.refuse(column, ~numbers.is_finite(), "is no number")
-    return numbers
-
-
-def find_threshold(table: TextTable, column: str, labels: pl.Series, threshold: float | None) -> float | None:
-    """From where on a row is positive: what the user said, else 4 of 5 stars; None where labels are 0 and 1.
-
-    Raises:
-        DataError: Other ratings want a threshold, or all rows are on one side of it.
-    """
-    if threshold is None and not labels.is_in([0.0, 1.0]).all():
-        if not labels.is_between(0.5, 5).all():
-            low, high = (number_text(float(end)) for end in labels.sort()[[0, -1]])
-            raise DataError(
-                f"{table.file}, column {column}: values from {low} to {high} are no 0 and 1 and no 1 to 5 stars; "
-                "say with --threshold from which value on the label is 1"
-            )
-        threshold = 4.0
-    positive = int((labels >= (0.5 if threshold is None else threshold)).sum())
-    if not 0 < positive < len(labels):
-        raise DataError(
-            f"{table.file}, column {column}: {positive} of {len(labels)} rows are positive; both are needed"
-        )
-    return threshold
-
-
-def read_times(table: TextTable, column: str) -> pl.Series:
-    """Numbers as they are, and times in seconds since 1970.
-
-    Raises:
-        DataError: One is missing or neither.
-    """
-    values = table.frame[column]
-    table.refuse_missing(column)
-    if values.dtype.is_numeric():
-        return _checked_times(table, column, values)
-    if values.dtype == pl.String:
-        texts = values.str.strip_chars()
-        numbers = texts.cast(pl.Float64, strict=False)
-        if not numbers.is_null().any():
-            is_whole = bool(texts.str.contains(r"^[-+]?\d+$").all())
-            return _checked_times(table, column, texts.cast(pl.Int64, strict=False) if is_whole else numbers)
-        times = values.str.to_datetime(strict=False, time_unit="ms", time_zone="UTC", ambiguous="null")
-        table.refuse(column, times.is_null(), "is no number and no time such as 2024-05-31 12:00:00")
-        return times.dt.epoch("s")
-    if values.dtype in (pl.Date, pl.Datetime):
-        return values.cast(pl.Datetime("ms")).dt.epoch("s")
-    raise DataError(f"{table.file}, column {column}: {values.dtype} is no time")
-
-
-def _checked_times(table: TextTable, column: str, numbers: pl.Series) -> pl.Series:
-    """Whole numbers as int64, so that none is rounded, and others as they are."""
-    if numbers.dtype.is_integer():
-        whole = numbers.cast(pl.Int64, strict=False)
-        table.refuse(column, whole.is_null(), "is beyond 64 bits")
-        return whole
-    table.refuse(column, ~(numbers.cast(pl.Float64).abs() < 2.0**63), "is no time in seconds since 1970")
-    return numbers
 
 
 def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> dict[str, str]:
@@ -107,39 +45,74 @@ def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> dict
     return fields
 
 
-def guess_types(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The columns as numbers or text, and the type of each field.
+class Column(NamedTuple):
+    """A column as it is written.
+
+    Attributes:
+        values: Text, or numbers of a ``float`` field; None where one is missing.
+        kind: ``token``, ``token_seq`` or ``float``.
+        notes: What the user should know of it.
+    """
+
+    values: pl.Series
+    kind: str
+    notes: list[str]
+
+
+def guess_column(values: pl.Series, path: Path) -> Column:
+    """A column as numbers or text, and its type.
+
+    Numbers with words for missing ones among them, such as NA, are numbers, and there the words are empty cells;
+    in a column with any other text they are text.
 
     Raises:
-        DataError: A column is neither, nor a list of either.
+        DataError: It is neither, nor a list of either.
     """
-    types = {}
-    for field, dtype in frame.schema.items():
-        values = frame[field]
-        inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-        if isinstance(inner, _WITHOUT_TEXT):
-            raise DataError(f"{path}, column {field}: {dtype} is no text, number or list of them; leave it out")
-        if isinstance(dtype, pl.List):
-            if values.list.eval(pl.element().cast(pl.String).str.contains(" ")).list.any().any():
-                raise DataError(
-                    f"{path}, column {field}: a list with blanks inside its values cannot be kept apart"
-                )
-            frame = frame.with_columns(values.cast(pl.List(pl.String)).list.join(" "))
-            types[field] = "token_seq"
-        else:
-            types[field] = "float" if _is_float(values) else "token"
-            frame = frame.with_columns(values if types[field] == "float" else values.cast(pl.String))
-    return frame, types
+    dtype, place = values.dtype, f"{path}, column {values.name}"
+    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+    if isinstance(inner, _WITHOUT_TEXT):
+        raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
+    if isinstance(dtype, pl.List):
+        texts = values.cast(pl.List(pl.String))
+        if texts.list.eval(pl.element().str.contains(" ")).list.any().any():
+            raise DataError(f"{place}: a list with blanks inside its values cannot be kept apart")
+        return Column(texts.list.join(" "), "token_seq", [])
+    if not (dtype == pl.String or dtype.is_numeric()):
+        return Column(values.cast(pl.String), "token", [])
+    numbers = column_numbers(values)
+    if numbers.invalid.any():
+        return Column(values, "token", _unread_numbers(values, numbers))
+    if not numbers.values.count():
+        return Column(values.cast(pl.String), "token", [])
+    notes = number_notes(values.name, values, numbers)
+    if numbers.values.drop_nulls().n_unique() > _FEW_VALUES:
+        return Column(numbers.values, "float", [*notes, *_scale_notes(numbers.values)])
+    codes = pl.select(pl.when(numbers.values.is_not_null()).then(values)).to_series().rename(values.name)
+    return Column(codes.cast(pl.String), "token", notes)
 
 
-def _is_float(values: pl.Series) -> bool:
-    if values.dtype == pl.Boolean or values.dtype.is_temporal():
-        return False
-    values = values.drop_nulls()
-    numbers = values.cast(pl.Float64, strict=False)
-    if numbers.is_null().any():
-        return False
-    return len(numbers) > 0 and bool(numbers.is_finite().all()) and numbers.n_unique() > _FEW_VALUES
+def _unread_numbers(texts: pl.Series, numbers: ParsedNumbers) -> list[str]:
+    """That texts such as $1,000.50, 12 % and 0,5 are no numbers, or that a few others make text of numbers."""
+    invalid = numbers.invalid
+    like_numbers = int(texts.str.strip_chars().str.to_lowercase().str.contains(_LOOKS_LIKE_A_NUMBER).sum())
+    if not like_numbers or like_numbers < _MOSTLY * (int(invalid.sum()) + numbers.values.count()):
+        return []
+    return [
+        f"{texts.name}: read as text, because of values such as {texts.filter(invalid)[0]!r}; to have numbers, "
+        "write them plainly, such as 1000.5, and leave missing ones empty"
+    ]
+
+
+def _scale_notes(numbers: pl.Series) -> list[str]:
+    """Of numbers that scaling by the least and the largest one leaves close together."""
+    low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    first, last = (float(numbers.quantile(part)) for part in (0.05, 0.95))  # type: ignore[arg-type]
+    if last - first > _CROWDED * (high - low):
+        return []
+    return [
+        f"{numbers.name}: nine in ten values are within {(last - first) / (high - low):.1%} of its range from "
+        f"{number_text(low)} to {number_text(high)}, and scaled to 0 to 1 they hardly differ; consider a logarithm"
+    ]
 
 
 def guess_source(frame: pl.DataFrame, field: str) -> str:

@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
-from recbole_clickprompt.data.convert.characters import decode
-from recbole_clickprompt.data.convert.csv_file import read_csv
-from recbole_clickprompt.data.convert.guess import (
-    field_names,
-    find_threshold,
-    guess_source,
-    guess_types,
-    read_labels,
-    read_times,
-)
-from recbole_clickprompt.data.convert.table import TextTable
-from recbole_clickprompt.errors import DataError, nearest
+from recbole_clickprompt.data.convert.guess import field_names, guess_column, guess_source
+from recbole_clickprompt.data.convert.named import Columns, Reading, read_named
+from recbole_clickprompt.data.convert.own_file import read_file
 
-__all__ = ["Columns", "OwnTable", "read_own_table"]
+__all__ = ["OwnTable", "read_own_table"]
 
 _SOURCES = ("inter", "user", "item")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the user's columns; ``time`` may be missing."""
-
-    user: str
-    item: str
-    label: str
-    time: str | None = None
-
-    def fields(self, *, label: str) -> dict[str, str]:
-        """Column: the field that it becomes; the label's is called ``label`` or ``rating``."""
-        fields = {self.user: "user_id", self.item: "item_id", self.label: label}
-        return {**fields, self.time: "timestamp"} if self.time else fields
-
-    def check(self, table: TextTable) -> None:
-        """Raises DataError where they are not different, a table lacks one, or a row lacks an id or a label."""
-        asked = [column for column in (self.user, self.item, self.label, self.time) if column]
-        if len(set(asked)) < len(asked):
-            raise DataError("--user, --item, --label and --time must be four different columns")
-        for column in asked:
-            if column not in table.frame.columns:
-                raise DataError(
-                    f"{table.file} has no column {column!r}; there are {', '.join(table.frame.columns)}"
-                    f"{nearest(column, table.frame.columns)}"
-                )
-        table.refuse_missing(self.user, self.item, self.label)
 
 
 @dataclass(frozen=True)
@@ -66,6 +27,9 @@ class OwnTable:
         sources: Field: ``inter``, ``user`` or ``item``.
         types: Field: ``token``, ``token_seq`` or ``float``.
         threshold: The label is 1 from this value of ``rating`` on; None where ``label`` is 0 or 1 itself.
+        rows_read: Rows of the table, of which ``frame`` has all but the dropped ones.
+        facts: What was read of labels and times, a line each.
+        notes: What is odd about the table, a line each.
     """
 
     frame: pl.DataFrame
@@ -73,6 +37,9 @@ class OwnTable:
     sources: dict[str, str]
     types: dict[str, str]
     threshold: float | None
+    rows_read: int
+    facts: list[str]
+    notes: list[str]
 
     def fields(self, source: str) -> list[str]:
         """Fields of a source, the ids first."""
@@ -90,7 +57,7 @@ class OwnTable:
         return notes
 
 
-def read_own_table(path: Path, columns: Columns, threshold: float | None) -> OwnTable:
+def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
     """Reads a csv, tsv or parquet file and guesses what its columns are.
 
     A column is of the user where every user has one value of it, or of the item where every item has; else it is
@@ -98,55 +65,25 @@ def read_own_table(path: Path, columns: Columns, threshold: float | None) -> Own
 
     Raises:
         DataError: The file or a column of it cannot be used; by line and column.
+        SettingError: The date format or the threshold is none.
     """
-    table = _read(path)
-    columns.check(table)
-    labels = read_labels(table, columns.label)
-    threshold = find_threshold(table, columns.label, labels, threshold)
-    frame = table.frame.with_columns(labels)
-    if columns.time:
-        frame = frame.with_columns(read_times(table, columns.time))
+    table = read_file(path, label=columns.label, quoting=reading.quoting)
+    named = read_named(table, columns, reading)
+    frame, threshold = named.table.frame, named.threshold
     known = columns.fields(label="label" if threshold is None else "rating")
+    guessed = {name: guess_column(frame[name], path) for name in frame.columns if name not in known}
+    notes = named.notes + [note for column in guessed.values() for note in column.notes]
     fields = field_names(frame.columns, known, path)
-    frame, types = guess_types(frame.rename(fields), path)
-    types |= {field: "token" if field in ("user_id", "item_id") else "float" for field in known.values()}
+    frame = frame.with_columns(column.values for column in guessed.values()).rename(fields)
+    types = {field: "token" if field in ("user_id", "item_id") else "float" for field in known.values()}
+    types |= {fields[name]: column.kind for name, column in guessed.items()}
     others = {field: guess_source(frame, field) for field in frame.columns if field not in known.values()}
     words = {field: name.replace("_", " ").strip() for name, field in fields.items()}
     text = ["user_id", *_of(others, "user"), "item_id", *_of(others, "item"), *_of(others, "inter")]
     sources = {**dict.fromkeys(known.values(), "inter"), **others}
-    return OwnTable(frame, {field: words[field] for field in text}, sources, types, threshold)
+    words = {field: words[field] for field in text}
+    return OwnTable(frame, words, sources, types, threshold, len(table.frame), named.facts, notes)
 
 
 def _of(sources: dict[str, str], source: str) -> list[str]:
     return [field for field, of in sources.items() if of == source]
-
-
-def _read(path: Path) -> TextTable:
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    if path.suffix == ".parquet":
-        try:
-            frame = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path} is no parquet file: {' '.join(str(error).split())}") from error
-        return TextTable(_plain(frame), str(path), lambda row: row + 1)
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is cut off or damaged: {error}") from error
-    text = decode(content, str(path), "utf-8")
-    header = text.partition("\n")[0]
-    return read_csv(text, str(path), separator=max(",\t;|", key=header.count))
-
-
-def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories as the text that they stand for, arrays as lists, a column of nothing as missing texts."""
-    texts = (pl.Categorical, pl.Enum, pl.Null)
-    for column, dtype in frame.schema.items():
-        plain: pl.DataType = dtype
-        if isinstance(dtype, texts):
-            plain = pl.String()
-        elif isinstance(dtype, pl.List | pl.Array):
-            plain = pl.List(pl.String if isinstance(dtype.inner, texts) else dtype.inner)
-        frame = frame.with_columns(frame[column].cast(plain))
-    return frame

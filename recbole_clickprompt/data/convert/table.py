@@ -47,6 +47,15 @@ class TextTable:
             frame = frame.with_columns(values.alias(column))
         return replace(self, frame=frame)
 
+    def with_columns(self, *columns: pl.Series) -> TextTable:
+        """The same with columns in place of those of the same names."""
+        return replace(self, frame=self.frame.with_columns(*columns))
+
+    def keep(self, kept: pl.Series) -> TextTable:
+        """The rows where ``kept`` holds; their lines stay known."""
+        rows = kept.arg_true()
+        return replace(self, frame=self.frame.filter(kept), line_of=lambda row: self.line_of(int(rows[row])))
+
     def refuse_missing(self, *columns: str) -> None:
         """Raises DataError where one of ``columns`` has no value."""
         for column in columns:
