@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from recbole_clickprompt.data.convert.guess import (
     read_times,
 )
 from recbole_clickprompt.data.convert.table import TextTable
+from recbole_clickprompt.data.convert.unpacking import read_file
 from recbole_clickprompt.errors import DataError, nearest
 
 __all__ = ["Columns", "OwnTable", "read_own_table"]
@@ -130,10 +129,7 @@ def _read(path: Path) -> TextTable:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{path} is no parquet file: {' '.join(str(error).split())}") from error
         return TextTable(_plain(frame), str(path), lambda row: row + 1)
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is cut off or damaged: {error}") from error
+    content = read_file(path)
     text = decode(content, str(path), "utf-8")
     header = text.partition("\n")[0]
     return read_csv(text, str(path), separator=max(",\t;|", key=header.count))
