@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from recbole_clickprompt.data.convert.unpacking import Bounded, refuse_ratio
+from recbole_clickprompt.data.convert.unpacking import Bounded, DamagedFile, refuse_ratio
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["TARS", "Archive", "TarArchive", "ZipArchive"]
@@ -53,7 +53,7 @@ class ZipArchive:
         try:
             archive = zipfile.ZipFile(self.path)
         except (ValueError, NotImplementedError) as error:  # other faults are BadZipFile
-            raise DataError(f"{self.path} is cut off or damaged ({error}); fetch it again") from error
+            raise DamagedFile(self.path, str(error)) from error
         with archive:
             yield archive
 

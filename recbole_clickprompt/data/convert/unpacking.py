@@ -16,7 +16,7 @@ from typing import IO, cast
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Bounded", "archive_errors", "open_gzip", "read_file", "read_whole", "refuse_ratio"]
+__all__ = ["Bounded", "DamagedFile", "archive_errors", "open_gzip", "read_file", "read_whole", "refuse_ratio"]
 
 _MOST_BYTES = 1 << 31  # unpacked into memory at once; the largest of the publishers' files read so has 80 MB
 # csv and JSON lines unpack to 3 to 30 times as much. Deflate can reach 1,032 times, xz and bzip2 far more
@@ -27,6 +27,14 @@ _BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError,
     struct.error, RecursionError, OverflowError,
 )  # fmt: skip
+
+
+class DamagedFile(DataError):
+    """A file that is cut off or damaged: ``path``."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is cut off or damaged ({reason}); fetch it again")
+        self.path = path
 
 
 class Bounded(io.RawIOBase):
@@ -105,9 +113,6 @@ def archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise DataError(
-            f"{path} is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__})"
-            "; fetch it again"
-        ) from error
+        raise DamagedFile(path, " ".join(str(error).split()) or type(error).__name__) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
