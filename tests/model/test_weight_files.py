@@ -56,9 +56,7 @@ def test_an_index_that_points_outside_its_folder_is_refused(sharded, name):
     index["weight_map"] = dict.fromkeys(index["weight_map"], name)
     path.write_text(json.dumps(index))
     for read in (load, weights_hash):
-        with pytest.raises(
-            WeightsError, match="index.json: weight_map names .*expected is the name of a .safetens"
-        ):
+        with pytest.raises(WeightsError, match="index.json: weight_map names .* is expected"):
             read(sharded)
 
 

@@ -82,8 +82,8 @@ def _shards(index: Path) -> list[Path]:
         plain = isinstance(name, str) and name.endswith(".safetensors") and not set(name) & set("/\\:\0")
         if not plain:
             raise WeightsError(
-                f"{index.parent}: its weights cannot be read: {index.name}: weight_map names {name!r} for {weight}; "
-                "expected is the name of a .safetensors file in the same folder"
+                f"{index.parent}: its weights cannot be read: {index.name}: weight_map names {name!r} for {weight}"
+                " where the name of a .safetensors file in the same folder is expected"
             )
     return [index.parent / name for name in sorted(set(names.values()))]
 
