@@ -5,15 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from logging import getLogger
 from pathlib import Path
 from zipfile import BadZipFile
 
+import recbole.data.dataset.dataset as recbole_dataset
 import torch
 
+from recbole_clickprompt.data.convert.download import RemoteFile, fetch, remote_size
+from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["choose_parts", "obtain"]
+
+_MOST_BYTES = 1 << 36  # of an archive of RecBole's
 
 
 def choose_parts(folder: Path, name: str, parts: list[str] | None) -> list[str] | None:
@@ -64,10 +70,9 @@ def obtain(name: str, folder: Path, download: Callable[[], None]) -> None:
             raise DataError(f"there is no folder {folder}: {error}") from error
         return
     try:
-        with _without_barrier():
+        with _removed_on_failure(folder), _our_downloads():
             download()
-    except (OSError, ValueError, RuntimeError, EOFError, BadZipFile) as error:
-        shutil.rmtree(folder, ignore_errors=True)  # it was not there before
+    except (OSError, ValueError, TypeError, RuntimeError, EOFError, BadZipFile, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"there is no folder {folder} and RecBole cannot download {name} ({reason}); put {name}.inter, "
@@ -76,11 +81,46 @@ def obtain(name: str, folder: Path, download: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _without_barrier() -> Iterator[None]:
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # it was not there before
+        raise
+
+
+@contextmanager
+def _our_downloads() -> Iterator[None]:
+    """RecBole downloads and unpacks in our way, which is bounded and checks what comes."""
     # Behind a download RecBole waits for its own other ranks; ours wait in `Ranks.in_turn`
     barrier = torch.distributed.barrier
+    theirs = {name: getattr(recbole_dataset, name) for name in ("decide_download", "download_url", "extract_zip")}
     torch.distributed.barrier = lambda *_, **__: None
+    recbole_dataset.decide_download = _agreed
+    recbole_dataset.download_url = _download
+    recbole_dataset.extract_zip = _unpack
     try:
         yield
     finally:
         torch.distributed.barrier = barrier
+        for name, function in theirs.items():
+            setattr(recbole_dataset, name, function)
+
+
+def _agreed(url: str) -> bool:
+    """As RecBole asks, before it downloads more than 1 GB."""
+    size = remote_size(url) or 0
+    if size <= 1 << 30:
+        return True
+    return input(f"This will download {size / 2**30:.2f} GB. Will you proceed? (y/N)\n").strip().lower() == "y"
+
+
+def _download(url: str, folder: str) -> str:
+    return str(fetch(RemoteFile(url, most_bytes=_MOST_BYTES), Path(folder)))
+
+
+def _unpack(path: str, folder: str) -> None:
+    raw = RawFiles(Path(path))
+    for name in raw.names():
+        with raw.stream(name) as content, (Path(folder) / name).open("wb") as file:
+            shutil.copyfileobj(content, file)

@@ -174,3 +174,22 @@ def test_a_download_of_recboles_that_fails_leaves_no_folder(make_config, tmp_pat
     with pytest.raises(DataError, match="RecBole cannot download anime .*not a zip file"):
         create_dataset(config)
     assert not (tmp_path / "data" / "anime").exists()
+
+
+def test_a_download_that_proves_damaged_is_removed_so_that_it_is_fetched_again(published, monkeypatch, capsys):
+    whole, recipe = published.read_bytes(), RECIPES["ml-1m"]
+    files = (dataclasses.replace(recipe.files[0], md5=None),)
+    monkeypatch.setitem(RECIPES, "ml-1m", dataclasses.replace(recipe, files=files))
+    published.write_bytes(whole[: len(whole) // 2])
+    assert main(["prepare", "ml-1m"]) == 2
+    assert "ml-1m.zip is cut off or damaged" in error_of(capsys)
+    assert not [path for path in Path("dataset_atomic").rglob("*") if path.is_file()]
+    published.write_bytes(whole)
+    assert main(["prepare", "ml-1m"]) == 0
+
+
+def test_a_download_that_is_refused_leaves_no_folder(published, capsys):
+    published.write_text("<!doctype html><html>Please log in</html>")
+    assert main(["prepare", "ml-1m"]) == 2
+    assert "is a web page; it has been removed" in error_of(capsys)
+    assert not list(Path("dataset_atomic").iterdir())

@@ -3,6 +3,7 @@
 import zipfile
 
 import pytest
+import recbole.data.dataset.dataset as recbole_dataset
 import torch
 from recbole.data.utils import create_dataset
 
@@ -60,3 +61,57 @@ def test_an_archive_of_recboles_is_downloaded_and_read_or_refused(make_config, t
         with pytest.raises(DataError, match="RecBole cannot download shop"):
             create_dataset(config)
         assert not (tmp_path / "shop").exists()
+
+
+def a_bomb(archive):
+    archive.writestr("shop.inter", bytes(1 << 26))
+
+
+def a_path_that_leads_outside(archive):
+    archive.writestr("../outside.inter", INTER)
+
+
+def an_unknown_method(archive):
+    archive.writestr("shop.inter", INTER)
+    archive.filelist[0].compress_type = 99
+
+
+def an_encrypted_file(archive):
+    archive.writestr("shop.inter", INTER)
+    archive.filelist[0].flag_bits |= 1
+
+
+@pytest.mark.parametrize(
+    ("fill", "message"),
+    [
+        (a_bomb, "over 200 times as many"),
+        (a_path_that_leads_outside, "leads outside the archive"),
+        (an_unknown_method, "'shop.inter' cannot be read: .*compression method"),
+        (an_encrypted_file, "'shop.inter' cannot be read: .*encrypted"),
+    ],
+)
+def test_an_archive_that_is_no_data_is_told_and_leaves_nothing(tmp_path, fill, message):
+    source, folder = tmp_path / "shop.zip", tmp_path / "data" / "shop"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        fill(archive)
+
+    def download():
+        recbole_dataset.makedirs(str(folder))
+        recbole_dataset.extract_zip(recbole_dataset.download_url(source.as_uri(), str(folder)), str(folder))
+
+    with pytest.raises(DataError, match=f"RecBole cannot download shop .*{message}"):
+        obtain("shop", folder, download)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "shop.zip"]
+
+
+def test_a_download_that_is_interrupted_leaves_nothing(tmp_path):
+    folder = tmp_path / "shop"
+
+    def download():
+        folder.mkdir()
+        (folder / "shop.inter").write_text(INTER[:30])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        obtain("shop", folder, download)
+    assert not folder.exists()

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["RemoteFile", "fetch"]
+__all__ = ["RemoteFile", "fetch", "remote_size"]
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30  # seconds without a byte
+_SLOWEST = 1 << 10  # bytes a second, after the first minute
+_PATIENCE = 60
+_MAGIC = {".zip": b"PK", ".gz": b"\x1f\x8b"}
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,12 @@ class RemoteFile:
     Attributes:
         url: Where it is.
         md5: What its publisher says of it, or None: then its rows are counted when it is read.
+        most_bytes: More than it can have.
     """
 
     url: str
     md5: str | None = None
+    most_bytes: int = 1 << 30
 
     @property
     def name(self) -> str:
@@ -41,72 +50,163 @@ def fetch(file: RemoteFile, folder: Path, *, show_progress: bool = True) -> Path
     """Fetches ``file`` into ``folder``, where a finished one is reused and a begun one (``NAME.part``) continued.
 
     Raises:
-        DataError: No connection, no such file, the connection broke, or it is not the publisher's file. What came
-            so far is kept as ``NAME.part``, unless it is wrong.
+        DataError: No connection, no such file, the connection broke or is too slow, or it is not the publisher's
+            file. What came so far is kept as ``NAME.part``, unless it is wrong.
     """
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
         _verify(file, target)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        size = _append(file.url, part, show_progress)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        size = _append(file, part, show_progress)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
-        raise DataError(f"cannot download {file.url}: {reason}") from error
+        raise DataError(f"cannot download {file.url}: {reason or type(error).__name__}") from error
     if size is not None and part.stat().st_size != size:
-        if part.stat().st_size > size:
-            part.unlink()
         raise DataError(f"cannot download {file.url}: the connection broke; the same command goes on from there")
     _verify(file, part)
     part.rename(target)
     return target
 
 
-def _append(url: str, part: Path, show_progress: bool) -> int | None:
+def remote_size(url: str) -> int | None:
+    """How many bytes a file has, where its server tells it.
+
+    Raises:
+        OSError: There is no answer, or no such file.
+        DataError: What the server tells is no size.
+    """
+    with _open(urllib.request.Request(url)) as answer:
+        return _length(url, answer)
+
+
+def _open(request: urllib.request.Request) -> Any:
+    opener = urllib.request.OpenerDirector()
+    # Without FTP's, to which a server could send us on; the other handlers follow to http and https alone
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.FileHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener.open(request, timeout=_TIMEOUT)
+
+
+def _append(file: RemoteFile, part: Path, show_progress: bool) -> int | None:
     """Adds what is missing to ``part``; returns the size of the whole, where the server tells it."""
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        answer = _open(request)
     except urllib.error.HTTPError as error:
-        total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        if error.code == 416 and have and total in ("", "*", str(have)):
+        error.close()
+        if error.code != 416 or not have:
+            raise
+        if (error.headers.get("Content-Range") or "").rpartition("/")[2] == str(have):
             return have  # there is nothing behind what we have
-        if error.code == 416 and have:
-            part.unlink()
-            return _append(url, part, show_progress)
-        raise
+        part.unlink()
+        return _append(file, part, show_progress)
     with answer:
-        resumed = answer.status == 206
-        length = answer.headers.get("Content-Length")
-        start = have if resumed else 0  # a server that knows no ranges begins anew
-        size = start + int(length) if length is not None else None
-        bar = tqdm(
-            total=size,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            desc=part.stem,
-            disable=None if show_progress else True,
-        )
-        with part.open("ab" if resumed else "wb") as stream, bar:
-            while chunk := answer.read(_CHUNK):
-                stream.write(chunk)
-                bar.update(len(chunk))
+        if answer.headers.get_content_type() == "text/html":
+            raise DataError(f"cannot download {file.url}: its server sends a web page instead")
+        length, start = _length(file.url, answer), 0
+        if answer.status == 206:
+            if not _continues(answer.headers.get("Content-Range"), have, file):
+                if not have:
+                    raise DataError(f"cannot download {file.url}: its server sends a part that was not asked for")
+                part.unlink()
+                return _append(file, part, show_progress)
+            start = have
+        size = None if length is None else start + length
+        if size is not None and size > file.most_bytes:
+            raise _too_long(file, size)
+        _write(file, _pieces(file, answer, length), part, start, size, show_progress)
     return size
 
 
+def _length(url: str, answer: Any) -> int | None:
+    length = answer.headers.get("Content-Length")
+    if length is not None and not re.fullmatch(r"[0-9]{1,18}", length):
+        raise DataError(f"cannot download {url}: its server says that it has {length[:40]!r} bytes")
+    return None if length is None else int(length)
+
+
+def _continues(content_range: str | None, have: int, file: RemoteFile) -> bool:
+    """The server sends all that is behind what we have; one that does not say so is held to the md5 sum."""
+    if content_range is None:
+        return have > 0 and file.md5 is not None
+    given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", content_range)
+    return given is not None and int(given[1]) == have > 0 and given[3] in ("*", str(int(given[2]) + 1))
+
+
+def _pieces(file: RemoteFile, answer: Any, length: int | None) -> Iterator[bytes]:
+    """What comes, as it comes, up to the length that was told."""
+    began, got = time.monotonic(), 0
+    while length is None or got < length:
+        piece = answer.read1(_CHUNK if length is None else min(_CHUNK, length - got))
+        if not piece:
+            return
+        got += len(piece)
+        yield piece
+        if time.monotonic() - began > _PATIENCE + got / _SLOWEST:
+            raise DataError(
+                f"cannot download {file.url}: less than {_SLOWEST} bytes come in a second; the same command goes "
+                "on from there"
+            )
+
+
+def _write(
+    file: RemoteFile, pieces: Iterator[bytes], part: Path, start: int, size: int | None, show_progress: bool
+) -> None:
+    bar = tqdm(
+        total=size,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        desc=part.stem,
+        disable=None if show_progress else True,
+    )
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab" if start else "wb") as stream, bar:
+        for piece in pieces:
+            stream.write(piece)
+            bar.update(len(piece))
+            if stream.tell() > file.most_bytes:
+                part.unlink()
+                raise _too_long(file, stream.tell())
+
+
+def _too_long(file: RemoteFile, size: int) -> DataError:
+    return DataError(
+        f"cannot download {file.url}: it has {size} bytes or more, where {file.most_bytes} are the most"
+    )
+
+
 def _verify(file: RemoteFile, path: Path) -> None:
-    if file.md5 is None:
-        return
-    found = _md5(path)
-    if found != file.md5:
-        path.unlink()
-        raise DataError(
-            f"{file.url} is not what its publisher says: md5 {found} where {file.md5} is expected; it has been "
-            "removed, try again"
+    with path.open("rb") as stream:
+        begin = stream.read(512)
+    wrong = None
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|!--|head)", begin, re.IGNORECASE):
+        wrong = "is a web page"
+    elif file.md5 is not None:
+        found = _md5(path)
+        wrong = (
+            None
+            if found == file.md5
+            else f"is not what its publisher says: md5 {found} where {file.md5} is expected"
         )
+    elif not begin.startswith(_MAGIC.get(Path(file.name).suffix, b"")):
+        wrong = f"is not a {Path(file.name).suffix[1:]} file"
+    if wrong:
+        path.unlink()
+        raise DataError(f"{file.url} {wrong}; it has been removed, try again")
 
 
 def _md5(path: Path) -> str:

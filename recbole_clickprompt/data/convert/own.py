@@ -10,7 +10,7 @@ import polars as pl
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.guess import field_names, guess_column, guess_source
 from recbole_clickprompt.data.convert.named import Columns, Reading, read_named
-from recbole_clickprompt.data.convert.own_file import read_file
+from recbole_clickprompt.data.convert.own_file import read_own_file
 
 __all__ = ["OwnTable", "read_own_table"]
 
@@ -67,7 +67,7 @@ def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
         DataError: The file or a column of it cannot be used; by line and column.
         SettingError: The date format or the threshold is none.
     """
-    table = read_file(path, label=columns.label, quoting=reading.quoting)
+    table = read_own_file(path, label=columns.label, quoting=reading.quoting)
     named = read_named(table, columns, reading)
     frame, threshold = named.table.frame, named.threshold
     known = columns.fields(label="label" if threshold is None else "rating")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import polars as pl
@@ -11,14 +9,15 @@ import polars as pl
 from recbole_clickprompt.data.convert.characters import decode
 from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.table import TextTable
+from recbole_clickprompt.data.convert.unpacking import read_file
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["read_file"]
+__all__ = ["read_own_file"]
 
 _NO_QUOTING = "; where quotes are ordinary characters of the text, pass --no-quoting"
 
 
-def read_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
+def read_own_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
     """All rows of the file.
 
     Args:
@@ -37,11 +36,7 @@ def read_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{path} is no parquet file: {' '.join(str(error).split())}") from error
         return TextTable(_plain(frame), str(path), lambda row: row + 1)
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is cut off or damaged: {error}") from error
-    text = decode(content, str(path), "utf-8")
+    text = decode(read_file(path), str(path), "utf-8")
     header = text.partition("\n")[0]
     return read_csv(
         text,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import tarfile
-import zipfile
-import zlib
+import io
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO
 
+from recbole_clickprompt.data.convert.archives import TARS, Archive, TarArchive, ZipArchive
+from recbole_clickprompt.data.convert.unpacking import archive_errors, open_gzip, read_whole
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["RawFiles"]
 
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+_LONGEST_LINE = 1 << 26
 
 
 class RawFiles:
@@ -30,47 +28,32 @@ class RawFiles:
         path: The folder, archive or file.
 
     Raises:
-        DataError: It is not there, no archive, cut off, or holds a path that leads outside.
+        DataError: It is not there, no archive, cut off, holds a path that leads outside or what is no file, or is
+            far larger unpacked than any data.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._paths: dict[str, str] = {}
+        self._archive: Archive | None = None
         if path.is_dir():
             names = [str(p.relative_to(path)) for p in sorted(path.rglob("*")) if p.is_file()]
-            self._kind = "folder"
         elif not path.is_file():
             raise DataError(f"there is no file or folder {path}")
-        elif path.name.endswith((".zip", *_TARS)):
-            self._kind = "zip" if path.suffix == ".zip" else "tar"
-            with _told(path):
-                names = self._archive_names()
+        elif path.name.endswith((".zip", *TARS)):
+            self._archive = ZipArchive(path) if path.suffix == ".zip" else TarArchive(path)
+            with archive_errors(path):
+                names = self._archive.names()
+            _refuse_outside(path, names)
         else:
-            self._kind = "folder"
             self.path = path.parent
             names = [p.name for p in sorted(path.parent.iterdir()) if p.is_file()]
+        self._paths: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            self._paths.setdefault(PurePosixPath(name).name, name)
+            self._paths[PurePosixPath(name).name].append(name)
 
-    def _archive_names(self) -> list[str]:
-        if self._kind == "zip":
-            with zipfile.ZipFile(self.path) as archive:
-                names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-        else:
-            with tarfile.open(self.path) as archive:
-                entries = archive.getmembers()
-                assert archive.fileobj is not None
-                while archive.fileobj.read(1 << 20):  # the check sum lies behind the last file
-                    pass
-                names = [entry.name for entry in entries if entry.isfile()]
-                links = [entry.name for entry in entries if entry.issym() or entry.islnk()]
-                if links:
-                    raise DataError(f"{self.path}: {links[0]} is a link; an archive of data holds files alone")
-        for name in names:
-            parts = PurePosixPath(name.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
-                raise DataError(f"{self.path}: {name!r} leads outside the archive; it is not the publisher's")
-        return names
+    def names(self) -> list[str]:
+        """The names of all files."""
+        return list(self._paths)
 
     def find(self, *names: str) -> str | None:
         """The first of ``names`` that is there, with or without ``.gz``, or None."""
@@ -84,12 +67,17 @@ class RawFiles:
         """As ``find``.
 
         Raises:
-            DataError: None is there; names what is.
+            DataError: None is there; names what is. Or it is there more than once.
         """
         found = self.find(*names)
         if found is None:
-            there = ", ".join(sorted(self._paths)[:12]) or "nothing"
-            raise DataError(f"{self.path} holds no {' or '.join(names)}; it holds {there}")
+            there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(self._paths)[:12])
+            raise DataError(f"{self.path} holds no {' or '.join(names)}; it holds {there or 'nothing'}")
+        if len(self._paths[found]) > 1:
+            raise DataError(
+                f"{self.path} holds {found} more than once: {' and '.join(self._paths[found][:2])}; give a folder "
+                "or an archive that holds only the one to read"
+            )
         return found
 
     @contextmanager
@@ -100,29 +88,24 @@ class RawFiles:
             DataError: It is missing, or the archive is cut off or damaged, also while it is read.
         """
         name = self.require(*names)
-        inside = self._paths[name]
-        with ExitStack() as stack, _told(self.path / inside if self._kind == "folder" else self.path):
-            stream: IO[bytes]
-            if self._kind == "zip":
-                stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(self.path)).open(inside))
-            elif self._kind == "tar":
-                member = stack.enter_context(tarfile.open(self.path)).extractfile(inside)
-                assert member is not None  # links and folders are not among the names
-                stream = stack.enter_context(member)
-            else:
-                stream = stack.enter_context((self.path / inside).open("rb"))
-            if name.endswith(".gz"):
-                stream = cast(IO[bytes], stack.enter_context(gzip.open(stream)))
-            yield stream
+        (inside,) = self._paths[name]
+        if self._archive is None:
+            with archive_errors(self.path / inside), (self.path / inside).open("rb") as file:
+                yield open_gzip(file, file.tell, self.path / inside) if name.endswith(".gz") else file
+            return
+        with archive_errors(self.path), self._archive.open(inside) as member:
+            stream = io.BufferedReader(member)
+            yield open_gzip(stream, member.packed, f"{inside} in {self.path}") if name.endswith(".gz") else stream
 
     def read(self, *names: str) -> bytes:
         """All bytes of the first of ``names``, under the conditions of ``stream``.
 
         Raises:
-            DataError: As ``stream``, or there is not one byte in it.
+            DataError: As ``stream``, there is not one byte in it, or it unpacks to more than memory should hold.
         """
         with self.stream(*names) as stream:
-            content = stream.read()
+            packed = self._archive is not None or self.require(*names).endswith(".gz")
+            content = read_whole(stream, self.require(*names)) if packed else stream.read()
         if not content:
             raise DataError(f"{self.find(*names)} is empty")
         return content
@@ -131,7 +114,7 @@ class RawFiles:
         """Whole lines of the first of ``names``, about ``size`` bytes at a time.
 
         Raises:
-            DataError: As ``read``.
+            DataError: As ``stream``, there is not one byte in it, or a line is too long to be one.
         """
         rest, empty = b"", True
         with self.stream(*names) as stream:
@@ -143,20 +126,16 @@ class RawFiles:
                     rest = tail
                 else:
                     rest += tail
+                if len(rest) > _LONGEST_LINE:
+                    raise DataError(f"{self.find(*names)} holds a line of more than {_LONGEST_LINE} bytes")
         if rest:
             yield rest
         if empty:
             raise DataError(f"{self.find(*names)} is empty")
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _BROKEN as error:
-        raise DataError(
-            f"{path} is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__})"
-            "; fetch it again"
-        ) from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+def _refuse_outside(path: Path, names: list[str]) -> None:
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
+            raise DataError(f"{path}: {name!r} leads outside the archive; it is not the publisher's")

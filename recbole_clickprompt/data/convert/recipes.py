@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from recbole_clickprompt.data.convert.goodreads import convert_goodreads
 from recbole_clickprompt.data.convert.movielens import convert_ml_1m, convert_ml_100k, convert_ml_latest_small
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.split import Counts
+from recbole_clickprompt.data.convert.unpacking import DamagedFile
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["RECIPES", "Recipe", "how_to_get", "prepare"]
 
 _GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 _AMAZON = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
+_LARGE = 1 << 35
 _GOODREADS = "https://mcauleylab.ucsd.edu/public_datasets/gdrive/goodreads"
 
 
@@ -76,8 +79,8 @@ RECIPES = {
     ),
     "amazon-toys-games-18": Recipe(
         (
-            RemoteFile(f"{_AMAZON}/categoryFiles/Toys_and_Games.json.gz"),
-            RemoteFile(f"{_AMAZON}/metaFiles2/meta_Toys_and_Games.json.gz"),
+            RemoteFile(f"{_AMAZON}/categoryFiles/Toys_and_Games.json.gz", most_bytes=_LARGE),
+            RemoteFile(f"{_AMAZON}/metaFiles2/meta_Toys_and_Games.json.gz", most_bytes=_LARGE),
         ),
         convert_amazon_toys_games_18,
         Counts(None, 1_862_228, None, (1_489_782, 186_223, 186_223), 371_813),
@@ -85,7 +88,7 @@ RECIPES = {
     ),
     "goodreads": Recipe(
         tuple(
-            RemoteFile(f"{_GOODREADS}/goodreads_{part}.json.gz")
+            RemoteFile(f"{_GOODREADS}/goodreads_{part}.json.gz", most_bytes=_LARGE)
             for part in ("interactions_dedup", "books", "book_authors", "book_genres_initial", "book_works")
         ),
         convert_goodreads,
@@ -126,10 +129,18 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
         try:
             paths = [fetch(file, folder, show_progress=show_progress) for file in recipe.files]
         except DataError as error:
+            with suppress(OSError):  # they hold what was begun, or nothing
+                folder.rmdir()
+                folder.parent.rmdir()
             raise DataError(f"{error}; or {how_to_get(name, out)}") from error
         raw = paths[0] if len(paths) == 1 else folder
     with new_folder(out / name) as work:
-        counts = recipe.convert(RawFiles(raw), work)
+        try:
+            counts = recipe.convert(RawFiles(raw), work)
+        except DamagedFile as error:
+            if downloaded:
+                error.path.unlink()  # or the same command would find it again
+            raise
         expected = recipe.published.raw_rows
         if downloaded and expected is not None and counts.raw_rows != expected:
             raise DataError(

@@ -11,10 +11,11 @@ from typing import Any
 from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm.config import model_class, num_positions, read_config
 from recbole_clickprompt.model.plm.dropout import replace_dropout
 from recbole_clickprompt.model.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.model.plm.layouts import LAYOUTS
-from recbole_clickprompt.model.plm.weights import first_line
+from recbole_clickprompt.model.plm.weight_files import first_line, read_json
 
 __all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text"]
 
@@ -35,11 +36,6 @@ _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
     "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
-# Refused for a reason, with what to use instead
-_REFUSED = {
-    "deberta": "its first version projects queries, keys and values in one; use DeBERTa-v2 or -v3",
-    "t5": "its attention is made of relative positions, which prompts do not have; use BART",
-}
 
 
 @dataclass(frozen=True)
@@ -61,12 +57,17 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a PLM folder.
 
     Raises:
-        WeightsError: It cannot be read, or has no mask token where the PLM is trained by masking.
+        WeightsError: It cannot be read, has no mask token where the PLM is trained by masking, or more tokens than
+            the PLM.
     """
     from transformers import AutoTokenizer
 
-    causal = LAYOUTS[_config(folder).model_type].causal
-
+    config = read_config(folder)
+    causal = LAYOUTS[config.model_type].causal
+    settings = folder / "tokenizer_config.json"
+    for key, value in read_json(settings).items() if settings.exists() else ():
+        if key in ("vocab", "merges") and isinstance(value, str):  # a path, which would be read
+            raise WeightsError(f"{settings}: {key} is {value!r}; a tokenizer's files are those in its folder")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its parsers raise
@@ -77,40 +78,18 @@ def load_tokenizer(folder: Path) -> Any:
         raise WeightsError(
             f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modelling"
         )
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= config.vocab_size:
+        raise WeightsError(
+            f"{folder}: its tokenizer has token ids up to {largest}, but config.json's vocab_size is "
+            f"{config.vocab_size}; save the tokenizer that belongs to the model"
+        )
     return tokenizer
 
 
 def longest_text(folder: Path) -> int:
     """The most tokens a PLM has positions for."""
-    config = _config(folder)
-    # RoBERTa's family counts positions from the padding id + 1 on
-    counted_from = {"roberta", "xlm-roberta", "camembert"}
-    unused = config.pad_token_id + 1 if config.model_type in counted_from else 0
-    return config.max_position_embeddings - unused
-
-
-def _config(folder: Path) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise WeightsError(f"{folder}: its config.json cannot be read: {first_line(error)}") from error
-    family = config.model_type
-    if family in _REFUSED:
-        raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
-    if family not in LAYOUTS or getattr(config, "is_decoder", False):
-        raise WeightsError(
-            f"{folder} is a {family!r} model; supported are {', '.join(sorted(LAYOUTS))} "
-            "(MiniLM and TinyBERT are of bert)"
-        )
-    if family == "albert" and config.inner_group_num != 1:
-        raise WeightsError(f"{folder} has {config.inner_group_num} layers a group; only 1 is supported")
-    if family == "deberta-v2":
-        if getattr(config, "conv_kernel_size", 0) > 0:
-            raise WeightsError(f"{folder} has a convolution beside its first layer; use a DeBERTa-v3")
-        config.legacy = True  # the LM head that works without the embeddings at hand
-    return config
+    return num_positions(read_config(folder))
 
 
 @contextmanager
@@ -140,9 +119,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
     Raises:
         WeightsError: The family is not supported, it has fewer layers, or a weight is missing.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BartForConditionalGeneration
-
-    config = _config(folder)
+    config = read_config(folder)
     if num_layers is not None:
         if num_layers > config.num_hidden_layers:
             raise WeightsError(
@@ -156,9 +133,8 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
             setattr(config, name, dropout)
     config.tie_word_embeddings = True
     try:
-        whole = {"gpt2": AutoModelForCausalLM, "bart": BartForConditionalGeneration}
         with _quiet():
-            model, info = whole.get(config.model_type, AutoModelForMaskedLM).from_pretrained(
+            model, info = model_class(config.model_type).from_pretrained(
                 folder,
                 config=config,
                 output_loading_info=True,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from pathlib import Path
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.model.plm.weight_files import check_files, first_line, weights_hash
 
 __all__ = ["find_plm", "first_line", "weights_hash"]
 
@@ -87,32 +87,13 @@ def _fetch(repository: str) -> Path:
         raise OSError(str(error)) from error
 
 
-def first_line(error: Exception) -> str:
-    """What an error of a library says, short enough for a line of ours."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-
-
 def _checked(folder: Path, name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise WeightsError(f"plm {name!r}: {folder} has no config.json, so it is no transformers model folder")
-    if not any(folder.glob("*.safetensors")):
-        raise WeightsError(
-            f"plm {name!r}: {folder} has no .safetensors file; only safetensors are read, "
-            "so save the model again with save_pretrained(safe_serialization=True)"
-        )
+    check_files(folder)
     if not any(file.name in _TOKENIZERS or file.suffix == ".model" for file in folder.iterdir()):
         raise WeightsError(
             f"plm {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a .model file); "
             "save it there with tokenizer.save_pretrained"
         )
     return folder
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 over the safetensors files of a folder, in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

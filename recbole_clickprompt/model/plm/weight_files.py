@@ -1,0 +1,136 @@
+"""The files that hold a PLM's weights, all in its own folder, and the shapes that their headers tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recbole_clickprompt.errors import WeightsError
+
+__all__ = ["check_files", "first_line", "read_json", "stored_shapes", "weight_files", "weights_hash"]
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_READ = (".json", ".txt", ".model", ".safetensors", ".jinja")
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, short enough for a line of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def check_files(folder: Path) -> None:
+    """Holds what transformers will read to the folder itself.
+
+    Raises:
+        WeightsError: A file leads outside the folder, an index names a file outside it, or an adapter is in it.
+    """
+    _refuse_links(folder)
+    if (folder / "adapter_config.json").exists():
+        raise WeightsError(
+            f"{folder / 'adapter_config.json'}: transformers would put this adapter on top of the model; merge it "
+            "first (peft's merge_and_unload) and save the model again, or remove its files"
+        )
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        _shards(index)
+    weight_files(folder)
+
+
+def _refuse_links(folder: Path) -> None:
+    root = folder.resolve()
+    # In the hub's cache a folder of a revision consists of links into blobs/ beside snapshots/
+    root = root.parent.parent if root.parent.name == "snapshots" else root
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in _READ or not file.is_symlink():
+            continue
+        target = file.resolve()
+        if not target.is_file() or not target.is_relative_to(root):
+            raise WeightsError(
+                f"{file} is a link to {target}, which is no file inside {root}; put the file itself there"
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads: ``model.safetensors``; without it its index, and the shards by name.
+
+    Raises:
+        WeightsError: There is neither, or the index is not valid.
+    """
+    if (folder / _SINGLE).is_file():
+        return [folder / _SINGLE]
+    if (folder / _INDEX).is_file():
+        shards = _shards(folder / _INDEX)
+        missing = [shard for shard in shards if not shard.is_file()]
+        if missing:
+            raise WeightsError(f"{folder / _INDEX} names {missing[0].name}, which is not in {folder}")
+        return [folder / _INDEX, *shards]
+    others = sorted(file.name for file in folder.glob("*.safetensors"))
+    if others:
+        raise WeightsError(f"{folder} has {others[0]}, but neither {_SINGLE} nor {_INDEX}, which are read")
+    raise WeightsError(
+        f"{folder} has no .safetensors file; only safetensors are read, "
+        "so save the model again with save_pretrained(safe_serialization=True)"
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise WeightsError(f"{index}: weight_map must be an object of weight names and file names")
+    for weight, name in names.items():
+        plain = isinstance(name, str) and name.endswith(".safetensors") and not set(name) & set("/\\:\0")
+        if not plain:
+            raise WeightsError(
+                f"{index.parent}: its weights cannot be read: {index.name}: weight_map names {name!r} for {weight}"
+                " where the name of a .safetensors file in the same folder is expected"
+            )
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        WeightsError: It is no JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} must hold a JSON object, but it holds {str(content)[:40]}")
+    return content
+
+
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each stored weight by its name, out of the files' headers.
+
+    Raises:
+        WeightsError: A file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(folder):
+        if file.suffix != ".safetensors":
+            continue
+        try:
+            with safe_open(file, "pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - it is no dict
+                    shapes[name] = tuple(weights.get_slice(name).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(
+                f"{folder}: its weights cannot be read: {file.name}: {first_line(error)}"
+            ) from error
+    return shapes
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the bytes of ``weight_files``, in their order."""
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
