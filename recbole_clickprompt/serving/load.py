@@ -44,7 +44,7 @@ def load_model(run: str | Path, device: str | None = None) -> ServedModel:
         DataError: The training's data set is needed and cannot be had.
     """
     if (Path(run) / ONNX_FILE).is_file():
-        return ServedModel(Preprocessing.load(Path(run)), OnnxScores(Path(run) / ONNX_FILE))
+        return ServedModel(Preprocessing.load(Path(run), also=[ONNX_FILE]), OnnxScores(Path(run) / ONNX_FILE))
     trained = load_trained(Path(run), device)
     scores = TorchScores(trained.model, trained.config["device"], bool(trained.config["enable_amp"]))
     return ServedModel(trained.preprocessing, scores)

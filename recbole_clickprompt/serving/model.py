@@ -63,11 +63,20 @@ class ServedModel:
         Args:
             table: Raw rows.
             counts: Counted on.
+
+        Raises:
+            DataError: A value is of a wrong type, or a score is not finite.
         """
-        parts = [
-            self._scores(self._encode(table.slice(start, _BATCH), counts))
-            for start in range(0, len(table), _BATCH)
-        ]
+        parts = []
+        for start in range(0, len(table), _BATCH):
+            first = counts.rows + 1
+            scores = self._scores(self._encode(table.slice(start, _BATCH), counts))
+            if len(bad := np.flatnonzero(~np.isfinite(scores))):
+                raise DataError(
+                    f"the score of row {first + bad[0]:,} is not a number; its numbers are too large for the model, or "
+                    "the model was not trained successfully"
+                )
+            parts.append(scores)
         return np.concatenate(parts).astype(np.float64)
 
 

@@ -74,7 +74,7 @@ BAD_INPUT = {
     "no id": ("rows.csv", "user_id,device\nu1,phone\n", [], "has no column 'item_id'"),
     "unknown column": ("rows.csv", "user,item_id,device\nu1,i1,phone\n", [], "'user', which is no field of tiny"),
     "twice": ("rows.csv", "user_id,user_id,item_id\nu1,u1,i1\n", [], "has the column 'user_id' twice"),
-    "ragged": ("rows.csv", f"{GOOD}u2,i1\n", [], "rows.csv cannot be read"),
+    "ragged": ("rows.csv", f"{GOOD}u2,i1\n", [], "rows.csv, line 3: 2 values where the header has 3"),
     "wrong type": ("rows.csv", "user_id,item_id,device,year\nu1,i1,tv,19x\n", [], "got '19x' in row 1"),
     "no parquet": ("rows.parquet", GOOD, [], "rows.parquet cannot be read"),
     "nothing to keep": ("rows.csv", GOOD, ["--keep=x"], "has no column 'x' to keep"),
