@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,8 @@ def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
 def test_8_bit_weights_are_smaller_and_their_auc_is_told(exported):
     made, folder = exported
     assert sorted(made.files) == [
-        "features.npz", "model.onnx", "model_int8.onnx", "schema.json", "score.py", "tokenizer.json",
-        "tokens.npz", "vocabulary.json",
+        "checksums.json", "features.npz", "model.onnx", "model_int8.onnx", "schema.json", "score.py",
+        "tokenizer.json", "tokens.npz", "vocabulary.json",
     ]  # fmt: skip
     assert sorted(made.files) == sorted(path.name for path in folder.iterdir())
     assert made.files["model_int8.onnx"] < made.files["model.onnx"]
@@ -174,20 +175,38 @@ def preprocessing_of(*fields):
 
 def test_the_example_reads_numbers_and_sequences_of_rows():
     hour, tags = field("hour", "float", Scale(missing=6.0, low=4.0, high=8.0)), field("tags", "token_seq", width=3)
-    script = example(preprocessing_of(hour, tags))
+    columns = columns_by_example(
+        preprocessing_of(replace(hour, range=(0.0, 1.0)), tags),
+        [
+            {"user_id": "b", "item_id": "?", "hour": "5", "tags": "b x a b"},
+            {"user_id": "", "item_id": "a", "hour": "", "tags": ""},
+            {"user_id": " b ", "item_id": "a", "hour": " NA", "tags": "b"},
+            {"user_id": "a", "item_id": "a", "hour": "-inf", "tags": "b"},
+            {"user_id": "a", "item_id": "a", "hour": "1e300", "tags": "b"},
+        ],
+    )
+    assert columns["user_id"].tolist() == [2, 0, 2, 1, 1]
+    assert columns["hour"].tolist() == [[0.25, 1.0], [0.5, 1.0], [0.5, 1.0], [0.5, 1.0], [11.0, 1.0]]
+    assert columns["tags"].tolist() == [[2, 0, 1], [0, 0, 0], [2, 0, 0], [2, 0, 0], [2, 0, 0]]
+
+
+def test_the_example_scales_a_constant_as_training_did():
+    scale = Scale(missing=6.0, low=6.0, high=6.0)
+    rows = [{"user_id": "a", "item_id": "a", "hour": hour} for hour in ("6", "7", "")]
+    assert columns_by_example(preprocessing_of(field("hour", "float", scale)), rows)["hour"][:, 0].tolist() == [1, 1, 1]
+    assert scale.scaled(np.array([6.0, 7.0, np.nan])).tolist() == [1, 1, 1]
+
+
+def columns_by_example(preprocessing, rows):
+    """What the example makes of rows before it runs the model."""
+    script = example(preprocessing)
     assert script is not None
-    body = script.partition("    columns = {}\n")[2].partition("    return")[0]
-    rows = [
-        {"user_id": "b", "item_id": "?", "hour": "5", "tags": "b x a b"},
-        {"user_id": "", "item_id": "a", "hour": "", "tags": ""},
-    ]
+    functions, _, body = script.partition("MISSING =")[2].partition("    columns = {}\n")
     known = {"a": 1, "b": 2}
     space = {"np": np, "rows": rows, "columns": {}, "ids": dict.fromkeys(("user_id", "item_id", "tags"), known)}
-    exec("\n".join(line.strip() for line in body.splitlines()), space)
-    columns = space["columns"]
-    assert columns["user_id"].tolist() == [2, 0]
-    assert columns["hour"].tolist() == [[0.25, 1.0], [0.5, 1.0]]
-    assert columns["tags"].tolist() == [[2, 0, 1], [0, 0, 0]]
+    exec("MISSING =" + functions.partition("def score")[0], space)
+    exec("\n".join(line.strip() for line in body.partition("    scores = session")[0].splitlines()), space)
+    return space["columns"]
 
 
 def test_numbers_in_bins_are_no_example():
