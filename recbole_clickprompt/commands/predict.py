@@ -69,7 +69,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             scores = model.score(table, counts)
             output.write(table.select(list(passed_on)).append_column("score", pa.array(scores)))
         if output.rows != rows.rows:
-            raise DataError(f"{options.rows} has {rows.rows:,} rows and got {output.rows:,} scores; none was written")
+            raise DataError(
+                f"{options.rows} has {rows.rows:,} rows and got {output.rows:,} scores; none was written"
+            )
     print(f"{counts.rows:,} rows scored: {options.output}")
     for remark in counts.remarks():
         print(f"  {remark}")

@@ -34,8 +34,13 @@ def _check_field(loaded: Preprocessing, field: Field) -> None:
         _hold(isinstance(field.scale.missing, int | float), f"the mean of {name!r} is no number")
     if is_token:
         tokens = loaded.vocabulary[name]
-        _hold(all(isinstance(token, str) for token in tokens), f"the vocabulary of {name!r} holds other than texts")
-        _hold(len(set(tokens)) == len(tokens) == field.size, f"the vocabulary of {name!r} has not {field.size} tokens")
+        _hold(
+            all(isinstance(token, str) for token in tokens), f"the vocabulary of {name!r} holds other than texts"
+        )
+        _hold(
+            len(set(tokens)) == len(tokens) == field.size,
+            f"the vocabulary of {name!r} has not {field.size} tokens",
+        )
     key = loaded.key(field)
     if key is None:
         return

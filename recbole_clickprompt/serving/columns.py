@@ -149,4 +149,3 @@ def _numbers(values: pa.ChunkedArray, field: Field, first_row: int | None) -> np
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-

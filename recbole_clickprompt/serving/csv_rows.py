@@ -95,7 +95,9 @@ class CsvRows:
             pa.BufferReader(block),
             pa_csv.ReadOptions(use_threads=False, block_size=len(block), column_names=self.names),
             pa_csv.ParseOptions(
-                delimiter=self.delimiter, quote_char='"' if self.quoting else False, newlines_in_values=self.quoting
+                delimiter=self.delimiter,
+                quote_char='"' if self.quoting else False,
+                newlines_in_values=self.quoting,
             ),
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(self.names, pa.string()), null_values=[""], strings_can_be_null=True

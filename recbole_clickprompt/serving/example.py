@@ -123,5 +123,7 @@ def _value(preprocessing: Preprocessing, field: Field) -> str | None:
         return None
     low, high = (0.0, 1.0) if scale.low is None or scale.high is None else (scale.low, scale.high)
     smallest, largest = field.bounds if high > low else (1.0, 1.0)  # a constant is scaled to 1
-    number = f"number(row[{column!r}], {scale.missing!r}, {low!r}, {(high - low) or 1.0!r}, {smallest!r}, {largest!r})"
+    number = (
+        f"number(row[{column!r}], {scale.missing!r}, {low!r}, {(high - low) or 1.0!r}, {smallest!r}, {largest!r})"
+    )
     return f"np.array([[{number}, 1.0] for row in rows], dtype=np.float32)"

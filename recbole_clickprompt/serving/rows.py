@@ -48,7 +48,10 @@ class Counts:
             (self.blanks, "rows hold an id with surrounding blanks, which were left out"),
             (self.unseen, "rows hold what training never saw"),
             (self.infinite, "rows hold an infinite number, read as missing"),
-            (self.far, "numbers lie far outside the range in training; they were limited to ten times its width beyond it"),
+            (
+                self.far,
+                "numbers lie far outside the range in training; they were limited to ten times its width beyond it",
+            ),
         )
         lines = [f"{name}: {n:,} {what}" for counter, what in kinds for name, n in counter.items() if n]
         if self.overruled:

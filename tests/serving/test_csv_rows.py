@@ -81,7 +81,12 @@ def test_a_fault_is_named_by_its_line(case, block):
 
 def test_without_quoting_a_quote_is_an_ordinary_character():
     rows = read(QUOTED_LINES, quoting=False)
-    assert rows == [("u1", "i1", '"gift idea'), ("u2", "i2", "phone"), ("u3", "i3", 'for mum"'), ("u4", "i4", "pc")]
+    assert rows == [
+        ("u1", "i1", '"gift idea'),
+        ("u2", "i2", "phone"),
+        ("u3", "i3", 'for mum"'),
+        ("u4", "i4", "pc"),
+    ]
 
 
 def test_without_quoting_rows_are_held_to_the_header_too():
