@@ -40,8 +40,8 @@ def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
     path = folder / CHECKSUMS
     if not path.exists():
         getLogger().warning(
-            f"{folder} has no {CHECKSUMS}: an earlier version wrote it, or the file was removed. Changes of its files "
-            "cannot be noticed; export or train again"
+            f"{folder} has no {CHECKSUMS}: an earlier version wrote it, or the file was removed. Changes of its "
+            "files cannot be noticed; export or train again"
         )
         return
     sums = _read(path)

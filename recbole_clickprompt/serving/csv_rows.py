@@ -19,7 +19,7 @@ from recbole_clickprompt.errors import DataError
 __all__ = ["CsvRows"]
 
 _BOM = b"\xef\xbb\xbf"
-_NO_QUOTING = "if quotes are ordinary characters in this file, pass --no-quoting"
+_NO_QUOTING = "where quotes are ordinary characters, pass --no-quoting"
 
 
 class CsvRows:
@@ -48,16 +48,16 @@ class CsvRows:
         self.rows = self.empty_lines = 0
         self._line = 1  # number of the next line
         with self._file_errors():
-            raw = gzip.open(path) if path.suffix == ".gz" else path.open("rb", buffering=0)
-            self._stream = io.BufferedReader(raw, 1 << 20)  # type: ignore[arg-type]
+            raw = gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb", buffering=0)
+            self._stream = io.BufferedReader(raw, 1 << 20)
             self.names = self._header()
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows, as text, in the order of the file; an empty value is null.
 
         Raises:
-            DataError: A row is longer or shorter than the header, a quote is never closed or closed inside a value,
-                a quoted value may have swallowed rows, or there is a byte that is not UTF-8 or a NUL.
+            DataError: A row is longer or shorter than the header, a quote is never closed or closed inside a
+                value, a quoted value may have swallowed rows, or a byte is not UTF-8 or a NUL.
         """
         with self._file_errors(), self._stream:
             while lines := self._stream.readlines(self._block):
@@ -143,15 +143,20 @@ class CsvRows:
                 if line.count(self.delimiter.encode()) == len(self.names) - 1:
                     raise self._fault(
                         start,
-                        f"a quote opens here, and the quoted value ends in line {self._line + end}; a line in it could "
-                        f"be a row itself: {_NO_QUOTING}",
+                        f"a quote opens here, and the quoted value ends in line {self._line + end}; a line in it "
+                        f"could be a row itself: {_NO_QUOTING}; where it is a text of several lines, remove its "
+                        "line breaks",
                     )
             start = end
 
     def _records(self, lines: list[bytes]) -> Iterator[tuple[int, list[str]]]:
         """Index of the first line and the values of each row, none for an empty line."""
-        quoting = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
-        reader = csv.reader(self._extended(lines), delimiter=self.delimiter, strict=True, quoting=quoting)
+        reader = csv.reader(
+            self._extended(lines),
+            delimiter=self.delimiter,
+            strict=True,
+            quoting=csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE,
+        )
         while (start := reader.line_num) < len(lines):
             try:
                 values = next(reader)

@@ -52,7 +52,7 @@ class Field:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between which scaled numbers are kept: the range in training, widened on both sides by ten times its width.
+        """Between which scaled numbers are kept: the range in training, ten times its width wider on both sides.
 
         Products of features overflow far beyond what a model was trained on, and then a score is not a number.
         """
@@ -219,7 +219,9 @@ def _load_text(folder: Path, schema: Mapping[str, Any]) -> Text:
 
 
 def _field(entry: dict[str, Any]) -> Field:
-    scale, limits = entry["scale"], entry.get("range")  # older schemas have no range
+    scale, limits = entry["scale"], entry.get("range")
+    if limits is None and scale is not None and scale["low"] is not None:
+        limits = (0.0, 1.0)  # an older schema, which has no ranges, of normalised numbers
     return Field(
         **{
             **entry,

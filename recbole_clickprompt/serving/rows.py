@@ -41,25 +41,31 @@ class Counts:
     infinite: Counter[str] = field(default_factory=Counter)
     far: Counter[str] = field(default_factory=Counter)
 
-    def remarks(self) -> list[str]:
-        """What a user should know, a line each."""
-        kinds = (
-            (self.no_id, "rows hold no id; they were scored like rows of an unseen one"),
-            (self.blanks, "rows hold an id with surrounding blanks, which were left out"),
-            (self.unseen, "rows hold what training never saw"),
-            (self.infinite, "rows hold an infinite number, read as missing"),
-            (
+    def changes(self) -> list[str]:
+        """Values that could not be read as they stand, a line each."""
+        return [
+            *_lines(self.no_id, "rows hold no id; they were scored like rows of an unseen one"),
+            *_lines(self.blanks, "rows hold an id with surrounding blanks, which were left out"),
+            *_lines(self.infinite, "rows hold an infinite number, read as missing"),
+            *_lines(
                 self.far,
-                "numbers lie far outside the range in training; they were limited to ten times its width beyond it",
+                "numbers lie far outside training's range; they were limited to ten times its width beyond it",
             ),
-        )
-        lines = [f"{name}: {n:,} {what}" for counter, what in kinds for name, n in counter.items() if n]
+        ]
+
+    def remarks(self) -> list[str]:
+        """All that a user should know, a line each."""
+        lines = [*self.changes(), *_lines(self.unseen, "rows hold what training never saw")]
         if self.overruled:
             lines.append(
                 f"{self.overruled:,} rows say something else on a user or item than training did; "
                 "training's features were used"
             )
         return lines
+
+
+def _lines(counter: Counter[str], what: str) -> list[str]:
+    return [f"{name}: {count:,} {what}" for name, count in counter.items() if count]
 
 
 class RowEncoder:

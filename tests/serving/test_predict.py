@@ -151,7 +151,7 @@ def test_what_a_row_lacks_or_has_too_much_of_is_reported(with_plm, capsys):
         "item_id: 1 rows hold no id",
         "user_id: 1 rows hold an id with surrounding blanks, which were left out",
         "year: 1 rows hold an infinite number, read as missing",
-        "year: 2 numbers lie far outside the range in training",
+        "year: 2 numbers lie far outside training's range",
         "2 empty lines are no rows and have no score",
     ):
         assert remark in out

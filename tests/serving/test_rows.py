@@ -53,9 +53,7 @@ def test_a_far_number_is_limited_and_reported():
     encoded, counts = encode({"year": years}, YEAR)
     assert encoded["year"][:, 0].tolist() == [1940, 2500, 2500, 1450, 2500, 2500]
     (remark,) = counts.remarks()
-    assert remark.startswith(
-        "year: 4 numbers lie far outside the range in training; they were limited to ten times"
-    )
+    assert remark.startswith("year: 4 numbers lie far outside training's range; they were limited to ten times")
 
 
 def test_without_a_known_range_a_number_stays_finite():
@@ -134,3 +132,13 @@ def test_a_score_that_is_not_finite_is_an_error_by_row(bad):
     assert (model.predict(rows[:5000]) == 0.5).all()
     with pytest.raises(DataError, match="the score of row 5,001 is not a number; its numbers are too large"):
         model.predict(rows)
+
+
+def test_from_python_what_was_not_read_as_it_stands_is_a_warning(caplog):
+    model = ServedModel(preprocessing_of(YEAR), lambda columns: np.full(len(columns["user_id"]), 0.5))
+    model.predict(pd.DataFrame({"user_id": ["a ", "new"], "item_id": "a", "year": [1e300, np.inf]}))
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "user_id: 1 rows hold an id with surrounding blanks, which were left out",
+        "year: 1 rows hold an infinite number, read as missing",
+        "year: 1 numbers lie far outside training's range",
+    ]
