@@ -111,7 +111,9 @@ class CsvRows:
             self._text(line, 0)
             lines = [line]
             names = next(self._records(lines))[1]
-            self._line += len(lines)
+            if len(lines) > 1:
+                raise self._fault(0, f"a quote opens in the header and is closed lines later; {_NO_QUOTING}")
+            self._line += 1
             if names:
                 return names
         raise DataError(f"{self.path} is empty; it must hold a header and rows")
@@ -129,8 +131,10 @@ class CsvRows:
                 continue
             self._check_spans(lines, start, values)
             if len(values) != len(self.names):
+                hint = f"; {_NO_QUOTING}" if any(self.delimiter in value for value in values) else ""
+                names = ", ".join(map(repr, self.names))
                 raise self._fault(
-                    start, f"{len(values)} values where the header has {len(self.names)}: {', '.join(self.names)}"
+                    start, f"{len(values)} values where the header has {len(self.names)}: {names}{hint}"
                 )
             rows += 1
         return rows, empty_lines

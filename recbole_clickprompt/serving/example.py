@@ -59,7 +59,8 @@ _TEXT = """    texts = [text(columns, row) for row in range(len(rows))]
 """
 
 _FOOT = """    scores = session.run(None, {i.name: columns[i.name] for i in session.get_inputs()})[0]
-    assert np.isfinite(scores).all(), "a score is not a number"
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not a number")
     return scores
 
 

@@ -51,11 +51,13 @@ BAD = {
     "never closed": (b'a,b\n1,2\n3,"4\n5\n', "line 3: a quote opens here and is never closed; .*--no-quoting"),
     "the second one never closed": (b'a,b\n"1\n2","3\n', "line 3: a quote opens here and is never closed"),
     "never closed in a header": (b'a,"b\n1,2\n', "line 1: a quote opens here and is never closed"),
+    "rows in a quoted header": (b'a,"b\n1,2\n3,b"\n5,6\n', "line 1: a quote opens in the header and is"),
+    "delimiters in quotes": (b'a,b\n"1,2"\n', "line 2: 1 values where the header has 2: .*; .*pass --no-quoting"),
     "never closed in a long file": (b'a,b\n1,"2\n' + b"3\n" * 99999, "line 2: a value has more than 131,072 char"),
     "closed inside a value": (b'a,b\n1,2\n3,"4"x\n', "line 3: a quote opens here and is closed in the middle"),
     "closed far away": (b'a,b\n1,"2\n3\n"4",5\n', "line 2: .* closed in the middle of a value in line 4"),
-    "too long": (b"a,b\n1,2\n\n1,2,3\n", "line 4: 3 values where the header has 2: a, b"),
-    "too short": (b"a,b\n1,2\n3\n", "line 3: 1 values where the header has 2: a, b"),
+    "too long": (b"a,b\n1,2\n\n1,2,3\n", "line 4: 3 values where the header has 2: 'a', 'b'"),
+    "too short": (b"a,b\n1,2\n3\n", "line 3: 1 values where the header has 2: 'a', 'b'"),
     "too short behind a quote": (b'a,b\n1,"x\ny"\n3\n', "line 4: 1 values where the header has 2"),
     "a blank line": (b"a,b\n1,2\n  \n", "line 3: 1 values where the header has 2"),
     "a NUL": (b"a,b\n1,2\n3,x\0\n", "line 3: a NUL character"),
@@ -90,7 +92,7 @@ def test_without_quoting_a_quote_is_an_ordinary_character():
 
 
 def test_without_quoting_rows_are_held_to_the_header_too():
-    with pytest.raises(DataError, match='line 3: 3 values where the header has 2: "a", b'):
+    with pytest.raises(DataError, match="line 3: 3 values where the header has 2: '\"a\"', 'b'"):
         read(b'"a",b\n1,2\n"1,2",3\n', quoting=False)
 
 
