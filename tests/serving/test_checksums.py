@@ -109,6 +109,12 @@ def test_a_changed_model_is_refused_and_a_changed_script_is_not(exported, capsys
     )
 
 
+def test_an_export_without_its_model_is_refused(exported):
+    (exported / "model.onnx").unlink()
+    with pytest.raises(DataError, match="model.onnx is missing; export or train again"):
+        load_model(exported)
+
+
 def test_a_model_put_into_the_preprocessing_of_a_run_is_not_read(folder):
     (folder / "model.onnx").write_bytes(b"model")
     with pytest.raises(DataError, match="model.onnx has no checksum in checksums.json"):
