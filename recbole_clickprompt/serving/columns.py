@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_clickprompt.data.numbers import MISSING_NUMBERS as NO_NUMBER
+from recbole_clickprompt.data.numbers import parse_numbers
 from recbole_clickprompt.errors import DataError, nearest
 from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
 
@@ -47,7 +48,7 @@ def check_columns(
         if name not in names:
             raise DataError(
                 f"{source} has no column {name!r}, whose ids say which row it is{nearest(name, names)}; "
-                f"it holds {', '.join(names) or 'none'}"
+                f"it holds {', '.join(map(repr, names)) or 'none'}"
             )
     text = {} if preprocessing.text is None else preprocessing.text.names
     for name, field in fields.items():
@@ -86,7 +87,8 @@ def raw_values(values: pa.ChunkedArray, field: Field, separator: str, first_row:
         first_row: Number of the first of these rows, for errors.
 
     Returns:
-        Of a token field str or None; of a float field floats, NaN where missing; of sequences lists of these.
+        Of a token field str or None; of a float field floats, NaN where missing and infinity where infinite; of
+        sequences lists of these.
 
     Raises:
         DataError: They are of a wrong type.
@@ -130,28 +132,20 @@ def _texts(values: pa.ChunkedArray, field: Field) -> np.ndarray:
 
 def _numbers(values: pa.ChunkedArray, field: Field, first_row: int | None) -> np.ndarray:
     kind = values.type
-    if _is_text(kind):
-        texts = values.cast(pa.string())
-        missing = pc.is_in(texts, value_set=pa.array(["", *NO_NUMBER]))
-        values = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-              or pa.types.is_null(kind)):  # fmt: skip
-        raise DataError(f"{field.name} is a {field.type} field and takes numbers, got {kind}")
-    try:
-        return values.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
-    except pa.ArrowInvalid as error:
-        row, text = next((i, t) for i, t in enumerate(values.to_pylist()) if t is not None and not _is_number(t))
+    if not _is_text(kind):
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+                or pa.types.is_null(kind)):  # fmt: skip
+            raise DataError(f"{field.name} is a {field.type} field and takes numbers, got {kind}")
+        # not safe: an integer beyond 2^53 is rounded, as it is where it comes as text
+        return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+    texts = pl.Series(pl.from_arrow(values.cast(pa.string())))
+    parsed = parse_numbers(texts)
+    if parsed.invalid.any():
+        row = parsed.invalid.arg_true()[0]
         where = "" if first_row is None else f" in row {first_row + row}"
-        raise DataError(f"{field.name} is a {field.type} field and takes numbers, got {text!r}{where}") from error
+        raise DataError(f"{field.name} is a {field.type} field and takes numbers, got {texts[row]!r}{where}")
+    return np.where(parsed.infinite, np.inf, parsed.values.fill_null(np.nan))
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _is_number(text: Any) -> bool:
-    try:
-        pa.scalar(text).cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True

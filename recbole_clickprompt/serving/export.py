@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from recbole_clickprompt.data.convert.atomic import new_folder
+from recbole_clickprompt.serving.checksums import write_checksums
 from recbole_clickprompt.serving.example import example
 from recbole_clickprompt.serving.load import ONNX_FILE, Trained, build_data, load_trained
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores
@@ -19,6 +20,7 @@ from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
 __all__ = ["Exported", "export"]
 
 INT8_FILE = "model_int8.onnx"
+SCRIPT = "score.py"  # for users to edit
 # Largest difference between scores of PyTorch and of the export
 TOLERANCE = 1e-5
 
@@ -73,11 +75,12 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
             )
         script = example(trained.preprocessing)
         if script is not None:
-            (work / "score.py").write_text(script, encoding="utf-8")
+            (work / SCRIPT).write_text(script, encoding="utf-8")
         auc_int8 = None
         if int8:
             quantise(path, work / INT8_FILE)
             auc_int8 = _auc(labels, OnnxScores(work / INT8_FILE)(columns))
+        write_checksums(work, but=[SCRIPT])
         return Exported(
             files={file.name: file.stat().st_size for file in sorted(work.iterdir())},
             rows=len(labels),

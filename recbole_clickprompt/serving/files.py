@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.files import partial_path
+from recbole_clickprompt.serving.csv_rows import CsvRows
 
 __all__ = ["RowFile", "ScoreFile"]
 
@@ -24,16 +25,20 @@ _PARQUET_ROWS = 1 << 14
 class RowFile:
     """A ``.csv`` or ``.tsv`` (also ``.gz``) file with a header, or a ``.parquet`` file.
 
-    Values of a text file are read as they stand there; an empty one is missing.
+    Values of a text file are read unchanged; an empty one is missing.
 
     Args:
         path: The file.
+        quoting: Of a text file: a quote at the beginning of a value opens a quoted value.
+
+    Attributes:
+        names: Of the columns.
 
     Raises:
         DataError: It is missing, of another kind, empty or damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, quoting: bool = True) -> None:
         self.path = path
         kinds = [suffix for suffix in path.suffixes if suffix != ".gz"]
         kind = kinds[-1] if kinds else ""
@@ -43,32 +48,22 @@ class RowFile:
             raise DataError(f"there is no file {path}")
         if not path.stat().st_size:
             raise DataError(f"{path} is empty; it must hold a header and rows")
-        with self._telling():
-            self._source: Any
-            if kind == ".parquet":
-                self._source = pq.ParquetFile(path)
-                self.names: list[str] = self._source.schema_arrow.names
-            else:
-                self._source = self._open_text(_DELIMITERS[kind])
-                self.names = self._source.schema.names
+        self._source: CsvRows | _ParquetRows
+        if kind == ".parquet":
+            self._source = _ParquetRows(path)
+        else:
+            self._source = CsvRows(path, _DELIMITERS[kind], quoting=quoting, block=_CSV_BLOCK)
+        self.names = self._source.names
 
-    def _open_text(self, delimiter: str) -> pa_csv.CSVStreamingReader:
-        with pa.input_stream(self.path) as stream:
-            header = pa_csv.open_csv(
-                stream, pa_csv.ReadOptions(block_size=_CSV_BLOCK), self._parsing(delimiter)
-            ).schema.names
-        return pa_csv.open_csv(
-            pa.input_stream(self.path),
-            pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-            self._parsing(delimiter),
-            pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), null_values=[""], strings_can_be_null=True
-            ),
-        )
+    @property
+    def rows(self) -> int:
+        """Rows of the file, counted by its lines or its footer; of a text file those read up to now."""
+        return self._source.rows
 
-    @staticmethod
-    def _parsing(delimiter: str) -> pa_csv.ParseOptions:
-        return pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    @property
+    def empty_lines(self) -> int:
+        """Lines of a text file without a character, met up to now; they are no rows."""
+        return self._source.empty_lines
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows, in the order of the file.
@@ -76,18 +71,31 @@ class RowFile:
         Raises:
             DataError: There are none, or the file is damaged.
         """
-        rows = 0
-        with self._telling():
-            read = self._source
-            for batch in read.iter_batches(_PARQUET_ROWS) if isinstance(read, pq.ParquetFile) else read:
-                if len(batch):
-                    rows += len(batch)
-                    yield pa.Table.from_batches([batch])
-        if not rows:
+        yield from self._source.tables()
+        if not self.rows:
             raise DataError(f"{self.path} has no rows under its header")
 
+
+class _ParquetRows:
+    """Rows of a parquet file, as ``CsvRows`` has those of a text file."""
+
+    empty_lines = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._file_errors():
+            self._file = pq.ParquetFile(path)
+            self.names: list[str] = self._file.schema_arrow.names
+            self.rows: int = self._file.metadata.num_rows
+
+    def tables(self) -> Iterator[pa.Table]:
+        with self._file_errors():
+            for batch in self._file.iter_batches(_PARQUET_ROWS):
+                if len(batch):
+                    yield pa.Table.from_batches([batch])
+
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _file_errors(self) -> Iterator[None]:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
@@ -100,6 +108,9 @@ class ScoreFile:
     Args:
         path: The file; one that is there is replaced at the end.
 
+    Attributes:
+        rows: Written up to now.
+
     Raises:
         DataError: It is of another kind, or its folder does not exist.
     """
@@ -111,6 +122,7 @@ class ScoreFile:
             raise DataError(f"there is no folder {path.parent} to write {path.name} into")
         self.path, self._partial = path, partial_path(path)
         self._writer: Any = None
+        self.rows = 0
 
     def write(self, table: pa.Table) -> None:
         """Adds rows, which all have the columns of the first ones."""
@@ -118,6 +130,7 @@ class ScoreFile:
             writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
             self._writer = writer(self._partial, table.schema)
         self._writer.write_table(table)
+        self.rows += len(table)
 
     def __enter__(self) -> ScoreFile:
         return self

@@ -10,6 +10,7 @@ import torch
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.serving.checksums import CHECKSUMS
 from recbole_clickprompt.serving.lone import LoneStates
 from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
 from recbole_clickprompt.serving.observe import PREPROCESSING, observe
@@ -43,8 +44,8 @@ def load_model(run: str | Path, device: str | None = None) -> ServedModel:
         WeightsError: The checkpoint is missing, damaged or of another model.
         DataError: The training's data set is needed and cannot be had.
     """
-    if (Path(run) / ONNX_FILE).is_file():
-        return ServedModel(Preprocessing.load(Path(run)), OnnxScores(Path(run) / ONNX_FILE))
+    if any((Path(run) / name).is_file() for name in (ONNX_FILE, CHECKSUMS)):
+        return ServedModel(Preprocessing.load(Path(run), also=[ONNX_FILE]), OnnxScores(Path(run) / ONNX_FILE))
     trained = load_trained(Path(run), device)
     scores = TorchScores(trained.model, trained.config["device"], bool(trained.config["enable_amp"]))
     return ServedModel(trained.preprocessing, scores)

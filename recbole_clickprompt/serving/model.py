@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class ServedModel:
         self._encode, self._scores = RowEncoder(preprocessing), scores
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
-        """The probability of a click for each row.
+        """The probability of a click for each row; a warning says which values were not read as they stand.
 
         Args:
             rows: Columns named as the fields of the atomic files, with the values that stand there: user, item
@@ -55,7 +56,11 @@ class ServedModel:
         check_columns(self.preprocessing, table.column_names, source="the table")
         if not len(table):
             raise DataError("the table has no rows; give it one or more")
-        return self.score(table, Counts())
+        counts = Counts()
+        scores = self.score(table, counts)
+        for change in counts.changes():
+            getLogger().warning(change)
+        return scores
 
     def score(self, table: pa.Table, counts: Counts) -> np.ndarray:
         """As ``predict``, of columns that are checked already.
@@ -63,11 +68,20 @@ class ServedModel:
         Args:
             table: Raw rows.
             counts: Counted on.
+
+        Raises:
+            DataError: A value is of a wrong type, or a score is not finite.
         """
-        parts = [
-            self._scores(self._encode(table.slice(start, _BATCH), counts))
-            for start in range(0, len(table), _BATCH)
-        ]
+        parts = []
+        for start in range(0, len(table), _BATCH):
+            first = counts.rows + 1
+            scores = self._scores(self._encode(table.slice(start, _BATCH), counts))
+            if len(bad := np.flatnonzero(~np.isfinite(scores))):
+                raise DataError(
+                    f"the score of row {first + bad[0]:,} is not a number; its numbers are too large for the "
+                    "model, or the model was not trained successfully"
+                )
+            parts.append(scores)
         return np.concatenate(parts).astype(np.float64)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.data.convert.atomic import new_folder
@@ -77,16 +78,23 @@ def _field(dataset: Any, name: str) -> Field:
     kind, source = dataset.field2type[name], dataset.field2source[name]
     is_number = kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
     values = dataset.field2feats(name)[0][name] if source.value != "net" else dataset.inter_feat[name]
+    feature = source.value != "net" and (not is_number or name in dataset.config["numerical_features"])
     return Field(
         name=name,
         type=kind.value,
         source=source.value,
         size=int(dataset.num(name)),
         width=int(values.shape[1]) if kind.value.endswith("_seq") else 1,
-        feature=source.value != "net" and (not is_number or name in dataset.config["numerical_features"]),
+        feature=feature,
         unsplit=name in (dataset.config["unsplit_fields"] or ()) and kind is FeatureType.TOKEN,
         scale=dataset.scales[name] if is_number else None,
+        range=_range(values[..., 0] if feature else values) if is_number else None,
     )
+
+
+def _range(numbers: torch.Tensor) -> tuple[float, float] | None:
+    finite = numbers[numbers.isfinite()]
+    return (float(finite.min()), float(finite.max())) if len(finite) else None
 
 
 def _text(dataset: Any, plm: str) -> Text:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.scaling import Scale
+from recbole_clickprompt.serving.check_preprocessing import check_preprocessing
+from recbole_clickprompt.serving.checksums import verify_checksums, write_checksums
 
 __all__ = ["Field", "Preprocessing", "Segment", "Text"]
 
 _FORMAT = 1
+_LARGEST = float(np.finfo(np.float32).max)
+_MARGIN = 10.0
 _FILES = ("schema.json", "vocabulary.json", "features.npz")
+_TEXT_FILES = ("tokens.npz", "tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Field:
         feature: The backbone may read it.
         unsplit: A text read whole; its white space counts as one blank.
         scale: What RecBole did to its numbers; None for tokens.
+        range: The smallest and the largest of its scaled numbers; None for tokens, or where it is not known.
     """
 
     name: str
@@ -43,6 +48,19 @@ class Field:
     feature: bool
     unsplit: bool
     scale: Scale | None
+    range: tuple[float, float] | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which scaled numbers are kept: the range in training, ten times its width wider on both sides.
+
+        Products of features overflow far beyond what a model was trained on, and then a score is not a number.
+        """
+        if self.range is None:
+            return -_LARGEST, _LARGEST
+        low, high = self.range
+        margin = _MARGIN * ((high - low) or 1.0)
+        return max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
 
 
 @dataclass(frozen=True)
@@ -122,8 +140,10 @@ class Preprocessing:
     def save(self, folder: Path) -> None:
         """Writes ``schema.json``, ``vocabulary.json``, ``features.npz``; of text also its tokens and tokenizer.
 
+        Their checksums go into ``checksums.json``.
+
         Args:
-            folder: An existing one.
+            folder: An existing one, empty.
         """
         schema: dict[str, Any] = {
             "format": _FORMAT,
@@ -144,34 +164,43 @@ class Preprocessing:
                 arrays[f"values_{index}"], arrays[f"offsets_{index}"] = segment.values, segment.offsets
             np.savez(folder / "tokens.npz", **arrays)
             (folder / "tokenizer.json").write_text(self.text.tokenizer, encoding="utf-8")
+        write_checksums(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Preprocessing:
-        """What ``save`` wrote.
+    def load(cls, folder: Path, also: Iterable[str] = ()) -> Preprocessing:
+        """What ``save`` wrote, if no file of the folder was changed; without checksums there is a warning.
+
+        Args:
+            folder: Of a run or an export.
+            also: Further files of it that will be read.
 
         Raises:
-            DataError: A file is missing, damaged, or of another version.
+            DataError: A file is missing, damaged, changed, or of another version.
         """
         for name in _FILES:
             if not (folder / name).is_file():
                 raise DataError(f"{folder} is no folder of a trained or exported model: it has no {name}")
+        text_files = [name for name in _TEXT_FILES if (folder / name).is_file()]
+        verify_checksums(folder, [*_FILES, *text_files, *also])
         try:
             schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
             if schema.pop("format") != _FORMAT:
                 raise DataError(f"{folder / 'schema.json'} is of another version; export the model again")
             vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
             text, fields = schema.pop("text"), [_field(entry) for entry in schema.pop("fields")]
-            return cls(
+            loaded = cls(
                 fields={field.name: field for field in fields},
                 vocabulary={field: np.array(tokens, dtype=object) for field, tokens in vocabulary.items()},
                 tables=_arrays(folder / "features.npz"),
                 text=None if text is None else _load_text(folder, text),
                 **schema,
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            if isinstance(error, DataError):
-                raise
+            check_preprocessing(loaded)
+        except DataError:
+            raise
+        except Exception as error:  # zip, numpy and json raise what they like
             raise DataError(f"{folder} holds a damaged file: {' '.join(str(error).split())}") from error
+        return loaded
 
 
 def _text_schema(text: Text) -> dict[str, Any]:
@@ -190,8 +219,16 @@ def _load_text(folder: Path, schema: Mapping[str, Any]) -> Text:
 
 
 def _field(entry: dict[str, Any]) -> Field:
-    scale = entry["scale"]
-    return Field(**{**entry, "scale": None if scale is None else Scale(**scale)})
+    scale, limits = entry["scale"], entry.get("range")
+    if limits is None and scale is not None and scale["low"] is not None:
+        limits = (0.0, 1.0)  # an older schema, which has no ranges, of normalised numbers
+    return Field(
+        **{
+            **entry,
+            "scale": None if scale is None else Scale(**scale),
+            "range": None if limits is None else (float(limits[0]), float(limits[1])),
+        }
+    )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

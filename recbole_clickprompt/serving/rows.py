@@ -27,11 +27,45 @@ class Counts:
         rows: How many.
         unseen: Field: values of rows that training never saw, and which therefore count as none.
         overruled: Rows that say something else on a user or item than training did; training's was taken.
+        no_id: User or item field: rows without an id, which are scored like those of an unseen one.
+        blanks: User or item field: rows whose id had surrounding blanks, which were left out.
+        infinite: Number field: rows with an infinite number, which counts as missing.
+        far: Number field: numbers far beyond those of training, which were replaced by ``Field.bounds``.
     """
 
     rows: int = 0
     unseen: Counter[str] = field(default_factory=Counter)
     overruled: int = 0
+    no_id: Counter[str] = field(default_factory=Counter)
+    blanks: Counter[str] = field(default_factory=Counter)
+    infinite: Counter[str] = field(default_factory=Counter)
+    far: Counter[str] = field(default_factory=Counter)
+
+    def changes(self) -> list[str]:
+        """Values that could not be read as they stand, a line each."""
+        return [
+            *_lines(self.no_id, "rows hold no id; they were scored like rows of an unseen one"),
+            *_lines(self.blanks, "rows hold an id with surrounding blanks, which were left out"),
+            *_lines(self.infinite, "rows hold an infinite number, read as missing"),
+            *_lines(
+                self.far,
+                "numbers lie far outside training's range; they were limited to ten times its width beyond it",
+            ),
+        ]
+
+    def remarks(self) -> list[str]:
+        """All that a user should know, a line each."""
+        lines = [*self.changes(), *_lines(self.unseen, "rows hold what training never saw")]
+        if self.overruled:
+            lines.append(
+                f"{self.overruled:,} rows say something else on a user or item than training did; "
+                "training's features were used"
+            )
+        return lines
+
+
+def _lines(counter: Counter[str], what: str) -> list[str]:
+    return [f"{name}: {count:,} {what}" for name, count in counter.items() if count]
 
 
 class RowEncoder:
@@ -71,6 +105,7 @@ class RowEncoder:
             for name in table.column_names
             if name in fields
         }
+        self._clean(raw, counts)
         for entry in fields.values():
             if entry.source == "net":  # the text of a context column that is no token
                 of = fields[entry.name.removesuffix("_text")]
@@ -79,7 +114,7 @@ class RowEncoder:
         overruled = np.zeros(len(table), dtype=bool)
         for entry in self._fields:
             key = self.preprocessing.key(entry)
-            own = self._encoded(entry, raw[entry.name]) if entry.name in raw else None
+            own = self._encoded(entry, raw[entry.name], counts) if entry.name in raw else None
             if key is None and own is not None:
                 columns[entry.name] = own
                 counts.unseen[entry.name] += int(_unseen(entry, raw[entry.name], own).sum())
@@ -99,21 +134,47 @@ class RowEncoder:
             features |= dict(zip((INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS), text, strict=True))
         return features
 
-    def _encoded(self, entry: Field, values: np.ndarray) -> np.ndarray:
+    def _clean(self, raw: dict[str, np.ndarray], counts: Counts) -> None:
+        """Leaves out the blanks around ids, and makes infinite numbers missing ones."""
+        for name in (self.preprocessing.user, self.preprocessing.item):
+            ids, index = raw[name], self._index[name]
+            for row in np.flatnonzero(index.get_indexer(ids) < 0):  # a known id may well have blanks
+                text = ids[row]
+                if text is not None and text != text.strip():
+                    ids[row] = text.strip() or None
+                    counts.blanks[name] += 1
+            counts.no_id[name] += sum(text is None for text in ids)
+        for name, values in raw.items():
+            kind = self.preprocessing.fields[name].type
+            if kind == "float":
+                infinite = np.isinf(values)
+                values[infinite] = np.nan
+                counts.infinite[name] += int(infinite.sum())
+            elif kind == "float_seq":
+                for row in np.flatnonzero([bool(np.isinf(row).any()) for row in values]):
+                    values[row] = [np.nan if np.isinf(number) else number for number in values[row]]
+                    counts.infinite[name] += 1
+
+    def _encoded(self, entry: Field, values: np.ndarray, counts: Counts) -> np.ndarray:
         """Ids, or scaled numbers, of a column's raw values."""
         if not entry.type.endswith("_seq"):
-            return self._encoded_values(entry, values)
+            return self._encoded_values(entry, values, counts)
         rows = [row[: entry.width] for row in values]
         dtype = object if entry.type == "token_seq" else np.float64
-        flat = self._encoded_values(entry, np.array([value for row in rows for value in row], dtype=dtype))
+        flat = self._encoded_values(entry, np.array([v for row in rows for v in row], dtype=dtype), counts)
         padded = np.zeros((len(rows), entry.width, *flat.shape[1:]), dtype=flat.dtype)
         padded[np.arange(entry.width) < np.array([[len(row)] for row in rows])] = flat
         return padded
 
-    def _encoded_values(self, entry: Field, values: np.ndarray) -> np.ndarray:
+    def _encoded_values(self, entry: Field, values: np.ndarray, counts: Counts) -> np.ndarray:
         if entry.scale is None:
             return self._index[entry.name].get_indexer(values).astype(np.int64) + 1
-        scaled = entry.scale.feature(values) if entry.feature else entry.scale.scaled(values)
+        with np.errstate(over="ignore"):  # an overflow is infinity, which lies beyond the bounds
+            scaled = entry.scale.feature(values) if entry.feature else entry.scale.scaled(values)
+        numbers = scaled[..., 0] if entry.feature else scaled
+        low, high = entry.bounds
+        counts.far[entry.name] += int(((numbers < low) | (numbers > high)).sum())
+        np.clip(numbers, low, high, out=numbers)
         return scaled.astype(np.float32)
 
 

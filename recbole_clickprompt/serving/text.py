@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recbole_clickprompt.data.text import number_text
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.row_text import value_text
 from recbole_clickprompt.serving.preprocessing import Field, Preprocessing, Segment
 
@@ -30,6 +31,9 @@ class RowTokens:
 
     Args:
         preprocessing: Of a model that reads text.
+
+    Raises:
+        DataError: Its tokenizer is damaged.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
@@ -37,7 +41,10 @@ class RowTokens:
 
         assert preprocessing.text is not None
         self.text, self.fields = preprocessing.text, preprocessing.fields
-        self._tokenizer = Tokenizer.from_str(self.text.tokenizer)
+        try:
+            self._tokenizer = Tokenizer.from_str(self.text.tokenizer)
+        except Exception as error:  # tokenizers raises nothing more special
+            raise DataError(f"tokenizer.json is damaged: {' '.join(str(error).split())}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
@@ -129,7 +136,10 @@ def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str]) -> l
     if field.type == "token_seq" and field.source != "inter":
         return [" ".join(words.get(v, v) for v in row) or None for row in values]
     if field.type.endswith("_seq"):
-        whole = [" ".join(v if isinstance(v, str) else number_text(v) for v in row) or None for row in values]
+        whole = [
+            " ".join(v if isinstance(v, str) else number_text(v) for v in row if v == v) or None  # not NaN
+            for row in values
+        ]
     elif field.type == "float":
         whole = [value_text(value) for value in values]
     else:

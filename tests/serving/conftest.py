@@ -12,6 +12,8 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer
 
+from recbole_clickprompt.host.scaling import Scale
+from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
 from tests.conftest import ROOT
 
 
@@ -33,6 +35,21 @@ def atomic(source: str) -> pd.DataFrame:
 def with_features(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the features of their users and items beside them."""
     return rows.merge(atomic("user"), on="user_id", how="left").merge(atomic("item"), on="item_id", how="left")
+
+
+def field(name: str, kind: str, scale: Scale | None = None, width: int = 1) -> Field:
+    """A field of rows that a backbone reads."""
+    return Field(name, kind, "inter", 3, width, feature=True, unsplit=False, scale=scale)
+
+
+def preprocessing_of(*fields: Field) -> Preprocessing:
+    """Two users and two items, ``a`` and ``b``, with no features but those of rows."""
+    ids = [Field(name, "token", name, 3, 1, True, False, None) for name in ("user_id", "item_id")]
+    vocabulary = {f.name: np.array(["[PAD]", "a", "b"], dtype=object) for f in (*ids, *fields) if f.scale is None}
+    return Preprocessing(
+        dataset="x", user="user_id", item="item_id", seq_separator=" ", ignored=[],
+        fields={f.name: f for f in (*ids, *fields)}, vocabulary=vocabulary, tables={}, text=None,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
 """Exports score as PyTorch does, from raw rows, without torch."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +24,8 @@ from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores
 from recbole_clickprompt.serving.observe import observe
 from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
-from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
 from recbole_clickprompt.serving.stand_in import StandIn
-from tests.serving.conftest import with_features
+from tests.serving.conftest import field, preprocessing_of, with_features
 
 # Runs a script as a machine without torch would
 WITHOUT_TORCH = """
@@ -54,25 +56,58 @@ def test_an_export_with_plm_scores_raw_rows_as_pytorch_does(exported, with_plm):
     np.testing.assert_allclose(model.predict(unseen), expected, atol=1e-5, rtol=0)
 
 
-def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
-    _, folder = exported
-    with_plm.rows.to_csv(tmp_path / "rows.csv", index=False)
+def score_by_example(folder, rows):
+    """What the example prints and says, and its exit code, on a machine without torch."""
     answer = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, str(folder / "score.py"), str(tmp_path / "rows.csv")],
+        [sys.executable, "-c", WITHOUT_TORCH, str(folder / "score.py"), str(rows)],
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
-    scores = [float(line) for line in answer.stdout.split()]
-    np.testing.assert_allclose(scores, with_plm.scores, atol=1e-5, rtol=0)
+    return answer.stdout, answer.stderr, answer.returncode
+
+
+def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
+    _, folder = exported
+    # with the mark that spreadsheets write first
+    with_plm.rows.to_csv(tmp_path / "rows.csv", index=False, encoding="utf-8-sig")
+    out, told, code = score_by_example(folder, tmp_path / "rows.csv")
+    assert code == 0, told
+    np.testing.assert_allclose([float(line) for line in out.split()], with_plm.scores, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans lines"),
+        ("u1,i1\n", "row 1 has 2 values where the header has 3"),
+        ('u1,i1,"gift\n', "unexpected end of data"),
+    ],
+)
+def test_the_example_refuses_rows_that_are_not_one_a_line(row, message, exported, tmp_path):
+    (tmp_path / "rows.csv").write_text(f"user_id,item_id,device\n{row}")
+    out, told, code = score_by_example(exported[1], tmp_path / "rows.csv")
+    assert (out, code) == ("", 1)
+    assert message in told
+
+
+def test_the_example_refuses_a_changed_file(exported, tmp_path):
+    folder = shutil.copytree(exported[1], tmp_path / "model")
+    vocabulary = (folder / "vocabulary.json").read_text()
+    (folder / "vocabulary.json").write_text(vocabulary.replace('"u1"', '"u0"'))
+    (tmp_path / "rows.csv").write_text("user_id,item_id,device\nu1,i1,phone\n")
+    assert score_by_example(folder, tmp_path / "rows.csv") == (
+        "", "vocabulary.json was changed after the export; export the model again\n", 1,
+    )  # fmt: skip
 
 
 def test_8_bit_weights_are_smaller_and_their_auc_is_told(exported):
     made, folder = exported
     assert sorted(made.files) == [
-        "features.npz", "model.onnx", "model_int8.onnx", "schema.json", "score.py", "tokenizer.json",
-        "tokens.npz", "vocabulary.json",
+        "checksums.json", "features.npz", "model.onnx", "model_int8.onnx", "schema.json", "score.py",
+        "tokenizer.json", "tokens.npz", "vocabulary.json",
     ]  # fmt: skip
     assert sorted(made.files) == sorted(path.name for path in folder.iterdir())
+    sums = json.loads((folder / "checksums.json").read_text())
+    assert {*sums, "score.py", "checksums.json"} == set(made.files)  # the script is for users to edit
     assert made.files["model_int8.onnx"] < made.files["model.onnx"]
     assert made.auc_int8 == pytest.approx(made.auc, abs=0.05)
 
@@ -159,35 +194,44 @@ def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_seque
     np.testing.assert_allclose(exported(first), expected[:1], atol=1e-5, rtol=0)
 
 
-def field(name, kind, scale=None, width=1):
-    return Field(name, kind, "inter", 2, width, feature=True, unsplit=False, scale=scale)
-
-
-def preprocessing_of(*fields):
-    ids = [Field(name, "token", name, 2, 1, True, False, None) for name in ("user_id", "item_id")]
-    vocabulary = {f.name: np.array(["[PAD]", "a", "b"], dtype=object) for f in (*ids, *fields) if f.scale is None}
-    return Preprocessing(
-        dataset="x", user="user_id", item="item_id", seq_separator=" ", ignored=[],
-        fields={f.name: f for f in (*ids, *fields)}, vocabulary=vocabulary, tables={}, text=None,
-    )  # fmt: skip
-
-
 def test_the_example_reads_numbers_and_sequences_of_rows():
     hour, tags = field("hour", "float", Scale(missing=6.0, low=4.0, high=8.0)), field("tags", "token_seq", width=3)
-    script = example(preprocessing_of(hour, tags))
-    assert script is not None
-    body = script.partition("    columns = {}\n")[2].partition("    return")[0]
-    rows = [
-        {"user_id": "b", "item_id": "?", "hour": "5", "tags": "b x a b"},
-        {"user_id": "", "item_id": "a", "hour": "", "tags": ""},
+    columns = columns_by_example(
+        preprocessing_of(replace(hour, range=(0.0, 1.0)), tags),
+        [
+            {"user_id": "b", "item_id": "?", "hour": "5", "tags": "b x a b"},
+            {"user_id": "", "item_id": "a", "hour": "", "tags": ""},
+            {"user_id": " b ", "item_id": "a", "hour": " NA", "tags": "b"},
+            {"user_id": "a", "item_id": "a", "hour": "-inf", "tags": "b"},
+            {"user_id": "a", "item_id": "a", "hour": "1e300", "tags": "b"},
+        ],
+    )
+    assert columns["user_id"].tolist() == [2, 0, 2, 1, 1]
+    assert columns["hour"].tolist() == [[0.25, 1.0], [0.5, 1.0], [0.5, 1.0], [0.5, 1.0], [11.0, 1.0]]
+    assert columns["tags"].tolist() == [[2, 0, 1], [0, 0, 0], [2, 0, 0], [2, 0, 0], [2, 0, 0]]
+
+
+def test_the_example_scales_a_constant_as_training_did():
+    scale = Scale(missing=6.0, low=6.0, high=6.0)
+    rows = [{"user_id": "a", "item_id": "a", "hour": hour} for hour in ("6", "7", "")]
+    assert columns_by_example(preprocessing_of(field("hour", "float", scale)), rows)["hour"][:, 0].tolist() == [
+        1,
+        1,
+        1,
     ]
+    assert scale.scaled(np.array([6.0, 7.0, np.nan])).tolist() == [1, 1, 1]
+
+
+def columns_by_example(preprocessing, rows):
+    """What the example makes of rows before it runs the model."""
+    script = example(preprocessing)
+    assert script is not None
+    functions, _, body = script.partition("MISSING =")[2].partition("    columns = {}\n")
     known = {"a": 1, "b": 2}
     space = {"np": np, "rows": rows, "columns": {}, "ids": dict.fromkeys(("user_id", "item_id", "tags"), known)}
-    exec("\n".join(line.strip() for line in body.splitlines()), space)
-    columns = space["columns"]
-    assert columns["user_id"].tolist() == [2, 0]
-    assert columns["hour"].tolist() == [[0.25, 1.0], [0.5, 1.0]]
-    assert columns["tags"].tolist() == [[2, 0, 1], [0, 0, 0]]
+    exec("MISSING =" + functions.partition("def score")[0], space)
+    exec("\n".join(line.strip() for line in body.partition("    scores = session")[0].splitlines()), space)
+    return space["columns"]
 
 
 def test_numbers_in_bins_are_no_example():

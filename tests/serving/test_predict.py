@@ -12,6 +12,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import files
 from recbole_clickprompt.serving.files import RowFile
+from recbole_clickprompt.serving.model import TorchScores
 from tests.serving.conftest import atomic
 
 
@@ -67,6 +68,7 @@ def test_a_long_file_is_read_in_batches(without_plm, monkeypatch):
 
 
 GOOD = "user_id,item_id,device\nu1,i1,phone\n"
+QUOTE = 'user_id,item_id,device\nu21,i63,"gift idea\nu33,i50,phone\nu2,i3,for mum"\nu3,i3,pc\n'
 BAD_INPUT = {
     "unknown kind": ("rows.txt", GOOD, [], "must be a .csv, .tsv (also .gz) or .parquet file"),
     "empty": ("rows.csv", "", [], "rows.csv is empty; it must hold a header and rows"),
@@ -74,7 +76,37 @@ BAD_INPUT = {
     "no id": ("rows.csv", "user_id,device\nu1,phone\n", [], "has no column 'item_id'"),
     "unknown column": ("rows.csv", "user,item_id,device\nu1,i1,phone\n", [], "'user', which is no field of tiny"),
     "twice": ("rows.csv", "user_id,user_id,item_id\nu1,u1,i1\n", [], "has the column 'user_id' twice"),
-    "ragged": ("rows.csv", f"{GOOD}u2,i1\n", [], "rows.csv cannot be read"),
+    "ragged": ("rows.csv", f"{GOOD}u2,i1\n", [], "rows.csv, line 3: 2 values where the header has 3"),
+    "rows in quotes": (
+        "rows.tsv",
+        QUOTE.replace(",", "\t"),
+        [],
+        "rows.tsv, line 2: a quote opens here, and the quoted",
+    ),
+    "an open quote": (
+        "rows.csv",
+        f'{GOOD}u2,i1,"tv\n',
+        [],
+        "rows.csv, line 3: a quote opens here and is never closed",
+    ),
+    "an open quote but no quoting": (
+        "rows.csv",
+        f'{GOOD}"u,2",i1,tv\n',
+        ["--no-quoting"],
+        "line 3: 4 values where",
+    ),
+    "blanks in the header": (
+        "rows.csv",
+        "user_id, item_id,device\n",
+        [],
+        "has a column ' item_id', which is no field",
+    ),
+    "no column but blank ones": (
+        "rows.csv",
+        "user_id\nu1\n",
+        [],
+        "whose ids say which row it is; it holds 'user_id'",
+    ),
     "wrong type": ("rows.csv", "user_id,item_id,device,year\nu1,i1,tv,19x\n", [], "got '19x' in row 1"),
     "no parquet": ("rows.parquet", GOOD, [], "rows.parquet cannot be read"),
     "nothing to keep": ("rows.csv", GOOD, ["--keep=x"], "has no column 'x' to keep"),
@@ -91,6 +123,55 @@ def test_bad_input_gives_one_line_and_leaves_no_file(case, without_plm, capsys):
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message in error
     assert not list(Path().glob("scores*"))
+
+
+def test_quotes_are_ordinary_characters_without_quoting(without_plm, capsys):
+    Path("rows.csv").write_text(QUOTE)
+    assert (
+        main(["predict", str(without_plm.checkpoint), "rows.csv", "-o", "s.csv", "--keep=device", "--no-quoting"])
+        == 0
+    )
+    assert pd.read_csv("s.csv")["device"].tolist() == ['"gift idea', "phone", 'for mum"', "pc"]
+    assert "device: 3 rows hold what training never saw" in capsys.readouterr().out
+
+
+def test_what_a_row_lacks_or_has_too_much_of_is_reported(with_plm, capsys):
+    Path("rows.csv").write_text(
+        "user_id,item_id,device,year\n,i1,phone,\n\nu1,,phone,NA\n u1,new,phone,inf\nu1,new,phone,99999999\n"
+        "u1,new,phone,1e300\nu1,new,phone,1980\n\n"
+    )
+    assert main(["predict", str(with_plm.checkpoint), "rows.csv", "-o", "s.csv"]) == 0
+    scores = pd.read_csv("s.csv")
+    assert len(scores) == 6
+    assert scores["score"].between(0, 1).all()
+    assert scores["user_id"].tolist()[2] == " u1"  # passed on unchanged
+    out = capsys.readouterr().out
+    for remark in (
+        "user_id: 1 rows hold no id; they were scored like rows of an unseen one",
+        "item_id: 1 rows hold no id",
+        "user_id: 1 rows hold an id with surrounding blanks, which were left out",
+        "year: 1 rows hold an infinite number, read as missing",
+        "year: 2 numbers lie far outside training's range",
+        "2 empty lines are no rows and have no score",
+    ):
+        assert remark in out
+
+
+def test_other_than_one_score_a_row_is_an_error(without_plm, monkeypatch, capsys):
+    write(without_plm.rows, "rows.parquet")
+    some = RowFile.batches
+    monkeypatch.setattr(RowFile, "batches", lambda file: (table[1:] for table in some(file)))
+    assert main(["predict", str(without_plm.checkpoint), "rows.parquet", "-o", "s.csv"]) == 2
+    assert "rows.parquet has 131 rows and got 130 scores; none was written" in capsys.readouterr().err
+    assert not list(Path().glob("s.csv*"))
+
+
+def test_a_score_that_is_not_finite_is_not_written(without_plm, monkeypatch, capsys):
+    monkeypatch.setattr(TorchScores, "__call__", lambda _, columns: np.full(len(columns["user_id"]), np.nan))
+    Path("rows.csv").write_text(GOOD)
+    assert main(["predict", str(without_plm.checkpoint), "rows.csv", "-o", "s.csv"]) == 2
+    assert "the score of row 1 is not a number" in capsys.readouterr().err
+    assert not list(Path().glob("s.csv*"))
 
 
 def test_a_fault_far_into_the_file_leaves_what_was_there_before(without_plm, monkeypatch, capsys):

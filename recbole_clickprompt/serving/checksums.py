@@ -1,0 +1,75 @@
+"""Checksums of the files of a folder, so that a changed one gives an error and never other scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from logging import getLogger
+from pathlib import Path
+
+from recbole_clickprompt.errors import DataError
+
+__all__ = ["CHECKSUMS", "verify_checksums", "write_checksums"]
+
+CHECKSUMS = "checksums.json"
+
+
+def write_checksums(folder: Path, *, but: Iterable[str] = ()) -> None:
+    """Writes ``checksums.json``, the SHA-256 of each file of a folder by name.
+
+    Args:
+        folder: An existing one.
+        but: Files that a user may edit.
+    """
+    left_out = {CHECKSUMS, *but}
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name not in left_out}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+
+
+def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
+    """Holds the files of a folder to its ``checksums.json``; warns where there is none.
+
+    Args:
+        folder: Of an export or a preprocessing.
+        needed: Files that are read from it, which must have a checksum.
+
+    Raises:
+        DataError: A file is missing, was changed or has no checksum, or the checksums cannot be read.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        getLogger().warning(
+            f"{folder} has no {CHECKSUMS}: an earlier version wrote it, or the file was removed. Changes of its "
+            "files cannot be noticed; export or train again"
+        )
+        return
+    sums = _read(path)
+    for name in {**sums, **dict.fromkeys(needed)}:
+        if not (folder / name).is_file():
+            fault = "is missing"
+        elif name not in sums:
+            fault = f"has no checksum in {CHECKSUMS}"
+        elif _sha256(folder / name) != sums[name]:
+            fault = f"was changed after it was written, its checksum is not that in {CHECKSUMS}"
+        else:
+            continue
+        raise DataError(f"{folder} holds a damaged file: {name} {fault}; export or train again")
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        sums = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(sums, dict) or any(Path(name).name != name for name in sums):
+            raise ValueError("it must hold a checksum by the name of a file")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}; export or train again") from error
+    return sums
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
