@@ -10,10 +10,8 @@ It lies beside the run's checkpoint ``<stem>.pth`` and is called ``<stem>``:
 
 from __future__ import annotations
 
-import itertools
 import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +19,10 @@ from typing import Any
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.files import locked, warn_once, write_whole
+from recbole_clickprompt.evaluation.history import read_epochs
+from recbole_clickprompt.files import write_whole
 
-__all__ = [
-    "RunFolder",
-    "append_epoch",
-    "change_epochs",
-    "folder_of",
-    "history_beside",
-    "open_run",
-    "read_epochs",
-    "write_counts",
-    "write_epochs",
-    "write_info",
-    "write_predictions",
-]
+__all__ = ["RunFolder", "folder_of", "open_run", "write_counts", "write_info", "write_predictions"]
 
 _PREDICTIONS = {
     "split": "string",
@@ -126,8 +113,12 @@ def open_run(path: str | Path) -> RunFolder:
         raise DataError(f"{folder} {what}; give the .pth file that training wrote, or the folder beside it")
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged: {error}") from error
+    for key in ("checkpoint", "train_counts"):
+        name = info.get(key) if isinstance(info, dict) else None
+        if not isinstance(name, str) or Path(name).name != name:
+            raise DataError(f"{file}: {key} must be the name of a file of this run, without a path, got {name!r}")
     return RunFolder(folder=folder, info=info)
 
 
@@ -150,92 +141,6 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Writes ``run.json``, which makes the folder that of a finished run."""
     text = json.dumps(dict(info), indent=1, ensure_ascii=False, default=str)
     write_whole(folder / "run.json", lambda partial: partial.write_text(f"{text}\n", encoding="utf-8"))
-
-
-def history_beside(checkpoint: Path) -> Path:
-    """Where the epochs of a pretraining checkpoint are kept."""
-    return checkpoint.with_name(f"{checkpoint.stem}.history.jsonl")
-
-
-def append_epoch(file: Path, epoch: Mapping[str, Any]) -> None:
-    """Adds an epoch to a history; those of its stage from the same number on, of a training since repeated, go."""
-    change_epochs(
-        file,
-        lambda lines: [
-            *(line for line in lines if line["stage"] != epoch["stage"] or line["epoch"] < epoch["epoch"]),
-            epoch,
-        ],
-    )
-
-
-def change_epochs(file: Path, change: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]) -> None:
-    """Writes a history anew while no other process does.
-
-    A damaged one is kept under another name, and a warning says so.
-
-    Args:
-        file: The history.
-        change: Gives the new lines for those that are there.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    with locked(file):
-        lines, damage = _parse(file)
-        if damage:
-            kept = _free_name(file.with_name(f"{file.name}.damaged"))
-            write_whole(kept, lambda partial: shutil.copyfile(file, partial))
-            warn_once(file.resolve(), f"{damage}; the damaged file is kept as {kept.name}")
-        write_epochs(file, change(lines))
-
-
-def read_epochs(file: Path) -> list[dict[str, Any]]:
-    """The epochs of a history; none if there is no such file. A warning tells of lines that cannot be read."""
-    lines, damage = _parse(file)
-    if damage:
-        warn_once(file.resolve(), damage)
-    return lines
-
-
-def write_epochs(file: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a whole history."""
-    text = "".join(f"{json.dumps(dict(epoch))}\n" for epoch in epochs)
-    write_whole(file, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def _parse(file: Path) -> tuple[list[dict[str, Any]], str]:
-    """The lines of a history that are whole, and in words how many are not; empty if all are."""
-    written = [line for line in file.read_bytes().splitlines() if line.strip()] if file.is_file() else []
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for line in written:
-        try:
-            epoch = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if _is_epoch(epoch):
-            found[epoch["stage"], epoch["epoch"]] = epoch  # one trained again takes the place of the one before
-    lost = len(written) - len(found)
-    if not lost:
-        return list(found.values()), ""
-    what = f"{lost} of {len(written)} lines {'is' if lost == 1 else 'are'} damaged or"
-    what += " repeats an epoch, and is left out" if lost == 1 else " repeat an epoch, and are left out"
-    return list(found.values()), f"{file}: {what}"
-
-
-def _is_epoch(line: Any) -> bool:
-    if not isinstance(line, dict):
-        return False
-    figures = [value for name, value in line.items() if name != "stage"]
-    return (
-        isinstance(line.get("stage"), str)
-        and type(line.get("epoch")) is int
-        and all(value is None or isinstance(value, int | float) for value in figures)
-    )
-
-
-def _free_name(path: Path) -> Path:
-    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
-    return next(name for name in names if not name.exists())
 
 
 def _write_parquet(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from recbole.data.interaction import cat_interactions
 
 from recbole_clickprompt import ranks
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.evaluation.run_folder import history_beside, read_epochs
+from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.model.pamlm import PAMLM
 from recbole_clickprompt.model.parts import build_pretraining
 from recbole_clickprompt.model.replaced_item import ReplacedItem

@@ -12,16 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_clickprompt.evaluation.run_folder import (
-    append_epoch,
-    change_epochs,
-    folder_of,
-    history_beside,
-    read_epochs,
-    write_counts,
-    write_info,
-    write_predictions,
-)
+from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
+from recbole_clickprompt.evaluation.run_folder import folder_of, write_counts, write_info, write_predictions
 from recbole_clickprompt.trainer.predictions import predict_split, training_rows
 
 __all__ = ["RunRecord", "record_pretraining", "watch_runs"]

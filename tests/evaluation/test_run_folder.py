@@ -1,8 +1,10 @@
 """The folder of a run: what is read is what was written."""
 
+import json
 import math
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,8 @@ import pandas as pd
 import pytest
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.evaluation.run_folder import (
-    append_epoch,
-    open_run,
-    read_epochs,
-    write_counts,
-    write_info,
-    write_predictions,
-)
+from recbole_clickprompt.evaluation.history import append_epoch, read_epochs
+from recbole_clickprompt.evaluation.run_folder import open_run, write_counts, write_info, write_predictions
 
 ROWS = pd.DataFrame(
     {
@@ -191,3 +187,13 @@ def test_nothing_but_damage_is_an_empty_history(folder, caplog):
     (folder / "history.jsonl").write_bytes(b"\xff\xfe\n\nno line\n")
     assert open_run(folder).history().empty
     assert "2 of 2 lines are damaged" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../other.pth", "/etc/passwd", "", None, ["run.pth"]])
+@pytest.mark.parametrize("key", ["checkpoint", "train_counts"])
+def test_a_run_folder_names_files_of_its_own_alone(key, name, trained_runs, tmp_path):
+    shutil.copytree(trained_runs["plain"].with_suffix(""), tmp_path / "run")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**info, key: name}))
+    with pytest.raises(DataError, match=f"run.json: {key} must be the name of a file of this run, without a path"):
+        open_run(tmp_path / "run")

@@ -10,7 +10,8 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer
 from sklearn.metrics import log_loss, roc_auc_score
 
-from recbole_clickprompt.evaluation.run_folder import open_run, read_epochs
+from recbole_clickprompt.evaluation.history import read_epochs
+from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.trainer.record import RunRecord, record_pretraining
 
 PLAIN = {"backbone": "DNN", "train_stage": "finetune"}

@@ -3,14 +3,9 @@
 import pandas as pd
 import pytest
 
+from recbole_clickprompt.evaluation.history import write_epochs
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
-from recbole_clickprompt.evaluation.run_folder import (
-    open_run,
-    write_counts,
-    write_epochs,
-    write_info,
-    write_predictions,
-)
+from recbole_clickprompt.evaluation.run_folder import open_run, write_counts, write_info, write_predictions
 
 EVIL = "<script>window.harm = 1</script><b>bold</b> & 'quoted' \"twice\""
 PRETRAIN = [
