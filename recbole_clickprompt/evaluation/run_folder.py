@@ -117,7 +117,7 @@ def open_run(path: str | Path) -> RunFolder:
         raise DataError(f"{file} is damaged: {error}") from error
     for key in ("checkpoint", "train_counts"):
         name = info.get(key) if isinstance(info, dict) else None
-        if not isinstance(name, str) or Path(name).name != name:
+        if not name or not isinstance(name, str) or Path(name).name != name:
             raise DataError(f"{file}: {key} must be the name of a file of this run, without a path, got {name!r}")
     return RunFolder(folder=folder, info=info)
 
