@@ -26,7 +26,7 @@ test: setup
 
 # Speed and memory beside a plain form and RecBole's own trainer; wants the machine for itself.
 bench: setup
-	$(BIN)/python -W ignore -m recbole_clickprompt bench --out results/bench.json
+	$(BIN)/python -W ignore -m benchmarks.bench --out results/bench.json
 
 format: setup
 	$(BIN)/ruff check --fix .

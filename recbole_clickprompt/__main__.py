@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from recbole_clickprompt.commands import (
     attention,
-    bench,
     export,
     from_table,
     grid,
@@ -30,7 +29,6 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "attention": attention,
-    "bench": bench,
     "export": export,
     "from-table": from_table,
     "grid": grid,

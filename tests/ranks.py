@@ -14,8 +14,8 @@ from typing import Any
 _CONTEXT = mp.get_context("forkserver")
 # Imported once for all ranks of all tests; the server has computed nothing, so its children may
 _CONTEXT.set_forkserver_preload(
-    ["recbole_clickprompt.trainer", "recbole_clickprompt.host.atomic", "transformers.models.bert.modeling_bert",
-     "tokenizers", "sklearn.metrics", "pytest", "torch.distributed"]
+    ["recbole_clickprompt.trainer", "recbole_clickprompt.host.atomic_reader",
+     "transformers.models.bert.modeling_bert", "tokenizers", "sklearn.metrics", "pytest", "torch.distributed"]
 )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def on_ranks(function: Callable[..., Any], *arguments: Any, world: int = 2, time
 def _work(pipe: Any, place: dict[str, Any], folder: str, function: Any, arguments: tuple[Any, ...]) -> None:
     import torch
 
-    from recbole_clickprompt import ranks
+    from recbole_clickprompt import distributed as ranks
     from recbole_clickprompt.host.distributed import take_place
 
     os.chdir(folder)

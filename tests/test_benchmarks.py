@@ -11,7 +11,7 @@ import yaml
 from benchmarks import goodreads, pretraining_length
 from benchmarks.measure import measured
 from benchmarks.rowwise import step_seconds
-from recbole_clickprompt.data.convert.recipes import prepare
+from recbole_clickprompt.data.convert.catalog import prepare
 from recbole_clickprompt.trainer.stage import Stage
 
 ROOT = Path(__file__).parents[1]

@@ -78,7 +78,7 @@ def test_what_only_ids_reveal_is_not_lost_by_the_plm(collaborative, small):
 
 def test_prompts_alone_carry_ids_into_the_plm(collaborative, small, monkeypatch):
     # The text tells nothing and the backbone's own logit is cut off: what the PLM knows came through prompts
-    from recbole_clickprompt.model.clickprompt import ClickPrompt
+    from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
 
     monkeypatch.setattr(ClickPrompt, "forward", lambda self, interaction: self.logits(interaction)[1])
     assert auc_of("ClickPrompt", collaborative, small) > 0.9

@@ -18,9 +18,9 @@ import pandas as pd
 
 from recbole_clickprompt.commands.runs import check_options, hand_out
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.evaluation.attention import attention_table, prompt_columns
 from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
 from recbole_clickprompt.evaluation.tables import markdown_table, number
+from recbole_clickprompt.methods.clickprompt.attention import attention_table, prompt_columns
 
 __all__ = ["add_arguments", "attention_of", "execute", "markdown"]
 

@@ -31,7 +31,7 @@ from recbole_clickprompt.commands.results import append_row, digest, read_result
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_file, read_yaml
-from recbole_clickprompt.trainer.record import watch_runs
+from recbole_clickprompt.trainer.run_logger import watch_runs
 
 __all__ = ["add_arguments", "execute"]
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
 from recbole_clickprompt.host.registration import MODELS
-from recbole_clickprompt.model.backbone import BACKBONES
 
 __all__ = ["Run", "add_run_arguments", "literal", "parse_run", "parse_settings", "resolve_model"]
 

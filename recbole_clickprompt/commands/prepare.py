@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_clickprompt.data.convert.recipes import RECIPES, prepare
+from recbole_clickprompt.data.convert.catalog import RECIPES, prepare
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.errors import SettingError, nearest
 

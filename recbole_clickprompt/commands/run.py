@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt import ranks
+from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.distributed import started_together

@@ -26,11 +26,11 @@ import yaml
 from recbole.config import Config
 
 from recbole_clickprompt.commands.options import literal, parse_settings, resolve_model
-from recbole_clickprompt.commands.search import Search
-from recbole_clickprompt.commands.space import Draw, read_space
-from recbole_clickprompt.commands.trials import Trials
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.tuning.search import Search
+from recbole_clickprompt.tuning.space import Draw, read_space
+from recbole_clickprompt.tuning.trials import Trials
 
 __all__ = ["add_arguments", "execute"]
 

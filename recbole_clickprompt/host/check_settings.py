@@ -16,10 +16,10 @@ from recbole.utils.argument_list import (
     training_arguments,
 )
 
+from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import property_folders, read_yaml
 from recbole_clickprompt.host.settings import SETTINGS
-from recbole_clickprompt.model.backbone import BACKBONES
 
 __all__ = ["check_settings"]
 

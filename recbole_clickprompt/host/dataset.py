@@ -12,9 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_clickprompt import ranks
-from recbole_clickprompt.data.text import Textualizer
-from recbole_clickprompt.data.tokens import TokenTable
+from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.check_data import (
     check_fields,
@@ -25,14 +23,21 @@ from recbole_clickprompt.host.check_data import (
     warn_unscaled,
 )
 from recbole_clickprompt.host.cold_start import cold_start_parts
+from recbole_clickprompt.host.dataset_files import choose_parts, obtain
+from recbole_clickprompt.host.dataset_text import (
+    add_text_columns,
+    build_textualizer,
+    hide_text_columns,
+    raw_numbers,
+)
+from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.ids import give_ids
-from recbole_clickprompt.host.obtain import choose_parts, obtain
-from recbole_clickprompt.host.row_text import add_text_columns, build_textualizer, hide_text_columns, raw_numbers
-from recbole_clickprompt.host.row_tokens import build_token_table
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
-from recbole_clickprompt.host.scaling import Scale, observe_means, with_bins, with_ranges
-from recbole_clickprompt.model.plm.loading import load_tokenizer
-from recbole_clickprompt.model.plm.weights import find_plm
+from recbole_clickprompt.plm.loading import load_tokenizer
+from recbole_clickprompt.plm.weights import find_plm
+from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, with_bins, with_ranges
+from recbole_clickprompt.text.text import Textualizer
+from recbole_clickprompt.text.tokens import TokenTable
 
 __all__ = ["ClickPromptDataset"]
 
@@ -105,7 +110,7 @@ class ClickPromptDataset(Dataset):
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         # Here and not above: polars and pyarrow would make the plug-in's import five times as long
-        from recbole_clickprompt.host.features import read_features
+        from recbole_clickprompt.host.atomic_columns import read_features
         from recbole_clickprompt.host.interactions import check_entities, check_interactions
 
         load_col, unload_col = self._get_load_and_unload_col(source)

@@ -17,7 +17,7 @@ import recbole.trainer.trainer
 import torch
 from recbole.config import Config
 
-from recbole_clickprompt import ranks
+from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import SettingError
 
 __all__ = ["install", "run_recboles", "started_together", "take_place"]

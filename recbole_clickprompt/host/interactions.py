@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.host.atomic import AtomicTable
+from recbole_clickprompt.host.atomic_reader import AtomicTable
 
 __all__ = ["check_entities", "check_interactions"]
 

@@ -82,7 +82,7 @@ def _ending(processes: Sequence[Any]) -> Iterator[None]:
 def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], failures: Any) -> None:
     from recbole.quick_start import run_recbole
 
-    from recbole_clickprompt import ranks
+    from recbole_clickprompt import distributed as ranks
 
     take_place(local_rank=local_rank, **place)
     try:

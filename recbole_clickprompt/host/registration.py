@@ -17,14 +17,14 @@ import recbole.model.context_aware_recommender
 import recbole.trainer
 from recbole.config import Config
 
+from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.dataset import ClickPromptDataset
 from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.restore import replace_recboles_reader
-from recbole_clickprompt.host.strangers import close_doors
-from recbole_clickprompt.model.backbone import NEW_MODELS
+from recbole_clickprompt.host.untrusted_input import close_doors
 
 __all__ = ["MODELS", "register"]
 

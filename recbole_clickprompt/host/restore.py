@@ -14,10 +14,10 @@ import recbole.quick_start.quick_start as quick_start
 import torch
 from recbole.utils import get_model, init_logger, init_seed
 
+from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.saved_config import read_run, rebuild_config
-from recbole_clickprompt.model.backbone import NEW_MODELS
 from recbole_clickprompt.trainer.checkpoint import load_weights, read_model
 
 __all__ = ["Restored", "replace_recboles_reader", "restore"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from recbole_clickprompt.host.forms import (
+from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.host.recbole_setting_types import (
     BINS,
     CLIPPING,
     COLUMNS,
@@ -20,7 +21,7 @@ from recbole_clickprompt.host.forms import (
     SEPARATOR,
     THRESHOLD,
 )
-from recbole_clickprompt.host.kinds import (
+from recbole_clickprompt.host.setting_types import (
     BOOLEAN,
     DROPOUT,
     FEATURE_GROUPS,
@@ -43,7 +44,6 @@ from recbole_clickprompt.host.kinds import (
     real,
     some_of,
 )
-from recbole_clickprompt.model.backbone import BACKBONES
 
 __all__ = ["SETTINGS"]
 

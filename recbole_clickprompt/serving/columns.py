@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from recbole_clickprompt.data.numbers import parse_numbers
 from recbole_clickprompt.errors import DataError, nearest
-from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
 
 __all__ = ["check_columns", "raw_values", "to_table"]
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from recbole_clickprompt.data.convert.atomic import new_folder
-from recbole_clickprompt.serving.checksums import write_checksums
-from recbole_clickprompt.serving.example import example
+from recbole_clickprompt.preprocessing.checksums import write_checksums
 from recbole_clickprompt.serving.load import ONNX_FILE, Trained, build_data, load_trained
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores
 from recbole_clickprompt.serving.onnx import ExportError, input_names, quantise, write_onnx
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
+from recbole_clickprompt.serving.score_script import example
 
 __all__ = ["Exported", "export"]
 

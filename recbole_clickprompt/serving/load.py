@@ -10,12 +10,12 @@ import torch
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.saved_config import read_run
-from recbole_clickprompt.serving.checksums import CHECKSUMS
-from recbole_clickprompt.serving.lone import LoneStates
+from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
+from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
-from recbole_clickprompt.serving.observe import PREPROCESSING, observe
-from recbole_clickprompt.serving.preprocessing import Preprocessing
-from recbole_clickprompt.serving.stand_in import StandIn
+from recbole_clickprompt.serving.on_the_fly_states import LoneStates
+from recbole_clickprompt.serving.schema_dataset import StandIn
 from recbole_clickprompt.trainer.checkpoint import load_weights
 
 __all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained"]

@@ -14,8 +14,8 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.columns import check_columns, to_table
-from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH, Counts, RowEncoder
 from recbole_clickprompt.trainer.stage import autocast
 

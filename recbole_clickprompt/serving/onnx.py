@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.errors import ClickPromptError, SettingError
-from recbole_clickprompt.model.backbone.base import feature_names
-from recbole_clickprompt.model.plm.weights import first_line
-from recbole_clickprompt.serving.preprocessing import Preprocessing
+from recbole_clickprompt.plm.weights import first_line
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
 
 __all__ = ["ExportError", "input_names", "quantise", "write_onnx"]

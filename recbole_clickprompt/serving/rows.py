@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
 from recbole_clickprompt.serving.columns import raw_values
-from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
 from recbole_clickprompt.serving.text import RowTokens, value_texts
 
 __all__ = ["INPUT_IDS", "SEGMENT_LENGTHS", "TEXT_LENGTH", "Counts", "RowEncoder"]

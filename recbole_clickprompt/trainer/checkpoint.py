@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recbole_clickprompt import ranks
+from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.plain_values import SavedConfig, check_plain, records_only, to_plain

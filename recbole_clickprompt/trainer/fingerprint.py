@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from recbole_clickprompt.model.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.plm.weights import find_plm, weights_hash
 
 __all__ = ["checkpoint_path", "differences", "finetuning_inputs", "pretraining_inputs", "state_path"]
 

@@ -12,22 +12,22 @@ import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.interaction import cat_interactions
 
-from recbole_clickprompt import ranks
+from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
-from recbole_clickprompt.model.pamlm import PAMLM
-from recbole_clickprompt.model.parts import build_pretraining
-from recbole_clickprompt.model.replaced_item import ReplacedItem
-from recbole_clickprompt.model.tally import Tally, pop_figures
-from recbole_clickprompt.model.text_start import begin_from_text
+from recbole_clickprompt.methods.clickprompt.builders import build_pretraining
+from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
+from recbole_clickprompt.methods.clickprompt.replaced_item import ReplacedItem
+from recbole_clickprompt.plm.text_init import begin_from_text
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs, state_path
-from recbole_clickprompt.trainer.handover import load_whole, read_inputs, save_whole
-from recbole_clickprompt.trainer.optimiser import build_optimizer
-from recbole_clickprompt.trainer.record import record_pretraining
+from recbole_clickprompt.trainer.optimizer import build_optimizer
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_whole, read_inputs, save_whole
 from recbole_clickprompt.trainer.resume import Keeper
+from recbole_clickprompt.trainer.resume_file import find_state
+from recbole_clickprompt.trainer.run_logger import record_pretraining
+from recbole_clickprompt.trainer.running_metrics import Tally, pop_figures
 from recbole_clickprompt.trainer.sampling import sample, with_items_shuffled
 from recbole_clickprompt.trainer.stage import Stage
-from recbole_clickprompt.trainer.state import find_state
 
 __all__ = ["load_pretrained", "pretrain", "pretraining_rows"]
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from recbole_clickprompt import ranks
+from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
+from recbole_clickprompt.trainer.resume_file import write_state
 from recbole_clickprompt.trainer.stage import Progress, Stage
-from recbole_clickprompt.trainer.state import write_state
 
 __all__ = ["Keeper"]
 

@@ -9,7 +9,7 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.data.interaction import Interaction
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.model.replaced_item import item_fields
+from recbole_clickprompt.methods.clickprompt.replaced_item import item_fields
 
 __all__ = ["finetuning_loader", "sample", "with_items_shuffled"]
 

@@ -11,9 +11,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from recbole_clickprompt.errors import TrainingError
-from recbole_clickprompt.trainer.optimiser import build_scheduler
-from recbole_clickprompt.trainer.rowwise import clip_gradients
-from recbole_clickprompt.trainer.shares import begin_together, own_random, shares, sum_gradients
+from recbole_clickprompt.trainer.data_parallel import begin_together, own_random, shares, sum_gradients
+from recbole_clickprompt.trainer.lazy_adam import clip_gradients
+from recbole_clickprompt.trainer.optimizer import build_scheduler
 
 __all__ = ["Progress", "Stage", "autocast"]
 

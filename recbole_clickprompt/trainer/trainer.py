@@ -14,23 +14,23 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
-from recbole_clickprompt import ranks
+from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt.backbones.unseen import zero_unseen
 from recbole_clickprompt.errors import TrainingError, WeightsError
-from recbole_clickprompt.model.backbone.unseen import zero_unseen
-from recbole_clickprompt.model.text_start import begin_from_text
+from recbole_clickprompt.methods.clickprompt.pretraining_evaluation import evaluate_pretraining
+from recbole_clickprompt.plm.text_init import begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable
+from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
-from recbole_clickprompt.trainer.handover import load_parts, read_inputs, read_sum
-from recbole_clickprompt.trainer.optimiser import build_optimizer
+from recbole_clickprompt.trainer.optimizer import build_optimizer
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs, read_sum
 from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
-from recbole_clickprompt.trainer.pretraining_evaluation import evaluate_pretraining
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
-from recbole_clickprompt.trainer.record import RunRecord
 from recbole_clickprompt.trainer.resume import Keeper
+from recbole_clickprompt.trainer.resume_file import find_state
+from recbole_clickprompt.trainer.run_logger import RunRecord
 from recbole_clickprompt.trainer.sampling import finetuning_loader
-from recbole_clickprompt.trainer.shares import predict
 from recbole_clickprompt.trainer.stage import Stage, autocast
-from recbole_clickprompt.trainer.state import find_state
 
 __all__ = ["ClickPromptTrainer"]
 

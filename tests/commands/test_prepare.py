@@ -13,8 +13,8 @@ from recbole.data import create_dataset
 from recbole.data.dataset import Dataset
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.data.convert.catalog import RECIPES
 from recbole_clickprompt.data.convert.download import RemoteFile
-from recbole_clickprompt.data.convert.recipes import RECIPES
 from recbole_clickprompt.errors import DataError
 
 from ..data.convert.lookalike import ml_1m

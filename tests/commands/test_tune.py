@@ -9,9 +9,9 @@ import yaml
 from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.commands import trials as trials_module
-from recbole_clickprompt.commands.space import Draw, read_space
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.tuning import trials as trials_module
+from recbole_clickprompt.tuning.space import Draw, read_space
 
 
 def write(name="search.yaml", **content):

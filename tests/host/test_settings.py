@@ -12,11 +12,11 @@ from recbole.utils.argument_list import (
     training_arguments,
 )
 
+from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.backbones.representation_hooks import TAPS
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.host.settings import SETTINGS
-from recbole_clickprompt.model.backbone import BACKBONES
-from recbole_clickprompt.model.backbone.taps import TAPS
 
 PROPS = Path(__file__).parents[2] / "props"
 FILES = sorted(PROPS.rglob("*.yaml"))

@@ -12,8 +12,8 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer
 
-from recbole_clickprompt.host.scaling import Scale
-from recbole_clickprompt.serving.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.scaling import Scale
 from tests.conftest import ROOT
 
 

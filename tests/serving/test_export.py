@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.host.scaling import Scale
-from recbole_clickprompt.model.backbone import BACKBONES
-from recbole_clickprompt.model.clickprompt import ClickPromptNoPLM
+from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
+from recbole_clickprompt.preprocessing.from_dataset import observe
+from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.serving import export as module
 from recbole_clickprompt.serving import load_model
-from recbole_clickprompt.serving.example import example
 from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores
-from recbole_clickprompt.serving.observe import observe
 from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
-from recbole_clickprompt.serving.stand_in import StandIn
+from recbole_clickprompt.serving.schema_dataset import StandIn
+from recbole_clickprompt.serving.score_script import example
 from tests.serving.conftest import field, preprocessing_of, with_features
 
 # Runs a script as a machine without torch would

@@ -13,12 +13,12 @@ from transformers import AutoTokenizer
 
 import recbole_clickprompt
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
 from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.serving.onnx import ExportError
-from recbole_clickprompt.serving.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from tests.serving.conftest import with_features
 

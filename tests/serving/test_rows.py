@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.host.scaling import Scale
+from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.serving.columns import to_table
 from recbole_clickprompt.serving.model import ServedModel
 from recbole_clickprompt.serving.rows import Counts, RowEncoder

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from recbole_clickprompt import files
 from recbole_clickprompt.errors import StorageError, WeightsError
 from recbole_clickprompt.files import write_whole
-from recbole_clickprompt.trainer import handover
+from recbole_clickprompt.trainer import pretrained_checkpoint as handover
 from recbole_clickprompt.trainer.checkpoint import check_writable, read_checkpoint, read_model, write_checkpoint
 
 STATE = {"epoch": 3, "scores": (0.1, float("inf"), None), 7: {"weights": torch.arange(50.0)}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_clickprompt.trainer.handover import read_sum
+from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
 from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 ROOT = Path(__file__).parents[2]

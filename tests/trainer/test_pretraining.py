@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
 from recbole_clickprompt.errors import TrainingError, WeightsError
-from recbole_clickprompt.model.parts import build_pretraining
+from recbole_clickprompt.methods.clickprompt.builders import build_pretraining
+from recbole_clickprompt.methods.clickprompt.mlm_evaluation import evaluate_pamlm
+from recbole_clickprompt.methods.clickprompt.pretraining_evaluation import evaluate_pretraining
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
-from recbole_clickprompt.trainer.handover import load_parts, read_inputs
-from recbole_clickprompt.trainer.mlm_evaluation import evaluate_pamlm
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs
 from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
-from recbole_clickprompt.trainer.pretraining_evaluation import evaluate_pretraining
 
 
 def run_pretraining(config, data, losses=None):

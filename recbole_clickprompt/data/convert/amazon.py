@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
-from recbole_clickprompt.data.convert.characters import decode
+from recbole_clickprompt.data.convert.encoding import decode
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
+from recbole_clickprompt.data.convert.notes import undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.remarks import undescribed, wrongly_decoded
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.table import TextTable, read_lines

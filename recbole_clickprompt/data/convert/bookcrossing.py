@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
-from recbole_clickprompt.data.convert.characters import decode
 from recbole_clickprompt.data.convert.csv_file import read_csv
+from recbole_clickprompt.data.convert.encoding import decode
+from recbole_clickprompt.data.convert.notes import wrongly_decoded
 from recbole_clickprompt.data.convert.raw import RawFiles
-from recbole_clickprompt.data.convert.remarks import wrongly_decoded
 from recbole_clickprompt.data.convert.split import Counts, shuffled, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable
 

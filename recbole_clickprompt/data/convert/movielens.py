@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
-from recbole_clickprompt.data.convert.characters import decode, refuse_mojibake
 from recbole_clickprompt.data.convert.csv_file import read_csv
+from recbole_clickprompt.data.convert.encoding import decode, refuse_mojibake
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.split import Counts, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable, read_lines

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recbole_clickprompt.data.convert.core import Interactions, k_core
+from recbole_clickprompt.data.convert.k_core import Interactions, k_core
 from recbole_clickprompt.data.convert.split import write_interactions
 from recbole_clickprompt.errors import DataError
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from recbole_clickprompt.evaluation.attention import prompt_columns
 from recbole_clickprompt.evaluation.report import figures
 from recbole_clickprompt.evaluation.report.content import Panel, Section, Table
 from recbole_clickprompt.evaluation.tables import number
+from recbole_clickprompt.methods.clickprompt.attention import prompt_columns
 
 __all__ = ["attention_section", "learning_section"]
 

@@ -15,7 +15,7 @@ from recbole.utils import FeatureSource
 
 from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT, AtomicWriter, new_folder, write_atomic
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.host.atomic import read_atomic
+from recbole_clickprompt.host.atomic_reader import read_atomic
 
 TYPES = {"item_id": "token", "title": "token", "price": "float", "tags": "token_seq"}
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)

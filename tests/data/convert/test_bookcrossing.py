@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from recbole_clickprompt.data.convert.recipes import prepare
+from recbole_clickprompt.data.convert.catalog import prepare
 from recbole_clickprompt.data.convert.split import shuffled, split_sizes
 from recbole_clickprompt.errors import DataError
 

@@ -10,7 +10,7 @@ import pytest
 from recbole_clickprompt.data.convert import download
 from recbole_clickprompt.data.convert.download import RemoteFile, fetch
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.host.obtain import obtain
+from recbole_clickprompt.host.dataset_files import obtain
 
 CONTENT = gzip.compress(bytes(range(256)), mtime=0) + bytes(1000)
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"

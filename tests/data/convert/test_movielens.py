@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from recbole.data import create_dataset, data_preparation
 
-from recbole_clickprompt.data.convert.recipes import prepare
+from recbole_clickprompt.data.convert.catalog import prepare
 from recbole_clickprompt.data.convert.split import split_sizes
 from recbole_clickprompt.errors import DataError
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_clickprompt.data.convert.core import IdCodes, k_core
-from recbole_clickprompt.data.convert.recipes import prepare
+from recbole_clickprompt.data.convert.catalog import prepare
+from recbole_clickprompt.data.convert.k_core import IdCodes, k_core
 from recbole_clickprompt.errors import DataError
 
 from .lookalike import json_lines

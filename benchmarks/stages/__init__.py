@@ -1,0 +1,1 @@
+"""Speed and memory of the stages, next to a reference implementation and RecBole's own trainer."""

@@ -1,0 +1,87 @@
+"""A benchmark's chain of processes: one that times, and one for the memory of each contender."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.stages.job import Figure, Job, contenders
+from benchmarks.stages.scaling import Axis
+from recbole_clickprompt.errors import ClickPromptError, SettingError
+
+__all__ = ["KEEP_MEMORY", "measure_curves", "measure_memory", "measure_scaling", "measure_time"]
+
+# Freed memory stays in the process, for all contenders alike. With glibc's defaults, which a run has, large blocks
+# go back to the system, and taking them again costs page faults: it is whole batches at once that pay them.
+KEEP_MEMORY = {
+    "MALLOC_TOP_PAD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 34),
+}
+
+
+class ChildError(ClickPromptError):
+    """A process of the benchmark ended without an answer."""
+
+
+def measure_time(job: Job) -> dict[str, Any]:
+    """``run_job`` in a process of its own; figures as ``Figure``."""
+    answer = _ask({"task": "time", "job": asdict(job)}, job)
+    return {**answer, "figures": [Figure(**figure) for figure in answer["figures"]]}
+
+
+def measure_memory(job: Job, figures: list[Figure], report: Callable[[str], None]) -> None:
+    """Fills in the memory of each figure."""
+    first = 0.0
+    for figure in figures:
+        index = [c.name for c in contenders(figure.stage, job.variants)].index(figure.contender)
+        report(f"memory of {figure.stage}, batch {figure.batch}, {figure.contender}")
+        question = {"stage": figure.stage, "batch": figure.batch, "index": index}
+        figure.memory_mb = _ask({"task": "memory", "job": asdict(job), **question}, job)["mb"]
+        first = figure.memory_mb if index == 0 else first
+        figure.memory_ratio = figure.memory_mb / first
+
+
+def measure_scaling(axis: Axis, report: Callable[[str], None]) -> list[dict[str, float]]:
+    """``measure_point`` of each point of an axis."""
+    measured = []
+    for point in axis.points:
+        report(f"scaling, {axis.name}: {point.value}")
+        question = {"stage": point.stage, "batch": point.batch, "contender": point.contender}
+        measured.append(_ask({"task": "point", "job": asdict(point.job), **question}, point.job))
+    return measured
+
+
+_ROOT = Path(__file__).parents[2]
+
+
+def measure_curves(job: Job, steps: int, seeds: list[int]) -> dict[str, dict[str, list[float]]]:
+    """``train_curves`` in a process of its own."""
+    return _ask({"task": "curves", "job": asdict(job), "steps": steps, "seeds": seeds}, job)["losses"]
+
+
+def _ask(question: dict[str, Any], job: Job) -> dict[str, Any]:
+    environment = {key: value for key, value in os.environ.items() if key not in KEEP_MEMORY}
+    # The benchmarks are no part of the installed package
+    environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    if job.keep_memory:
+        environment |= KEEP_MEMORY
+    if job.threads:
+        environment["OMP_NUM_THREADS"] = str(job.threads)
+    with TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.stages.child", str(answer)]
+        done = subprocess.run(command, input=json.dumps(question), text=True, env=environment, check=False)
+        if not answer.is_file():
+            raise ChildError(f"a process of the benchmark ended with code {done.returncode} (memory exhausted?)")
+        told = json.loads(answer.read_text())
+    if "error" in told:
+        raise SettingError(told["error"])
+    return told

@@ -1,0 +1,110 @@
+"""Any context-aware model of RecBole as a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import get_model
+from torch import Tensor, nn
+
+from recbole_clickprompt.backbones.afm import AFM
+from recbole_clickprompt.backbones.dcn import DCN
+from recbole_clickprompt.backbones.dcnv2 import DCNV2
+from recbole_clickprompt.backbones.dnn import DNN
+from recbole_clickprompt.backbones.dssm import DSSM
+from recbole_clickprompt.backbones.ffm import FFM
+from recbole_clickprompt.backbones.fgcnn import FGCNN
+from recbole_clickprompt.backbones.fibinet import FiBiNET
+from recbole_clickprompt.backbones.fignn import FiGNN
+from recbole_clickprompt.backbones.finalmlp import FinalMLP
+from recbole_clickprompt.backbones.fwfm import FwFM
+from recbole_clickprompt.backbones.gdcn import GDCN
+from recbole_clickprompt.backbones.kd_dagfm import KD_DAGFM
+from recbole_clickprompt.backbones.masknet import MaskNet
+from recbole_clickprompt.backbones.nfm import NFM
+from recbole_clickprompt.backbones.representation_hooks import TAPS, Tap
+from recbole_clickprompt.backbones.wukong import WuKong
+from recbole_clickprompt.backbones.xdeepfm import xDeepFM
+
+__all__ = ["Backbone", "build_backbone"]
+
+# Models that RecBole lacks, and its own with their faults mended
+_OURS: dict[str, type[nn.Module]] = {
+    model.__name__: model
+    for model in (
+        AFM, DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
+        WuKong, xDeepFM,
+    )
+}  # fmt: skip
+
+
+class Backbone(nn.Module):
+    """A RecBole model that also shows the representation its prediction is made of.
+
+    It predicts in float32 also under autocast: logits of 8 bits would tie scores that differ. It is trained so
+    too, unless told otherwise.
+
+    Args:
+        model: A context-aware model whose ``forward`` gives logits.
+        taps: Where its representation is read.
+        amp: Follow autocast in training.
+    """
+
+    def __init__(self, *, model: nn.Module, taps: tuple[Tap, ...], amp: bool = False) -> None:
+        super().__init__()
+        self.model, self.taps, self.amp = model, taps, amp
+
+    def logit(self, interaction: Interaction) -> Tensor:
+        """``(B,)`` float32: the host model alone, nothing else computed."""
+        with self._precision(interaction):
+            logit = self.model(interaction)
+        return logit.float() if self.amp else logit
+
+    def forward(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """
+        Returns:
+            The representation q before the last prediction layer, ``(B, Q)`` (Eq. 5), and the logit, ``(B,)``
+            float32.
+        """
+        with self._precision(interaction), self._tapped() as seen:
+            logit = self.model(interaction)
+        first, *others = (part for parts in seen for part in parts)
+        q = torch.cat([first, *others], dim=1) if others else first  # of one, cat makes a copy
+        return q, logit.float() if self.amp else logit
+
+    def _precision(self, interaction: Interaction) -> AbstractContextManager[Any]:
+        if self.amp and self.training:
+            return nullcontext()
+        device = next(iter(interaction.interaction.values())).device
+        return torch.autocast(device.type, enabled=False)
+
+    @contextmanager
+    def _tapped(self) -> Iterator[list[list[Tensor]]]:
+        # Hooks live for one call: a lasting hook would keep the graph alive and slow plain prediction down
+        seen: list[list[Tensor]] = [[] for _ in self.taps]
+        handles = [tap.attach(self.model, parts.append) for tap, parts in zip(self.taps, seen, strict=True)]
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
+    def width(self, interaction: Interaction) -> int:
+        """Q, from a dry run on some rows; changes nothing."""
+        training = self.training
+        try:
+            return self.eval()(interaction)[0].shape[1]
+        finally:
+            self.train(training)
+
+
+def build_backbone(config: Any, dataset: Any) -> Backbone:
+    """The backbone that ``config["backbone"]`` names, freshly initialised."""
+    name = config["backbone"]
+    model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
+    return Backbone(model=model(config, dataset), taps=TAPS[name], amp=config["backbone_amp"])

@@ -1,0 +1,45 @@
+"""DSSM without batch norm, on RecBole's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.context_aware_recommender.dssm import DSSM as HostDSSM
+from recbole.model.init import xavier_normal_initialization
+from recbole.model.layers import MLPLayers
+from torch import Tensor
+
+from recbole_clickprompt.backbones.base import feature_names
+
+__all__ = ["DSSM"]
+
+
+class DSSM(HostDSSM):
+    """RecBole's DSSM, mended. Its logit is a cosine; fields that are neither user's nor item's are not read.
+
+    - Number fields outside ``numerical_features`` are no features; the host makes room for them in its MLPs
+      and then fails at the first batch.
+    - Fields go to their tower by name, where the host splits floats in an order that is not theirs.
+    - No batch norm, which would let the rows of a batch, or of its micro-batches, change one another's scores.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        names = feature_names(self)
+        self.user_columns = [i for i, name in enumerate(names) if name in self.user_field_names]
+        self.item_columns = [i for i, name in enumerate(names) if name in self.item_field_names]
+        self.user_mlp_layers = self._tower(len(self.user_columns))
+        self.item_mlp_layers = self._tower(len(self.item_columns))
+
+    def _tower(self, fields: int) -> MLPLayers:
+        sizes = [fields * self.embedding_size, *self.mlp_hidden_size]
+        return MLPLayers(sizes, self.dropout_prob, activation="tanh").apply(xavier_normal_initialization)
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)``: cosines of the towers' outputs."""
+        embeddings = self.concat_embed_input_fields(interaction)  # (B, F, d)
+        user = self.user_mlp_layers(embeddings[:, self.user_columns].flatten(1))
+        item = self.item_mlp_layers(embeddings[:, self.item_columns].flatten(1))
+        return torch.cosine_similarity(user, item, dim=1)

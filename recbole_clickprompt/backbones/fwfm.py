@@ -1,0 +1,46 @@
+"""FwFM whose field weights are learnt, on RecBole's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.model.context_aware_recommender.fwfm import FwFM as HostFwFM
+from torch import Tensor, nn
+from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.backbones.base import check_fields, feature_names
+
+__all__ = ["FwFM"]
+
+
+class FwFM(HostFwFM):
+    """RecBole's FwFM, mended.
+
+    - The weight of a pair of fields is a parameter; the host's is a bare tensor, neither trained nor saved.
+    - It starts Xavier-normal, not from N(0, 1).
+    - ``fields`` counts features in the order of the embeddings, where the host puts ``token`` before
+      ``token_seq`` and knows no ``float_seq``.
+    - All pairs are two matrix products, where the host loops over them.
+
+    Raises:
+        SettingError: ``fields`` does not hold each feature once.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.weight = nn.Parameter(torch.empty(self.num_fields, self.num_fields, 1))
+        xavier_normal_(self.weight.data.squeeze(2))
+        self.field_of = [self.feature2field[i] for i in range(self.num_features)]
+
+    def _get_feature2field(self) -> None:
+        names = feature_names(self)
+        check_fields(self.fields, names)
+        self.feature_names = (names,)
+        super()._get_feature2field()
+
+    def fwfm_layer(self, embeddings: Tensor) -> Tensor:
+        """``sum_{i<j} r_ij <v_i, v_j>``: ``(B, F, d)`` to ``(B, 1)``."""
+        r = self.weight.squeeze(2)[self.field_of][:, self.field_of].triu(1)  # (F, F)
+        pairs = (embeddings * (r @ embeddings)).sum(1)  # (B, d)
+        return self.dropout_layer(pairs).sum(1, keepdim=True)

@@ -1,0 +1,48 @@
+"""KD_DAGFM's networks, on RecBole's classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.data.interaction import Interaction
+from recbole.model.context_aware_recommender.kd_dagfm import DAGFM, CrossNet
+from recbole.model.init import xavier_normal_initialization
+from torch import Tensor
+from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.backbones.base import LogitModel
+
+__all__ = ["KD_DAGFM"]
+
+
+class KD_DAGFM(LogitModel):
+    """RecBole's KD_DAGFM, mended: the teacher (a cross network) or the student, trained on labels.
+
+    - It runs where the config says; the host's networks pick cuda wherever there is one.
+    - ``forward`` gives logits, where the host's gives probabilities, ``(B, 1)``.
+    - The teacher's cross weights start Xavier-normal: the host's N(0, 1) survive its initialiser.
+    - Only the network of the ``phase`` is built; the student needs no teacher's file to start from.
+
+    Reads ``embedding_size``, ``phase``, ``t_depth``, ``depth`` and ``type`` from the config.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        settings = {"embedding_size": self.embedding_size, "feature_num": self.num_feature_field}
+        if config["phase"] == "teacher_training":
+            self.network = CrossNet({**settings, "depth": config["t_depth"]})
+            for weight in self.network.cross_layer_w:
+                xavier_normal_(weight.data)
+        else:
+            self.network = DAGFM({**settings, "depth": config["depth"], "type": config["type"]})
+            adjacency = self.network.adj_matrix.cpu()
+            del self.network.adj_matrix
+            self.network.register_buffer("adj_matrix", adjacency, persistent=False)
+        self.apply(xavier_normal_initialization)
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)``."""
+        self.network.FeatureInteraction(self.concat_embed_input_fields(interaction))
+        logits = self.network.logits
+        self.network.logits = self.network.outputs = None  # would keep the batch's graph alive
+        return logits.squeeze(1)

@@ -1,0 +1,78 @@
+"""MaskNet: features multiplied by a mask that the row itself computes (Wang et al., DLP-KDD 2021)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.init import xavier_normal_initialization
+from recbole.model.layers import MLPLayers
+from torch import Tensor, nn
+
+from recbole_clickprompt.backbones.base import LogitModel
+
+__all__ = ["MaskBlock", "MaskNet"]
+
+
+class MaskBlock(nn.Module):
+    """Instance-guided mask, linear layer, layer norm, ReLU.
+
+    Args:
+        size: Width of all embeddings together.
+        output_size: Width of what it gives.
+        reduction_ratio: The mask's hidden layer is so many times as wide as the mask.
+        dropout: Share of the output that training drops.
+    """
+
+    def __init__(self, *, size: int, output_size: int, reduction_ratio: float, dropout: float) -> None:
+        super().__init__()
+        hidden_size = max(1, round(size * reduction_ratio))
+        self.mask = nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, size))
+        self.hidden = nn.Sequential(
+            nn.Linear(size, output_size, bias=False), nn.LayerNorm(output_size), nn.ReLU(), nn.Dropout(dropout)
+        )
+
+    def forward(self, embeddings: Tensor, normed: Tensor) -> Tensor:
+        """
+        Args:
+            embeddings: What the mask is computed from, ``(B, size)``.
+            normed: The same under layer norm, which the mask multiplies, ``(B, size)``.
+
+        Returns:
+            ``(B, output_size)``.
+        """
+        return self.hidden(self.mask(embeddings) * normed)
+
+
+class MaskNet(LogitModel):
+    """Parallel MaskNet: several blocks on the embeddings, an MLP on what they give.
+
+    Reads ``embedding_size``, ``num_blocks``, ``block_size``, ``reduction_ratio``, ``mlp_hidden_size`` and
+    ``dropout_prob`` from the config.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        # Each field is normed by itself with a scale of its own, which is a group norm of F groups
+        self.norm = nn.GroupNorm(self.num_feature_field, self.flat_size)
+        self.blocks = nn.ModuleList(
+            MaskBlock(
+                size=self.flat_size,
+                output_size=config["block_size"],
+                reduction_ratio=config["reduction_ratio"],
+                dropout=config["dropout_prob"],
+            )
+            for _ in range(config["num_blocks"])
+        )
+        sizes = [config["num_blocks"] * config["block_size"], *config["mlp_hidden_size"]]
+        self.mlp_layers = MLPLayers(sizes, config["dropout_prob"])
+        self.predict_layer = nn.Linear(sizes[-1], 1)
+        self.apply(xavier_normal_initialization)
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)``."""
+        embeddings = self.concat_embed_input_fields(interaction).flatten(1)  # (B, F * d)
+        normed = self.norm(embeddings)
+        blocks = torch.cat([block(embeddings, normed) for block in self.blocks], dim=1)
+        return self.predict_layer(self.mlp_layers(blocks)).squeeze(1)

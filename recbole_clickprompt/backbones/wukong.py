@@ -1,0 +1,108 @@
+"""WuKong: stacked factorization machines (Zhang et al., ICML 2024)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.init import xavier_normal_initialization
+from recbole.model.layers import MLPLayers
+from torch import Tensor, nn
+from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.backbones.base import LogitModel
+
+__all__ = ["FactorizationMachineBlock", "WuKong", "WuKongLayer"]
+
+
+class _Compress(nn.Linear):
+    """Weighted sums of embeddings: ``(B, n, d)`` to ``(B, m, d)``; the linear compress block."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class FactorizationMachineBlock(nn.Module):
+    """Dot products of embeddings, turned into new embeddings by an MLP.
+
+    Args:
+        inputs: Embeddings that come in, n.
+        outputs: Embeddings that go out.
+        size: Width of an embedding, d.
+        rank: Columns k of the projection Y that makes the ``(n, n)`` products ``X X^T`` an ``(n, k)`` matrix.
+        hidden_sizes: Widths inside the MLP.
+    """
+
+    def __init__(self, *, inputs: int, outputs: int, size: int, rank: int, hidden_sizes: list[int]) -> None:
+        super().__init__()
+        self.projection = nn.Parameter(torch.empty(inputs, rank))
+        xavier_normal_(self.projection)
+        self.size = size
+        sizes = [inputs * rank, *hidden_sizes]
+        self.mlp = nn.Sequential(nn.LayerNorm(sizes[0]), MLPLayers(sizes), nn.Linear(sizes[-1], outputs * size))
+
+    def products(self, x: Tensor) -> Tensor:
+        """``X (X^T Y)``: ``(B, n, d)`` to ``(B, n, k)``, without the ``(n, n)`` matrix in between."""
+        return x @ (x.transpose(1, 2) @ self.projection)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, n, d)`` to ``(B, outputs, d)``."""
+        return self.mlp(self.products(x).flatten(1)).unflatten(1, (-1, self.size))
+
+
+class WuKongLayer(nn.Module):
+    """``LayerNorm([FMB(X); LCB(X)] + X)``, X compressed where its number of embeddings differs."""
+
+    def __init__(
+        self, *, inputs: int, num_fm: int, num_linear: int, size: int, rank: int, hidden_sizes: list[int]
+    ) -> None:
+        super().__init__()
+        outputs = num_fm + num_linear
+        self.fm = FactorizationMachineBlock(
+            inputs=inputs, outputs=num_fm, size=size, rank=rank, hidden_sizes=hidden_sizes
+        )
+        self.linear = _Compress(inputs, num_linear)
+        self.residual = nn.Identity() if inputs == outputs else _Compress(inputs, outputs)
+        self.norm = nn.LayerNorm(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, n, d)`` to ``(B, num_fm + num_linear, d)``."""
+        return self.norm(torch.cat([self.fm(x), self.linear(x)], dim=1) + self.residual(x))
+
+
+class WuKong(LogitModel):
+    """A stack of layers, each of which doubles the order of interaction, and an MLP on the last.
+
+    Reads ``embedding_size``, ``n_layers``, ``num_fm``, ``num_linear``, ``low_rank``, ``fm_hidden_size``,
+    ``mlp_hidden_size`` and ``dropout_prob`` from the config.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        outputs = config["num_fm"] + config["num_linear"]
+        self.layers = nn.Sequential(
+            *(
+                WuKongLayer(
+                    inputs=outputs if index else self.num_feature_field,
+                    num_fm=config["num_fm"],
+                    num_linear=config["num_linear"],
+                    size=self.embedding_size,
+                    rank=config["low_rank"],
+                    hidden_sizes=config["fm_hidden_size"],
+                )
+                for index in range(config["n_layers"])
+            )
+        )
+        sizes = [outputs * self.embedding_size, *config["mlp_hidden_size"]]
+        self.mlp_layers = MLPLayers(sizes, config["dropout_prob"])
+        self.predict_layer = nn.Linear(sizes[-1], 1)
+        self.apply(xavier_normal_initialization)
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)``."""
+        embeddings = self.concat_embed_input_fields(interaction)  # (B, F, d)
+        return self.predict_layer(self.mlp_layers(self.layers(embeddings).flatten(1))).squeeze(1)

@@ -1,0 +1,31 @@
+"""What a converter says of values that it takes as they are, as it cannot refuse published data for them."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from recbole_clickprompt.data.convert.encoding import MOJIBAKE
+
+__all__ = ["undescribed", "wrongly_decoded"]
+
+
+def undescribed(ids: pl.Series, known: pl.Series, what: str, file: str) -> list[str]:
+    """Those of ``ids``, such as all ``items``, that are none of ``known``, the ids of ``file``."""
+    lacking = ids.filter(~ids.is_in(known.implode()))
+    if not len(lacking):
+        return []
+    return [f"{len(lacking)} of {len(ids)} {what} are not in {file}, the first of them {lacking[0]!r}: no text"]
+
+
+def wrongly_decoded(frame: pl.DataFrame, key: str) -> list[str]:
+    """Texts such as "CafÃ©", which are kept as they are published; named by column and ``key``."""
+    notes = []
+    for name in (name for name, dtype in frame.schema.items() if dtype == pl.String and name != key):
+        rows = frame[name].str.contains(MOJIBAKE.pattern).fill_null(False).arg_true()
+        if len(rows):
+            first = frame.row(int(rows[0]), named=True)
+            notes.append(
+                f"{len(rows)} values of {name} look as if they had been decoded wrongly and are kept, the first "
+                f"of them {first[name][:60]!r} of {key} {first[key]!r}"
+            )
+    return notes

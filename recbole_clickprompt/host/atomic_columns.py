@@ -1,0 +1,82 @@
+"""The columns of an atomic file as RecBole keeps them: sequences as arrays, fields by the names that it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.host.atomic_reader import AtomicTable, read_atomic
+
+__all__ = ["read_features"]
+
+
+def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str], bool]) -> AtomicTable:
+    """Reads an atomic file by the data settings: ``rename_fields``, ``unsplit_fields``, ``seq_len`` and the like.
+
+    Infinite numbers count as missing, and a warning says so.
+
+    Args:
+        path: The file.
+        source: Its key in ``rename_fields``, such as ``inter``.
+        config: RecBole's.
+        wanted: Whether to read a field, by its new name.
+
+    Returns:
+        The table, sequences as arrays; the type of an unsplit field is ``token``.
+
+    Raises:
+        DataError: The file cannot be read, or a sequence of numbers holds something else.
+    """
+    names = (config["rename_fields"] or {}).get(source, {})
+    table = read_atomic(
+        path,
+        separator=config["field_separator"],
+        encoding=config["encoding"] or "utf-8",
+        quoted=config["quoting"] == "csv",
+        wanted=lambda field: wanted(names.get(field, field)),
+    )
+    if table.looks_quoted:
+        getLogger().warning(
+            f"{path}: quotes are read as ordinary characters, but look like CSV quoting (a quote inside quotes is "
+            "doubled); if they are, set `quoting: csv`"
+        )
+    frame, types = table.frame.rename(columns=names), {names.get(f, f): kind for f, kind in table.types.items()}
+    infinite = {names.get(field, field): rows for field, rows in table.infinite.items()}
+    for field, rows in infinite.items():
+        getLogger().warning(
+            f"{path}: {len(rows)} values of {field} are infinite and count as missing, the first in line "
+            f"{table.line_of(rows[0])}"
+        )
+    for field, kind in types.items():
+        if kind == "token_seq" and field in (config["unsplit_fields"] or ()):
+            words = frame[field].fillna("").str.split().map(" ".join)
+            frame[field], types[field] = words.where(words != "", None), "token"
+        elif kind.endswith("_seq"):
+            frame[field] = pd.Series(
+                _sequences(frame[field].fillna(""), f"{path}, column {field}", kind, field, config),
+                index=frame.index,
+            )
+    return table._replace(frame=frame, types=types, infinite=infinite)
+
+
+def _sequences(values: pd.Series, place: str, kind: str, field: str, config: Any) -> list[np.ndarray]:
+    # split("\x20") as RecBole does, and not at every white space
+    separator, length = config["seq_separator"], (config["seq_len"] or {}).get(field)
+    rows = [list(filter(None, value.split(separator)))[:length] for value in values]
+    if kind == "token_seq":
+        return [np.array(row, dtype=object) for row in rows]
+    flat = pl.Series([value for row in rows for value in row], dtype=pl.String)
+    numbers = parse_numbers(flat).values
+    if numbers.null_count():
+        bad = flat[int(numbers.is_null().arg_true()[0])]
+        raise DataError(f"{place}: {bad[:60]!r} is no finite number; a sequence of numbers cannot have gaps")
+    ends = np.cumsum([len(row) for row in rows])
+    return np.split(numbers.to_numpy(), ends[:-1]) if rows else []

@@ -1,0 +1,174 @@
+"""Reads atomic files without the losses of RecBole's reader.
+
+RecBole takes the words "None", "NA", "null" and the like for missing values, a quote at the beginning of a value
+for CSV quoting, so that rows up to the next quote vanish, and fills rows that are too short. Here a quote is an
+ordinary character, unless the setting ``quoting`` is ``csv``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from recbole_clickprompt.data.convert.csv_file import read_csv
+from recbole_clickprompt.data.convert.encoding import decode
+from recbole_clickprompt.data.convert.table import read_lines
+from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.errors import DataError
+
+__all__ = ["AtomicTable", "read_atomic"]
+
+_TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+class AtomicTable(NamedTuple):
+    """An atomic file.
+
+    Attributes:
+        frame: A column for each field in the order of the file: numbers for ``float``, NaN where one is missing or
+            infinite, and text for all others, None where it is missing.
+        types: Field: its type.
+        infinite: Field: rows that hold an infinite number.
+        line_of: The line of a row; rows are counted from 0.
+        looks_quoted: Quotes were read as ordinary characters, but all of them could be CSV quoting.
+    """
+
+    frame: pd.DataFrame
+    types: dict[str, str]
+    infinite: dict[str, list[int]]
+    line_of: Callable[[int], int]
+    looks_quoted: bool
+
+
+def read_atomic(
+    path: Path, *, separator: str, encoding: str, quoted: bool, wanted: Callable[[str], bool]
+) -> AtomicTable:
+    """Reads the wanted fields; every row of the file is a row of the table.
+
+    Args:
+        path: The file.
+        separator: Between the values.
+        encoding: Of the file.
+        quoted: Values may be in quotes, as in CSV files.
+        wanted: Whether to read a field.
+
+    Raises:
+        DataError: The file is empty, not text, not rectangular, or holds something else than its header says; by
+            line and column.
+    """
+    header = _header(path, separator, encoding)
+    names = [name for name in header if wanted(name.partition(":")[0])]
+    looks_quoted = _check_bytes(path, separator, encoding)
+    line_of: Callable[[int], int]
+    if quoted:
+        table = read_csv(decode(path.read_bytes(), str(path), encoding), str(path), separator=separator)
+        texts, line_of = table.frame.select(names), table.line_of
+    else:
+        line_of = _Lines(path)
+        texts = _read_unquoted(path, separator, encoding, header, names)
+    columns, infinite = {}, {}
+    for name in names:
+        field, _, kind = name.partition(":")
+        if kind != "float":
+            columns[field] = texts[name].to_pandas()
+            continue
+        parsed = parse_numbers(texts[name])
+        if parsed.invalid.any():
+            row = int(parsed.invalid.arg_true()[0])
+            more = f" (and {int(parsed.invalid.sum()) - 1} more rows)" if parsed.invalid.sum() > 1 else ""
+            raise DataError(
+                f"{path}, line {line_of(row)}, column {name}: {texts[name][row][:60]!r} is no number{more}"
+            )
+        columns[field] = parsed.values.to_pandas()
+        if parsed.infinite.any():
+            infinite[field] = parsed.infinite.arg_true().to_list()
+    types = dict(name.split(":") for name in names)
+    return AtomicTable(pd.DataFrame(columns), types, infinite, line_of, looks_quoted and not quoted)
+
+
+def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str], names: list[str]) -> pl.DataFrame:
+    try:
+        table = pa_csv.read_csv(
+            path,
+            pa_csv.ReadOptions(use_threads=False, block_size=1 << 26, encoding=encoding),
+            pa_csv.ParseOptions(delimiter=separator, quote_char=False, newlines_in_values=False),
+            pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=names,
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
+        text = decode(path.read_bytes(), str(path), encoding)
+        try:  # again, slowly, for the place of the fault
+            read_lines(text.partition("\n")[2], str(path), separator, header, first_line=2)
+        except DataError as fault:
+            if '"' in text:
+                raise DataError(f"{fault}; set `quoting: csv` if values are in quotes") from error
+            raise
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from error
+    return pl.DataFrame(pl.from_arrow(table))
+
+
+class _Lines:
+    """The line of a row of an unquoted file, found by reading it again: it is asked for in errors alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, row: int) -> int:
+        with self.path.open("rb") as stream:
+            content = (number for number, line in enumerate(stream, 1) if line.strip(b"\r\n"))
+            return next(islice(content, row + 1, None))
+
+
+def _header(path: Path, separator: str, encoding: str) -> list[str]:
+    with path.open("rb") as stream:
+        first = decode(stream.readline(), str(path), encoding).rstrip("\r\n")
+    if not first:
+        raise DataError(f"{path} is empty; its first line must name the fields, such as user_id:token")
+    header = first.split(separator)
+    for column, name in enumerate(header, 1):
+        field, _, kind = name.partition(":")
+        if not field or kind not in _TYPES:
+            other = re.search(r":(?:token|float)(?:_seq)?(\W+)\w+:(?:token|float)", name)
+            hint = f"; if the fields are separated by {other[1]!r}, set field_separator" if other else ""
+            raise DataError(
+                f"{path}, line 1, column {column}: {name!r} must be a name, a colon and one of "
+                f"{', '.join(_TYPES)}{hint}"
+            )
+        if field in [other.partition(":")[0] for other in header[: column - 1]]:
+            raise DataError(f"{path}, line 1, column {column}: {field!r} is in the header twice")
+    return header
+
+
+def _check_bytes(path: Path, separator: str, encoding: str) -> bool:
+    """Refuses a NUL, behind which pandas does not compare texts; returns whether quotes look like CSV quoting."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(b"\0") >= 0:
+            decode(content[:], str(path), encoding)  # raises with the place
+            raise DataError(f"{path} holds a NUL character; the file is damaged")
+        return content.find(b'"') >= 0 and _looks_quoted(content, separator)
+
+
+def _looks_quoted(content: mmap.mmap, separator: str) -> bool:
+    begin = re.compile(b'(?:^|[\\n\\r]|%s)(?=")' % re.escape(separator.encode()))
+    value = re.compile(b'"([^"]*(?:""[^"]*)*)"(?=%s|\\r?\\n|\\Z)' % re.escape(separator.encode()))
+    doubled, at = False, 0
+    while found := begin.search(content, at):
+        match = value.match(content, found.end())
+        if match is None:
+            return False
+        doubled |= b'""' in match[1]
+        at = match.end()
+    return doubled

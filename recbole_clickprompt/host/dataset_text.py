@@ -1,0 +1,109 @@
+"""The text of a data set's rows, out of what RecBole keeps of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from logging import getLogger
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_clickprompt.text.text import FieldText, Textualizer, number_text
+
+__all__ = ["add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers", "value_text"]
+
+# Columns of this source reach the batches but no context-aware model takes them for a feature.
+_HIDDEN = FeatureSource.NET
+
+
+def add_text_columns(dataset: Any) -> None:
+    """Adds a column of tokens for each text field of the row alone that holds numbers or sequences.
+
+    Text is looked up by id, and RecBole gives such values none: here each distinct one has an id of its own.
+    """
+    for field, column in _text_columns(dataset).items():
+        dataset.inter_feat[column] = [value_text(value) for value in dataset.inter_feat[field]]
+        dataset.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        dataset._rest_fields = np.append(dataset._rest_fields, column)
+
+
+def hide_text_columns(dataset: Any) -> None:
+    """Has the columns that were added, and have ids by now, taken for features by no model."""
+    for column in _text_columns(dataset).values():
+        dataset.field2source[column] = _HIDDEN
+
+
+def _text_columns(dataset: Any) -> dict[str, str]:
+    return {
+        field: f"{field}_text"
+        for field in dataset.config["text_fields"] or ()
+        if dataset.field2source[field] is FeatureSource.INTERACTION
+        and dataset.field2type[field] is not FeatureType.TOKEN
+    }
+
+
+def raw_numbers(dataset: Any) -> dict[str, np.ndarray]:
+    """Values of the number fields of users and items in the text, by id, before RecBole fills and scales them."""
+    return {
+        field: dataset.field2feats(field)[0][field].to_numpy(copy=True)
+        for field in dataset.config["text_fields"] or ()
+        if dataset.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+        and dataset.field2source[field] is not FeatureSource.INTERACTION
+    }
+
+
+def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textualizer:
+    """The sentences that ``text_fields`` and ``value_words`` describe.
+
+    Args:
+        dataset: RecBole's, its rows split.
+        numbers: What ``raw_numbers`` gave; RecBole's own are scaled by now.
+    """
+    words = dataset.config["value_words"] or {}
+    fields = [
+        _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
+        for field, name in dataset.config["text_fields"].items()
+    ]
+    if dataset.config["shuffle_text"]:
+        of_entities = (dataset.uid_field, dataset.iid_field)
+        seed = dataset.config["seed"]
+        fields = [field.shuffled(seed) if field.key in of_entities else field for field in fields]
+    return Textualizer(fields)
+
+
+def _field_text(
+    dataset: Any, numbers: Mapping[str, np.ndarray], field: str, name: str, words: dict[str, str]
+) -> FieldText:
+    source, tokens = dataset.field2source[field], dataset.field2id_token
+    if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID, FeatureSource.INTERACTION):
+        key = _text_columns(dataset).get(field, field)
+        _warn_unused(field, words, tokens[key][1:])
+        return FieldText.of_ids(name, key, tokens[key], words)
+    key = dataset.uid_field if source is FeatureSource.USER else dataset.iid_field
+    if field in numbers:
+        texts = [value_text(value) for value in numbers[field]]
+        _warn_unused(field, words, texts)
+        return FieldText.of_texts(name, key, texts, words)
+    _warn_unused(field, words, tokens[field][1:])
+    ids = torch.as_tensor(dataset.field2feats(field)[0][field]).numpy()
+    return FieldText.of_id_rows(name, key, tokens[field], ids.reshape(len(ids), -1), words)
+
+
+def _warn_unused(field: str, words: Mapping[str, str], values: Iterable[str | None]) -> None:
+    found = {value for value in values if value is not None}
+    if unused := sorted(words.keys() - found):
+        shown = sorted(found)[:8]
+        getLogger().warning(
+            f"value_words: no row has {field} {', '.join(map(repr, unused[:8]))}; its values are "
+            f"{', '.join(map(repr, shown))}{', ...' if len(found) > len(shown) else ''}"
+        )
+
+
+def value_text(value: float | np.ndarray) -> str | None:
+    """A number, or a sequence of words or numbers, as text; None where it is missing."""
+    if isinstance(value, np.ndarray):
+        text = " ".join(v if isinstance(v, str) else number_text(v) for v in value)
+        return text or None
+    return None if np.isnan(value) else number_text(value)

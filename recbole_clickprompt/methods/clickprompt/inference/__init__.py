@@ -1,0 +1,1 @@
+"""Scores of one joint layer whose weights no longer change."""

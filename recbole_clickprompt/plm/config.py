@@ -1,0 +1,196 @@
+"""A PLM's ``config.json``, held to the shapes of the stored weights before a model is built."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.weight_files import first_line, read_json, stored_shapes
+
+__all__ = ["model_class", "num_positions", "read_config"]
+
+# Refused for a reason, with what to use instead
+_REFUSED = {
+    "deberta": "its first version projects queries, keys and values in one; use DeBERTa-v2 or -v3",
+    "t5": "its attention is made of relative positions, which prompts do not have; use BART",
+}
+_REFUSED_KEYS = {
+    "configuration_files": "which would be read instead of this one",
+    "transformers_weights": "which would be read instead of model.safetensors",
+    "quantization_config": "but only weights that are not quantized are supported",
+}
+# transformers makes a list of each of these, some already when it reads the file
+_COUNTS = (
+    "num_hidden_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "num_hidden_groups",
+    "inner_group_num", "num_labels",
+)  # fmt: skip
+_MOST = 100_000
+_MOST_SHARED_LAYERS = 256  # of layers that share their weights, of which files say nothing; ALBERT's have 12
+# RoBERTa's family counts positions from the padding id + 1 on
+_COUNTED_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
+
+
+def read_config(folder: Path) -> Any:
+    """transformers' config of a PLM folder.
+
+    Raises:
+        WeightsError: The family is not supported, a value is not possible, or does not fit the weights.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    path = folder / "config.json"
+    values = read_json(path)
+    family = values.get("model_type")
+    _check_values(
+        path, values, CONFIG_MAPPING[family]() if isinstance(family, str) and family in LAYOUTS else None
+    )
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise WeightsError(f"{folder}: its config.json cannot be read: {' '.join(str(error).split())}") from error
+    _check_family(folder, config)
+    if family is None:  # transformers knew it by the folder's name
+        _check_values(path, values, type(config)())
+    _check_sizes(path, config)
+    _check_shapes(path, values, config)
+    return config
+
+
+def model_class(family: str) -> Any:
+    """transformers' class of a family's model with its LM head."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+    return {"bart": AutoModelForSeq2SeqLM, "gpt2": AutoModelForCausalLM}.get(family, AutoModelForMaskedLM)
+
+
+def num_positions(config: Any) -> int:
+    """The most tokens of a text that there are positions for."""
+    unused = config.pad_token_id + 1 if config.model_type in _COUNTED_FROM_PADDING else 0
+    return config.max_position_embeddings - unused
+
+
+def _check_values(path: Path, values: dict[str, Any], defaults: Any) -> None:
+    for key, value in values.items():
+        if key in _REFUSED_KEYS and value is not None:
+            raise WeightsError(
+                f"{path} holds {key}, {_REFUSED_KEYS[key]}; remove it if the model is complete without"
+            )
+        if key == "attn_implementation" and "/" in str(value):
+            raise WeightsError(
+                f"{path}: attn_implementation is {value!r}, which is code from elsewhere; remove it"
+            )
+        expected = _expected(key, value, getattr(defaults, key, None))
+        if expected:
+            raise WeightsError(f"{path}: {key} is {value!r}; expected is {expected}")
+
+
+def _expected(key: str, value: Any, default: Any) -> str | None:
+    """What a value should be, by the default of its family; None where it is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    if "drop" in key and isinstance(default, int | float):
+        return None if number and 0 <= value <= 1 else "a number from 0 to 1"
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, float):
+        return None if number else "a number"
+    if key in _COUNTS and number and value > _MOST:
+        return f"at most {_MOST}"
+    if not isinstance(default, int) or (value is None and key.endswith("_id")):
+        return None
+    least = 0 if key.endswith("_id") else min(default, 1)
+    return None if type(value) is int and value >= least else f"a whole number from {least} on"
+
+
+def _check_family(folder: Path, config: Any) -> None:
+    family = config.model_type
+    if family in _REFUSED:
+        raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
+    if family not in LAYOUTS or getattr(config, "is_decoder", False):
+        raise WeightsError(
+            f"{folder} is a {family!r} model; supported are {', '.join(sorted(LAYOUTS))} "
+            "(MiniLM and TinyBERT are of bert)"
+        )
+    if family == "albert" and config.inner_group_num != 1:
+        raise WeightsError(f"{folder} has {config.inner_group_num} layers a group; only 1 is supported")
+    if family == "deberta-v2":
+        if getattr(config, "conv_kernel_size", 0):
+            raise WeightsError(f"{folder} has a convolution beside its first layer; use a DeBERTa-v3")
+        config.legacy = True  # the LM head that works without the embeddings at hand
+
+
+def _check_sizes(path: Path, config: Any) -> None:
+    names = config.attribute_map
+    for heads in ("num_attention_heads", "decoder_attention_heads"):
+        number = getattr(config, heads, 1)
+        if number < 1 or config.hidden_size % number:
+            raise WeightsError(
+                f"{path}: {names.get('hidden_size', 'hidden_size')} is {config.hidden_size}, which "
+                f"{names.get(heads, heads)}, {number}, does not divide"
+            )
+    needs = {"pad_token_id": _COUNTED_FROM_PADDING, "decoder_start_token_id": ("bart",)}
+    for key, families in needs.items():
+        token = getattr(config, key, None)
+        if token is None and config.model_type in families:
+            raise WeightsError(f"{path}: {key} is missing, which a {config.model_type} model needs")
+        if token is not None and not 0 <= token < config.vocab_size:
+            raise WeightsError(f"{path}: {key} is {token}, but there are {config.vocab_size} tokens (vocab_size)")
+    if num_positions(config) < 1:
+        raise WeightsError(
+            f"{path}: max_position_embeddings is {config.max_position_embeddings}, too few for a text"
+        )
+
+
+def _check_shapes(path: Path, values: dict[str, Any], config: Any) -> None:
+    stored = stored_shapes(path.parent)
+    _check_layers(path, config, stored)
+    model = _without_weights(path, config)
+    described = {_plain(name, model): tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    stored = {_plain(name, model): shape for name, shape in stored.items()}
+    for name, shape in described.items():
+        found = stored.get(name, shape)
+        if shape != found:
+            wrong = set(shape) - set(found)
+            keys = [f"{key} is {value}" for key, value in values.items() if type(value) is int and value in wrong]
+            cause = " and ".join(keys) or "it does not fit the weights"
+            raise WeightsError(
+                f"{path}: {cause}, so {name} would have shape {shape}, but it is stored with {found}"
+            )
+    size, held = (sum(map(math.prod, shapes.values())) for shapes in (described, stored))
+    if size > 2 * held:  # the LM head alone may be missing
+        raise WeightsError(f"{path} describes a model of {size} numbers, but its weight files hold {held}")
+
+
+def _check_layers(path: Path, config: Any, stored: Iterable[str]) -> None:
+    most, of = _MOST_SHARED_LAYERS, ""
+    if not LAYOUTS[config.model_type].shares_layers:
+        numbers = (int(number) for name in stored for number in re.findall(r"\.(\d{1,6})\.", name))
+        most, of = max(numbers, default=-1) + 1, ", as many as its weight files hold"
+    for layers in ("num_hidden_layers", "decoder_layers", "num_hidden_groups"):
+        number = getattr(config, layers, 1)
+        if not 1 <= number <= most:
+            key = config.attribute_map.get(layers, layers)
+            raise WeightsError(f"{path}: {key} is {number}; expected is 1 to {most}{of}")
+
+
+def _without_weights(path: Path, config: Any) -> Any:
+    config = copy.deepcopy(config)
+    config.tie_word_embeddings = True
+    try:
+        with torch.device("meta"):  # shapes alone: nothing is allocated
+            return model_class(config.model_type).from_config(config, trust_remote_code=False)
+    except Exception as error:
+        raise WeightsError(f"{path} describes no model that can be built: {first_line(error)}") from error
+
+
+def _plain(name: str, model: Any) -> str:
+    """A weight's name with or without a head around the base model, and under names of old checkpoints."""
+    name = name.removeprefix(f"{model.base_model_prefix}.")
+    return re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", name))

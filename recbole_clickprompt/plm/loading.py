@@ -1,0 +1,156 @@
+"""A PLM's tokenizer and modules out of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.config import model_class, num_positions, read_config
+from recbole_clickprompt.plm.dropout import replace_dropout
+from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
+from recbole_clickprompt.plm.weight_files import first_line, read_json
+
+__all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text"]
+
+# The modules that make up the LM head of transformers' model for masked (GPT-2: causal) language modelling
+_LM_HEADS = {
+    "albert": ("predictions",),
+    "bert": ("cls",),
+    "camembert": ("lm_head",),
+    "deberta-v2": ("cls",),
+    "distilbert": ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+    "electra": ("generator_predictions", "generator_lm_head"),
+    "gpt2": ("lm_head",),
+    "modernbert": ("head", "decoder"),
+    "roberta": ("lm_head",),
+    "xlm-roberta": ("lm_head",),
+}
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
+    "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A PLM taken apart.
+
+    Attributes:
+        encoder: transformers' base model: embeddings and layers.
+        lm_head: Recovers masked text; what it ends with is tied to the input embeddings.
+        head_is_new: The checkpoint has no LM head, so it starts random.
+    """
+
+    encoder: Any
+    lm_head: TokenHead | DecoderHead
+    head_is_new: bool
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a PLM folder.
+
+    Raises:
+        WeightsError: It cannot be read, has no mask token where the PLM is trained by masking, or more tokens than
+            the PLM.
+    """
+    from transformers import AutoTokenizer
+
+    config = read_config(folder)
+    causal = LAYOUTS[config.model_type].causal
+    settings = folder / "tokenizer_config.json"
+    for key, value in read_json(settings).items() if settings.exists() else ():
+        if key in ("vocab", "merges") and isinstance(value, str):  # a path, which would be read
+            raise WeightsError(f"{settings}: {key} is {value!r}; a tokenizer's files are those in its folder")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        raise WeightsError(f"{folder}: its tokenizer cannot be read: {first_line(error)}") from error
+    if causal and tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, any token serves
+    if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
+        raise WeightsError(
+            f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modelling"
+        )
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= config.vocab_size:
+        raise WeightsError(
+            f"{folder}: its tokenizer has token ids up to {largest}, but config.json's vocab_size is "
+            f"{config.vocab_size}; save the tokenizer that belongs to the model"
+        )
+    return tokenizer
+
+
+def longest_text(folder: Path) -> int:
+    """The most tokens a PLM has positions for."""
+    return num_positions(read_config(folder))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' words on weights that are missing or left over: what matters of them raises here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> LanguageModel:
+    """A PLM with its pretrained LM head, or a new one tied to the input embeddings where it has none.
+
+    Args:
+        folder: As ``find_plm`` gives it.
+        num_layers: Keep the first so many layers; None keeps all.
+        dropout: Instead of the PLM's own dropout, in its states and in its attention; None keeps its own.
+
+    Raises:
+        WeightsError: The family is not supported, it has fewer layers, or a weight is missing.
+    """
+    config = read_config(folder)
+    if num_layers is not None:
+        if num_layers > config.num_hidden_layers:
+            raise WeightsError(
+                f"plm_num_layers is {num_layers}, but {folder} has {config.num_hidden_layers} layers"
+            )
+        config.num_hidden_layers = num_layers
+        if getattr(config, "layer_types", None):  # ModernBERT's, one a layer
+            config.layer_types = config.layer_types[:num_layers]
+    for name in _DROPOUTS if dropout is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    config.tie_word_embeddings = True
+    try:
+        with _quiet():
+            model, info = model_class(config.model_type).from_pretrained(
+                folder,
+                config=config,
+                output_loading_info=True,
+                dtype="float32",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except Exception as error:
+        raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
+    missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
+    if missing:
+        raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
+    replace_dropout(model)
+    if config.model_type == "bart":
+        return LanguageModel(model.model.encoder, DecoderHead(model), head_is_new=False)
+    modules = [getattr(model, name) for name in _LM_HEADS[config.model_type]]
+    head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+    return LanguageModel(model.base_model, TokenHead(head), head_is_new=bool(info["missing_keys"]))

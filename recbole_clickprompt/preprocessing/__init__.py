@@ -1,0 +1,1 @@
+"""What turns raw rows into what a model reads, as plain data."""

@@ -1,0 +1,127 @@
+"""The preprocessing of a training, read off its data set."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.utils import FeatureType
+
+from recbole_clickprompt.data.convert.atomic import new_folder
+from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment, Text
+
+__all__ = ["PREPROCESSING", "keep_preprocessing", "observe"]
+
+# In the folder of a run
+PREPROCESSING = "preprocessing"
+
+
+def keep_preprocessing(dataset: Any, run_folder: Path) -> None:
+    """Writes the preprocessing of a finetuned run into its folder, so that it serves without its data set.
+
+    Args:
+        dataset: The training part.
+        run_folder: An existing one; an older preprocessing in it is replaced.
+    """
+    config = dataset.config
+    folder = run_folder / PREPROCESSING
+    shutil.rmtree(folder, ignore_errors=True)
+    with new_folder(folder) as work:
+        observe(dataset, config["plm"] if config["model"] == "ClickPrompt" else None).save(work)
+
+
+def observe(dataset: Any, plm: str | None) -> Preprocessing:
+    """
+    Args:
+        dataset: The training part of a ``ClickPromptDataset``.
+        plm: The PLM that reads the text; None where none does.
+    """
+    config = dataset.config
+    tables = {
+        field: values.numpy()
+        for feat in (dataset.user_feat, dataset.item_feat)
+        if feat is not None
+        for field, values in feat.interaction.items()
+        if field not in (dataset.uid_field, dataset.iid_field)
+    }
+    fields = {name: _field(dataset, name) for name in dataset.field2type if name != dataset.label_field}
+    # What is loaded for the split or the label alone is dropped from the data set before its rows are split
+    loaded = {
+        name
+        for setting in ("load_col", "unused_col")
+        for names in (config[setting] or {}).values()
+        for name in ([] if names in (None, "*") else names)
+    }
+    loaded |= {dataset.label_field, dataset.time_field, *(config["threshold"] or ())}
+    return Preprocessing(
+        dataset=dataset.dataset_name,
+        user=dataset.uid_field,
+        item=dataset.iid_field,
+        seq_separator=config["seq_separator"],
+        fields=fields,
+        ignored=sorted(name for name in loaded if name and name not in fields),
+        vocabulary={
+            name: np.asarray(dataset.field2id_token[name], dtype=object)
+            for name, field in fields.items()
+            if field.type in ("token", "token_seq")
+        },
+        tables=tables,
+        text=None if plm is None else _text(dataset, plm),
+    )
+
+
+def _field(dataset: Any, name: str) -> Field:
+    kind, source = dataset.field2type[name], dataset.field2source[name]
+    is_number = kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+    values = dataset.field2feats(name)[0][name] if source.value != "net" else dataset.inter_feat[name]
+    feature = source.value != "net" and (not is_number or name in dataset.config["numerical_features"])
+    return Field(
+        name=name,
+        type=kind.value,
+        source=source.value,
+        size=int(dataset.num(name)),
+        width=int(values.shape[1]) if kind.value.endswith("_seq") else 1,
+        feature=feature,
+        unsplit=name in (dataset.config["unsplit_fields"] or ()) and kind is FeatureType.TOKEN,
+        scale=dataset.scales[name] if is_number else None,
+        range=_range(values[..., 0] if feature else values) if is_number else None,
+    )
+
+
+def _range(numbers: torch.Tensor) -> tuple[float, float] | None:
+    finite = numbers[numbers.isfinite()]
+    return (float(finite.min()), float(finite.max())) if len(finite) else None
+
+
+def _text(dataset: Any, plm: str) -> Text:
+    config, table, tokenizer = dataset.config, dataset.token_table(plm), dataset.tokenizer(plm)
+    names = dict(config["text_fields"])
+    parts = zip(names, table.textualizer.fields, strict=True)
+    grouped = [(key, [field for field, _ in group]) for key, group in groupby(parts, key=lambda part: part[1].key)]
+    segments = [
+        Segment(
+            key=key,
+            fields=members,
+            values=table.get_buffer(f"values_{index}").cpu().numpy(),
+            offsets=table.get_buffer(f"offsets_{index}").cpu().numpy(),
+        )
+        for index, (key, members) in enumerate(grouped)
+    ]
+    return Text(
+        names=names,
+        words={
+            field: {str(code): str(word) for code, word in words.items()}
+            for field, words in (config["value_words"] or {}).items()
+        },
+        segments=segments,
+        prefix=table.prefix,
+        suffix=table.suffix,
+        pad_id=table.pad_id,
+        max_length=table.max_length,
+        blank_matters=tokenizer.tokenize("a") != tokenizer.tokenize(" a"),
+        tokenizer=tokenizer.backend_tokenizer.to_str(),
+    )

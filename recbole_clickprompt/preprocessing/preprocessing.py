@@ -1,0 +1,240 @@
+"""All that turns a raw row into what a trained model reads, as plain data that need no training files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.preprocessing.checks import check_preprocessing
+from recbole_clickprompt.preprocessing.checksums import verify_checksums, write_checksums
+from recbole_clickprompt.preprocessing.scaling import Scale
+
+__all__ = ["Field", "Preprocessing", "Segment", "Text"]
+
+_FORMAT = 1
+_LARGEST = float(np.finfo(np.float32).max)
+_MARGIN = 10.0
+_FILES = ("schema.json", "vocabulary.json", "features.npz")
+_TEXT_FILES = ("tokens.npz", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of the training's data set.
+
+    Attributes:
+        name: As in the atomic files.
+        type: ``token``, ``token_seq``, ``float`` or ``float_seq``.
+        source: RecBole's: ``user_id``, ``item_id``, ``user``, ``item``, ``inter``; ``net`` for text alone.
+        size: Ids of a token field, bins of a number field.
+        width: Most values of a sequence; 1 for others.
+        feature: The backbone may read it.
+        unsplit: A text read whole; its white space counts as one blank.
+        scale: What RecBole did to its numbers; None for tokens.
+        range: The smallest and the largest of its scaled numbers; None for tokens, or where it is not known.
+    """
+
+    name: str
+    type: str
+    source: str
+    size: int
+    width: int
+    feature: bool
+    unsplit: bool
+    scale: Scale | None
+    range: tuple[float, float] | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which scaled numbers are kept: the range in training, ten times its width wider on both sides.
+
+        Products of features overflow far beyond what a model was trained on, and then a score is not a number.
+        """
+        if self.range is None:
+            return -_LARGEST, _LARGEST
+        low, high = self.range
+        margin = _MARGIN * ((high - low) or 1.0)
+        return max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring fields of a row's text that hang on the same id, with the tokens of each id.
+
+    Attributes:
+        key: Column whose id selects the tokens.
+        fields: In the order of the text.
+        values: Tokens of all ids, end to end, ``(N,)``.
+        offsets: Where those of each id begin, ``(ids + 1,)``.
+    """
+
+    key: str
+    fields: list[str]
+    values: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Text:
+    """How the text of a row is made and tokenised.
+
+    Attributes:
+        names: Field: its name in words, in the order of the text.
+        words: Field: its codes in words.
+        segments: In the order of the text.
+        prefix: Special tokens in front of a text.
+        suffix: Special tokens behind it.
+        pad_id: Token that fills up short rows.
+        max_length: Most tokens of a row, special ones included.
+        blank_matters: The tokenizer tells a word from the same word behind a blank.
+        tokenizer: A ``tokenizer.json``.
+    """
+
+    names: dict[str, str]
+    words: dict[str, dict[str, str]]
+    segments: list[Segment]
+    prefix: list[int]
+    suffix: list[int]
+    pad_id: int
+    max_length: int
+    blank_matters: bool
+    tokenizer: str
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model's training made of its data set.
+
+    Attributes:
+        dataset: Name of the data set.
+        user: Name of the field of user ids.
+        item: Name of the field of item ids.
+        seq_separator: Between the values of a sequence.
+        fields: By name, in RecBole's order.
+        ignored: Columns of the atomic files that no model reads, such as the label and the time.
+        vocabulary: Tokens of each token field by id; id 0 is padding and whatever training never saw.
+        tables: Features of users and items by id, as batches hold them: ``(ids,)`` or ``(ids, ...)``.
+        text: None where no PLM reads.
+    """
+
+    dataset: str
+    user: str
+    item: str
+    seq_separator: str
+    fields: dict[str, Field]
+    ignored: list[str]
+    vocabulary: dict[str, np.ndarray]
+    tables: dict[str, np.ndarray]
+    text: Text | None
+
+    def key(self, field: Field) -> str | None:
+        """The id column that a user's or an item's field hangs on; None for all others."""
+        return {"user": self.user, "item": self.item}.get(field.source)
+
+    def save(self, folder: Path) -> None:
+        """Writes ``schema.json``, ``vocabulary.json``, ``features.npz``; of text also its tokens and tokenizer.
+
+        Their checksums go into ``checksums.json``.
+
+        Args:
+            folder: An existing one, empty.
+        """
+        schema: dict[str, Any] = {
+            "format": _FORMAT,
+            "dataset": self.dataset,
+            "user": self.user,
+            "item": self.item,
+            "seq_separator": self.seq_separator,
+            "fields": [asdict(field) for field in self.fields.values()],
+            "ignored": self.ignored,
+            "text": None if self.text is None else _text_schema(self.text),
+        }
+        _write_json(folder / "schema.json", schema, indent=1)
+        _write_json(folder / "vocabulary.json", {f: v.tolist() for f, v in self.vocabulary.items()}, indent=None)
+        np.savez(folder / "features.npz", **self.tables)
+        if self.text is not None:
+            arrays: dict[str, np.ndarray] = {}
+            for index, segment in enumerate(self.text.segments):
+                arrays[f"values_{index}"], arrays[f"offsets_{index}"] = segment.values, segment.offsets
+            np.savez(folder / "tokens.npz", **arrays)
+            (folder / "tokenizer.json").write_text(self.text.tokenizer, encoding="utf-8")
+        write_checksums(folder)
+
+    @classmethod
+    def load(cls, folder: Path, also: Iterable[str] = ()) -> Preprocessing:
+        """What ``save`` wrote, if no file of the folder was changed; without checksums there is a warning.
+
+        Args:
+            folder: Of a run or an export.
+            also: Further files of it that will be read.
+
+        Raises:
+            DataError: A file is missing, damaged, changed, or of another version.
+        """
+        for name in _FILES:
+            if not (folder / name).is_file():
+                raise DataError(f"{folder} is no folder of a trained or exported model: it has no {name}")
+        text_files = [name for name in _TEXT_FILES if (folder / name).is_file()]
+        verify_checksums(folder, [*_FILES, *text_files, *also])
+        try:
+            schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+            if schema.pop("format") != _FORMAT:
+                raise DataError(f"{folder / 'schema.json'} is of another version; export the model again")
+            vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+            text, fields = schema.pop("text"), [_field(entry) for entry in schema.pop("fields")]
+            loaded = cls(
+                fields={field.name: field for field in fields},
+                vocabulary={field: np.array(tokens, dtype=object) for field, tokens in vocabulary.items()},
+                tables=_arrays(folder / "features.npz"),
+                text=None if text is None else _load_text(folder, text),
+                **schema,
+            )
+            check_preprocessing(loaded)
+        except DataError:
+            raise
+        except Exception as error:  # zip, numpy and json raise what they like
+            raise DataError(f"{folder} holds a damaged file: {' '.join(str(error).split())}") from error
+        return loaded
+
+
+def _text_schema(text: Text) -> dict[str, Any]:
+    fields = {k: v for k, v in vars(text).items() if k not in ("segments", "tokenizer")}
+    return {**fields, "segments": [{"key": s.key, "fields": s.fields} for s in text.segments]}
+
+
+def _load_text(folder: Path, schema: Mapping[str, Any]) -> Text:
+    arrays = _arrays(folder / "tokens.npz")
+    segments = [
+        Segment(values=arrays[f"values_{index}"], offsets=arrays[f"offsets_{index}"], **segment)
+        for index, segment in enumerate(schema["segments"])
+    ]
+    tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    return Text(**{**schema, "segments": segments, "tokenizer": tokenizer})
+
+
+def _field(entry: dict[str, Any]) -> Field:
+    scale, limits = entry["scale"], entry.get("range")
+    if limits is None and scale is not None and scale["low"] is not None:
+        limits = (0.0, 1.0)  # an older schema, which has no ranges, of normalised numbers
+    return Field(
+        **{
+            **entry,
+            "scale": None if scale is None else Scale(**scale),
+            "range": None if limits is None else (float(limits[0]), float(limits[1])),
+        }
+    )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _write_json(path: Path, content: Any, indent: int | None) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=indent), encoding="utf-8")

@@ -1,0 +1,241 @@
+"""Token ids of rows, gathered from a table that holds each user's, item's and value's tokens once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.text.ragged import Ragged
+from recbole_clickprompt.text.text import FieldText, Textualizer
+
+__all__ = ["Batch", "Segment", "TokenTable", "tokenise"]
+
+Batch = Mapping[str, Tensor]
+
+_BLOCK = 1 << 14  # values tokenised at once: as Python's numbers their tokens take ten times the table's memory
+
+
+class Segment(NamedTuple):
+    """The tokens of texts that follow each other in a row and hang on one key, such as an item's.
+
+    Attributes:
+        key: Column of ids.
+        tokens: One text after the other, ``(N,)`` int32.
+        fields: The number of the field whose value each token is part of, from 1, or 0, ``(N,)`` uint8.
+        offsets: Where each id's text begins, and the last one's end, ``(ids + 1,)`` int64.
+    """
+
+    key: str
+    tokens: np.ndarray
+    fields: np.ndarray
+    offsets: np.ndarray
+
+
+class TokenTable(nn.Module):
+    """Assembles the tokens of a row without tokenising it.
+
+    A field's value is tokenised with the blank before it and the full stop behind it, which is where both
+    WordPiece and byte-level BPE break; so the pieces put together are the tokens of the whole sentence.
+    Neighbouring fields that hang on the same id (all of a user's, all of an item's) form one segment.
+
+    The table moves with the model but is no part of its state: it is made anew from the data set.
+
+    Args:
+        textualizer: Text of the rows.
+        tokenizer: A Hugging Face tokenizer.
+        max_length: Most tokens of a row, special ones included; the end of a longer text is cut.
+        segments: What ``tokenise`` gave for this text and tokenizer; None does it now.
+    """
+
+    def __init__(
+        self,
+        *,
+        textualizer: Textualizer,
+        tokenizer: Any,
+        max_length: int,
+        segments: Sequence[Segment] | None = None,
+    ) -> None:
+        super().__init__()
+        self.textualizer, self.max_length = textualizer, max_length
+        self.prefix, self.suffix = _special_tokens(tokenizer)
+        self.pad_id: int = tokenizer.pad_token_id
+        segments = segments or tokenise(textualizer, tokenizer)
+        self.keys = [segment.key for segment in segments]
+        for index, (_, tokens, fields, offsets) in enumerate(segments):
+            self.register_buffer(f"values_{index}", torch.from_numpy(tokens), persistent=False)
+            self.register_buffer(f"offsets_{index}", torch.from_numpy(offsets), persistent=False)
+            self.register_buffer(f"fields_{index}", torch.from_numpy(fields), persistent=False)
+
+    def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What belongs to ``keys[index]``: tokens and the field of each, ``(N,)``; offsets, ``(ids + 1,)``."""
+        tokens, fields = self.get_buffer(f"values_{index}"), self.get_buffer(f"fields_{index}")
+        return tokens, fields, self.get_buffer(f"offsets_{index}")
+
+    def vocabulary(self) -> Tensor:
+        """The tokens that text may hold, special ones of it included, ``(V',)`` int64 ascending."""
+        tokens = [self.get_buffer(f"values_{index}").long() for index in range(len(self.keys))]
+        return torch.cat([*tokens, torch.tensor([*self.prefix, *self.suffix, self.pad_id])]).unique()
+
+    def _segments(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """For each segment where a row's tokens start in it, and how many they are, each ``(B,)``."""
+        segments = []
+        for index, key in enumerate(self.keys):
+            offsets = self.get_buffer(f"offsets_{index}")
+            ids = batch[key]
+            start = offsets[ids]
+            segments.append((start, offsets[ids + 1] - start))
+        return segments
+
+    def full_lengths(self, batch: Batch) -> Tensor:
+        """Tokens of each row before any cut, special ones included: ``(B,)`` int64."""
+        special = len(self.prefix) + len(self.suffix)
+        return torch.stack([length for _, length in self._segments(batch)]).sum(0) + special
+
+    def lengths(self, batch: Batch) -> Tensor:
+        """Tokens of each row, special ones included: ``(B,)`` int64."""
+        return self.full_lengths(batch).clamp(max=self.max_length)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            batch: Columns of ids, each ``(B,)``; those named in ``keys`` are read.
+
+        Returns:
+            Token ids, ``(B, Z)`` int64, padded to the longest row; and lengths, ``(B,)`` int64.
+        """
+        lengths = self.lengths(batch)
+        rows = torch.arange(len(lengths), device=lengths.device)
+        width = int(lengths.max())
+        last = lengths - len(self.suffix)  # where text ends, (B,)
+        # One spare column takes whatever lies beyond the end of its row
+        input_ids = lengths.new_full((len(lengths), width + 1), self.pad_id)
+        if self.prefix:
+            input_ids[:, : len(self.prefix)] = lengths.new_tensor(self.prefix)
+        for index, row, column, source in self._places(batch, last, width):
+            input_ids[row, column] = self.get_buffer(f"values_{index}")[source].long()
+        for step, token in enumerate(self.suffix):
+            input_ids[rows, last + step] = token
+        return input_ids[:, :width].contiguous(), lengths
+
+    def fields(self, batch: Batch) -> Tensor:
+        """The field whose value each token of ``forward`` is part of, ``(B, Z)``: its number in the text from 1.
+
+        Tokens between values, special ones and padding have 0.
+        """
+        lengths = self.lengths(batch)
+        width = int(lengths.max())
+        fields = lengths.new_zeros(len(lengths), width + 1)
+        for index, row, column, source in self._places(batch, lengths - len(self.suffix), width):
+            fields[row, column] = self.get_buffer(f"fields_{index}")[source].long()
+        return fields[:, :width].contiguous()
+
+    def _places(self, batch: Batch, last: Tensor, spare: int) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """Each segment's number and, for each of its tokens, row and column and where it lies in the segment.
+
+        A token behind ``last``, ``(B,)``, has the column ``spare``.
+        """
+        rows = torch.arange(len(last), device=last.device)
+        begin = torch.full_like(last, len(self.prefix))
+        for index, (start, length) in enumerate(self._segments(batch)):
+            row = torch.repeat_interleave(rows, length)
+            within = torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
+            column = begin[row] + within
+            yield index, row, torch.where(column < last[row], column, spare), start[row] + within
+            begin = begin + length
+
+    def check(self, batch: Batch, tokenizer: Any) -> None:
+        """Compares the assembled tokens of some rows with the tokenizer's own on their sentences.
+
+        Raises:
+            DataError: They differ, so this tokenizer does not break text where fields meet.
+        """
+        input_ids, lengths = (t.tolist() for t in self(batch))
+        for row, (ids, length) in enumerate(zip(input_ids, lengths, strict=True)):
+            sentence = self.textualizer.sentence({key: int(batch[key][row]) for key in self.keys})
+            expected = tokenizer(sentence, truncation=True, max_length=self.max_length)["input_ids"]
+            if ids[:length] != expected:
+                raise DataError(
+                    f"{type(tokenizer).__name__} does not tokenise the fields of a row one by one: for "
+                    f"{sentence!r} it gives {expected}, its parts give {ids[:length]}; choose another PLM"
+                )
+
+
+def tokenise(textualizer: Textualizer, tokenizer: Any) -> list[Segment]:
+    """The segments of the rows' text, in the order of the sentence.
+
+    Raises:
+        DataError: The tokenizer needs a first field that no row lacks.
+    """
+    segments: list[Segment] = []
+    seen = 0  # fields of the segments before
+    for key, group in groupby(textualizer.fields, key=lambda field: field.key):
+        fields = list(group)
+        tokens, of_field = _segment_tokens(fields, tokenizer, leading=not segments, before=seen)
+        seen += len(fields)
+        segments.append(Segment(key, tokens.values, of_field.astype(np.uint8), tokens.offsets))
+    return segments
+
+
+def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    probe = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(whole)) if whole[i : i + len(probe)] == probe)
+    return whole[:start], whole[start + len(probe) :]
+
+
+def _segment_tokens(
+    fields: Sequence[FieldText], tokenizer: Any, *, leading: bool, before: int
+) -> tuple[Ragged, np.ndarray]:
+    """Tokens of each id of the fields' key, and for each token the number of the field whose value it is in."""
+
+    def tokenised(parts: Sequence[str]) -> Ragged:
+        # The backend alone: what transformers adds to each text's ids takes as long again
+        backend = tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        blocks = (list(parts[start : start + _BLOCK]) for start in range(0, len(parts), _BLOCK))
+        encoded = (backend.encode_batch_fast(block, add_special_tokens=False) for block in blocks)
+        return Ragged.stacked([Ragged.of([text.ids for text in texts]) for texts in encoded])
+
+    columns, marks = [], []  # that follow each other in a row: their tokens, and the field that each is part of
+
+    def add(number: int, blank: str, codes: np.ndarray) -> None:
+        field = fields[number]
+        present = (codes >= 0).any()
+        # What stands before the values is tokenised once, and not with each of them
+        words = tokenised([blank + field.words_before] if present else [])
+        values = tokenised([field.value(code) for code in range(len(field.parts))] if present else [])
+        columns.extend([(words, np.minimum(codes, 0)), (values, codes)])
+        marks.extend([np.zeros_like(words.values), _all_but_last(values, before + number + 1)])
+
+    split_at_blanks = tokenizer.tokenize("a") == tokenizer.tokenize(" a")
+    open_ = np.full(len(fields[0].codes), leading and not split_at_blanks)
+    for number, field in enumerate(fields):
+        # Byte-level BPE tells " a" from "a": the first part that a row has comes without the blank
+        first = open_ & (field.codes >= 0)
+        if first.any():
+            add(number, "", np.where(first, field.codes, -1))
+        add(number, " ", np.where(first, -1, field.codes))
+        open_ &= ~first
+    if open_[1:].any():
+        raise DataError(
+            f"this PLM's tokenizer needs a first text field that no row lacks, but all of the first ones of "
+            f"{fields[0].key} are missing for {int(open_[1:].sum())} of its ids; put an id first in text_fields"
+        )
+    marked = [
+        (Ragged(numbers, ragged.offsets), codes) for (ragged, codes), numbers in zip(columns, marks, strict=True)
+    ]
+    return Ragged.join(columns), Ragged.join(marked).values
+
+
+def _all_but_last(values: Ragged, number: int) -> np.ndarray:
+    """``number`` at each token but the last one of a text, its full stop, which has 0."""
+    numbers = np.full_like(values.values, number)
+    numbers[values.offsets[1:] - 1] = 0
+    return numbers

@@ -1,0 +1,98 @@
+"""The file in which a training is kept while it is unfinished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
+from recbole_clickprompt.trainer.fingerprint import differences
+from recbole_clickprompt.trainer.stage import Stage
+
+__all__ = ["find_state", "write_state"]
+
+_FORMAT = "clickprompt-resume-2"  # 1 had other groups of weights in its optimiser
+_KEYS = {"stage", "inputs", "random"}  # what is read here
+_KIND = "the state of an unfinished training of ClickPrompt"
+_STAGES = {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}  # of train_stage
+
+
+def find_state(
+    config: Any, own: Path, *, stage: str, inputs: dict[str, Any]
+) -> tuple[Path, dict[str, Any] | None]:
+    """Where a stage keeps its state, and the state to go on from.
+
+    Args:
+        config: Its ``resume`` is None, ``auto`` or a path.
+        own: The file of these inputs.
+        stage: The stage that asks.
+        inputs: All that determines the stage.
+
+    Returns:
+        The file, and what is in it, or None for a stage that begins.
+
+    Raises:
+        WeightsError: A file that should be gone on from is missing, damaged or foreign.
+        SettingError: It is of another stage or of other settings; says which.
+    """
+    resume = config["resume"]
+    if resume is None or (resume == "auto" and not ranks.current().agree(own.exists())):
+        return own, None
+    path = own if resume == "auto" else Path(resume)
+    state = read_checkpoint(path, kind=_KIND)
+    if state.get("format") != _FORMAT or _KEYS - state.keys():
+        got = state.get("format") or "something else"
+        raise WeightsError(
+            f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to begin anew, or go on with the "
+            "version that made it"
+        )
+    if state["stage"] not in _STAGES[config["train_stage"]]:
+        raise SettingError(
+            f"resume: {path} is of the stage {state['stage']}, which this run leaves out; set train_stage to all "
+            f"or {state['stage']}"
+        )
+    if state["stage"] != stage:
+        return own, None
+    _check_same_run(path, state, inputs)
+    return path, state
+
+
+def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -> None:
+    if differing := differences(inputs, json.loads(state["inputs"])):
+        raise SettingError(
+            f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
+            "made with, or leave out --resume to begin anew"
+        )
+    here, there = ranks.current().world, len(state["random"])
+    if here != there:
+        raise SettingError(
+            f"resume: {path} is of {there} processes and this run has {here}; start it with {there}"
+        )
+
+
+def write_state(path: Path, stage: Stage, *, inputs: dict[str, Any], point: dict[str, Any]) -> None:
+    """Writes what ``find_state`` finds.
+
+    Args:
+        path: The file.
+        stage: Its weights, which are the same on every rank, its optimiser and its schedule are kept.
+        inputs: All that determines the stage.
+        point: What else there is to know about the place where it stands; ``random`` has one entry a rank.
+
+    Raises:
+        StorageError: As for ``write_whole``.
+    """
+    state = {
+        "format": _FORMAT,
+        "stage": stage.name,
+        "inputs": json.dumps(inputs),
+        "model": stage.model.state_dict(),
+        "optimizer": stage.optimizer.state_dict(),
+        "scheduler": stage.scheduler.state_dict(),
+        **point,
+    }
+    if ranks.current().main:
+        write_checkpoint(path, state)

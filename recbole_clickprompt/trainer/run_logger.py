@@ -1,0 +1,143 @@
+"""What a run keeps of itself beside its checkpoint: see ``evaluation/run_folder.py``."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
+from recbole_clickprompt.evaluation.run_folder import folder_of, write_counts, write_info, write_predictions
+from recbole_clickprompt.trainer.predictions import predict_split, training_rows
+
+__all__ = ["RunRecord", "record_pretraining", "watch_runs"]
+
+_watchers: list[list[Path]] = []
+
+
+@contextmanager
+def watch_runs() -> Iterator[list[Path]]:
+    """A list of the checkpoints of the runs that finish inside, which ``run_recbole`` does not tell."""
+    finished: list[Path] = []
+    _watchers.append(finished)
+    try:
+        yield finished
+    finally:
+        _watchers.remove(finished)
+
+
+def record_pretraining(config: Any, checkpoint: Path, epoch: int, figures: dict[str, float]) -> None:
+    """Adds an epoch, counted from 0, to the history beside a pretraining checkpoint."""
+    if not _writes(config):
+        return
+    append_epoch(history_beside(checkpoint), {"stage": "pretrain", "epoch": epoch, **figures})
+
+
+class RunRecord:
+    """Writes the folder of a finetuned run while it is trained and tested.
+
+    Args:
+        config: Of the run.
+        checkpoint: RecBole's ``saved_model_file``.
+        train_data: Its loader, as the next one.
+        valid_data: None if the run validates on nothing.
+    """
+
+    def __init__(self, config: Any, checkpoint: str, train_data: Any, valid_data: Any) -> None:
+        self.config, self.checkpoint = config, Path(checkpoint)
+        self.folder = folder_of(checkpoint)
+        self.train_data, self.valid_data = train_data, valid_data
+        self.writes = _writes(config)
+        self._epoch: dict[str, Any] = {}
+        self._finished = False
+
+    def begin(self, pretrained: Path | None) -> None:
+        """Starts the history with that of the pretraining checkpoint this run starts from, if it has one."""
+        if not self.writes:
+            return
+        before = read_epochs(history_beside(pretrained)) if pretrained is not None else []
+        change_epochs(
+            self.folder / "history.jsonl",
+            lambda lines: [*before, *(line for line in lines if line["stage"] == "finetune")],
+        )
+
+    def epoch(self, number: int, loss: float) -> None:
+        """Adds a finetuning epoch, counted from 0."""
+        self._add({"stage": "finetune", "epoch": number, "train_loss": float(loss)})
+
+    def validated(self, result: dict[str, Any]) -> None:
+        """Adds validation metrics to the epoch before."""
+        self._add({**self._epoch, **{f"valid_{name}": float(value) for name, value in result.items()}})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self._epoch = line
+        if self.writes:
+            append_epoch(self.folder / "history.jsonl", line)
+
+    def finish(
+        self, model: Any, test_data: Any, result: dict[str, Any], best_valid_score: float, *, show_progress: bool
+    ) -> None:
+        """Writes the rest of the folder, once; ``model`` holds the weights of the checkpoint."""
+        if self._finished or not self.writes or test_data is self.valid_data:
+            return
+        self._finished = True
+        if self.config["save_predictions"]:
+            parts = {"valid": self.valid_data, "test": test_data}
+            tables = [
+                predict_split(
+                    model, data, split=split, device=self.config["device"],
+                    enable_amp=self.config["enable_amp"], show_progress=show_progress,
+                )
+                for split, data in parts.items() if data is not None
+            ]  # fmt: skip
+            write_predictions(self.folder, pd.concat(tables, ignore_index=True))
+            # Here and not above: what serves a model is built on what trains it
+            from recbole_clickprompt.preprocessing.from_dataset import keep_preprocessing
+
+            keep_preprocessing(self.train_data._dataset, self.folder)
+        write_counts(self.folder, training_rows(self.train_data._dataset))
+        settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
+        write_info(
+            self.folder,
+            {
+                **{key: settings[key] for key in ("model", "dataset", "backbone", "seed")},
+                "settings": settings,
+                "command": _command(),
+                "test_result": {name: float(value) for name, value in result.items()},
+                "best_valid_score": float(best_valid_score),
+                "checkpoint": self.checkpoint.name,
+                "train_counts": "train_counts.parquet",
+            },
+        )
+        getLogger().info(f"run folder: {self.folder}")
+        for finished in _watchers:
+            finished.append(self.checkpoint)
+
+
+def _writes(config: Any) -> bool:
+    # Of several processes only the first one
+    return (config["local_rank"] or 0) + (config["offset"] or 0) == 0
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _command() -> list[str]:
+    if multiprocessing.parent_process() is not None:
+        return list(sys.argv)  # of a process that another one started, the command line is none a user gave
+    # The front door empties sys.argv, which RecBole would read
+    _, *arguments = sys.orig_argv
+    if arguments and Path(arguments[0]).name == "recbole-cp":
+        return ["recbole-cp", *arguments[1:]]
+    return ["python", *arguments]

@@ -1,0 +1,1 @@
+"""Search of settings: spaces, trials and RecBole's search over them."""

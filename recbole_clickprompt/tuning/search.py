@@ -1,0 +1,94 @@
+"""RecBole's HyperTuning over trials that may fail and that may have been run before."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+from recbole.trainer.hyper_tuning import HyperTuning, exhaustive_search
+
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.tuning.space import Draw
+from recbole_clickprompt.tuning.trials import Trials
+
+__all__ = ["Search"]
+
+
+class Search(HyperTuning):
+    """A search; the trials are drawn by hyperopt as RecBole asks it to, from ``seed`` alone.
+
+    A search that is begun again draws the same trials, as their scores, which TPE learns from, are the recorded
+    ones.
+
+    Args:
+        trials: Where trials run and are recorded.
+        space: What is drawn.
+        algorithm: ``exhaustive``, ``random`` or ``bayes``.
+        max_evals: Most trials; an exhaustive search has as many as there are combinations.
+        early_stop: End after so many trials without a better one; None never does.
+        seed: Of the search.
+    """
+
+    def __init__(
+        self,
+        trials: Trials,
+        space: list[Draw],
+        *,
+        algorithm: str,
+        max_evals: int,
+        early_stop: int | None,
+        seed: int,
+    ) -> None:
+        try:
+            nodes = {draw.name: draw.hyperopt() for draw in space}
+        except ImportError as error:
+            raise SettingError("tuning needs hyperopt: pip install 'recbole-clickprompt[tune]'") from error
+        super().__init__(None, space=nodes, algo=algorithm, max_evals=max_evals)
+        if algorithm == "exhaustive":
+            # RecBole draws until it meets a new combination, and gives up after a thousand old ones
+            self.algo = partial(exhaustive_search, nbMaxSucessiveFailures=1000 * self.max_evals)
+        self._trials, self._space, self._seed = trials, space, seed
+        self.early_stop_fn = _stop_after(early_stop)
+
+    def trial(self, params: dict[str, Any]) -> dict[str, Any]:
+        """One trial, for hyperopt; a failure is told to it as such."""
+        import hyperopt
+
+        loss = self._trials.run({draw.name: draw.value(params[draw.name]) for draw in self._space})
+        status = hyperopt.STATUS_OK if math.isfinite(loss) else hyperopt.STATUS_FAIL
+        return {"loss": loss, "status": status}
+
+    def run(self) -> None:
+        """Searches to the end; that every trial failed is for ``trials`` to say."""
+        from hyperopt.exceptions import AllTrialsFailed
+
+        with _search_seed(self._seed), suppress(AllTrialsFailed):
+            super().run()
+
+
+def _stop_after(patience: int | None) -> Any:
+    # hyperopt's own stops where the first trial failed, as nothing is smaller than infinity by a share of it
+    def stop(trials: Any, best: float = math.inf, since: int = 0) -> tuple[bool, list[Any]]:
+        loss = trials.trials[-1]["result"]["loss"]
+        best, since = (loss, 0) if loss < best else (best, since + 1)
+        return patience is not None and since >= patience, [best, since]
+
+    return stop
+
+
+@contextmanager
+def _search_seed(seed: int) -> Iterator[None]:
+    # RecBole calls hyperopt without a random state, and hyperopt then asks the environment
+    before = os.environ.get("HYPEROPT_FMIN_SEED")
+    os.environ["HYPEROPT_FMIN_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYPEROPT_FMIN_SEED"]
+        else:
+            os.environ["HYPEROPT_FMIN_SEED"] = before

@@ -1,0 +1,254 @@
+"""The prompted encoder against the plain form of Eq. 7: concatenate, run transformers' layer, drop."""
+
+import pytest
+import torch
+from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
+
+from benchmarks.stages.reference import run_with_prompts
+from recbole_clickprompt.plm import batch_layout as packing
+from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.batch_layout import Packed, Padded, lay_out
+from recbole_clickprompt.plm.encoder import PromptedEncoder
+from recbole_clickprompt.plm.loading import load_plm
+
+B, Z, K = 4, 11, 3
+
+
+@pytest.fixture(params=[1, 3, 16], ids=["packed", "parts of three", "padded"], autouse=True)
+def rows_of_a_part(request, monkeypatch):
+    monkeypatch.setattr(packing, "_ROWS", request.param)
+
+
+@pytest.fixture
+def encoder(plm_folder):
+    return PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder)
+
+
+@pytest.fixture
+def text():
+    torch.manual_seed(1)
+    lengths = torch.tensor([11, 4, 7, 2])
+    input_ids = torch.randint(5, 100, (B, Z))
+    return input_ids.masked_fill(torch.arange(Z) >= lengths.unsqueeze(1), 1), lengths
+
+
+@pytest.fixture
+def prompts(encoder):
+    torch.manual_seed(2)
+    return torch.randn(encoder.num_layers, B, K, encoder.hidden_size, requires_grad=True)
+
+
+def blocks(plm):
+    """transformers' own layers in their order."""
+    family = plm.config.model_type
+    if family == "albert":
+        return [plm.encoder.albert_layer_groups[0].albert_layers[0]] * plm.config.num_hidden_layers
+    if family == "distilbert":
+        return plm.transformer.layer
+    if family == "gpt2":
+        return plm.h
+    return plm.layers if family in ("bart", "modernbert") else plm.encoder.layer
+
+
+def deberta_scores_content_only(layer, is_prompt):
+    """Makes transformers' own attention add its terms of distance between words of the text alone."""
+    attention = layer.attention.self
+    of_text = type(attention).disentangled_attention_bias
+
+    def bias(query, key, relative_pos, rel_embeddings, scale_factor):
+        words = ~is_prompt
+        inside = of_text(attention, query[:, words], key[:, words], relative_pos, rel_embeddings, scale_factor)
+        return torch.nn.functional.pad(inside, (K, 0, K, 0))
+
+    attention.disentangled_attention_bias = bias
+
+
+def reference(encoder, input_ids, lengths, prompts):
+    plm, family = encoder.encoder, encoder.encoder.config.model_type
+    text = torch.arange(Z) < lengths.unsqueeze(1)
+    states = LAYOUTS[family](plm).embed(input_ids)
+    # What a row of the concatenation sees: every prompt, and of the text what its family lets it see
+    text_of = torch.cat([torch.full((K,), -1), torch.arange(Z)])
+    for layer, prompt in zip(blocks(plm), prompts, strict=True):
+        seen = torch.cat([torch.ones(B, K, dtype=torch.bool), text], dim=1)[:, None, None].expand(-1, 1, K + Z, -1)
+        distance = text_of[:, None] - text_of
+        is_prompt = text_of == -1
+        if family == "gpt2":
+            seen = seen & ((distance >= 0) | is_prompt)
+        if getattr(layer, "attention_type", None) == "sliding_attention":
+            seen = seen & ((distance.abs() <= plm.config.sliding_window) | is_prompt)
+        mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+        more = {}
+        if family == "modernbert":  # prompts at position 0, text where it always was
+            more["position_embeddings"] = plm.rotary_emb(states, text_of.clamp(min=0)[None], layer.attention_type)
+        if family == "deberta-v2":
+            deberta_scores_content_only(layer, is_prompt)
+            more = {"relative_pos": build_relative_position(states, states, 4, 128)}
+            more["rel_embeddings"] = plm.encoder.get_rel_embedding()
+            mask = seen
+        states = run_with_prompts(layer, states, prompt, mask, **more)
+    return LAYOUTS[family](plm).finish(states)
+
+
+def text_states(states, lengths):
+    return states[torch.arange(Z) < lengths.unsqueeze(1)]
+
+
+def test_it_equals_concatenate_run_drop(encoder, text, prompts):
+    fast = text_states(encoder(*text, prompts), text[1])
+    plain = text_states(reference(encoder, *text, prompts), text[1])
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-5)
+
+
+def test_so_do_its_gradients(encoder, text, prompts):
+    weight = torch.randn(int(text[1].sum()), encoder.hidden_size)
+    parameters = [prompts, *encoder.parameters()]
+
+    def gradients(states):
+        loss = (text_states(states, text[1]) * weight).sum()
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    fast, plain = gradients(encoder(*text, prompts)), gradients(reference(encoder, *text, prompts))
+    assert [g is None for g in fast] == [g is None for g in plain]
+    for ours, theirs in zip(fast, plain, strict=True):
+        if ours is None:
+            continue
+        scale = max(theirs.abs().max().item(), 1.0)
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-5)
+    assert fast[0].abs().sum() > 0
+
+
+def test_masked_prompts_give_back_the_plain_plm(encoder, text, prompts):
+    masked = encoder(*text, prompts, prompt_mask=torch.zeros(B, K, dtype=torch.bool))
+    plain = encoder.encoder(
+        input_ids=text[0], attention_mask=(torch.arange(Z) < text[1].unsqueeze(1)).long()
+    ).last_hidden_state
+    torch.testing.assert_close(text_states(masked, text[1]), text_states(plain, text[1]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        text_states(encoder(*text), text[1]), text_states(plain, text[1]), rtol=0, atol=1e-5
+    )
+
+
+def test_asked_positions_have_the_states_of_the_whole_text(encoder, text, prompts):
+    positions = torch.tensor([[0, 10], [3, 0], [6, 2], [1, 1]])
+    some = encoder(*text, prompts, positions=positions)
+    every = encoder(*text, prompts)
+    expected = every.gather(1, positions.unsqueeze(2).expand(-1, -1, encoder.hidden_size))
+    torch.testing.assert_close(some, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_one_asked_position_equals_the_way_by_keys_and_values(plm_folder, text, monkeypatch, dropout):
+    encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=dropout).encoder)
+    for parameter in encoder.parameters():  # biases too: they are 0 in a new model
+        torch.nn.init.normal_(parameter, std=0.1)
+    encoder.train(dropout > 0)
+    prompts = torch.randn(encoder.num_layers, B, K, encoder.hidden_size, requires_grad=True)
+    positions = (text[1] - 1).unsqueeze(1)
+
+    def states_and_gradients():
+        torch.manual_seed(5)  # drops the same weights
+        states = encoder(*text, prompts, positions=positions)
+        loss = (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum()
+        return [states, *torch.autograd.grad(loss, [prompts, *encoder.parameters()], materialize_grads=True)]
+
+    short = states_and_gradients()
+    family = encoder.encoder.config.model_type
+    layout, last = LAYOUTS[family](encoder.encoder), encoder.num_layers - 1
+    # The others normalise states before, turn keys, or score places
+    assert (encoder._linear(layout, last) is None) == (family in ("deberta-v2", "gpt2", "modernbert"))
+    monkeypatch.setattr(PromptedEncoder, "_linear", lambda *_: None)
+    for ours, plain in zip(short, states_and_gradients(), strict=True):
+        scale = max(plain.abs().max().item(), 1.0)
+        torch.testing.assert_close(ours / scale, plain / scale, rtol=0, atol=1e-5)
+    assert short[1].abs().sum() > 0
+
+
+def test_longer_padding_changes_nothing(encoder, text, prompts):
+    input_ids, lengths = text
+    pad = encoder.encoder.config.pad_token_id or 0
+    longer = torch.cat([input_ids.masked_fill(input_ids == 1, pad), torch.full((B, 5), pad)], dim=1)
+    shorter = encoder(input_ids.masked_fill(input_ids == 1, pad), lengths, prompts)
+    torch.testing.assert_close(
+        text_states(encoder(longer, lengths, prompts)[:, :Z], lengths), text_states(shorter, lengths),
+        rtol=0, atol=1e-5,
+    )  # fmt: skip
+
+
+def test_permuting_rows_permutes_outputs(encoder, text, prompts):
+    order = torch.tensor([2, 0, 3, 1])
+    straight = encoder(*text, prompts)[order]
+    permuted = encoder(text[0][order], text[1][order], prompts[:, order])
+    torch.testing.assert_close(permuted, straight, rtol=0, atol=1e-5)
+
+
+def test_a_row_sees_its_own_prompts_only(encoder, text, prompts):
+    first = encoder(*text, prompts)[0, :5].square().sum(0)[0]  # not the sum, which LayerNorm holds fixed
+    (gradient,) = torch.autograd.grad(first, prompts)
+    assert (gradient[:, 0].abs().sum(dim=(1, 2)) > 0).all()  # every layer's
+    assert gradient[:, 1:].abs().sum() == 0
+
+
+def test_fewer_layers_are_the_first_ones(plm_folder, text):
+    whole = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder)
+    cut = PromptedEncoder(load_plm(plm_folder, num_layers=1, dropout=0.0).encoder)
+    assert cut.num_layers == 1
+    layout = LAYOUTS[whole.encoder.config.model_type](whole.encoder)
+    rows = Padded(text[1], Z)
+    states = layout.finish(whole._layer(layout, 0, rows, layout.embed(text[0]), None, None, None))
+    torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
+
+
+def test_parameters_by_layer_are_those_that_its_states_and_the_later_ones_rest_on(plm_folder, text):
+    encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder).eval()
+    if LAYOUTS[encoder.encoder.config.model_type].shares_layers:
+        pytest.skip("one set of weights serves all its layers")
+    embeddings, *layers = encoder.parameters_by_layer()
+    assert len(layers) == encoder.num_layers
+    assert sum(map(len, [embeddings, *layers])) == len(list(encoder.parameters()))
+    for depth, layer in enumerate(layers, start=1):
+        before = [states.detach().clone() for states in encoder.states(*text)]
+        with torch.no_grad():
+            for parameter in layer:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        same = [torch.equal(new, old) for new, old in zip(encoder.states(*text), before, strict=True)]
+        assert same == [place < depth for place in range(len(same))]
+
+
+def test_gradient_checkpointing_keeps_the_prompts(encoder, text, prompts):
+    def gradients(checkpointing):
+        encoder.gradient_checkpointing = checkpointing
+        loss = text_states(encoder(*text, prompts), text[1]).square()[:, 0].sum()
+        return torch.autograd.grad(loss, [prompts, encoder.encoder.get_input_embeddings().weight])
+
+    encoder.train()
+    for ours, plain in zip(gradients(True), gradients(False), strict=True):
+        assert plain.abs().sum() > 0
+        torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("lengths", [[11, 4, 7, 2, 4], [2, 4, 4, 7, 11]])
+def test_packed_states_come_back_padded_and_in_order(lengths):
+    lengths = torch.tensor(lengths)
+    padded = torch.randn(5, Z, 6)
+    rows = Packed(lengths, Z)
+    inside = torch.arange(Z) < lengths.unsqueeze(1)
+    back = rows.unsort(rows.pad(rows.lay(rows.sort(padded))))
+    assert back.shape == padded.shape
+    torch.testing.assert_close(back[inside], padded[inside], rtol=0, atol=0)
+    states = rows.lay(rows.sort(padded))
+    torch.testing.assert_close(rows.join(rows.parts(states)), states, rtol=0, atol=0)
+    last = (lengths - 1).unsqueeze(1)
+    found = rows.unsort(rows.at(states, rows.sort(last)))
+    torch.testing.assert_close(found[:, 0], padded[torch.arange(5), last[:, 0]], rtol=0, atol=0)
+    assert sum(int(seen.sum()) for seen in rows.seen) == int(lengths.sum())
+
+
+def test_what_spares_little_or_nothing_stays_padded():
+    many = torch.full((64,), 50)
+    assert isinstance(lay_out(many, 50), Padded)
+    many[0] = 49
+    assert isinstance(lay_out(many, 50), Padded)
+    assert isinstance(lay_out(many, 60), Packed)
+    many[3] = 0  # a row without text has no place of its own
+    assert isinstance(lay_out(many, 60), Padded)
