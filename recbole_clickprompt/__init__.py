@@ -3,8 +3,9 @@
 from typing import Any
 
 from recbole_clickprompt.host.registration import register
+from recbole_clickprompt.methods.registry import register_method
 
-__all__ = ["__version__", "load_model", "register"]
+__all__ = ["__version__", "load_model", "register", "register_method"]
 __version__ = "0.1.0"
 
 register()

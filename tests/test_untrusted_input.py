@@ -239,7 +239,7 @@ def test_other_models_are_read_as_recbole_reads_them():
     assert Config("LR", "ml-100k", None, {"embedding_size": "2**3"})["embedding_size"] == 8
 
 
-@pytest.mark.parametrize("name", ["tiny-ClickPromptDataset.pth", "tiny-for-ClickPromptNoPLM-dataloader.pth"])
+@pytest.mark.parametrize("name", ["tiny-TextDataset.pth", "tiny-for-ClickPromptNoPLM-dataloader.pth"])
 def test_recboles_caches_are_never_unpickled(name, make_config):
     config = make_config("ClickPromptNoPLM", train_stage="finetune")
     Path("saved").mkdir()

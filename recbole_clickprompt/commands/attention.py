@@ -19,8 +19,8 @@ import pandas as pd
 from recbole_clickprompt.commands.runs import check_options, hand_out
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
-from recbole_clickprompt.evaluation.tables import markdown_table, number
-from recbole_clickprompt.methods.clickprompt.attention import attention_table, prompt_columns
+from recbole_clickprompt.evaluation.tables import markdown_table, number, prompt_columns
+from recbole_clickprompt.methods.registry import find_method
 
 __all__ = ["add_arguments", "attention_of", "execute", "markdown"]
 
@@ -49,7 +49,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 
 def attention_of(run: RunFolder, rows: Sequence[int], *, split: str = "test") -> pd.DataFrame:
-    """``attention_table`` of a finished run, whose model is restored for it.
+    """The attention over prompts in a finished run, whose model is restored for it.
 
     Raises:
         SettingError: The model reads no prompts, or there is no such row.
@@ -59,6 +59,12 @@ def attention_of(run: RunFolder, rows: Sequence[int], *, split: str = "test") ->
 
     from recbole_clickprompt.host.restore import restore
 
+    attention_table = find_method(run.info["model"]).attention(run.info["settings"])
+    if attention_table is None:
+        raise SettingError(
+            f"attention needs a run whose model reads prompts, and {run.title} reads none: take a run of another "
+            "method, or of settings with prompts"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     restored = restore(run.checkpoint, device=device)
     data = restored.test_data if split == "test" else restored.valid_data

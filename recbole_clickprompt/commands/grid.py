@@ -26,11 +26,12 @@ from typing import Any
 
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt.commands.options import parse_settings, resolve_model
+from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.commands.results import append_row, digest, read_results
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.trainer.run_logger import watch_runs
 
 __all__ = ["add_arguments", "execute"]
@@ -129,7 +130,7 @@ def _cells(
             varied = dict(zip(vary, values, strict=True))
             for name, own in grid["runs"].items():
                 settings = {**grid["settings"], **varied, **(own or {}), "seed": seed}
-                model, implied = resolve_model(settings.pop("model", "ClickPrompt"))
+                model, implied = resolve_name(settings.pop("model", None))
                 settings = {**implied, **settings, "model": model}
                 of_backbone = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
                 config = {**(base.get("settings") or {}), **of_backbone, **settings}

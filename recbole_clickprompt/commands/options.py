@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from recbole_clickprompt.backbones import BACKBONES
-from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
-from recbole_clickprompt.host.registration import MODELS
+from recbole_clickprompt.methods.registry import resolve_name
 
-__all__ = ["Run", "add_run_arguments", "literal", "parse_run", "parse_settings", "resolve_model"]
+__all__ = ["Run", "add_run_arguments", "literal", "parse_run", "parse_settings"]
 
 
 class Run(NamedTuple):
@@ -27,7 +26,9 @@ class Run(NamedTuple):
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """RecBole's ``--model --dataset --config_files``."""
-    parser.add_argument("--model", "-m", help="default: that of your property files, or ClickPrompt")
+    parser.add_argument(
+        "--model", "-m", help="a method, or a backbone to train alone (default: that of your property files)"
+    )
     parser.add_argument("--dataset", "-d", help="default: that of your property files, or ml-100k")
     parser.add_argument(
         "--config_files", default="", help="your property files, or names of shipped ones, separated by blanks"
@@ -35,7 +36,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
-    """The run to do. A backbone's name stands for ``ClickPromptNoPLM`` without pretraining.
+    """The run to do. A backbone's name stands for the plain backbone.
 
     Raises:
         SettingError: A property file is missing or no mapping, a setting is no ``--key=value`` or comes twice, or
@@ -45,7 +46,7 @@ def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
     in_files: dict[str, Any] = {}
     for file in files:
         in_files.update(read_yaml(file))
-    model, implied = resolve_model(str(options.model or in_files.get("model") or "ClickPrompt"))
+    model, implied = resolve_name(options.model or in_files.get("model"))
     dataset = str(options.dataset or in_files.get("dataset") or "ml-100k")
     return Run(model, dataset, [str(file) for file in files], {**implied, **parse_settings(arguments)})
 
@@ -74,17 +75,3 @@ def literal(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings in a form that RecBole takes for what they are; a text as such would be evaluated as code."""
     # The name of the model is one that we know, and what RecBole's reading of the rest may hang on
     return {k: repr(v) if isinstance(v, str) and k != "model" else v for k, v in settings.items()}
-
-
-def resolve_model(model: str) -> tuple[str, dict[str, Any]]:
-    """The model class of a name and the settings that the name implies: none, or those of a plain backbone.
-
-    Raises:
-        SettingError: The name is unknown.
-    """
-    if model in BACKBONES:
-        return "ClickPromptNoPLM", {"backbone": model, "train_stage": "finetune"}
-    if model not in MODELS:
-        known = [*MODELS, *BACKBONES]
-        raise SettingError(f"model must be one of {', '.join(known)}, got {model!r}{nearest(model, known)}")
-    return model, {}

@@ -22,6 +22,8 @@ from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
 from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.methods.base import Curve
+from recbole_clickprompt.methods.registry import find_method, methods
 
 __all__ = ["add_arguments", "execute"]
 
@@ -54,7 +56,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     baseline = baseline_of(runs, options.baseline)
     attention = None if options.attention is None else _attention(runs, options.attention)
     table, note = (None, "") if options.latency is None else _latency(options, runs, baseline)
-    extras = Extras(latency=table, latency_note=note, attention=attention)
+    extras = Extras(latency=table, latency_note=note, attention=attention, curves=_curves())
     page = build_report(runs, baseline=baseline, samples=options.samples, extras=extras)
     write_whole(options.out, lambda partial: partial.write_text(page, encoding="utf-8"))
     print(f"{options.out}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, {len(page) / 2**20:.1f} MiB")
@@ -83,14 +85,17 @@ def _latency(
     return table, f"from {path.name}"
 
 
+def _curves() -> list[Curve]:
+    # Two methods may share a stage
+    return list(dict.fromkeys(curve for method in methods() for curve in method.curves))
+
+
 def _attention(runs: Mapping[str, RunFolder], count: int) -> dict[str, pd.DataFrame]:
     prompted = {
         name: run
         for name, run in runs.items()
-        if run.info["model"] == "ClickPrompt" and run.info["settings"].get("finetune_prompts", True)
+        if find_method(run.info["model"]).attention(run.info["settings"]) is not None
     }
     if not prompted:
-        raise SettingError(
-            "--attention needs a run of ClickPrompt that reads prompts, and none of these does; leave it out"
-        )
+        raise SettingError("--attention needs a run whose model reads prompts, and none does; leave it out")
     return {name: attention_of(run, range(count)) for name, run in prompted.items()}

@@ -25,9 +25,10 @@ from typing import Any
 import yaml
 from recbole.config import Config
 
-from recbole_clickprompt.commands.options import literal, parse_settings, resolve_model
+from recbole_clickprompt.commands.options import literal, parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.tuning.search import Search
 from recbole_clickprompt.tuning.space import Draw, read_space
 from recbole_clickprompt.tuning.trials import Trials
@@ -56,7 +57,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     tuning = {**_DEFAULTS, **read_yaml(path)}
     _check(tuning, path)
     base = {**tuning["settings"], **parse_settings(settings)}
-    model, implied = resolve_model(str(base.pop("model", "ClickPrompt")))
+    model, implied = resolve_name(base.pop("model", None))
     base = {**implied, **base, "model": model, "dataset": str(base.get("dataset", "ml-100k"))}
     space = read_space(tuning["space"], path)
     if tuning["algorithm"] == "exhaustive" and (ranges := [d.name for d in space if d.kind != "choice"]):

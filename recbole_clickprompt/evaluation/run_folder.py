@@ -31,9 +31,6 @@ _PREDICTIONS = {
     "label": "int8",
     "time": "int64",
     "score": "float64",
-    "logit_ctr": "float32",
-    "logit_plm": "float32",
-    "fusion_weight": "float32",
 }
 _COUNTS = {"kind": "string", "token": "string", "rows": "int64"}
 
@@ -45,7 +42,7 @@ class RunFolder:
     Attributes:
         folder: Where it lies.
         info: What ``run.json`` holds: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``, ``command``,
-            ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``.
+            ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, and ``title``.
     """
 
     folder: Path
@@ -58,12 +55,9 @@ class RunFolder:
 
     @property
     def title(self) -> str:
-        """The model in words: a backbone's name for the plain backbone, such as ``DCNV2``."""
-        settings = self.info["settings"]
-        if self.info["model"] == "ClickPrompt":
-            return f"ClickPrompt with PLM ({self.info['backbone']})"
-        plain = settings.get("train_stage") == "finetune" and not settings.get("pre_model_path")
-        return self.info["backbone"] if plain else f"ClickPrompt without PLM ({self.info['backbone']})"
+        """The model in words, such as ``DCNV2`` or ``ClickPrompt with PLM (DCNV2)``."""
+        # Runs of earlier versions have no title
+        return self.info.get("title") or f"{self.info['model']} ({self.info.get('backbone')})"
 
     def predictions(self, split: str | None = None) -> pd.DataFrame:
         """Scores of validation and test rows, in the order of the data set.
@@ -73,8 +67,8 @@ class RunFolder:
 
         Returns:
             Columns ``split``, ``user``, ``item`` (tokens of the data files), ``label`` (0 or 1), ``time`` (of the
-            data files, missing where they have none), ``score`` (from 0 to 1), ``logit_ctr``, ``logit_plm`` and
-            ``fusion_weight`` (both missing without PLM).
+            data files, missing where they have none), ``score`` (from 0 to 1), and those that the run's method
+            adds, such as ``logit_ctr``.
 
         Raises:
             DataError: The run kept none, or the file is damaged.
@@ -124,7 +118,8 @@ def open_run(path: str | Path) -> RunFolder:
 
 def write_predictions(folder: Path, table: pd.DataFrame) -> None:
     """Writes the predictions; see ``RunFolder.predictions`` for the columns."""
-    _write_parquet(table, folder / "predictions.parquet", _PREDICTIONS)
+    added = {name: "float32" for name in table.columns if name not in _PREDICTIONS}
+    _write_parquet(table, folder / "predictions.parquet", {**_PREDICTIONS, **added})
 
 
 def write_counts(folder: Path, counts: Mapping[str, pd.Series]) -> None:
@@ -160,8 +155,10 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     try:
         # ParquetFile and not read_table: folders called a=b would be taken for partitions
-        table = pq.ParquetFile(path).read(columns=list(columns))
+        table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is missing or damaged: {error}") from error
+    if lacking := [name for name in columns if name not in table.column_names]:
+        raise DataError(f"{path} is damaged: it has no column {lacking[0]}")
     # A row without a time leaves the others whole numbers
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)

@@ -10,7 +10,15 @@ import pandas as pd
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.files import write_whole
 
-__all__ = ["check_table_path", "markdown_table", "number", "percent", "with_interval", "write_table"]
+__all__ = [
+    "check_table_path",
+    "markdown_table",
+    "number",
+    "percent",
+    "prompt_columns",
+    "with_interval",
+    "write_table",
+]
 
 _SUFFIXES = (".csv", ".parquet", ".json")
 
@@ -70,3 +78,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             table.to_json(partial, orient="records", indent=1, force_ascii=False, double_precision=15)
 
     write_whole(check_table_path(path), write)
+
+
+def prompt_columns(table: pd.DataFrame) -> list[str]:
+    """The columns of a table of attention that hold the K prompts."""
+    return [name for name in table.columns if name.startswith("prompt_")]

@@ -20,6 +20,7 @@ from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import property_folders, read_yaml
 from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.methods.registry import find_method
 
 __all__ = ["check_settings"]
 
@@ -42,7 +43,7 @@ def check_settings(
     """Refuses unknown keys and impossible values.
 
     Args:
-        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
+        model: Name of a method.
         host_settings: Keys that RecBole's property files hold.
         defaults: All property files merged.
         given: The user's files and ``config_dict``.
@@ -59,7 +60,7 @@ def check_settings(
     known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
     for key in given:
         if key not in known:
-            raise SettingError(f"{key} is no setting of RecBole or ClickPrompt{nearest(str(key), known)}")
+            raise SettingError(f"{key} is no setting of RecBole or of this package{nearest(str(key), known)}")
     final = {**defaults, **given, **command_line}
     for key, setting in SETTINGS.items():
         if key in final and not setting.accepts(final[key]):
@@ -75,24 +76,8 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
-    _check_objectives(final)
-    recovers_text = final["train_stage"] != "finetune" and "mlm" in final["pretrain_objectives"]
-    reads_text = model == "ClickPrompt" or recovers_text or final["text_embeddings"]
-    if "text_fields" not in final and reads_text:
-        raise SettingError(
-            "text_fields is not set: list the fields whose values make up a row's text, "
-            "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
-        )
+    find_method(model).check(final)
     return set(command_line) - known
-
-
-def _check_objectives(final: Mapping[str, Any]) -> None:
-    last, objectives = final["pretrain_mlm_epochs"], final["pretrain_objectives"]
-    if last is not None and objectives == ["mlm"] and last < final["pretrain_epochs"]:
-        raise SettingError(
-            f"pretrain_mlm_epochs is {last} of {final['pretrain_epochs']} pretrain_epochs, and then nothing is "
-            "left to learn with pretrain_objectives: [mlm]; add replaced_item, or leave pretrain_mlm_epochs None"
-        )
 
 
 def _hint(key: str, value: Any) -> str:

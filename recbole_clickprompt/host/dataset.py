@@ -39,13 +39,13 @@ from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, with
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
 
-__all__ = ["ClickPromptDataset"]
+__all__ = ["TextDataset"]
 
 _PART = "the part of a row"  # a column while rows are filtered; no header can hold blanks
 _TIMES = "_file_time"  # a column that goes through the split with the rows, and never into a batch
 
 
-class ClickPromptDataset(Dataset):
+class TextDataset(Dataset):
     """Atomic files as RecBole reads them, plus what the text of a row needs.
 
     Differences to ``recbole.data.dataset.Dataset``:

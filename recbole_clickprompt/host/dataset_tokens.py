@@ -20,7 +20,7 @@ def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
     """A token table, checked on the first rows; texts that are cut are told once.
 
     Args:
-        dataset: A ``ClickPromptDataset``, its rows split.
+        dataset: A ``TextDataset``, its rows split.
         tokenizer: Of the PLM.
         folder: Of the PLM.
 

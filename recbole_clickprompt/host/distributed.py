@@ -19,6 +19,7 @@ from recbole.config import Config
 
 from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.registry import method_names
 
 __all__ = ["install", "run_recboles", "started_together", "take_place"]
 
@@ -49,13 +50,13 @@ def started_together() -> bool:
     return all(name in os.environ for name in _PLACE) and int(os.environ["WORLD_SIZE"]) > 1
 
 
-def install(models: tuple[str, ...]) -> None:
-    """Has these models run in several processes wherever RecBole makes their config."""
+def install() -> None:
+    """Has the models of all methods run in several processes wherever RecBole makes their config."""
     init_device = Config._init_device
 
     @functools.wraps(init_device)
     def init_device_of_rank(self: Config) -> None:
-        if self.model not in models or not started_together():
+        if self.model not in method_names() or not started_together():
             init_device(self)
             return
         settings = self.final_config_dict

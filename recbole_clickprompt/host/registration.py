@@ -1,58 +1,68 @@
 """Makes RecBole's own entry points know our models by name.
 
-RecBole has no plug-in interface, but three of its look-ups are open: models are found along a
-package's ``__path__`` (``recbole.utils.get_model``), trainers and data sets by attribute name
-(``get_trainer``, ``create_dataset``). Property files have none, so one method of ``Config`` is wrapped.
+RecBole has no plug-in interface, but three of its look-ups are open: models are found among the modules of a
+package (``recbole.utils.get_model``), trainers and data sets by attribute name (``get_trainer``,
+``create_dataset``). Property files have none, so one method of ``Config`` is wrapped.
 """
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+import importlib
 from typing import Any
 
 import numpy as np
 import recbole.data.dataset
-import recbole.model.context_aware_recommender
 import recbole.trainer
 from recbole.config import Config
 
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.check_settings import check_settings
-from recbole_clickprompt.host.dataset import ClickPromptDataset
-from recbole_clickprompt.host.models import MODELS
+from recbole_clickprompt.host.dataset import TextDataset
+from recbole_clickprompt.host.model_modules import add_model
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.restore import replace_recboles_reader
 from recbole_clickprompt.host.untrusted_input import close_doors
+from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 
-__all__ = ["MODELS", "register"]
+__all__ = ["register"]
 
 
 @functools.cache
 def register() -> None:
-    """Registers both models, their data set, trainer and property files, and the backbones that RecBole lacks.
+    """Registers the methods, their data set, trainer and property files, and the backbones that RecBole lacks.
 
-    Further calls do nothing.
+    Methods that are registered later are added too. Further calls do nothing.
     """
     _restore_numpy_names()
-    close_doors(MODELS)
+    close_doors()
     replace_recboles_reader()
-    recbole.model.context_aware_recommender.__path__.append(str(Path(__file__).parent / "models"))
-    for model in MODELS:
-        setattr(recbole.data.dataset, f"{model}Dataset", ClickPromptDataset)
-        setattr(recbole.trainer, f"{model}Trainer", _trainer)
     for model in NEW_MODELS:
+        add_model(model, functools.partial(_backbone_class, model))
         setattr(recbole.trainer, f"{model}Trainer", _plain_trainer)
+    load_methods()
+    on_register(_add_method)
     _wrap_config()
-    distributed.install(MODELS)
+    distributed.install()
+
+
+def _add_method(method: Method) -> None:
+    add_model(method.name, method.model_class)
+    setattr(recbole.data.dataset, f"{method.name}Dataset", TextDataset)
+    setattr(recbole.trainer, f"{method.name}Trainer", _trainer)
+
+
+def _backbone_class(name: str) -> type:
+    return getattr(importlib.import_module(f"recbole_clickprompt.backbones.{name.lower()}"), name)
 
 
 def _trainer(config: Config, model: Any) -> Any:
     # RecBole only calls what it finds; importing the trainer here keeps `import recbole_clickprompt` light
-    from recbole_clickprompt.trainer import ClickPromptTrainer
+    from recbole_clickprompt.trainer import StagedTrainer
 
-    return ClickPromptTrainer(config, model)
+    return StagedTrainer(config, model, find_method(config["model"]))
 
 
 def _plain_trainer(config: Config, model: Any) -> Any:
@@ -67,7 +77,7 @@ def _wrap_config() -> None:
     @functools.wraps(load_internal)
     def load_with_properties(self: Config, model: str, model_class: type, dataset: str) -> None:
         load_internal(self, model, model_class, dataset)
-        if model in MODELS:
+        if model in method_names():
             # What RecBole knows (its defaults) first, ours over it, what the user passed stays above both
             host_settings = set(self.internal_config_dict)
             self.internal_config_dict.update(

@@ -16,8 +16,8 @@ from recbole.utils import get_model, init_logger, init_seed
 
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.saved_config import read_run, rebuild_config
+from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.trainer.checkpoint import load_weights, read_model
 
 __all__ = ["Restored", "replace_recboles_reader", "restore"]
@@ -46,7 +46,7 @@ def restore(checkpoint: Path, *, device: torch.device) -> Restored:
     """
     if not checkpoint.is_file():
         raise WeightsError(f"there is no checkpoint {checkpoint}; it is stored next to the run's folder")
-    config, saved = read_run(checkpoint, MODELS)
+    config, saved = read_run(checkpoint, method_names())
     config["device"], config["show_progress"] = device, False
     restored = _restore(config, saved, checkpoint)
     restored.model.eval()
@@ -80,7 +80,7 @@ def replace_recboles_reader() -> None:
             if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "").lower() not in ("1", "y", "yes", "true"):
                 raise
             return original(model_file)
-        config = rebuild_config(saved["config"], path, (*MODELS, *NEW_MODELS))
+        config = rebuild_config(saved["config"], path, (*method_names(), *NEW_MODELS))
         config["device"] = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         init_logger(config)
         getLogger().info(config)

@@ -13,9 +13,9 @@ from recbole.evaluator.register import metric_types
 from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.properties import load_properties
 from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.trainer.checkpoint import read_model
 
 __all__ = ["is_from_checkpoint", "read_run", "rebuild_config"]
@@ -70,7 +70,7 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
         if not isinstance(saved.get(key), str):
             raise _refusal(path, key, saved.get(key), "a text")
     values = dict(saved)
-    if model in MODELS:  # RecBole never checks the settings of its own
+    if model in method_names():  # RecBole never checks the settings of its own
         values = {**_defaults(model, saved, path), **values}
         for key, setting in SETTINGS.items():
             if key in values and not setting.accepts(values[key]):

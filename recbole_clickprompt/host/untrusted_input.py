@@ -19,9 +19,9 @@ import yaml
 from recbole.config import Config
 
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.properties import TEXT_SETTINGS, parse_yaml, read_yaml
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
+from recbole_clickprompt.methods.registry import method_names
 
 __all__ = ["close_doors", "plain_value", "refuse_pickles"]
 
@@ -65,7 +65,7 @@ def refuse_pickles(config: Any) -> None:
     """
     folder, dataset, model = Path(config["checkpoint_dir"]), config["dataset"], config["model"]
     asked = [Path(config[key]) for key in ("dataset_save_path", "dataloaders_save_path") if config[key]]
-    kind = "ClickPromptDataset" if model in MODELS else "Dataset"
+    kind = "TextDataset" if model in method_names() else "Dataset"
     usual = [folder / f"{dataset}-{kind}.pth", folder / f"{dataset}-for-{model}-dataloader.pth"]
     for path in [*asked, *(path for path in usual if path.exists())]:
         raise DataError(
@@ -74,15 +74,15 @@ def refuse_pickles(config: Any) -> None:
         )
 
 
-def close_doors(models: tuple[str, ...]) -> None:
-    """Wraps RecBole's config and data functions; for other models than these they stay as they are."""
-    _wrap_values(models)
+def close_doors() -> None:
+    """Wraps RecBole's config and data functions; for other models than those of methods nothing changes."""
+    _wrap_values()
     _wrap_files()
-    _wrap_pickles("create_dataset", models)
-    _wrap_pickles("load_split_dataloaders", models)
+    _wrap_pickles("create_dataset")
+    _wrap_pickles("load_split_dataloaders")
 
 
-def _wrap_values(models: tuple[str, ...]) -> None:
+def _wrap_values() -> None:
     begin, convert = Config.__init__, Config._convert_config_dict
 
     @functools.wraps(begin)
@@ -96,12 +96,12 @@ def _wrap_values(models: tuple[str, ...]) -> None:
         self._model_asked_for = model
         begin(self, model, dataset, config_file_list, config_dict)
         del self._model_asked_for
-        if self.model in models:
+        if self.model in method_names():
             refuse_pickles(self)
 
     @functools.wraps(convert)
     def convert_plainly(self: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
-        if _model_of(self, config_dict) not in models:
+        if _model_of(self, config_dict) not in method_names():
             return convert(self, config_dict)
         for key, value in config_dict.items():
             if isinstance(value, str):
@@ -141,12 +141,12 @@ def _wrap_files() -> None:
     Config._load_config_files = load_by_name
 
 
-def _wrap_pickles(name: str, models: tuple[str, ...]) -> None:
+def _wrap_pickles(name: str) -> None:
     original: Callable[[Any], Any] = getattr(recbole.data.utils, name)
 
     @functools.wraps(original)
     def guarded(config: Any) -> Any:
-        if config["model"] in models or is_from_checkpoint(config):
+        if config["model"] in method_names() or is_from_checkpoint(config):
             refuse_pickles(config)
         return original(config)
 

@@ -34,7 +34,7 @@ def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
     Args:
         backbone: A context-aware model of RecBole's kind.
         config: Of the run.
-        dataset: A ``ClickPromptDataset``.
+        dataset: A ``TextDataset``.
 
     Returns:
         How many ids.
@@ -69,7 +69,7 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
 
     Args:
         config: Of the run.
-        dataset: A ``ClickPromptDataset``.
+        dataset: A ``TextDataset``.
         field: The user's or the item's id.
 
     Returns:

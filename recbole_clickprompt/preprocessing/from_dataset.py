@@ -20,24 +20,24 @@ __all__ = ["PREPROCESSING", "keep_preprocessing", "observe"]
 PREPROCESSING = "preprocessing"
 
 
-def keep_preprocessing(dataset: Any, run_folder: Path) -> None:
+def keep_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
     """Writes the preprocessing of a finetuned run into its folder, so that it serves without its data set.
 
     Args:
         dataset: The training part.
         run_folder: An existing one; an older preprocessing in it is replaced.
+        plm: As for ``observe``.
     """
-    config = dataset.config
     folder = run_folder / PREPROCESSING
     shutil.rmtree(folder, ignore_errors=True)
     with new_folder(folder) as work:
-        observe(dataset, config["plm"] if config["model"] == "ClickPrompt" else None).save(work)
+        observe(dataset, plm).save(work)
 
 
 def observe(dataset: Any, plm: str | None) -> Preprocessing:
     """
     Args:
-        dataset: The training part of a ``ClickPromptDataset``.
+        dataset: The training part of a ``TextDataset``.
         plm: The PLM that reads the text; None where none does.
     """
     config = dataset.config

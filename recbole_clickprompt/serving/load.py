@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
@@ -69,7 +69,7 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         preprocessing = Preprocessing.load(kept)
     else:
         data = build_data(config)
-        preprocessing = observe(data[0], config["plm"] if config["model"] == "ClickPrompt" else None)
+        preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
     from recbole.utils import get_model
 
     model = get_model(config["model"])(config, StandIn(preprocessing))
@@ -89,7 +89,7 @@ def _read(run: Path) -> tuple[Any, dict[str, Any]]:
         raise WeightsError(
             f"there is no file {path}; give the .pth file that training wrote, or the folder next to it"
         )
-    return read_run(path, MODELS)
+    return read_run(path, method_names())
 
 
 def build_data(config: Any) -> list[Any]:
@@ -100,10 +100,10 @@ def build_data(config: Any) -> list[Any]:
     """
     from recbole.utils import init_seed
 
-    from recbole_clickprompt.host.dataset import ClickPromptDataset
+    from recbole_clickprompt.host.dataset import TextDataset
 
     init_seed(config["seed"], config["reproducibility"])  # a split at random is that of the training
-    return ClickPromptDataset(config).build()
+    return TextDataset(config).build()
 
 
 def _device(name: str | None) -> torch.device:

@@ -89,7 +89,7 @@ class TorchScores:
     """Scores by the trained model itself, in bf16 where it was trained so.
 
     Args:
-        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
+        model: A ``trainer.protocols.CTRModel``.
         device: Where it is.
         enable_amp: As in its config.
     """

@@ -73,7 +73,7 @@ def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np
     """Exports a model; any number of rows and, with text, of tokens up to the longest goes in.
 
     Args:
-        model: ``ClickPrompt`` or ``ClickPromptNoPLM``, on the CPU.
+        model: A ``trainer.protocols.CTRModel``, on the CPU.
         preprocessing: Of its training.
         sample: Two or more rows.
         path: The file to write.

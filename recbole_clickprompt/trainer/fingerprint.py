@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
 
-__all__ = ["checkpoint_path", "differences", "finetuning_inputs", "pretraining_inputs", "state_path"]
+__all__ = ["checkpoint_path", "differences", "finetuning_inputs", "stage_inputs", "state_path"]
 
 # Settings that pretraining never reads: those of finetuning and evaluation
 _FINETUNING = {
@@ -48,34 +49,38 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 
 
-def pretraining_inputs(config: Any, dataset: Any) -> dict[str, Any]:
-    """Settings, and hashes of the training rows, the text's tokens and the PLM: all that pretraining reads."""
-    reads_text = _pretraining_reads_text(config)
+def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path | None = None) -> dict[str, Any]:
+    """All that determines a stage before finetuning: settings, and hashes of what it reads.
+
+    Args:
+        config: Of the run.
+        dataset: Its training rows.
+        reads_text: It reads their text, so tokens and language model count.
+        previous: The checkpoint that it starts from.
+    """
     without = _FINETUNING | _WITHOUT_EFFECT | (set() if reads_text else _TEXT)
     return {
         "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **({} if previous is None else {"previous": read_sum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
 
 
-def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str | None) -> dict[str, Any]:
-    """As ``pretraining_inputs``, of a whole run.
+def finetuning_inputs(
+    config: Any, train_data: Any, valid_data: Any, start: str | None, *, reads_text: bool
+) -> dict[str, Any]:
+    """As ``stage_inputs``, of a whole run.
 
     Args:
         config: Of the run.
         train_data: Loader of training rows.
         valid_data: Loader of validation rows, or None.
         start: Checksum of the file that ``pre_model_path`` names, or None.
+        reads_text: It, or a stage before it, reads the text of rows.
     """
     dataset = train_data._dataset
-    pretrains = config["train_stage"] != "finetune"
-    reads_text = (
-        config["model"] == "ClickPrompt"
-        or config["text_embeddings"]
-        or (pretrains and _pretraining_reads_text(config))
-    )
     return {
         "settings": _settings(config, without=_WITHOUT_EFFECT),
         "rows": _rows_hash(dataset),
@@ -84,10 +89,6 @@ def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str 
         "pre_model_path": start,
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
-
-
-def _pretraining_reads_text(config: Any) -> bool:
-    return "mlm" in config["pretrain_objectives"] or bool(config["text_embeddings"])
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -105,8 +106,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 def state_path(config: Any, stage: str, inputs: dict[str, Any]) -> Path:
     """Where the state of an unfinished training of these inputs is kept."""
     return (
-        Path(config["checkpoint_dir"])
-        / f"{config['dataset']}-{config['backbone']}-{stage}-{_digest(inputs)}.resume"
+        Path(config["checkpoint_dir"]) / f"{config['dataset']}-{_subject(config)}-{stage}-{_digest(inputs)}.resume"
     )
 
 
@@ -138,10 +138,14 @@ def _text_inputs(config: Any, dataset: Any) -> dict[str, Any]:
     }
 
 
-def checkpoint_path(config: Any, inputs: dict[str, Any]) -> Path:
-    """Where the pretraining of these inputs is kept."""
-    name = f"{config['dataset']}-{config['backbone']}-pretrained-{_digest(inputs)}.safetensors"
+def checkpoint_path(config: Any, result: str, inputs: dict[str, Any]) -> Path:
+    """Where the ``result`` of a stage with these inputs is kept."""
+    name = f"{config['dataset']}-{_subject(config)}-{result}-{_digest(inputs)}.safetensors"
     return Path(config["checkpoint_dir"]) / name
+
+
+def _subject(config: Any) -> str:
+    return config["backbone"] or config["model"]
 
 
 def _digest(inputs: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ def predict_split(
     """The predictions of one part, computed as the evaluation computes them.
 
     Args:
-        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
+        model: A ``CTRModel``.
         data: RecBole's loader of the part; its rows come in the data set's order, whatever rows the loader of
             this process is asked for.
         split: The name of the part.
@@ -40,10 +40,8 @@ def predict_split(
             scores.append(model.score(parts).double().cpu().numpy())
         logits.append({name: values.float().cpu().numpy() for name, values in parts.items()})
     found = {name: np.concatenate([part[name] for part in logits]) for name in logits[0]}
-    weight = np.float32(model.fusion_weight.item()) if "logit_plm" in found else np.nan
-    return row_keys(dataset).assign(
-        **{"split": split, "score": np.concatenate(scores), "logit_plm": np.nan, **found}, fusion_weight=weight
-    )
+    constants = {name: np.float32(value) for name, value in model.prediction_constants().items()}
+    return row_keys(dataset).assign(split=split, score=np.concatenate(scores), **found, **constants)
 
 
 def row_keys(dataset: Any) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ __all__ = ["find_state", "write_state"]
 _FORMAT = "clickprompt-resume-2"  # 1 had other groups of weights in its optimiser
 _KEYS = {"stage", "inputs", "random"}  # what is read here
 _KIND = "the state of an unfinished training of ClickPrompt"
-_STAGES = {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}  # of train_stage
 
 
 def find_state(
-    config: Any, own: Path, *, stage: str, inputs: dict[str, Any]
+    config: Any, own: Path, *, stage: str, inputs: dict[str, Any], allowed: Collection[str]
 ) -> tuple[Path, dict[str, Any] | None]:
     """Where a stage keeps its state, and the state to go on from.
 
@@ -30,6 +30,7 @@ def find_state(
         own: The file of these inputs.
         stage: The stage that asks.
         inputs: All that determines the stage.
+        allowed: The stages that this run has.
 
     Returns:
         The file, and what is in it, or None for a stage that begins.
@@ -49,7 +50,7 @@ def find_state(
             f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to begin anew, or go on with the "
             "version that made it"
         )
-    if state["stage"] not in _STAGES[config["train_stage"]]:
+    if state["stage"] not in allowed:
         raise SettingError(
             f"resume: {path} is of the stage {state['stage']}, which this run leaves out; set train_stage to all "
             f"or {state['stage']}"

@@ -14,7 +14,9 @@ import pandas as pd
 
 from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
 from recbole_clickprompt.evaluation.run_folder import folder_of, write_counts, write_info, write_predictions
+from recbole_clickprompt.preprocessing.from_dataset import keep_preprocessing
 from recbole_clickprompt.trainer.predictions import predict_split, training_rows
+from recbole_clickprompt.trainer.protocols import FinetuningMethod
 
 __all__ = ["RunRecord", "record_pretraining", "watch_runs"]
 
@@ -32,11 +34,13 @@ def watch_runs() -> Iterator[list[Path]]:
         _watchers.remove(finished)
 
 
-def record_pretraining(config: Any, checkpoint: Path, epoch: int, figures: dict[str, float]) -> None:
-    """Adds an epoch, counted from 0, to the history beside a pretraining checkpoint."""
+def record_pretraining(
+    config: Any, checkpoint: Path, epoch: int, figures: dict[str, float], *, stage: str
+) -> None:
+    """Adds an epoch of a stage, counted from 0, to the history next to its checkpoint."""
     if not _writes(config):
         return
-    append_epoch(history_beside(checkpoint), {"stage": "pretrain", "epoch": epoch, **figures})
+    append_epoch(history_beside(checkpoint), {"stage": stage, "epoch": epoch, **figures})
 
 
 class RunRecord:
@@ -47,9 +51,13 @@ class RunRecord:
         checkpoint: RecBole's ``saved_model_file``.
         train_data: Its loader, as the next one.
         valid_data: None if the run validates on nothing.
+        method: Whose run it is.
     """
 
-    def __init__(self, config: Any, checkpoint: str, train_data: Any, valid_data: Any) -> None:
+    def __init__(
+        self, config: Any, checkpoint: str, train_data: Any, valid_data: Any, method: FinetuningMethod
+    ) -> None:
+        self.method = method
         self.config, self.checkpoint = config, Path(checkpoint)
         self.folder = folder_of(checkpoint)
         self.train_data, self.valid_data = train_data, valid_data
@@ -97,16 +105,15 @@ class RunRecord:
                 for split, data in parts.items() if data is not None
             ]  # fmt: skip
             write_predictions(self.folder, pd.concat(tables, ignore_index=True))
-            # Here and not above: what serves a model is built on what trains it
-            from recbole_clickprompt.preprocessing.from_dataset import keep_preprocessing
-
-            keep_preprocessing(self.train_data._dataset, self.folder)
+            plm = self.config["plm"] if self.method.serves_text else None
+            keep_preprocessing(self.train_data._dataset, self.folder, plm)
         write_counts(self.folder, training_rows(self.train_data._dataset))
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(
             self.folder,
             {
-                **{key: settings[key] for key in ("model", "dataset", "backbone", "seed")},
+                **{key: settings.get(key) for key in ("model", "dataset", "backbone", "seed")},
+                "title": self.method.title(self.config),
                 "settings": settings,
                 "command": _command(),
                 "test_result": {name: float(value) for name, value in result.items()},

@@ -1,4 +1,4 @@
-"""What a pretraining objective has answered so far, of all ranks."""
+"""Running loss and accuracy of an objective over all ranks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from recbole_clickprompt import distributed as ranks
 
-__all__ = ["Tally", "pop_figures"]
+__all__ = ["RunningMean", "compute_and_reset"]
 
 
-class Tally:
-    """Sums since they were last taken.
+class RunningMean:
+    """Sums since the last reset.
 
     Attributes:
         sums: Of the losses (nats), of right answers and of questions, of this rank.
@@ -23,27 +23,27 @@ class Tally:
         self.sums = (0.0, 0.0, 0.0)
 
     def add(self, loss: Tensor, right: Tensor) -> None:
-        """Counts the answers to N questions, unless another rank counts them.
+        """Counts N answers, unless another rank counts them.
 
         Args:
             loss: Their mean loss, a scalar.
-            right: Which answers are, ``(N,)``.
+            right: Which answers are right, ``(N,)``.
         """
         if ranks.current().idle:
             return
-        losses, told, asked = self.sums
-        self.sums = (losses + loss.item() * len(right), told + float(right.sum()), asked + len(right))
+        losses, hits, count = self.sums
+        self.sums = (losses + loss.item() * len(right), hits + float(right.sum()), count + len(right))
 
-    def pop(self, device: torch.device) -> tuple[float, float]:
-        """Mean loss and share of right answers over all ranks; begins anew."""
-        loss, told, asked = ranks.current().sum(self.sums, device)
+    def compute_and_reset(self, device: torch.device) -> tuple[float, float]:
+        """Mean loss and share of right answers over all ranks; the sums start again at zero."""
+        loss, hits, count = ranks.current().sum(self.sums, device)
         self.sums = (0.0, 0.0, 0.0)
-        return loss / max(asked, 1), told / max(asked, 1)
+        return loss / max(count, 1), hits / max(count, 1)
 
 
-def pop_figures(tallies: Mapping[str, Tally], device: torch.device) -> dict[str, float]:
-    """``<objective>_loss`` and ``<objective>_accuracy`` of each."""
-    figures = {}
-    for name, tally in tallies.items():
-        figures[f"{name}_loss"], figures[f"{name}_accuracy"] = tally.pop(device)
-    return figures
+def compute_and_reset(metrics: Mapping[str, RunningMean], device: torch.device) -> dict[str, float]:
+    """``<objective>_loss`` and ``<objective>_accuracy`` of each objective."""
+    found = {}
+    for name, metric in metrics.items():
+        found[f"{name}_loss"], found[f"{name}_accuracy"] = metric.compute_and_reset(device)
+    return found

@@ -1,4 +1,4 @@
-"""Which rows are trained on: samples for shorter pretraining and studies of few labels, and a control."""
+"""Which rows are trained on: samples for shorter pretraining and studies of few labels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import Any
 
 import torch
 from recbole.data.dataloader import TrainDataLoader
-from recbole.data.interaction import Interaction
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.clickprompt.replaced_item import item_fields
 
-__all__ = ["finetuning_loader", "sample", "with_items_shuffled"]
+__all__ = ["finetuning_loader", "sample"]
 
 
 def sample(config: Any, dataset: Any, setting: str) -> Any:
@@ -40,20 +38,6 @@ def sample(config: Any, dataset: Any, setting: str) -> Any:
     part = dataset.copy(dataset.inter_feat[drawn])
     part.times = None if dataset.times is None else dataset.times[drawn]
     return part
-
-
-def with_items_shuffled(config: Any, dataset: Any) -> Any:
-    """The data set with the items of its rows dealt out anew among them, by the seed.
-
-    Users and items come as often as before, and nothing tells any more who meets what.
-    """
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config["seed"]))
-    of_item = set(item_fields(dataset))
-    columns = {
-        name: column[order] if name in of_item else column
-        for name, column in dataset.inter_feat.interaction.items()
-    }
-    return dataset.copy(Interaction(columns))
 
 
 def finetuning_loader(config: Any, train_data: Any) -> Any:

@@ -1,4 +1,4 @@
-"""RecBole's trainer with our two stages."""
+"""RecBole's trainer, with the stages of a method before finetuning."""
 
 from __future__ import annotations
 
@@ -15,34 +15,38 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import distributed as ranks
-from recbole_clickprompt.backbones.unseen import zero_unseen
 from recbole_clickprompt.errors import TrainingError, WeightsError
-from recbole_clickprompt.methods.clickprompt.pretraining_evaluation import evaluate_pretraining
-from recbole_clickprompt.plm.text_init import begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs, read_sum
-from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
+from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
+from recbole_clickprompt.trainer.protocols import FinetuningMethod, PretrainingStage
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 from recbole_clickprompt.trainer.resume import Keeper
 from recbole_clickprompt.trainer.resume_file import find_state
 from recbole_clickprompt.trainer.run_logger import RunRecord
 from recbole_clickprompt.trainer.sampling import finetuning_loader
 from recbole_clickprompt.trainer.stage import Stage, autocast
+from recbole_clickprompt.trainer.stages import load_stage_model, run_stage, stages_of
 
-__all__ = ["ClickPromptTrainer"]
+__all__ = ["StagedTrainer"]
 
 
-class ClickPromptTrainer(PlainCheckpoints, Trainer):
-    """Pretraining, then finetuning by RecBole's own ``fit``.
+class StagedTrainer(PlainCheckpoints, Trainer):
+    """The stages of a method, then finetuning by RecBole's own ``fit``.
 
-    ``train_stage`` says what runs: ``all``; ``pretrain`` alone, whose results are its loss and accuracy;
-    or ``finetune`` alone, from ``pre_model_path`` or, without one, from scratch.
+    ``train_stage`` says what runs: ``all``; the stages up to a named one, whose metrics are then the result; or
+    ``finetune`` alone, from ``pre_model_path`` or, without one, from scratch.
+
+    Args:
+        config: RecBole's.
+        model: A ``CTRModel``.
+        method: Gives the stages, and what finetuning begins with.
     """
 
-    def __init__(self, config: Any, model: Any) -> None:
+    def __init__(self, config: Any, model: Any, method: FinetuningMethod) -> None:
+        self.method = method
         check_writable(Path(config["checkpoint_dir"]))
         super().__init__(config, model)
         # RecBole's name changes every second; runs side by side must not share a file
@@ -53,7 +57,9 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
         self._keeper: Keeper | None = None
         self._fitting = False
         self._record: RunRecord | None = None  # of a run that is kept, until it is tested
-        self._pretrained: Any = None  # the model to evaluate where pretraining is all there is
+        self._last: tuple[PretrainingStage, Any] | None = (
+            None  # stage and model to evaluate where finetuning is left out
+        )
 
     def _build_optimizer(self, **_: Any) -> torch.optim.Optimizer:
         return build_optimizer(
@@ -79,54 +85,57 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
         config = self.config
         whole, train_data = train_data, finetuning_loader(config, train_data)
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
-        inputs = finetuning_inputs(config, train_data, valid_data, read_sum(start) if start else None)
-        own = state_path(config, "finetune", inputs)
-        kept, state = find_state(config, own, stage="finetune", inputs=inputs)
-        if state is None and config["train_stage"] != "finetune":
-            start = pretrain(
-                config, whole, valid_data, show_progress=show_progress, report=self._reporter(verbose)
-            )
-            if config["train_stage"] == "pretrain":
-                self._pretrained = load_pretrained(config, whole._dataset, start)
-                return self._evaluate_pretrained(valid_data or whole)
+        stages = stages_of(config, self.method.stages)
+        finetunes = config["train_stage"] in ("all", "finetune")
+        allowed = (*(stage.name for stage in stages), *(["finetune"] if finetunes else []))
+        kept, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed)
         if state is None:
-            self._begin(start, whole, train_data, valid_data)
+            for stage in stages:
+                start = run_stage(
+                    stage, config, whole, valid_data, previous=start, allowed=allowed,
+                    show_progress=show_progress, report=self._reporter(verbose, stage.name),
+                )  # fmt: skip
+            if not finetunes:
+                return self._evaluate_last(stages[-1], start, whole, valid_data)
+            self.method.begin_finetuning(
+                config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=whole
+            )
         self._stage = self._build_stage(batches=len(train_data))
         self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
         if state is not None:
             self.start_epoch = self._keeper.restore(state)
             self._restore_own_state(state["own"], beside=kept, saved=saved)
-        self._record = RunRecord(config, self.saved_model_file, train_data, valid_data) if saved else None
+        self._record = (
+            RunRecord(config, self.saved_model_file, train_data, valid_data, self.method) if saved else None
+        )
         if self._record is not None and state is None:  # or its history is there
             self._record.begin(start)
         with self._keeper.guarding(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
-    def _begin(self, start: Path | None, whole: Any, train_data: Any, valid_data: Any) -> None:
-        """Gives the weights what they begin finetuning with; ``train_data`` may be a sample of ``whole``."""
-        config, backbone = self.config, self.model.backbone.model
-        from_text = config["text_embeddings"] or ()
-        if start is not None:
-            of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
-            # What the file was made for, which another run's settings need not say: without PA-MLM nothing but the
-            # backbone was pretrained
-            objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
-            parts = self.model.handed_over if "mlm" in objectives else ("backbone",)
-            load_parts(self.model, start, parts, embeddings_of=of_tables)
-        elif from_text:
-            number = begin_from_text(backbone, config, whole._dataset)
-            self.logger.info(f"{number} embeddings begin from text")
-        if config["unseen_embeddings"] == "zero":
-            pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
-            # A text is known where no click is
-            number = zero_unseen(backbone, [train_data._dataset, *pretrained], but=from_text)
-            self.logger.info(f"{number} embeddings that training never reads begin at zero")
+    def _finetuning_state(
+        self, train_data: Any, valid_data: Any, start: Path | None, stages: Any, allowed: tuple[str, ...]
+    ) -> tuple[Path, dict[str, Any] | None, dict[str, Any]]:
+        """Where finetuning keeps its state, the state to resume from, and all that determines it."""
+        config = self.config
+        inputs = finetuning_inputs(
+            config,
+            train_data,
+            valid_data,
+            read_sum(start) if start else None,
+            reads_text=self.method.reads_text(config) or any(stage.reads_text(config) for stage in stages),
+        )
+        own = state_path(config, "finetune", inputs)
+        return *find_state(config, own, stage="finetune", inputs=inputs, allowed=allowed), inputs
 
-    def _evaluate_pretrained(self, eval_data: Any) -> tuple[float, Any]:
-        result = self.evaluate(eval_data)
+    def _evaluate_last(
+        self, stage: PretrainingStage, path: Path | None, train_data: Any, valid_data: Any
+    ) -> tuple[float, Any]:
+        assert path is not None  # the stage has run
+        self._last = stage, load_stage_model(stage, self.config, train_data._dataset, path)
+        result = self.evaluate(valid_data or train_data)
         # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
-        first = self.config["pretrain_objectives"][0]
-        return result[f"{first}_{'accuracy' if self.valid_metric_bigger else 'loss'}"], result
+        return result[stage.selection_metric(self.config, bigger=self.valid_metric_bigger)], result
 
     def _build_stage(self, *, batches: int) -> Stage:
         return Stage.of(
@@ -178,16 +187,15 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
         self.best_valid_result = own["best_valid_result"]
         self.train_loss_dict = own["train_loss_dict"]
 
-    def _reporter(self, verbose: bool) -> Any:
+    def _reporter(self, verbose: bool, stage: str) -> Any:
         def report(epoch: int, figures: dict[str, float]) -> None:
             if verbose:
                 told = ", ".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in figures.items())
-                self.logger.info(f"epoch {epoch} pretraining [{told}]")
+                self.logger.info(f"epoch {epoch} {stage} [{told}]")
             for name, value in figures.items():
                 objective, _, kind = name.rpartition("_")
-                beside = "" if objective == "mlm" else f"/{objective}"
-                self.tensorboard.add_scalar(f"{kind.title()}/Pretrain{beside}", value, epoch)
-            self.wandblogger.log_metrics({"epoch": epoch, **figures}, head="pretrain")
+                self.tensorboard.add_scalar(f"{kind.title()}/{stage.title()}/{objective}", value, epoch)
+            self.wandblogger.log_metrics({"epoch": epoch, **figures}, head=stage)
 
         return report
 
@@ -218,9 +226,10 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
         model_file: Any = None,
         show_progress: bool = False,
     ) -> Any:
-        """RecBole's evaluation, in bf16 where ``enable_amp`` says so; of a pretrained model, its figures."""
-        if self._pretrained is not None:
-            return evaluate_pretraining(self.config, self._pretrained, eval_data)
+        """RecBole's evaluation, in bf16 with ``enable_amp``; without finetuning, the last stage's metrics."""
+        if self._last is not None:
+            stage, model = self._last
+            return stage.evaluate(self.config, model, eval_data)
         if load_best_model:
             self.load_best(model_file)
         with autocast(self.device, self.enable_amp):

@@ -15,9 +15,9 @@ from recbole.utils import EvaluatorType, InputType, ModelType, get_model, get_tr
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import DataError, WeightsError
-from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.restore import restore
 from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.checkpoint import read_model
 
@@ -59,7 +59,7 @@ def test_a_checkpoint_holds_settings_as_plain_values(run):
 
 
 def test_a_config_is_rebuilt_with_what_follows_from_its_settings(run):
-    config, _ = read_run(run, MODELS)
+    config, _ = read_run(run, method_names())
     assert isinstance(config, Config)
     assert config["MODEL_TYPE"] is ModelType.CONTEXT
     assert config["MODEL_INPUT_TYPE"] is InputType.POINTWISE
@@ -84,7 +84,7 @@ def test_settings_that_an_earlier_version_did_not_have_get_their_defaults(run):
     saved = torch.load(run)
     del saved["config"]["unseen_embeddings"], saved["config"]["save_predictions"]
     torch.save(saved, run)
-    config, _ = read_run(run, MODELS)
+    config, _ = read_run(run, method_names())
     assert (config["unseen_embeddings"], config["save_predictions"]) == ("random", True)
 
 
@@ -123,7 +123,7 @@ def test_every_command_refuses_a_setting_that_cannot_be(settings, command, run, 
     assert not Path("exported").exists()
 
 
-@pytest.mark.parametrize("name", ["tiny-ClickPromptDataset.pth", "tiny-for-ClickPrompt-dataloader.pth"])
+@pytest.mark.parametrize("name", ["tiny-TextDataset.pth", "tiny-for-ClickPrompt-dataloader.pth"])
 def test_pickles_next_to_a_checkpoint_are_refused(name, run):
     (run.parent / name).write_bytes(pickle.dumps(Exploit()))
     with pytest.raises(DataError, match="would be unpickled"):

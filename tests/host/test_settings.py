@@ -72,11 +72,6 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"pretrain_objectives": []}, "pretrain_objectives must be a list of one or more"),
         ({"pretrain_objectives": ["clm"]}, "pretrain_objectives must be a list of one or more"),
         ({"pretrain_objectives": ["mlm", "mlm"]}, "pretrain_objectives must be a list .* each once"),
-        ({"pretrain_mlm_epochs": 0}, "pretrain_mlm_epochs must be an integer, 1 or more, or nothing"),
-        (
-            {"pretrain_mlm_epochs": 1, "pretrain_epochs": 2},
-            "pretrain_mlm_epochs is 1 of 2 pretrain_epochs, and then nothing is left .*; add replaced_item",
-        ),
         ({"text_fields": ["user_id"]}, "text_fields must be a mapping of fields"),
         ({"text_fields": {}}, "text_fields must be a mapping of fields .* one or more"),
         ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list of one or more integers from 1, got 256"),

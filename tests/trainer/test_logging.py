@@ -39,8 +39,8 @@ def test_tensorboard_has_every_epoch_of_both_stages_whether_pretraining_ran_or_w
         trainer, _ = trained(config, data)
         found, history = scalars(trainer), open_run(trainer.saved_model_file).history()
         for tag, stage, column in (
-            ("Loss/Pretrain", "pretrain", "mlm_loss"),
-            ("Accuracy/Pretrain", "pretrain", "mlm_accuracy"),
+            ("Loss/Pretrain/mlm", "pretrain", "mlm_loss"),
+            ("Accuracy/Pretrain/mlm", "pretrain", "mlm_accuracy"),
             ("Loss/Train", "finetune", "train_loss"),
             ("Vaild_score", "finetune", "valid_auc"),
         ):

@@ -14,11 +14,13 @@ from transformers import BertForMaskedLM
 
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.methods.clickprompt.builders import build_pretraining
+from recbole_clickprompt.methods.clickprompt.finetuning import begin_finetuning
 from recbole_clickprompt.methods.clickprompt.mlm_evaluation import evaluate_pamlm
+from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining, pretraining_rows
 from recbole_clickprompt.methods.clickprompt.pretraining_evaluation import evaluate_pretraining
-from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs
+from recbole_clickprompt.trainer.fingerprint import checkpoint_path, stage_inputs
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs
-from recbole_clickprompt.trainer.pretraining import load_pretrained, pretrain, pretraining_rows
+from tests.stages import load_pretrained, pretrain
 
 
 def run_pretraining(config, data, losses=None):
@@ -30,7 +32,11 @@ def run_pretraining(config, data, losses=None):
 
 
 def path_of(config, data):
-    return checkpoint_path(config, pretraining_inputs(config, pretraining_rows(config, *data[:2])))
+    return checkpoint_path(config, "pretrained", pretraining_inputs(config, pretraining_rows(config, *data[:2])))
+
+
+def pretraining_inputs(config, dataset):
+    return stage_inputs(config, dataset, reads_text=Pretraining().reads_text(config))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def test_pretraining_learns_and_its_checkpoint_gives_the_model_back(make_config,
     assert 0 < result["mlm_accuracy"] < 1
 
 
-def test_every_family_learns_and_is_handed_over(make_config, make_data, plm_folder):
+def test_every_family_learns_and_is_pretrained_components(make_config, make_data, plm_folder):
     config = make_config(plm=str(plm_folder), plm_num_layers=2, pretrain_epochs=2, pretrain_learning_rate=5e-3,
                          pretrain_plm_learning_rate=5e-3)  # fmt: skip
     data = make_data(config)
@@ -60,7 +66,7 @@ def test_every_family_learns_and_is_handed_over(make_config, make_data, plm_fold
     path = run_pretraining(config, data, losses)
     assert losses[-1] < losses[0]
     model = get_model("ClickPrompt")(config, data[0]._dataset)
-    load_parts(model, path, model.handed_over)
+    load_parts(model, path, model.pretrained_components)
     rows = data[0]._dataset[torch.arange(8)]
     assert model.predict(rows).std() > 0
     load_pretrained(config, data[0]._dataset, path)
@@ -99,7 +105,6 @@ def test_both_models_would_make_the_same_checkpoint(make_config, make_data, base
         {"pretrain_data": "train_valid"},
         {"pretrain_objectives": ["mlm", "replaced_item"]},
         {"replaced_item_weight": 2.0},
-        {"pretrain_mlm_epochs": 1},
         {"pretrain_rows": 100},
         {"pretrain_shuffle_items": True},
         {"text_embeddings": ["item_id"]},
@@ -206,7 +211,7 @@ def test_finetuning_begins_from_the_pretrained_parts(base):
     config, data = base
     path = run_pretraining(config, data)
     model = get_model("ClickPrompt")(config, data[0]._dataset)
-    load_parts(model, path, model.handed_over)
+    load_parts(model, path, model.pretrained_components)
     state, written = model.state_dict(), load_file(path)
     for part in ("backbone", "prompt", "plm"):
         names = [name for name in written if name.startswith(f"{part}.")]
@@ -269,7 +274,7 @@ def test_a_bad_checkpoint_is_refused_by_name(base, how, message, tmp_path):
     with pytest.raises(
         WeightsError, match=f"{re.escape(path.name)}.* {message}|{re.escape(path.name)}.*{message}"
     ):
-        load_parts(model, path, model.handed_over)
+        load_parts(model, path, model.pretrained_components)
 
 
 def test_a_checkpoint_of_another_shape_is_refused(base, make_config, make_data):
@@ -277,7 +282,7 @@ def test_a_checkpoint_of_another_shape_is_refused(base, make_config, make_data):
     config = make_config("ClickPromptNoPLM", embedding_size=4)
     model = get_model("ClickPromptNoPLM")(config, make_data(config)[0]._dataset)
     with pytest.raises(WeightsError, match="its backbone does not fit this run's"):
-        load_parts(model, path, model.handed_over)
+        load_parts(model, path, model.pretrained_components)
 
 
 def test_the_pretrain_stage_alone_reports_mlm_figures(make_config, make_data):
@@ -340,29 +345,10 @@ def test_without_pamlm_prompts_and_plm_begin_as_without_pretraining(make_config,
     trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
     path = run_pretraining(config, data)
     config["pretrain_objectives"] = ["mlm"]  # the file says itself what it holds
-    trainer._begin(path, data[0], data[0], data[1])
+    begin_finetuning(config, trainer.model, start=path, train_data=data[0], valid_data=data[1], all_rows=data[0])
     written = load_file(path)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, written[name] if name.startswith("backbone.") else before[name])
-
-
-def test_after_its_epochs_pamlm_rests_and_replaced_items_go_on(make_config, make_data, tmp_path):
-    both = {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_lr_scheduler": "constant"}
-    both |= {"pretrain_warmup_ratio": 0.0, "save_step": 2}
-    config = make_config(**both, pretrain_epochs=4, pretrain_mlm_epochs=2)
-    data = make_data(config)
-    figures = {}
-    path = pretrain(config, *data[:2], show_progress=False, report=figures.__setitem__)
-    assert ["mlm_loss" in figures[epoch] for epoch in range(4)] == [True, True, False, False]
-    assert all("replaced_item_loss" in figures[epoch] for epoch in range(4))
-    whole = make_config(**both, pretrain_epochs=2, checkpoint_dir=str(tmp_path / "whole"))
-    as_without = load_file(pretrain(whole, *make_data(whole)[:2], show_progress=False, report=lambda *_: None))
-    between = load_file(path.with_name(f"{path.stem}-epoch2.safetensors"))
-    last = load_file(path)
-    assert all(torch.equal(between[name], weight) for name, weight in as_without.items())
-    moved = {name for name in last if not torch.equal(last[name], between[name])}
-    assert {name.split(".")[0] for name in moved} == {"backbone", "detector"}
-    assert "backbone.model.token_embedding_table.embedding.weight" in moved
 
 
 def test_both_objectives_give_a_checkpoint_that_hands_over_what_pamlm_does(make_config, make_data):
@@ -373,7 +359,7 @@ def test_both_objectives_give_a_checkpoint_that_hands_over_what_pamlm_does(make_
     assert {name.split(".")[0] for name in names} == {"backbone", "prompt", "plm", "lm_head", "detector"}
     assert not [name for name in names if name.startswith("detector.backbone.")]  # kept once
     model = get_model("ClickPrompt")(config, data[0]._dataset)
-    load_parts(model, path, model.handed_over)
+    load_parts(model, path, model.pretrained_components)
     again = load_pretrained(config, data[0]._dataset, path)
     assert torch.equal(
         again.detector.backbone.model.token_embedding_table.embedding.weight,
@@ -390,7 +376,7 @@ def test_a_config_is_not_changed_by_pretraining(base):
 
 @pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM"])
 @pytest.mark.parametrize("backbone", ["DCNV2", "FwFM", "FGCNN"])
-def test_embeddings_alone_are_handed_over_and_layers_start_new(make_config, make_data, model, backbone):
+def test_embeddings_alone_are_pretrained_components_and_layers_start_new(make_config, make_data, model, backbone):
     config = make_config(model, backbone=backbone, handover="embeddings")
     data = make_data(config)
     path = run_pretraining(config, data)

@@ -14,7 +14,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint
 from recbole_clickprompt.trainer.stage import Stage
-from recbole_clickprompt.trainer.trainer import ClickPromptTrainer
+from recbole_clickprompt.trainer.trainer import StagedTrainer
 from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 
@@ -47,13 +47,13 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     [
         ({"plm_joint_layers": 1}, (7, Stage, "train_batch")),
         (
-            {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2, "pretrain_mlm_epochs": 1},
+            {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
             (20, Stage, "train_batch"),
         ),
         ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, Stage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
-            (2, ClickPromptTrainer, "_valid_epoch"),
+            (2, StagedTrainer, "_valid_epoch"),
         ),
         (
             {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},

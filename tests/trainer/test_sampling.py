@@ -7,7 +7,7 @@ from recbole.utils import get_model, get_trainer
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.trainer.pretraining import pretraining_rows
+from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
 from recbole_clickprompt.trainer.sampling import finetuning_loader, sample
 from recbole_clickprompt.trainer.stage import Stage
 

@@ -119,7 +119,9 @@ def test_tensorboard_has_both_losses_and_the_mlm_accuracy(make_config, make_data
     trainer.tensorboard.flush()
     events = EventAccumulator(trainer.tensorboard.log_dir)
     events.Reload()
-    assert {"Loss/Pretrain", "Accuracy/Pretrain", "Loss/Train", "Vaild_score"} <= set(events.Tags()["scalars"])
+    assert {"Loss/Pretrain/mlm", "Accuracy/Pretrain/mlm", "Loss/Train", "Vaild_score"} <= set(
+        events.Tags()["scalars"]
+    )
 
 
 def test_progress_bars_show_rows_a_second_and_time_left(make_config, make_data, capsys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -31,11 +31,13 @@ class Extras:
         latency: ``summarise_times``; None if it was not measured.
         latency_note: On what and how it was measured.
         attention: ``attention_table`` by the run's name; None if it was not asked for.
+        curves: Learning curves of stages before finetuning, as ``learning_section`` takes them.
     """
 
     latency: pd.DataFrame | None = None
     latency_note: str = ""
     attention: Mapping[str, pd.DataFrame] | None = None
+    curves: Sequence[tuple[str, str, str, str, str]] = ()
 
 
 def build_report(
@@ -66,7 +68,7 @@ def build_report(
     counts = runs[baseline].train_counts()
     sections = [
         results_section(results, baseline=baseline, obstacle=obstacle, samples=samples),
-        learning_section({name: run.history() for name, run in runs.items()}),
+        learning_section({name: run.history() for name, run in runs.items()}, extras.curves),
         tail_section(tables, counts, baseline=baseline, obstacle=obstacle, samples=samples),
         cost_section(results, extras.latency, note=extras.latency_note),
         calibration_section(tables),
@@ -76,7 +78,7 @@ def build_report(
     datasets = ", ".join(dict.fromkeys(run.info["dataset"] for run in runs.values()))
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     return render(
-        title=f"ClickPrompt on {datasets}",
+        title=f"CTR models on {datasets}",
         lead=f"{count}, measured on the test rows.",
         runs=list(runs),
         sections=sections,

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import pandas as pd
 
 from recbole_clickprompt.evaluation.report import figures
 from recbole_clickprompt.evaluation.report.content import Panel, Section, Table
-from recbole_clickprompt.evaluation.tables import number
-from recbole_clickprompt.methods.clickprompt.attention import prompt_columns
+from recbole_clickprompt.evaluation.tables import number, prompt_columns
 
 __all__ = ["attention_section", "learning_section"]
 
 # Stage, column, title, axis, what is seen
-_CURVES = (
-    (
-        "pretrain",
-        "mlm_loss",
-        "Pretraining: MLM loss",
-        "nats",
-        "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
-    ),
-    (
-        "pretrain",
-        "mlm_accuracy",
-        "Pretraining: MLM accuracy",
-        "share",
-        "Masked tokens that were recovered; shared likewise.",
-    ),
-    (
-        "pretrain",
-        "replaced_item_loss",
-        "Pretraining: replaced items, loss",
-        "nats",
-        "Mean cross entropy of telling rows from those with the item of another row.",
-    ),
-    (
-        "pretrain",
-        "replaced_item_accuracy",
-        "Pretraining: replaced items, accuracy",
-        "share",
-        "Rows of both kinds that were told right; a half is chance.",
-    ),
+_FINETUNING = (
     (
         "finetune",
         "valid_auc",
@@ -58,17 +30,19 @@ _CURVES = (
         "Of the validation rows; fainter and dotted, of training.",
     ),
 )
+Curve: TypeAlias = tuple[str, str, str, str, str]
 _BESIDE = {"valid_logloss": "train_loss"}
 
 
-def learning_section(histories: Mapping[str, pd.DataFrame]) -> Section:
-    """Learning curves of both stages; runs that share a pretraining have the same curve there.
+def learning_section(histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve] = ()) -> Section:
+    """Learning curves of all stages; runs that share a stage's result have the same curve there.
 
     Args:
         histories: ``RunFolder.history`` by the run's name.
+        curves: Those of stages before finetuning: stage, column, title, axis and what is seen.
     """
     panels = []
-    for stage, column, title, axis, caption in _CURVES:
+    for stage, column, title, axis, caption in (*curves, *_undescribed(histories, curves), *_FINETUNING):
         values = {name: _curve(history, stage, column) for name, history in histories.items()}
         if all(series.empty for series in values.values()):
             continue
@@ -120,6 +94,30 @@ def attention_section(tables: Mapping[str, pd.DataFrame] | None) -> Section:
                 )
             )
     return Section("attention", "Attention over the prompts", panels)
+
+
+def _undescribed(histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve]) -> list[Curve]:
+    """Curves of metrics that no method describes, by the names that they have in the history."""
+    described = {(stage, column) for stage, column, *_ in curves}
+    found = {
+        (stage, column): None
+        for history in histories.values()
+        if "stage" in history
+        for stage, lines in history.groupby("stage", sort=False)
+        if stage != "finetune"
+        for column in lines.dropna(axis=1, how="all").columns
+        if column not in ("stage", "epoch") and (stage, column) not in described
+    }
+    return [
+        (
+            str(stage),
+            str(column),
+            f"{str(stage).title()}: {str(column).replace('_', ' ')}",
+            "",
+            "Of training rows.",
+        )
+        for stage, column in found
+    ]
 
 
 def _curve(history: pd.DataFrame, stage: str, column: str) -> pd.Series:

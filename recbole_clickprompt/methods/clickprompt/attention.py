@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.clickprompt.field_masks import masked_fields
 
-__all__ = ["attention_table", "last_attention", "prompt_columns"]
+__all__ = ["attention_table", "last_attention"]
 
 
 class _LastCall(TorchFunctionMode):
@@ -92,11 +92,6 @@ def attention_table(model: Any, dataset: Any, rows: Sequence[int]) -> pd.DataFra
         raise SettingError(f"there is no row {beyond[0]}: rows count from 0 to {len(dataset) - 1}")
     model.eval()
     return pd.concat([_of_row(model, dataset, row) for row in rows], ignore_index=True)
-
-
-def prompt_columns(table: pd.DataFrame) -> list[str]:
-    """The columns of an ``attention_table`` that hold the K prompts."""
-    return [name for name in table.columns if name.startswith("prompt_")]
 
 
 @torch.no_grad()

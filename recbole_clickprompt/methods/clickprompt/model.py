@@ -30,7 +30,7 @@ class _CTRModel(AbstractRecommender):
     type = ModelType.CONTEXT
     input_type = InputType.POINTWISE
     # Parts that a pretraining checkpoint holds for this model
-    handed_over: tuple[str, ...]
+    pretrained_components: tuple[str, ...]
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -49,6 +49,10 @@ class _CTRModel(AbstractRecommender):
         """Logits, ``(B,)`` float32."""
         raise NotImplementedError
 
+    def prediction_constants(self) -> dict[str, float]:
+        """None: no further column of the predictions has one value for all rows."""
+        return {}
+
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean binary cross entropy (Eq. 2), a scalar."""
         return F.binary_cross_entropy_with_logits(self(interaction), interaction[self.label_field].float())
@@ -60,7 +64,7 @@ class ClickPromptNoPLM(_CTRModel):
     Not pretrained (``train_stage: finetune`` without ``pre_model_path``) it is the plain backbone.
     """
 
-    handed_over = ("backbone",)
+    pretrained_components = ("backbone",)
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config)
@@ -113,9 +117,9 @@ class ClickPrompt(_CTRModel):
         super().__init__(config)
         self.prompt: nn.Module
         self.backbone, self.prompt, self.plm, _ = build_parts(config, dataset)
-        self.handed_over = ("backbone", "prompt", "plm")
+        self.pretrained_components = ("backbone", "prompt", "plm")
         if not config["finetune_prompts"]:
-            self.prompt, self.handed_over = NoPrompts(), ("backbone", "plm")
+            self.prompt, self.pretrained_components = NoPrompts(), ("backbone", "plm")
         self.text = build_text(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
         self._fixed: FixedLayer | None = None
@@ -215,6 +219,10 @@ class ClickPrompt(_CTRModel):
     def score(self, logits: dict[str, Tensor]) -> Tensor:
         """Scores of ``predict_logits``, ``(B,)``."""
         return torch.sigmoid(self._fused(logits["logit_ctr"], logits["logit_plm"]))
+
+    def prediction_constants(self) -> dict[str, float]:
+        """The share of the backbone's logit."""
+        return {"fusion_weight": self.fusion_weight.item()}
 
     def _fused(self, ctr: Tensor, plm: Tensor) -> Tensor:
         return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm

@@ -15,7 +15,7 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.plm.token_loss import token_loss
 from recbole_clickprompt.text.masking import MaskedTokens
-from recbole_clickprompt.trainer.running_metrics import Tally
+from recbole_clickprompt.trainer.running_metrics import RunningMean
 
 __all__ = ["PAMLM", "MaskedRows", "Part"]
 
@@ -60,9 +60,6 @@ class PAMLM(nn.Module):
         vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
         detector: A second objective, of the same backbone, whose loss is added
         detector_weight: times this.
-
-    Attributes:
-        masking: Whether training masks text; if not, the detector's loss is all there is.
     """
 
     def __init__(
@@ -82,8 +79,7 @@ class PAMLM(nn.Module):
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
         self.new_head, self.text = new_head, text
         self.detector, self.detector_weight = detector, detector_weight
-        self.masking = True
-        self.tallies = {"mlm": Tally(), **(detector.tallies if detector else {})}
+        self.metrics = {"mlm": RunningMean(), **(detector.metrics if detector else {})}
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary, persistent=False)
 
@@ -98,13 +94,13 @@ class PAMLM(nn.Module):
         return list({id(p): p for p in [*self.plm.parameters(), *head]}.values())
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[Part, float]]:
-        """The parts of ``masked_parts``, while it masks, and those of the detector times its weight.
+        """The parts of ``masked_parts``, and those of the detector times its weight.
 
         ``calculate_loss`` of the parts, so weighted, adds up to that of the batch.
         """
         pairs = self.detector.split(interaction) if self.detector else []
         detected = [(part, self.detector_weight * share) for part, share in pairs]
-        return [*(self.masked_parts(interaction, size) if self.masking else ()), *detected]
+        return [*self.masked_parts(interaction, size), *detected]
 
     def masked_parts(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
         """Masks the batch once, and cuts it into parts of ``size`` rows of similar length.
@@ -145,7 +141,7 @@ class PAMLM(nn.Module):
     def calculate_loss(self, part: Part) -> Tensor:
         """Mean cross entropy over the masked positions, a scalar in nats, or the detector's.
 
-        It counts in the tallies. Where nothing is masked, which a rank's rows of a part may be, it is 0.
+        It counts in the metrics. Where nothing is masked, which a rank's rows of a part may be, it is 0.
         """
         if isinstance(part, ItemPairs):
             assert self.detector is not None  # it made the part
@@ -154,5 +150,5 @@ class PAMLM(nn.Module):
         if not len(labels):
             return 0.0 * logits.sum()
         loss, right = token_loss(logits, labels)
-        self.tallies["mlm"].add(loss, right)
+        self.metrics["mlm"].add(loss, right)
         return loss

@@ -11,7 +11,7 @@ from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.methods.clickprompt.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.clickprompt.replaced_item import ReplacedItem
-from recbole_clickprompt.trainer.running_metrics import pop_figures
+from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 
 __all__ = ["evaluate_pretraining"]
 
@@ -36,14 +36,14 @@ def evaluate_pretraining(config: Any, model: PAMLM | ReplacedItem, data: Any) ->
 def _evaluate_detector(config: Any, detector: ReplacedItem, data: Any) -> dict[str, float]:
     device, here = config["device"], ranks.current()
     detector.eval()
-    pop_figures(detector.tallies, device)  # of whatever it was asked before
+    compute_and_reset(detector.metrics, device)  # of whatever it was asked before
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         for number, (interaction, *_) in enumerate(data):
             for pairs, _ in detector.split(interaction.to(device)):
                 if number % here.world == here.rank:
                     detector.calculate_loss(pairs)
-    return pop_figures(detector.tallies, device)
+    return compute_and_reset(detector.metrics, device)
 
 
 @torch.no_grad()

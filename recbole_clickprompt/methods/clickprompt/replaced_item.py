@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import Backbone
-from recbole_clickprompt.trainer.running_metrics import Tally
+from recbole_clickprompt.trainer.running_metrics import RunningMean
 
-__all__ = ["ItemPairs", "ReplacedItem", "item_fields"]
+__all__ = ["ItemPairs", "ReplacedItem", "item_fields", "shuffle_items"]
 
 
 class ItemPairs(NamedTuple):
@@ -52,7 +52,7 @@ class ReplacedItem(nn.Module):
         super().__init__()
         self.backbone, self.fields = backbone, frozenset(fields)
         self.head = nn.Linear(input_size, 1)
-        self.tallies = {"replaced_item": Tally()}
+        self.metrics = {"replaced_item": RunningMean()}
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """None: all of it starts new."""
@@ -92,7 +92,7 @@ class ReplacedItem(nn.Module):
         own = torch.zeros_like(logits)
         own[: pairs.rows] = 1.0
         loss = F.binary_cross_entropy_with_logits(logits, own)
-        self.tallies["replaced_item"].add(loss, (logits > 0) == (own > 0))
+        self.metrics["replaced_item"].add(loss, (logits > 0) == (own > 0))
         return loss
 
 
@@ -100,3 +100,17 @@ def item_fields(dataset: Any) -> list[str]:
     """The item's id and its features."""
     features = [] if dataset.item_feat is None else dataset.item_feat.columns
     return [dataset.iid_field, *(name for name in features if name != dataset.iid_field)]
+
+
+def shuffle_items(config: Any, dataset: Any) -> Any:
+    """The data set with the items of its rows shuffled among them, by the seed.
+
+    A control: users and items are as frequent as before, and user-item interactions are lost.
+    """
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config["seed"]))
+    of_item = set(item_fields(dataset))
+    columns = {
+        name: column[order] if name in of_item else column
+        for name, column in dataset.inter_feat.interaction.items()
+    }
+    return dataset.copy(Interaction(columns))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.clickprompt.builders import build_pamlm
-from recbole_clickprompt.trainer.running_metrics import pop_figures
+from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_accuracy_counts_recovered_tokens(setting):
         logits, labels = model.logits(part)
         loss = model.calculate_loss(part).item()
     accuracy = (logits.argmax(1) == labels).float().mean().item()
-    figures = pop_figures(model.tallies, torch.device("cpu"))
+    figures = compute_and_reset(model.metrics, torch.device("cpu"))
     assert figures == {"mlm_loss": pytest.approx(loss), "mlm_accuracy": pytest.approx(accuracy)}
-    assert pop_figures(model.tallies, torch.device("cpu")) == {"mlm_loss": 0.0, "mlm_accuracy": 0.0}
+    assert compute_and_reset(model.metrics, torch.device("cpu")) == {"mlm_loss": 0.0, "mlm_accuracy": 0.0}
 
 
 @pytest.mark.parametrize(

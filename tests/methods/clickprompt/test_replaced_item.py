@@ -7,7 +7,7 @@ from recbole.data.interaction import Interaction
 from recbole_clickprompt.methods.clickprompt.builders import build_pretraining
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.clickprompt.replaced_item import ItemPairs, ReplacedItem, item_fields
-from recbole_clickprompt.trainer.running_metrics import pop_figures
+from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 
 ALONE, BESIDE = ["replaced_item"], ["mlm", "replaced_item"]
 CPU = torch.device("cpu")
@@ -74,10 +74,10 @@ def test_the_loss_is_that_of_telling_both_kinds_apart(alone):
     with torch.no_grad():
         actual, replaced = model.logits(pairs).split(32)
         expected = -torch.cat([actual.sigmoid().log(), (1 - replaced.sigmoid()).log()]).mean()
-        pop_figures(model.tallies, CPU)
+        compute_and_reset(model.metrics, CPU)
         assert model.calculate_loss(pairs).item() == pytest.approx(expected.item(), abs=1e-6)
     right = torch.cat([actual > 0, replaced <= 0]).float().mean().item()
-    assert pop_figures(model.tallies, CPU) == {
+    assert compute_and_reset(model.metrics, CPU) == {
         "replaced_item_loss": pytest.approx(expected.item(), abs=1e-6),
         "replaced_item_accuracy": pytest.approx(right),
     }
@@ -123,10 +123,10 @@ def test_who_meets_what_is_learnt_and_from_nothing_else(make_config, make_data):
             optimizer.zero_grad()
             model.calculate_loss(pairs_of(model, rows(planted=planted))).backward()
             optimizer.step()
-        pop_figures(model.tallies, CPU)
+        compute_and_reset(model.metrics, CPU)
         with torch.no_grad():
             model.calculate_loss(pairs_of(model, rows(planted=planted)))
-        return pop_figures(model.tallies, CPU)["replaced_item_accuracy"]
+        return compute_and_reset(model.metrics, CPU)["replaced_item_accuracy"]
 
     assert accuracy(planted=False) < 0.6
     assert accuracy(planted=True) > 0.7  # half of the replaced items are of the right parity: 0.75 is the most
@@ -148,7 +148,7 @@ def test_beside_pamlm_both_losses_are_those_of_each_alone(make_config, make_data
     assert all(p.grad is None for p in [*model.plm.parameters(), *model.prompt.parameters()])
     for part, _ in masked:
         model.calculate_loss(part)
-    figures = pop_figures(model.tallies, CPU)
+    figures = compute_and_reset(model.metrics, CPU)
     assert list(figures) == ["mlm_loss", "mlm_accuracy", "replaced_item_loss", "replaced_item_accuracy"]
     assert figures["mlm_loss"] > figures["replaced_item_loss"] > 0
 

@@ -9,12 +9,12 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.clickprompt.builders import build_parts
 from recbole_clickprompt.methods.clickprompt.input_prompts import InputPromptedEncoder
 from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
+from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
 from recbole_clickprompt.methods.clickprompt.prompts import SharedPromptGenerator
 from recbole_clickprompt.plm.architectures import LAYOUTS
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.pooling import build_pooling
-from recbole_clickprompt.trainer.pretraining import pretraining_rows
 from tests.model.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
 
 
@@ -150,7 +150,7 @@ def test_without_prompts_the_towers_do_not_touch(make_config, make_data):
     config = make_config(finetune_prompts=False)
     dataset = make_data(config)[0]._dataset
     model = ClickPrompt(config, dataset)
-    assert model.handed_over == ("backbone", "plm")
+    assert model.pretrained_components == ("backbone", "plm")
     plm = model.logits(dataset[torch.arange(8)])[1]
     assert all(
         g is None for g in torch.autograd.grad(plm.sum(), [*model.backbone.parameters()], allow_unused=True)

@@ -1,0 +1,103 @@
+"""The two methods of ClickPrompt: finetuned with the language model, or the CTR model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.base import Curve, Method
+from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+
+__all__ = ["ClickPromptMethod", "ClickPromptNoPLMMethod"]
+
+
+class _ClickPromptFamily(Method):
+    """What both have in common: the pretraining stage, and how its result starts finetuning."""
+
+    stages = (Pretraining(),)
+    curves = (
+        Curve(
+            "pretrain", "mlm_loss", "Pretraining: MLM loss", "nats",
+            "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
+        ),
+        Curve(
+            "pretrain", "mlm_accuracy", "Pretraining: MLM accuracy", "share",
+            "Masked tokens that were recovered; shared likewise.",
+        ),
+        Curve(
+            "pretrain", "replaced_item_loss", "Pretraining: replaced items, loss", "nats",
+            "Mean cross entropy of telling rows from those with the item of another row.",
+        ),
+        Curve(
+            "pretrain", "replaced_item_accuracy", "Pretraining: replaced items, accuracy", "share",
+            "Rows of both kinds that were classified correctly; a half is chance.",
+        ),
+    )  # fmt: skip
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        (stage,) = self.stages
+        reads_text = self.reads_text(settings) or (
+            settings["train_stage"] != "finetune" and stage.reads_text(settings)
+        )
+        if "text_fields" not in settings and reads_text:
+            raise SettingError(
+                "text_fields is not set: list the fields whose values make up a row's text, for example "
+                "`text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
+            )
+
+    def reads_text(self, settings: Any) -> bool:
+        return self.serves_text or bool(settings["text_embeddings"])
+
+    def begin_finetuning(
+        self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
+    ) -> None:
+        from recbole_clickprompt.methods.clickprompt.finetuning import begin_finetuning
+
+        begin_finetuning(
+            config, model, start=start, train_data=train_data, valid_data=valid_data, all_rows=all_rows
+        )
+
+
+class ClickPromptMethod(_ClickPromptFamily):
+    """CTR model and prompted language model together: ``sigmoid(a * y_ctr + (1 - a) * y_plm)`` (Eq. 9)."""
+
+    name = "ClickPrompt"
+    serves_text = True
+    prediction_columns = {
+        "logit_ctr": "logit of the CTR model",
+        "logit_plm": "logit of the language model",
+        "fusion_weight": "share of the CTR model's logit",
+    }
+
+    def model_class(self) -> type:
+        from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
+
+        return ClickPrompt
+
+    def title(self, config: Any) -> str:
+        return f"ClickPrompt with PLM ({config['backbone']})"
+
+    def attention(self, settings: Mapping[str, Any]) -> Callable[[Any, Any, Sequence[int]], Any] | None:
+        from recbole_clickprompt.methods.clickprompt.attention import attention_table
+
+        return attention_table if settings.get("finetune_prompts", True) else None
+
+
+class ClickPromptNoPLMMethod(_ClickPromptFamily):
+    """The CTR model alone, started from pretraining (Eq. 10); without pretraining, the plain CTR model."""
+
+    name = "ClickPromptNoPLM"
+    prediction_columns = {"logit_ctr": "logit of the CTR model"}
+    aliases = {name: {"backbone": name, "train_stage": "finetune"} for name in BACKBONES}
+
+    def model_class(self) -> type:
+        from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
+
+        return ClickPromptNoPLM
+
+    def title(self, config: Any) -> str:
+        plain = config["train_stage"] == "finetune" and not config["pre_model_path"]
+        return config["backbone"] if plain else f"ClickPrompt without PLM ({config['backbone']})"

@@ -1,0 +1,99 @@
+"""The methods by name: those of this package, of installed packages, and of the running program."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.methods.base import Method
+
+__all__ = [
+    "ENTRY_POINTS", "find_method", "load_methods", "method_names", "methods", "on_register", "register_method",
+    "resolve_name",
+]  # fmt: skip
+
+ENTRY_POINTS = "recbole_clickprompt.methods"
+_PACKAGE = ("clickprompt",)  # the first one's first method is the default
+
+_methods: dict[str, Method] = {}
+_listeners: list[Callable[[Method], None]] = []
+
+
+def register_method(method: Method) -> None:
+    """Makes a method available by its name in ``run_recbole``, on the command line, in grids, tuning and serving.
+
+    An installed package does so by an entry point of the group ``recbole_clickprompt.methods`` that names a
+    ``Method``, or a list of them.
+
+    Raises:
+        SettingError: Another method has the name.
+    """
+    for name in (method.name, *method.aliases):
+        other = next((m for m in _methods.values() if name in (m.name, *m.aliases)), None)
+        if other is not None and type(other) is not type(method):
+            raise SettingError(f"the name {name} is that of the method {other.name}; choose another one")
+    _methods[method.name] = method
+    for listener in _listeners:
+        listener(method)
+
+
+def on_register(listener: Callable[[Method], None]) -> None:
+    """Has a function called with every method: those that are registered already, and later ones."""
+    _listeners.append(listener)
+    for method in _methods.values():
+        listener(method)
+
+
+def load_methods() -> None:
+    """Registers the methods of this package and of installed ones."""
+    for folder in _PACKAGE:
+        module = importlib.import_module(f"recbole_clickprompt.methods.{folder}")
+        for method in module.METHODS:
+            register_method(method)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        found = entry.load()
+        for method in found if isinstance(found, list | tuple) else [found]:
+            register_method(method)
+
+
+def methods() -> tuple[Method, ...]:
+    """All methods, in the order of their registration; the first is the default."""
+    return tuple(_methods.values())
+
+
+def method_names() -> tuple[str, ...]:
+    """Their names."""
+    return tuple(_methods)
+
+
+def find_method(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        SettingError: There is none.
+    """
+    if name not in _methods:
+        raise SettingError(
+            f"there is no method {name!r}; known are {', '.join(_methods)}{nearest(name, _methods)}"
+        )
+    return _methods[name]
+
+
+def resolve_name(name: str | None) -> tuple[str, Mapping[str, Any]]:
+    """The method that a name or an alias stands for, and the settings that it implies; None is the default.
+
+    Raises:
+        SettingError: The name is unknown.
+    """
+    if name is None:
+        return next(iter(_methods)), {}
+    aliases = {alias: (method.name, implied) for method in methods() for alias, implied in method.aliases.items()}
+    if name in aliases:
+        return aliases[name]
+    if name not in _methods:
+        known = [*_methods, *aliases]
+        raise SettingError(f"model must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
+    return name, {}
