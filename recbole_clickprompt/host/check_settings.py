@@ -76,7 +76,11 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
-    find_method(model).check(final)
+    method = find_method(model)
+    stages = ("all", *(stage.name for stage in method.stages), "finetune")
+    if final["train_stage"] not in stages:
+        raise SettingError(f"train_stage must be one of {', '.join(stages)}, got {final['train_stage']!r}")
+    method.check(final)
     return set(command_line) - known
 
 

@@ -74,7 +74,7 @@ SETTINGS: dict[str, Setting] = {
     "rename_fields": RENAMINGS,
     "max_text_length": optional(integer(3)),
     # the stages
-    "train_stage": choice("all", "pretrain", "finetune"),
+    "train_stage": NAME,  # one of the method's: see check_settings
     "pre_model_path": optional(TEXT),
     "save_step": integer(0),
     "save_minutes": real(),

@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
-_PACKAGE = ("clickprompt",)  # the first one's first method is the default
+_PACKAGE = ("clickprompt", "ptab")  # the first one's first method is the default
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []

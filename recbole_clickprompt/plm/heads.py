@@ -30,7 +30,7 @@ class TokenHead(nn.Module):
         plm: PromptedEncoder,
         masked: MaskedTokens,
         lengths: Tensor,
-        prompts: Tensor,
+        prompts: Tensor | None,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
         """
@@ -106,7 +106,7 @@ class DecoderHead(nn.Module):
         plm: PromptedEncoder,
         masked: MaskedTokens,
         lengths: Tensor,
-        prompts: Tensor,
+        prompts: Tensor | None,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
         """Arguments and answer as for ``TokenHead``."""

@@ -103,11 +103,9 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     return found + [f"the {part.replace('_', ' ')}" for part in parts if ours.get(part) != theirs.get(part)]
 
 
-def state_path(config: Any, stage: str, inputs: dict[str, Any]) -> Path:
-    """Where the state of an unfinished training of these inputs is kept."""
-    return (
-        Path(config["checkpoint_dir"]) / f"{config['dataset']}-{_subject(config)}-{stage}-{_digest(inputs)}.resume"
-    )
+def state_path(config: Any, label: str, inputs: dict[str, Any]) -> Path:
+    """Where the state of an unfinished training of these inputs is kept; ``label`` is part of the file's name."""
+    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{label}-{_digest(inputs)}.resume"
 
 
 def _settings(config: Any, *, without: set[str]) -> dict[str, Any]:
@@ -138,14 +136,10 @@ def _text_inputs(config: Any, dataset: Any) -> dict[str, Any]:
     }
 
 
-def checkpoint_path(config: Any, result: str, inputs: dict[str, Any]) -> Path:
-    """Where the ``result`` of a stage with these inputs is kept."""
-    name = f"{config['dataset']}-{_subject(config)}-{result}-{_digest(inputs)}.safetensors"
+def checkpoint_path(config: Any, label: str, inputs: dict[str, Any]) -> Path:
+    """Where the result of a stage with these inputs is kept; ``label`` is part of the file's name."""
+    name = f"{config['dataset']}-{label}-{_digest(inputs)}.safetensors"
     return Path(config["checkpoint_dir"]) / name
-
-
-def _subject(config: Any) -> str:
-    return config["backbone"] or config["model"]
 
 
 def _digest(inputs: dict[str, Any]) -> str:

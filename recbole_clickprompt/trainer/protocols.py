@@ -82,14 +82,15 @@ class PretrainingStage(Protocol):
 
     Attributes:
         name: As ``train_stage`` names it; shown in progress bars and learning curves, and part of file names.
-        result: What its checkpoint is called in file names.
     """
 
     name: str
-    result: str
 
     def is_enabled(self, config: Any) -> bool:
         """Whether a run with these settings has it."""
+
+    def label(self, config: Any) -> str:
+        """What its checkpoint is called in file names; methods that share the stage have the same."""
 
     def reads_text(self, config: Any) -> bool:
         """Whether it reads the text of rows; then text and language model determine it."""

@@ -67,13 +67,13 @@ def run_stage(
     logger = getLogger()
     dataset = stage.training_rows(config, train_data, valid_data)
     inputs = stage_inputs(config, dataset, reads_text=stage.reads_text(config), previous=previous)
-    path = checkpoint_path(config, stage.result, inputs)
+    path = checkpoint_path(config, stage.label(config), inputs)
     if ranks.current().agree(path.exists() and read_inputs(path) == inputs):
         logger.info(f"{stage.name} reused: {path}")
         for line in read_epochs(history_beside(path)):
             report(line["epoch"], {name: value for name, value in line.items() if name not in ("stage", "epoch")})
         return path
-    own, device = state_path(config, stage.name, inputs), config["device"]
+    own, device = state_path(config, stage.label(config), inputs), config["device"]
     kept, state = find_state(config, own, stage=stage.name, inputs=inputs, allowed=allowed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])

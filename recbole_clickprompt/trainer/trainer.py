@@ -66,7 +66,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.model,
             learner=self.learner,
             learning_rate=self.learning_rate,
-            plm_learning_rate=self.config["plm_learning_rate"],
+            plm_learning_rate=self.config["plm_learning_rate"] or 0.0,
             weight_decay=self.weight_decay,
             plm_layer_decay=self.config["plm_layer_decay"],
             rowwise_embeddings=self.config["rowwise_embeddings"],
@@ -125,7 +125,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             read_sum(start) if start else None,
             reads_text=self.method.reads_text(config) or any(stage.reads_text(config) for stage in stages),
         )
-        own = state_path(config, "finetune", inputs)
+        own = state_path(config, f"{config['model']}-finetune", inputs)
         return *find_state(config, own, stage="finetune", inputs=inputs, allowed=allowed), inputs
 
     def _evaluate_last(
@@ -145,8 +145,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             optimizer=self.optimizer,
             batches=batches,
             epochs=self.epochs,
-            schedule=self.config["lr_scheduler"],
-            warmup_ratio=self.config["warmup_ratio"],
+            schedule=self.config["lr_scheduler"] or "constant",
+            warmup_ratio=self.config["warmup_ratio"] or 0.0,
             frozen_epochs=self.config["plm_frozen_epochs"],
         )
 

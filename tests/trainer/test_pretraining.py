@@ -32,7 +32,9 @@ def run_pretraining(config, data, losses=None):
 
 
 def path_of(config, data):
-    return checkpoint_path(config, "pretrained", pretraining_inputs(config, pretraining_rows(config, *data[:2])))
+    return checkpoint_path(
+        config, Pretraining().label(config), pretraining_inputs(config, pretraining_rows(config, *data[:2]))
+    )
 
 
 def pretraining_inputs(config, dataset):

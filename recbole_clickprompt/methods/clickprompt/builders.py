@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +12,10 @@ from recbole_clickprompt.methods.clickprompt.input_prompts import InputPromptedE
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.clickprompt.prompts import PromptGenerator, SharedPromptGenerator
 from recbole_clickprompt.methods.clickprompt.replaced_item import ReplacedItem, item_fields
-from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.builders import build_encoder, build_lm_head
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
-from recbole_clickprompt.plm.heads import TokenHead, restrict_vocabulary
-from recbole_clickprompt.plm.loading import LanguageModel, load_plm
+from recbole_clickprompt.plm.loading import LanguageModel
 from recbole_clickprompt.plm.text_inputs import build_masked_text
-from recbole_clickprompt.plm.weights import find_plm
 
 __all__ = ["Parts", "build_pamlm", "build_parts", "build_pretraining"]
 
@@ -55,22 +52,12 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         )
     encoder_class, generator_class = _VARIANTS[variant]
     backbone = build_backbone(config, dataset)
-    language_model = load_plm(
-        find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
-    )
-    family = language_model.encoder.config.model_type
-    if config["plm_layer_decay"] != 1 and LAYOUTS[family].shares_layers:
+    if config["prompt_strategy"] == "input" and config["plm_joint_layers"] is not None:
         raise SettingError(
-            f"plm_layer_decay: the layers of a {family!r} model are one, so none can learn slower than another; "
-            "leave it at 1, or lower plm_learning_rate"
+            "plm_joint_layers leaves the lower layers without prompts, which prompt_strategy: input puts in front "
+            "of the first one; use layerwise"
         )
-    if config["plm_lora"]:
-        _add_lora(language_model.encoder, config["plm_lora"])
-    plm = encoder_class(
-        language_model.encoder,
-        gradient_checkpointing=config["plm_gradient_checkpointing"],
-        first_layer=_first_joint_layer(config, language_model.encoder),
-    )
+    plm, language_model = build_encoder(config, encoder_class)
     prompt = generator_class(
         input_size=_width(backbone, dataset),
         num_layers=plm.prompt_layers,
@@ -78,45 +65,6 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         hidden_size=plm.hidden_size,
     )
     return Parts(backbone, prompt, plm, language_model)
-
-
-def _first_joint_layer(config: Any, encoder: Any) -> int:
-    """0 where all layers see whole rows."""
-    count, layers = config["plm_joint_layers"], encoder.config.num_hidden_layers
-    if count is None or count == layers:
-        return 0
-    if count > layers:
-        raise SettingError(f"plm_joint_layers is {count}, but there are {layers} layers (plm_num_layers)")
-    family = encoder.config.model_type
-    if not LAYOUTS[family].separable:
-        raise SettingError(
-            f"plm_joint_layers: the lower layers of a {family!r} model cannot be run apart from its upper ones; "
-            "leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
-        )
-    if config["prompt_strategy"] == "input":
-        raise SettingError(
-            "plm_joint_layers leaves the lower layers without prompts, which prompt_strategy: input puts in front "
-            "of the first one; use layerwise"
-        )
-    return layers - count
-
-
-def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise SettingError("plm_lora needs the package peft: pip install 'recbole-clickprompt[lora]'") from error
-    targets = LAYOUTS[encoder.config.model_type].lora_targets
-    try:
-        lora = LoraConfig(
-            r=settings.get("r", 8),
-            lora_alpha=settings.get("alpha", 16),
-            lora_dropout=settings.get("dropout", 0.0),
-            target_modules=settings.get("target_modules", list(targets)),
-        )
-        inject_adapter_in_model(lora, encoder)
-    except ValueError as error:
-        raise SettingError(f"plm_lora: {error}") from error
 
 
 def build_pretraining(config: Any, dataset: Any) -> PAMLM | ReplacedItem:
@@ -137,14 +85,7 @@ def _width(backbone: Backbone, dataset: Any) -> int:
 def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     """PA-MLM, with what else ``pretrain_objectives`` asks of its backbone."""
     parts = build_parts(config, dataset)
-    lm_head, vocabulary = parts.language_model.lm_head, None
-    if config["pretrain_vocabulary"] == "data":
-        if not isinstance(lm_head, TokenHead):
-            raise SettingError(
-                "pretrain_vocabulary: data is for PLMs with an LM head, not with a decoder; use plm"
-            )
-        vocabulary = dataset.token_table(config["plm"]).vocabulary()
-        lm_head = TokenHead(restrict_vocabulary(lm_head.head, vocabulary))
+    lm_head, vocabulary = build_lm_head(config, dataset, parts.language_model)
     return PAMLM(
         backbone=parts.backbone,
         prompt=parts.prompt,

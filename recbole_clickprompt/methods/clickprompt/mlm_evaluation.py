@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_clickprompt import distributed as ranks
-from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM, MaskedRows
+from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
+from recbole_clickprompt.methods.masked_lm import MaskedRows
 from recbole_clickprompt.trainer.stage import autocast
 
 __all__ = ["evaluate_pamlm"]

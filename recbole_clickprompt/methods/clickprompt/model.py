@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import build_backbone
 from recbole_clickprompt.methods.clickprompt.builders import build_parts
 from recbole_clickprompt.methods.clickprompt.inference.single_layer import FixedLayer
+from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.plm.pooling import SummaryPooling, build_pooling
 from recbole_clickprompt.plm.text_inputs import build_text
 from recbole_clickprompt.text.states import StateTable
@@ -24,41 +23,7 @@ __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 _FIXED_BYTES = 2 << 30  # of keys and values that it may keep
 
 
-class _CTRModel(AbstractRecommender):
-    """What both models are to RecBole: context-aware, trained on labelled rows."""
-
-    type = ModelType.CONTEXT
-    input_type = InputType.POINTWISE
-    # Parts that a pretraining checkpoint holds for this model
-    pretrained_components: tuple[str, ...]
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.label_field = config["LABEL_FIELD"]
-        self.micro_batch_size = config["micro_batch_size"]
-
-    def rows(self, part: Interaction) -> int:
-        """Number of its rows."""
-        return len(part)
-
-    def select(self, part: Interaction, rows: Tensor) -> tuple[Interaction, float]:
-        """Some rows and their share of all."""
-        return part[rows], len(rows) / len(part)
-
-    def forward(self, interaction: Interaction) -> Tensor:
-        """Logits, ``(B,)`` float32."""
-        raise NotImplementedError
-
-    def prediction_constants(self) -> dict[str, float]:
-        """None: no further column of the predictions has one value for all rows."""
-        return {}
-
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean binary cross entropy (Eq. 2), a scalar."""
-        return F.binary_cross_entropy_with_logits(self(interaction), interaction[self.label_field].float())
-
-
-class ClickPromptNoPLM(_CTRModel):
+class ClickPromptNoPLM(LabeledRowsModel):
     """The backbone alone, started from PA-MLM: ``sigmoid(y_ctr)`` (Eq. 10), at the plain backbone's cost.
 
     Not pretrained (``train_stage: finetune`` without ``pre_model_path``) it is the plain backbone.
@@ -70,29 +35,13 @@ class ClickPromptNoPLM(_CTRModel):
         super().__init__(config)
         self.backbone = build_backbone(config, dataset)
 
-    def pretrained_parameters(self) -> list[nn.Parameter]:
-        """None: a backbone has no language to lose."""
-        return []
-
     def pretrained_layers(self) -> list[list[nn.Parameter]]:
         """None either."""
         return []
 
-    def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
-        """The batch in one part: a backbone needs no smaller ones."""
-        return [(interaction, 1.0)]
-
-    def blocks(self, interaction: Interaction, at_least: int) -> tuple[Tensor, ...]:
-        """Rows in equal blocks, to be predicted one by one."""
-        return torch.arange(len(interaction)).chunk(at_least)
-
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
         return self.backbone.logit(interaction)
-
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Scores, ``(B,)``."""
-        return torch.sigmoid(self(interaction))
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
         """``logit_ctr``, which is all that a score is made of, ``(B,)``."""
@@ -110,14 +59,14 @@ class NoPrompts(nn.Module):
         """Nothing, whatever q is."""
 
 
-class ClickPrompt(_CTRModel):
+class ClickPrompt(LabeledRowsModel):
     """Backbone and prompted PLM together: ``sigmoid(a * y_ctr + (1 - a) * y_plm)`` (Eq. 9), a learnt."""
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config)
         self.prompt: nn.Module
         self.backbone, self.prompt, self.plm, _ = build_parts(config, dataset)
-        self.pretrained_components = ("backbone", "prompt", "plm")
+        self.pretrained_components: tuple[str, ...] = ("backbone", "prompt", "plm")
         if not config["finetune_prompts"]:
             self.prompt, self.pretrained_components = NoPrompts(), ("backbone", "plm")
         self.text = build_text(config, dataset, self.plm)
@@ -147,20 +96,6 @@ class ClickPrompt(_CTRModel):
     def pretrained_layers(self) -> list[list[nn.Parameter]]:
         """The same by layer, the embeddings' first."""
         return self.plm.parameters_by_layer()
-
-    def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
-        """Cuts the batch into parts of ``size`` rows of similar length.
-
-        Returns:
-            Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of
-            the batch.
-        """
-        order = self.text.lengths(interaction).argsort(stable=True)
-        return [self.select(interaction, rows) for rows in order.split(size)]
-
-    def blocks(self, interaction: Interaction, at_least: int) -> tuple[Tensor, ...]:
-        """Rows in the blocks of similar length in which ``predict`` works them off."""
-        return self.text.lengths(interaction).argsort(stable=True).split(self.micro_batch_size)
 
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
@@ -198,10 +133,6 @@ class ClickPrompt(_CTRModel):
             return loss
         towers = [F.binary_cross_entropy_with_logits(logit, labels) for logit in (ctr, plm)]
         return (1 - share) * loss + share * (towers[0] + towers[1]) / 2
-
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Scores, ``(B,)``; long batches are worked off in parts of ``micro_batch_size`` rows, or larger ones."""
-        return self.score(self.predict_logits(interaction))
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
         """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""

@@ -16,7 +16,10 @@ class Pretraining:
     """A ``trainer.protocols.PretrainingStage``."""
 
     name = "pretrain"
-    result = "pretrained"
+
+    def label(self, config: Any) -> str:
+        """Both methods share it."""
+        return f"{config['backbone']}-pretrained"
 
     def is_enabled(self, config: Any) -> bool:
         """Unless ``pretrain_epochs`` is 0."""

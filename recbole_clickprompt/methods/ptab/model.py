@@ -1,0 +1,85 @@
+"""PTab's two models: the masked language model, and the classifier that starts from it.
+
+The public description leaves the head open to one linear layer on the first token's state; ``plm_pooling`` says
+which states are pooled.
+
+Letters: B rows, W width of the language model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+
+from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
+from recbole_clickprompt.methods.masked_lm import MaskedLM
+from recbole_clickprompt.plm.builders import build_encoder, build_lm_head
+from recbole_clickprompt.plm.pooling import build_pooling
+from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text
+from recbole_clickprompt.trainer.running_metrics import compute_and_reset
+from recbole_clickprompt.trainer.stage import autocast
+
+__all__ = ["PTab", "build_masked_lm", "evaluate_masked_lm"]
+
+
+class PTab(LabeledRowsModel):
+    """``sigmoid(head(pool(text)))``, the head a linear layer."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config)
+        self.plm, _ = build_encoder(config)
+        self.text = build_text(config, dataset, self.plm)
+        self.pooling = build_pooling(config["plm_pooling"])
+        self.head = nn.Linear(self.plm.hidden_size, 1)
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The language model's, which train at ``plm_learning_rate``."""
+        return list(self.plm.parameters())
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Logits, ``(B,)`` float32."""
+        text, lengths = self.text(interaction)
+        pooled = self.pooling(self.plm, text, lengths, None)  # (B, W)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.head(pooled.float()).squeeze(1)
+
+    def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
+        """``logit_plm``, ``(B,)``, computed in blocks of rows of similar length."""
+        return {"logit_plm": self.in_blocks(interaction)}
+
+    def score(self, logits: dict[str, Tensor]) -> Tensor:
+        """Scores of ``predict_logits``, ``(B,)``."""
+        return torch.sigmoid(logits["logit_plm"])
+
+
+def build_masked_lm(config: Any, dataset: Any) -> MaskedLM:
+    """The model of the pretraining stage."""
+    plm, language_model = build_encoder(config)
+    lm_head, vocabulary = build_lm_head(config, dataset, language_model)
+    return MaskedLM(
+        plm=plm,
+        lm_head=lm_head,
+        new_head=language_model.head_is_new,
+        text=build_masked_text(config, dataset, plm),
+        vocabulary=vocabulary,
+    )
+
+
+@torch.no_grad()
+def evaluate_masked_lm(config: Any, model: MaskedLM, data: Any) -> dict[str, float]:
+    """``mlm_loss`` and ``mlm_accuracy`` on rows that are masked once, from the run's seed."""
+    device, group = config["device"], ranks.current()
+    model.eval()
+    compute_and_reset(model.metrics, device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config["seed"])
+        for interaction, *_ in data:
+            parts = model.masked_parts(interaction.to(device), config["micro_batch_size"])
+            for part, _ in parts[group.rank :: group.world]:
+                with autocast(device, config["enable_amp"]):
+                    model.calculate_loss(part)
+    return compute_and_reset(model.metrics, device)

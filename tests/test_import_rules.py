@@ -1,0 +1,88 @@
+"""Imports go one way: a folder imports nothing from a folder above it. Methods import the trainer, never the other way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "recbole_clickprompt"
+# Lowest first; those of one line do not import one another, unless a line below says so
+LAYERS = (
+    {"errors"},
+    {"files", "distributed"},
+    {"data", "evaluation"},
+    {"text"},
+    {"backbones", "plm", "preprocessing"},
+    {"trainer"},
+    {"methods"},
+    {"host"},
+    {"serving"},
+    {"tuning"},
+    {"commands"},
+    {"__init__", "__main__"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# What a folder may import of its own level or of a small set alone
+SIDEWAYS = {("files", "errors"), ("plm", "backbones"), ("distributed", "errors")}
+EVALUATION = {"errors", "files", "evaluation"}
+
+
+def imports():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+                if node.module == "recbole_clickprompt":
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                top, _, rest = name.partition(".")
+                if top == "recbole_clickprompt" and rest:
+                    yield path.relative_to(PACKAGE), own, rest.split(".")[0]
+
+
+def test_every_folder_has_its_place():
+    folders = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert folders - {"props"} == set(LEVEL)
+
+
+def test_imports_go_one_way():
+    wrong = [
+        f"{path} imports {other}"
+        for path, own, other in imports()
+        if own != other and (own, other) not in SIDEWAYS and LEVEL[other] >= LEVEL[own]
+    ]
+    assert wrong == []
+
+
+def test_evaluation_reads_tables_alone():
+    wrong = [
+        f"{path} imports {other}"
+        for path, own, other in imports()
+        if own == "evaluation" and other not in EVALUATION
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["ClickPrompt", "ClickPromptNoPLM", "PTab"])
+def test_no_method_is_named_in_code_outside_methods(name):
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] == "methods":
+            continue
+        tree = ast.parse(path.read_text())
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        docs = {
+            id(n.body[0].value)
+            for n in ast.walk(tree)
+            if isinstance(n, documented) and n.body and isinstance(n.body[0], ast.Expr)
+        }
+        found += [
+            f"{path.relative_to(PACKAGE)}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and node.value == name and id(node) not in docs
+        ]
+    assert found == []
