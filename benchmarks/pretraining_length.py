@@ -40,8 +40,8 @@ def main() -> None:
 
     import yaml
 
-    from recbole_clickprompt.commands.results import append_row, digest, read_results
     from recbole_clickprompt.host.properties import read_yaml
+    from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
     grid = read_yaml(options.grid)
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.set)}

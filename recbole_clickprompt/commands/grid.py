@@ -27,12 +27,12 @@ from typing import Any
 from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.commands.options import parse_settings
-from recbole_clickprompt.commands.results import append_row, digest, read_results
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_file, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.trainer.run_logger import watch_runs
+from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["add_arguments", "execute"]
 

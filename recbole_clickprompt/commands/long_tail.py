@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_clickprompt.commands.results import read_results
 from recbole_clickprompt.commands.runs import (
     add_runs,
     add_sampling,
@@ -39,6 +38,7 @@ from recbole_clickprompt.evaluation.seeds import Cut, measure_grid, varied
 from recbole_clickprompt.evaluation.summary import markdown as over_seeds
 from recbole_clickprompt.evaluation.summary import summarise
 from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval
+from recbole_clickprompt.tuning.results import read_results
 
 __all__ = ["add_arguments", "execute", "markdown"]
 

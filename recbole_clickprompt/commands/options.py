@@ -12,7 +12,7 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 
-__all__ = ["Run", "add_run_arguments", "literal", "parse_run", "parse_settings"]
+__all__ = ["Run", "add_run_arguments", "parse_run", "parse_settings"]
 
 
 class Run(NamedTuple):
@@ -69,9 +69,3 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
     return settings
-
-
-def literal(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings in a form that RecBole takes for what they are; a text as such would be evaluated as code."""
-    # The name of the model is one that we know, and what RecBole's reading of the rest may hang on
-    return {k: repr(v) if isinstance(v, str) and k != "model" else v for k, v in settings.items()}

@@ -16,7 +16,6 @@ import pandas as pd
 
 from recbole_clickprompt.commands import latency
 from recbole_clickprompt.commands.attention import attention_of
-from recbole_clickprompt.commands.results import read_results
 from recbole_clickprompt.commands.runs import baseline_of, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
@@ -24,6 +23,7 @@ from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.methods.base import Curve
 from recbole_clickprompt.methods.registry import find_method, methods
+from recbole_clickprompt.tuning.results import read_results
 
 __all__ = ["add_arguments", "execute"]
 

@@ -25,9 +25,9 @@ from typing import Any
 import yaml
 from recbole.config import Config
 
-from recbole_clickprompt.commands.options import literal, parse_settings
+from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.host.properties import find_file, quote_strings, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.tuning.search import Search
 from recbole_clickprompt.tuning.space import Draw, read_space
@@ -101,13 +101,13 @@ def _check(tuning: dict[str, Any], path: Path) -> None:
 
 def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool:
     """Refuses impossible values before anything runs; returns whether a bigger validation score is better."""
-    config = Config(config_dict=literal({**base, "state": "error"}))
+    config = Config(config_dict=quote_strings({**base, "state": "error"}))
     for draw in space:
         if draw.name in base:
             raise SettingError(f"{path}: {draw.name} is both in settings and in space")
         for value in draw.ends():
             try:
-                Config(config_dict=literal({**base, draw.name: value, "state": "error"}))
+                Config(config_dict=quote_strings({**base, draw.name: value, "state": "error"}))
             except SettingError as error:
                 raise SettingError(f"{path}: space: {error}") from error
     return bool(config["valid_metric_bigger"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-__all__ = ["MISSING_NUMBERS", "ParsedNumbers", "parse_numbers"]
+__all__ = ["MISSING_NUMBERS", "ParsedNumbers", "number_text", "parse_numbers"]
 
 # In lower case. In a number column these mean that there is no number; in a text column they are ordinary text.
 MISSING_NUMBERS = frozenset(
@@ -43,3 +43,8 @@ def parse_numbers(texts: pl.Series) -> ParsedNumbers:
     finite = numbers.is_finite().fill_null(False) & ~missing
     values = pl.select(pl.when(finite).then(numbers).otherwise(None)).to_series().rename(texts.name)
     return ParsedNumbers(values, infinite, ~(finite | infinite | missing.fill_null(True)))
+
+
+def number_text(value: float) -> str:
+    """A number as people write it: 1996 and not 1996.0, 7.99, 0.5."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_clickprompt.text.text import FieldText, Textualizer, number_text
+from recbole_clickprompt.data.numbers import number_text
+from recbole_clickprompt.text.text import FieldText, Textualizer
 
 __all__ = ["add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers", "value_text"]
 

@@ -136,3 +136,9 @@ def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) ->
     backbone_file = find_property_file(f"backbone/{backbone}.yaml")
     of_backbone = read_yaml(backbone_file) if backbone_file else {}
     return {**overall, **of_model, **of_backbone, **of_dataset}
+
+
+def quote_strings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a form that RecBole takes for what they are; a text as such would be evaluated as code."""
+    # The name of the model is one that we know, and what RecBole's reading of the rest may hang on
+    return {k: repr(v) if isinstance(v, str) and k != "model" else v for k, v in settings.items()}

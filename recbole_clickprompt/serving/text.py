@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.dataset_text import value_text
 from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment
-from recbole_clickprompt.text.text import number_text
 
 __all__ = ["RowTokens", "value_texts"]
 

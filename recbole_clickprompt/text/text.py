@@ -8,12 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-__all__ = ["FieldText", "Textualizer", "number_text"]
-
-
-def number_text(value: float) -> str:
-    """A number as people write it: 1996 and not 1996.0, 7.99, 0.5."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+__all__ = ["FieldText", "Textualizer"]
 
 
 @dataclass(frozen=True)

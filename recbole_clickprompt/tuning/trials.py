@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from recbole_clickprompt.commands.options import literal
-from recbole_clickprompt.commands.results import append_row, digest, read_results
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.properties import quote_strings
 from recbole_clickprompt.host.tuning import objective_function
+from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["Trials"]
 
@@ -56,7 +56,7 @@ class Trials:
     def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()
         try:
-            result = objective_function(literal({**self._base, **values}))
+            result = objective_function(quote_strings({**self._base, **values}))
         except Exception as error:
             told = f"{type(error).__name__}: {' '.join(str(error).split())}"
             print(f"tune: this trial failed: {told}", flush=True)

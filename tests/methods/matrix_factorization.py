@@ -53,15 +53,11 @@ class PopularityStage:
     selection_metric = staticmethod(lambda config, bigger: "popularity_accuracy" if bigger else "popularity_loss")
 
     def optimizer(self, config, model):
-        return build_optimizer(
-            model, learner="adam", learning_rate=0.1, plm_learning_rate=0.0, weight_decay=0.0
-        )  # fmt: skip
+        return build_optimizer(model, learner="adam", learning_rate=0.1, plm_learning_rate=0, weight_decay=0)
 
     def evaluate(self, config, model, data):
-        with torch.no_grad():
-            return {
-                "popularity_loss": float(model.calculate_loss(data._dataset[torch.arange(len(data._dataset))]))
-            }
+        rows = data._dataset[torch.arange(len(data._dataset))]
+        return {"popularity_loss": float(model.calculate_loss(rows).detach())}
 
 
 class MatrixFactorization(Method):

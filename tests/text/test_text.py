@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recbole_clickprompt.text.text import FieldText, Textualizer, number_text
+from recbole_clickprompt.data.numbers import number_text
+from recbole_clickprompt.text.text import FieldText, Textualizer
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import polars as pl
 
 from recbole_clickprompt.data.convert.typed import column_numbers, number_notes
-from recbole_clickprompt.data.numbers import ParsedNumbers
+from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.text.text import number_text
 
 __all__ = ["Column", "field_names", "guess_column", "guess_source"]
 

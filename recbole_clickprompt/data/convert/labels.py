@@ -8,8 +8,8 @@ import polars as pl
 
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.data.convert.typed import column_numbers
+from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.text.text import number_text
 
 __all__ = ["find_threshold", "read_labels"]
 

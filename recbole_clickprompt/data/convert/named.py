@@ -11,8 +11,8 @@ from recbole_clickprompt.data.convert.labels import find_threshold, read_labels
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.data.convert.times import Times, read_times, shown, time_notes
 from recbole_clickprompt.data.convert.typed import read_ids
+from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, nearest
-from recbole_clickprompt.text.text import number_text
 
 __all__ = ["Columns", "Named", "Reading", "read_named"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recbole_clickprompt.commands.results import append_row, digest, read_results
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 
 @pytest.mark.parametrize("name", ["made/table.csv", "made/table.parquet"])

@@ -1,1 +1,0 @@
-"""Backbone, prompts, PLM and the two models made of them."""
