@@ -1,0 +1,113 @@
+"""Whether a change of the code leaves training bit for bit as it was.
+
+    python -m benchmarks.unchanged before.json          # in a checkout of the code before
+    python -m benchmarks.unchanged after.json           # in one of the code after, on the same machine
+    python -m benchmarks.unchanged after.json --compare before.json
+
+Trains variants on ``tiny`` and, with --demo, the models of the demo on ml-100k, one seed each with one thread, and
+notes the test metrics and the SHA-256 of every tensor of the final checkpoints. It uses RecBole's entry point and
+settings alone, so it runs on any version of the package; settings are given by the names of version 0.1.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from recbole.quick_start import run_recbole
+from tqdm import tqdm
+
+import recbole_clickprompt  # noqa: F401 - registers the models
+
+ROOT = Path(__file__).parents[1]
+SMALL: dict[str, Any] = {
+    "data_path": str(ROOT / "dataset_atomic"), "plm": "minilm", "plm_num_layers": 2, "gpu_id": "",
+    "show_progress": False, "num_prompts": 2, "embedding_size": 8, "mlp_hidden_size": [16, 16],
+    "cross_layer_num": 2,
+    "epochs": 2, "train_batch_size": 64, "micro_batch_size": 32, "pretrain_epochs": 1, "pretrain_batch_size": 64,
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, Any]] = {
+    "with": {},
+    "without": {"model": "ClickPromptNoPLM"},
+    "plain": {"model": "ClickPromptNoPLM", "train_stage": "finetune"},
+    "replaced items": {"pretrain_objectives": ["mlm", "replaced_item"]},
+    "replaced items alone": {"model": "ClickPromptNoPLM", "pretrain_objectives": ["replaced_item"]},
+    "without prompts": {"finetune_prompts": False},
+    "prompts in the input": {"prompt_strategy": "input"},
+    "shared projections": {"prompt_projection": "shared_kv"},
+    "average pooling": {"plm_pooling": "avg"},
+    "joint layers": {"plm_joint_layers": 1},
+    "LoRA": {"plm_lora": {"r": 4, "alpha": 8}},
+    "text embeddings": {"model": "ClickPromptNoPLM", "train_stage": "finetune", "text_embeddings": ["item_id"]},
+    "unseen at zero": {"unseen_embeddings": "zero", "handover": "embeddings"},
+    "tower loss": {"tower_loss_share": 0.5, "prompt_dropout": 0.2},
+    "masked fields": {"mask_target": "fields", "pretrain_vocabulary": "data"},
+    "lazy tables": {"rowwise_embeddings": 1},
+    "bf16": {"enable_amp": True},
+    "DeepFM": {"backbone": "DeepFM"},
+    "xDeepFM": {"backbone": "xDeepFM", "cin_layer_size": [8, 8]},
+    "cold start": {"cold_start": "item_id"},
+}
+DEMO: dict[str, dict[str, Any]] = {
+    "demo, DCNV2": {"model": "ClickPromptNoPLM", "train_stage": "finetune"},
+    "demo, without PLM": {"model": "ClickPromptNoPLM", "pretrain_objectives": ["replaced_item"]},
+    "demo, with PLM": {"plm_num_layers": 2, "num_prompts": 1, "train_rows": 4000},
+    "demo, no prompts": {"plm_num_layers": 2, "finetune_prompts": False, "train_rows": 4000},
+}
+DEMO_SETTINGS: dict[str, Any] = {
+    "gpu_id": "", "show_progress": False, "epochs": 1, "pretrain_epochs": 1, "pretrain_rows": 4000,
+}  # fmt: skip
+
+
+def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Test metrics, and the digest of every tensor of the checkpoint."""
+    with TemporaryDirectory() as folder:
+        given = {"model": "ClickPrompt", **settings, "checkpoint_dir": folder}
+        result = run_recbole(dataset=dataset, config_dict=given)
+        (file,) = Path(folder).glob("ClickPrompt*.pth")
+        weights = torch.load(file, weights_only=True)["state_dict"]
+    digests = {name: hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16] for name, weight in weights.items()}
+    return {"test": dict(result["test_result"]), "tensors": digests}
+
+
+def main() -> int:
+    """Trains, or compares; returns 1 where two files differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="what was trained, as JSON")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="hold FILE to it, without training")
+    parser.add_argument("--demo", action="store_true", help="also the models of the demo, on ml-100k")
+    options = parser.parse_args()
+    sys.argv = sys.argv[:1]  # RecBole reads the command line of the process
+    if options.compare:
+        return compare(json.loads(options.compare.read_text()), json.loads(options.file.read_text()))
+    torch.set_num_threads(1)
+    found = {name: train("tiny", {**SMALL, **variant}) for name, variant in tqdm(VARIANTS.items())}
+    if options.demo:
+        found |= {name: train("ml-100k", {**DEMO_SETTINGS, **variant}) for name, variant in tqdm(DEMO.items())}
+    options.file.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
+    """Prints each variant and whether it is as before."""
+    changed = 0
+    for name in before.keys() | after.keys():
+        one, other = before.get(name, {}), after.get(name, {})
+        tensors = [
+            key for key in one.get("tensors", {}) if one["tensors"][key] != other.get("tensors", {}).get(key)
+        ]
+        equal = one == other
+        changed += not equal
+        different = f"{len(tensors)} tensors differ; test {one.get('test')} and {other.get('test')}"
+        print(f"{name}: {'equal' if equal else different}")
+    return int(bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
