@@ -26,7 +26,7 @@ test: setup
 
 # The site, in build/docs. A broken link or anchor fails here as in the tests.
 docs: setup
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open build/docs/index.html"
 
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
