@@ -27,7 +27,7 @@ test: setup
 # The site, in build/docs. A broken link or anchor fails here as in the tests.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "open build/docs/index.html"
+	@echo "$(BIN)/python -m http.server --directory build/docs shows it at http://localhost:8000"
 
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup

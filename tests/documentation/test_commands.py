@@ -48,7 +48,8 @@ def check(words):
 
 def check_module(module, arguments):
     """A benchmark and its options exist."""
-    assert (spec := importlib.util.find_spec(module)), module
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, module
     source = Path(spec.origin).read_text(encoding="utf-8")
     for option in re.findall(r"--([\w-]+)", " ".join(arguments)):
         assert re.search(rf'["-]{option}["=]', source), f"--{option} is no option of {module}"
