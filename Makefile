@@ -3,7 +3,7 @@ BIN := .venv/bin
 # Processes that run the tests, each with one thread: two with two threads each would wait for one another
 WORKERS ?= 2
 
-.PHONY: setup demo test bench format clean
+.PHONY: setup demo test docs bench format clean
 
 setup: .venv/.ready
 
@@ -24,7 +24,12 @@ test: setup
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
-# Speed and memory beside a plain form and RecBole's own trainer; wants the machine for itself.
+# The site, in build/docs. A broken link or anchor fails here as in the tests.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "$(BIN)/python -m http.server --directory build/docs shows it at http://localhost:8000"
+
+# Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup
 	$(BIN)/python -W ignore -m benchmarks.bench --out results/bench.json
 

@@ -63,8 +63,8 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
-    def open(self, page: Path, *, width: int, dark: bool, height: int = 900) -> None:
-        """Shows a page in a window of ``width`` CSS pixels and waits until it has loaded."""
+    def open(self, page: Path | str, *, width: int, dark: bool, height: int = 900) -> None:
+        """Shows a file or an address in a window of ``width`` CSS pixels and waits until it has loaded."""
         self.problems.clear()
         self.requests.clear()
         self._call(
@@ -72,7 +72,7 @@ class Browser:
             width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
         self.prefer(dark=dark)
-        self._call("Page.navigate", url=page.resolve().as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         self._until(lambda message: message.get("method") == "Page.loadEventFired")
         # plotly may draw in the frame after
         self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

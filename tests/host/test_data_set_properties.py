@@ -1,6 +1,6 @@
 """Every data set's property file against the header of its files, and a small folder of that header read by it.
 
-Where the headers come from is told in ``dataset_atomic/README.md``.
+Where the headers come from is told in ``docs/data.md``.
 """
 
 import itertools

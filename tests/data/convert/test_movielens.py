@@ -19,13 +19,13 @@ from recbole_clickprompt.errors import DataError
 from .lookalike import TITLES, ml_1m, ml_1m_rows
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "dataset_atomic" / "README.md").read_text(encoding="utf-8")
+DATA_PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 ORIGINAL = Path(os.environ.get("RECBOLE_CP_ML_1M", ROOT.parent / "shared" / "data" / "ml-1m.tar.xz"))
 
 
 def told_checksums(folder):
-    """Files of ``folder`` whose sha256 ``dataset_atomic/README.md`` tells; each must be the file's."""
-    told = dict(re.findall(r"^\| `([\w.-]+)` \|.*\| `([0-9a-f]{64})` \|$", README, re.MULTILINE))
+    """Files of ``folder`` whose sha256 ``docs/data.md`` lists; each must be the file's."""
+    told = dict(re.findall(r"^\| `([\w.-]+)` \|.*\| `([0-9a-f]{64})` \|$", DATA_PAGE, re.MULTILINE))
     found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name in told}
     assert found == {name: told[name] for name in found}
     return set(found)
