@@ -18,7 +18,7 @@ from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.methods.clickprompt.builders import build_pretraining
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.clickprompt.replaced_item import ReplacedItem
-from recbole_clickprompt.plm.text_init import begin_from_text
+from recbole_clickprompt.plm.text_init import init_embeddings_from_text as begin_from_text
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, pretraining_inputs, state_path
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_whole, read_inputs, save_whole

@@ -15,10 +15,10 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import distributed as ranks
-from recbole_clickprompt.backbones.unseen import zero_unseen
+from recbole_clickprompt.backbones.unseen import zero_unseen_rows as zero_unseen
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.methods.clickprompt.pretraining_evaluation import evaluate_pretraining
-from recbole_clickprompt.plm.text_init import begin_from_text
+from recbole_clickprompt.plm.text_init import init_embeddings_from_text as begin_from_text
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
