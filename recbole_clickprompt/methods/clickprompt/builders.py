@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +12,11 @@ from recbole_clickprompt.methods.clickprompt.input_prompts import InputPromptedE
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.clickprompt.prompts import PromptGenerator, SharedPromptGenerator
 from recbole_clickprompt.methods.clickprompt.replaced_item import ReplacedItem, item_fields
-from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.architectures import ARCHITECTURES
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.plm.heads import TokenHead, restrict_vocabulary
 from recbole_clickprompt.plm.loading import LanguageModel, load_plm
+from recbole_clickprompt.plm.lora import add_lora
 from recbole_clickprompt.plm.text_inputs import build_masked_text
 from recbole_clickprompt.plm.weights import find_plm
 
@@ -59,17 +59,17 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
     )
     family = language_model.encoder.config.model_type
-    if config["plm_layer_decay"] != 1 and LAYOUTS[family].shares_layers:
+    if config["plm_layer_decay"] != 1 and ARCHITECTURES[family].shares_layers:
         raise SettingError(
             f"plm_layer_decay: the layers of a {family!r} model are one, so none can learn slower than another; "
             "leave it at 1, or lower plm_learning_rate"
         )
     if config["plm_lora"]:
-        _add_lora(language_model.encoder, config["plm_lora"])
+        add_lora(language_model.encoder, config["plm_lora"])
     plm = encoder_class(
         language_model.encoder,
         gradient_checkpointing=config["plm_gradient_checkpointing"],
-        first_layer=_first_joint_layer(config, language_model.encoder),
+        num_frozen_layers=_first_joint_layer(config, language_model.encoder),
     )
     prompt = generator_class(
         input_size=_width(backbone, dataset),
@@ -88,7 +88,7 @@ def _first_joint_layer(config: Any, encoder: Any) -> int:
     if count > layers:
         raise SettingError(f"plm_joint_layers is {count}, but there are {layers} layers (plm_num_layers)")
     family = encoder.config.model_type
-    if not LAYOUTS[family].separable:
+    if not ARCHITECTURES[family].supports_precomputed_layers:
         raise SettingError(
             f"plm_joint_layers: the lower layers of a {family!r} model cannot be run apart from its upper ones; "
             "leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
@@ -99,24 +99,6 @@ def _first_joint_layer(config: Any, encoder: Any) -> int:
             "of the first one; use layerwise"
         )
     return layers - count
-
-
-def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise SettingError("plm_lora needs the package peft: pip install 'recbole-clickprompt[lora]'") from error
-    targets = LAYOUTS[encoder.config.model_type].lora_targets
-    try:
-        lora = LoraConfig(
-            r=settings.get("r", 8),
-            lora_alpha=settings.get("alpha", 16),
-            lora_dropout=settings.get("dropout", 0.0),
-            target_modules=settings.get("target_modules", list(targets)),
-        )
-        inject_adapter_in_model(lora, encoder)
-    except ValueError as error:
-        raise SettingError(f"plm_lora: {error}") from error
 
 
 def build_pretraining(config: Any, dataset: Any) -> PAMLM | ReplacedItem:
