@@ -92,7 +92,7 @@ class SingleLayerScorer:
             self.user_scores = torch.cat([self.user_scores, bias_scores], dim=2)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """A copy of the model gets None instead, and builds its own: this one refers to the model's modules."""
+        """A copy of the model gets None, and builds its own cache when it scores: this one may be large."""
         return type(None), ()
 
     @staticmethod
