@@ -26,6 +26,7 @@ from typing import Any
 
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import ClickPromptError, SettingError, nearest
+from recbole_clickprompt.files import write_text
 
 __all__ = ["main"]
 
@@ -99,8 +100,7 @@ def _execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         if options.scaling or options.curves is not None:
             told = _scaling(job, Path(folder), options.quick) if options.scaling else _curves(job, options.curves)
             if out is not None:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_text(json.dumps(told, indent=1) + "\n")
+                write_text(out, json.dumps(told, indent=1) + "\n")
             return
         result = measure_time(job)
         figures = result["figures"]

@@ -6,10 +6,13 @@ import multiprocessing
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from recbole_clickprompt import files
 from recbole_clickprompt.errors import StorageError
-from recbole_clickprompt.files import locked, partial_path, write_whole
+from recbole_clickprompt.files import locked, new_folder, partial_path, write_whole
+from recbole_clickprompt.serving.files import ScoreFile
 
 
 def count_up():
@@ -82,3 +85,44 @@ def test_what_a_killed_process_had_begun_is_removed_before_a_file_is_written():
     assert len(os.listdir()) == 1
     partial_path(Path("scores.csv"))
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_scores_that_cannot_be_put_in_place_leave_those_that_were_there(monkeypatch, moment):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Path("scores.csv").write_text("old")
+    monkeypatch.setattr(files.os, moment, fail)
+    with (
+        pytest.raises(StorageError, match="scores.csv cannot be written: No space left"),
+        ScoreFile(Path("scores.csv")) as scores,
+    ):
+        scores.write(pa.table({"score": [0.5]}))
+    assert os.listdir() == ["scores.csv"]
+    assert Path("scores.csv").read_text() == "old"
+
+
+def test_scores_of_a_run_that_fails_are_not_written():
+    def fails_halfway():
+        with ScoreFile(Path("scores.parquet")) as scores:
+            scores.write(pa.table({"score": [0.5]}))
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        fails_halfway()
+    assert os.listdir() == []
+
+
+def test_a_new_folder_reaches_the_disk_before_it_has_its_name(monkeypatch):
+    def named(descriptor):
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")).name, Path("folder").exists()))
+
+    synced = []
+    monkeypatch.setattr(files.os, "fsync", named)
+    with new_folder(Path("folder")) as work:
+        (work / "inner").mkdir()
+        (work / "inner" / "file").write_text("text")
+    before = {name for name, exists in synced if not exists}
+    assert {"inner", "file", work.name} <= before
+    assert synced[-1] == (Path().resolve().name, True)

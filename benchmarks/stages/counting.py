@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,23 +42,17 @@ def _backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: An
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-def _linear(rows: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    return 2 * math.prod(rows) * out_shape[-1]
-
-
 def counted(call: Callable[[], Any]) -> Counted:
     """Runs a call; counts matrix products and attention, forward and backward, two operations a multiplication.
 
     Attention that no kernel serves is a pair of matrix products, and named ``math``.
     """
     aten = torch.ops.aten
-    # torch counts attention by the kernels of GPUs alone, and none of oneDNN's own operators
+    # torch counts attention by the kernels of GPUs alone
     more = {
         aten._scaled_dot_product_flash_attention_for_cpu: _forward,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,
     }
-    if torch.backends.mkldnn.is_available():
-        more[torch.ops.mkldnn._linear_pointwise] = _linear
     with FlopCounterMode(display=False, custom_mapping=more) as counter, _Kernels() as kernels:
         answer = call()
     return Counted(answer, counter.get_total_flops(), ", ".join(sorted(kernels.seen)) or "math")

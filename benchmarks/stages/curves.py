@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from benchmarks.stages.job import PLM_STAGES, Job, contenders
 from benchmarks.stages.steps import build_turn
 from benchmarks.stages.workload import Workload
+from recbole_clickprompt.evaluation.tables import markdown_table
 
 __all__ = ["curves_markdown", "train_curves"]
 
@@ -48,7 +49,7 @@ def curves_markdown(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
     It is within the noise where that is no more than the larger of the two deviations.
     """
-    lines = [["stage", "contender", "loss", "from ours float32", "within seed noise"], ["---"] * 5]
+    lines = []
     for stage, of_contender in losses.items():
         base = of_contender["ours float32"]
         for name, values in of_contender.items():
@@ -57,4 +58,4 @@ def curves_markdown(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
             verdict = "" if values is base else "yes" if abs(distance) <= noise else "no"
             spread = f"{mean(values):.4f} ± {stdev(values):.4f}"
             lines.append([stage, name, spread, f"{distance:+.4f}", verdict])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(["stage", "contender", "loss", "from ours float32", "within seed noise"], lines)

@@ -21,7 +21,7 @@ from recbole_clickprompt.methods.clickprompt.prompts import PromptGenerator
 from recbole_clickprompt.plm.dropout import replace_dropout
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.pooling import SummaryPooling
-from recbole_clickprompt.text.masked_text import MaskedText
+from recbole_clickprompt.text.masking import MaskedText
 from recbole_clickprompt.text.tokens import TokenTable
 
 __all__ = ["PlainClickPrompt", "PlainPAMLM", "run_with_prompts"]
@@ -99,7 +99,7 @@ class _Plain(nn.Module):
         """What trains at the PLM's rate."""
         return list(self.encoder.parameters())
 
-    def tokenise(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+    def tokenize(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Row by row, as a plain loader does; ids ``(B, Z)`` and lengths ``(B,)``."""
         ids = {key: interaction[key].tolist() for key in self.keys}
         rows = range(len(interaction))
@@ -143,7 +143,7 @@ class PlainPAMLM(_Plain):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean cross entropy over the masked positions."""
-        input_ids, lengths = self.tokenise(interaction)
+        input_ids, lengths = self.tokenize(interaction)
         masked = self.masker(input_ids, lengths)
         labels = torch.full_like(input_ids, -100)
         row, slot = torch.nonzero(masked.labels >= 0, as_tuple=True)
@@ -167,7 +167,7 @@ class PlainClickPrompt(_Plain):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)``."""
-        input_ids, lengths = self.tokenise(interaction)
+        input_ids, lengths = self.tokenize(interaction)
         q, ctr = self.backbone(interaction)
         plm = self.head(self.states(input_ids, lengths, q)[:, 0]).squeeze(1)
         return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm

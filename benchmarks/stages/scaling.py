@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.stages.job import Job
 from benchmarks.stages.synthetic import write_synthetic
+from recbole_clickprompt.evaluation.tables import markdown_table
 
 __all__ = ["Axis", "Point", "axes", "scaling_markdown"]
 
@@ -121,7 +122,7 @@ def scaling_markdown(axis: Axis, measured: Sequence[dict[str, float]]) -> str:
     linear.
     """
     header = [axis.name, *axis.columns.values(), f"growth of {axis.columns[axis.time]}"]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     before: tuple[float, float] | None = None
     for point, figures in zip(axis.points, measured, strict=True):
         value = figures[axis.value] if axis.value else point.value
@@ -129,4 +130,4 @@ def scaling_markdown(axis: Axis, measured: Sequence[dict[str, float]]) -> str:
         growth = "" if before is None else f"{math.log(time / before[1]) / math.log(value / before[0]):.2f}"
         lines.append([f"{value:,.0f}", *(_short(figures[name]) for name in axis.columns), growth])
         before = (value, time)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(header, lines)

@@ -8,7 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.stages.job import Figure
+from recbole_clickprompt.evaluation.tables import markdown_table, write_table
+from recbole_clickprompt.files import write_text
 
 __all__ = ["TARGETS", "markdown", "write"]
 
@@ -44,23 +48,22 @@ _WORDS = {"ratio": "{} ratio", "memory_ratio": "{} of memory", "share_of_peak": 
 
 def markdown(figures: Sequence[Figure]) -> str:
     """The table; a contender with targets says of each whether it is met, in the digits that are shown."""
-    lines = [list(_HEADER), ["---"] * len(_HEADER)]
-    for figure in figures:
-        lines.append(
-            [
-                figure.stage,
-                str(figure.batch),
-                figure.contender,
-                f"{figure.rows_per_s:,.0f}" if figure.rows_per_s >= 1000 else f"{figure.rows_per_s:.1f}",
-                _FORMS["ratio"].format(figure.ratio),
-                "" if figure.memory_mb is None else f"{figure.memory_mb:,.0f}",
-                "" if figure.memory_ratio is None else _FORMS["memory_ratio"].format(figure.memory_ratio),
-                f"{figure.gflop_per_row:.3g}",
-                _FORMS["share_of_peak"].format(figure.share_of_peak),
-                ", ".join(_verdict(figure, *target) for target in _targets(figure).items()),
-            ]
-        )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    lines = [
+        [
+            figure.stage,
+            str(figure.batch),
+            figure.contender,
+            f"{figure.rows_per_s:,.0f}" if figure.rows_per_s >= 1000 else f"{figure.rows_per_s:.1f}",
+            _FORMS["ratio"].format(figure.ratio),
+            "" if figure.memory_mb is None else f"{figure.memory_mb:,.0f}",
+            "" if figure.memory_ratio is None else _FORMS["memory_ratio"].format(figure.memory_ratio),
+            f"{figure.gflop_per_row:.3g}",
+            _FORMS["share_of_peak"].format(figure.share_of_peak),
+            ", ".join(_verdict(figure, *target) for target in _targets(figure).items()),
+        ]
+        for figure in figures
+    ]
+    return markdown_table(_HEADER, lines)
 
 
 def _targets(figure: Figure) -> dict[str, float]:
@@ -82,11 +85,8 @@ def _verdict(figure: Figure, name: str, target: float) -> str:
 
 def write(path: Path, figures: Sequence[Figure], about: dict[str, Any]) -> None:
     """Writes figures and what is known of the run: all of it to .json, the figures alone to .csv."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [asdict(figure) for figure in figures]
     if path.suffix == ".json":
-        path.write_text(json.dumps({**about, "figures": rows}, indent=1) + "\n")
+        write_text(path, json.dumps({**about, "figures": rows}, indent=1) + "\n")
         return
-    import pandas as pd
-
-    pd.DataFrame(rows).to_csv(path, index=False)
+    write_table(pd.DataFrame(rows), path)

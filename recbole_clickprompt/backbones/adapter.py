@@ -26,13 +26,13 @@ from recbole_clickprompt.backbones.gdcn import GDCN
 from recbole_clickprompt.backbones.kd_dagfm import KD_DAGFM
 from recbole_clickprompt.backbones.masknet import MaskNet
 from recbole_clickprompt.backbones.nfm import NFM
-from recbole_clickprompt.backbones.representation_hooks import TAPS, Tap
+from recbole_clickprompt.backbones.representation_hooks import HOOKS, RepresentationHook
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
 
 __all__ = ["Backbone", "build_backbone"]
 
-# Models that RecBole lacks, and its own with their faults mended
+# Models that RecBole does not have, and RecBole's with fixes
 _OURS: dict[str, type[nn.Module]] = {
     model.__name__: model
     for model in (
@@ -43,23 +43,23 @@ _OURS: dict[str, type[nn.Module]] = {
 
 
 class Backbone(nn.Module):
-    """A RecBole model that also shows the representation its prediction is made of.
+    """A RecBole model that also returns the representation its prediction is made from.
 
-    It predicts in float32 also under autocast: logits of 8 bits would tie scores that differ. It is trained so
-    too, unless told otherwise.
+    It predicts in float32 also under autocast, as logits of 8 bits would make different scores equal. It is also
+    trained in float32, unless ``amp`` is set.
 
     Args:
         model: A context-aware model whose ``forward`` gives logits.
-        taps: Where its representation is read.
-        amp: Follow autocast in training.
+        hooks: Where its representation is read.
+        amp: Train in the precision of autocast.
     """
 
-    def __init__(self, *, model: nn.Module, taps: tuple[Tap, ...], amp: bool = False) -> None:
+    def __init__(self, *, model: nn.Module, hooks: tuple[RepresentationHook, ...], amp: bool = False) -> None:
         super().__init__()
-        self.model, self.taps, self.amp = model, taps, amp
+        self.model, self.hooks, self.amp = model, hooks, amp
 
     def logit(self, interaction: Interaction) -> Tensor:
-        """``(B,)`` float32: the host model alone, nothing else computed."""
+        """Logits of the RecBole model, ``(B,)`` float32; computes no representation."""
         with self._precision(interaction):
             logit = self.model(interaction)
         return logit.float() if self.amp else logit
@@ -70,10 +70,10 @@ class Backbone(nn.Module):
             The representation q before the last prediction layer, ``(B, Q)`` (Eq. 5), and the logit, ``(B,)``
             float32.
         """
-        with self._precision(interaction), self._tapped() as seen:
+        with self._precision(interaction), self._hooked() as seen:
             logit = self.model(interaction)
         first, *others = (part for parts in seen for part in parts)
-        q = torch.cat([first, *others], dim=1) if others else first  # of one, cat makes a copy
+        q = torch.cat([first, *others], dim=1) if others else first  # cat would copy a single one
         return q, logit.float() if self.amp else logit
 
     def _precision(self, interaction: Interaction) -> AbstractContextManager[Any]:
@@ -83,10 +83,10 @@ class Backbone(nn.Module):
         return torch.autocast(device.type, enabled=False)
 
     @contextmanager
-    def _tapped(self) -> Iterator[list[list[Tensor]]]:
-        # Hooks live for one call: a lasting hook would keep the graph alive and slow plain prediction down
-        seen: list[list[Tensor]] = [[] for _ in self.taps]
-        handles = [tap.attach(self.model, parts.append) for tap, parts in zip(self.taps, seen, strict=True)]
+    def _hooked(self) -> Iterator[list[list[Tensor]]]:
+        # Registered for one call only: a permanent hook would keep the graph alive and slow ``logit`` down
+        seen: list[list[Tensor]] = [[] for _ in self.hooks]
+        handles = [hook.register(self.model, parts.append) for hook, parts in zip(self.hooks, seen, strict=True)]
         try:
             yield seen
         finally:
@@ -95,7 +95,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def width(self, interaction: Interaction) -> int:
-        """Q, from a dry run on some rows; changes nothing."""
+        """Q, from a dry run on some rows that changes nothing."""
         training = self.training
         try:
             return self.eval()(interaction)[0].shape[1]
@@ -107,4 +107,4 @@ def build_backbone(config: Any, dataset: Any) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
     model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
-    return Backbone(model=model(config, dataset), taps=TAPS[name], amp=config["backbone_amp"])
+    return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])

@@ -1,4 +1,4 @@
-"""AFM with a small start, on RecBole's class."""
+"""AFM with small initial weights, on RecBole's class."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["AFM"]
 
 
 class AFM(HostAFM):
-    """RecBole's AFM, mended: the vectors behind attention and pooling start Xavier-normal.
+    """RecBole's AFM with this fix: the vectors after attention and pooling start Xavier-normal.
 
-    The host's N(0, 1) survive its initialiser, as they are bare parameters. What else spoils a comparison, the
-    norm of a weight in its ``calculate_loss``, is not called: our loss is cross entropy alone.
+    RecBole's initializer skips bare parameters, so they would keep the N(0, 1) they are drawn from. The norm of a
+    weight in its ``calculate_loss`` is not used: our loss is cross entropy only.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

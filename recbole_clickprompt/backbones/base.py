@@ -1,4 +1,4 @@
-"""What context-aware models of our own share."""
+"""What the context-aware models of this package share."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def feature_names(model: ContextRecommender) -> list[str]:
 
 
 def check_fields(fields: dict[int, list[str]] | None, features: list[str]) -> None:
-    """Holds the setting ``fields`` of FFM and FwFM to the features of a model.
+    """Checks the setting ``fields`` of FFM and FwFM against the features of a model.
 
     Raises:
-        SettingError: A feature is in no field or in several, or a field holds what is no feature.
+        SettingError: A feature is in no field or in several, or a field contains a name that is no feature.
     """
     given = [name for members in (fields or {}).values() for name in members]
     for name in given:

@@ -1,4 +1,4 @@
-"""Batch norm whose batch is that of all ranks, on CPUs too, where ``torch.nn.SyncBatchNorm`` refuses to work."""
+"""Batch norm over the rows of all ranks, also on CPUs, which ``torch.nn.SyncBatchNorm`` does not support."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["batch_norm_over_ranks"]
 
 
 def batch_norm_over_ranks(model: nn.Module) -> None:
-    """Has every batch norm of a model take its statistics from the rows of all ranks.
+    """Makes every batch norm of a model compute its statistics over the rows of all ranks.
 
-    The layers stay the same objects, with their weights, hooks and places in the state.
+    The layers stay the same objects, with their weights, hooks and names in the state dict.
     """
     for module in list(model.modules()):
         if type(module) in _KINDS:
@@ -26,7 +26,7 @@ def batch_norm_over_ranks(model: nn.Module) -> None:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """Sums a tensor over the ranks. Each one's loss hangs on the sum, so gradients are summed as well."""
+    """Sums a tensor over the ranks. Each rank's loss depends on the sum, so gradients are summed as well."""
 
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 class _OverRanks(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
-        """The layer's own answer for the rows of all ranks, cut to this rank's: ``(B, C, ...)``."""
+        """This rank's part of the layer's output for the rows of all ranks: ``(B, C, ...)``."""
         if not self.training or ranks.current().world == 1:
             return super().forward(input)
         self._check_input_dim(input)
@@ -66,18 +66,18 @@ class _OverRanks(_BatchNorm):
 
 
 def _statistics(input: Tensor, rest: list[int]) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance of each channel over all ranks, ``(C,)``, and the number of values behind them.
+    """Mean and biased variance of each channel over all ranks, ``(C,)``, and their number of values.
 
-    Every rank gives the mean of its values and their squared distances to it; put together like this, no digits
-    are lost where the mean is large beside the spread.
+    Every rank contributes the mean of its values and their squared distances to it; combined in this way, no
+    digits are lost where the mean is large compared with the spread.
     """
     here = ranks.current()
     channels = input.shape[1]
     mean = input.mean(rest)
     spread = (input - mean.view([1, -1, *[1] * (input.dim() - 2)])).square().sum(rest)
-    own = 0 if here.idle else input.numel() // channels
-    row = torch.cat([mean, spread * bool(own), mean.new_tensor([own])])
-    # Each rank fills its row of a table, so that the sum holds all of them
+    count = 0 if here.idle else input.numel() // channels
+    row = torch.cat([mean, spread * bool(count), mean.new_tensor([count])])
+    # Each rank fills its own row of a table, and the sum over ranks has all of them
     table = _SumOverRanks.apply(F.pad(row.unsqueeze(0), (0, 0, here.rank, here.world - 1 - here.rank)))
     means, spreads, counts = table[:, :channels], table[:, channels:-1], table[:, -1].detach()
     count = int(counts.sum())

@@ -13,9 +13,9 @@ __all__ = ["DCN"]
 
 
 class DCN(HostDCN):
-    """RecBole's DCN, mended.
+    """RecBole's DCN with these fixes.
 
-    - Cross weights start Xavier-normal: the host's N(0, 1) survive its initialiser, as they are bare parameters.
+    - Cross weights start Xavier-normal: RecBole's initializer skips bare parameters, which stay N(0, 1).
     - No batch norm in the MLP.
     """
 

@@ -16,26 +16,26 @@ __all__ = ["DCNV2"]
 
 
 class DCNV2(HostDCNV2):
-    """RecBole's DCNV2, mended.
+    """RecBole's DCNV2 with these fixes.
 
-    - Cross weights start Xavier-normal: the host's N(0, 1) survive its initialiser, as they are bare parameters.
+    - Cross weights start Xavier-normal: RecBole's initializer skips bare parameters, which stay N(0, 1).
     - No batch norm in the MLP.
-    - ``forward`` gives logits, as most host models do, where the host's gives probabilities.
-    - The cross layer is one matrix product for the batch, where the host's multiplies row by row.
-    - Under autocast all of it computes in the lower precision, where the host's would go back and forth between
-      matrix products in bf16 and elementwise ones in float32.
+    - ``forward`` gives logits, as most of RecBole's models do; RecBole's DCNV2 gives probabilities.
+    - The cross layer is one matrix product for the batch; RecBole's multiplies row by row.
+    - Under autocast all of it computes in the lower precision; RecBole's would alternate between matrix products
+      in bf16 and elementwise ones in float32.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         sizes = [self.in_feature_num, *self.mlp_hidden_size]
         self.mlp_layers = MLPLayers(sizes, dropout=self.dropout_prob)
-        self.mlp_layers.apply(_initialise)
+        self.mlp_layers.apply(_initialize)
         for name, weight in self.named_parameters():
             if name.startswith(("cross_layer_w", "cross_layer_u", "cross_layer_v", "cross_layer_c")):
                 for matrix in weight.data.view(-1, *weight.shape[-2:]):
                     xavier_normal_(matrix)
-        self.sigmoid = nn.Identity()  # the host's forward ends with it
+        self.sigmoid = nn.Identity()  # the last step of RecBole's forward
         self.loss = nn.BCEWithLogitsLoss()
 
     def concat_embed_input_fields(self, interaction: Interaction) -> Tensor:
@@ -56,7 +56,7 @@ class DCNV2(HostDCNV2):
         return torch.sigmoid(self.forward(interaction))
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         xavier_normal_(module.weight)
         nn.init.zeros_(module.bias)

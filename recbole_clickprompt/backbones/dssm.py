@@ -17,12 +17,12 @@ __all__ = ["DSSM"]
 
 
 class DSSM(HostDSSM):
-    """RecBole's DSSM, mended. Its logit is a cosine; fields that are neither user's nor item's are not read.
+    """RecBole's DSSM with these fixes. Its logit is a cosine; only fields of the user or the item are read.
 
-    - Number fields outside ``numerical_features`` are no features; the host makes room for them in its MLPs
-      and then fails at the first batch.
-    - Fields go to their tower by name, where the host splits floats in an order that is not theirs.
-    - No batch norm, which would let the rows of a batch, or of its micro-batches, change one another's scores.
+    - Number fields outside ``numerical_features`` are no features; RecBole's MLPs count them, so its first
+      batch fails.
+    - Fields go to their tower by name; RecBole splits floats in an order that is not theirs.
+    - No batch norm, which would make scores depend on the other rows of a batch or micro-batch.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

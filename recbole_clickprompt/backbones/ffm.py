@@ -14,12 +14,12 @@ __all__ = ["FFM"]
 
 
 class FFM(HostFFM):
-    """RecBole's FFM, mended: a ``token_seq`` or ``float_seq`` feature has one table a field.
+    """RecBole's FFM with this fix: a ``token_seq`` or ``float_seq`` feature has one table per field.
 
-    The host makes those tables but reads the first field's alone, so that such features are not field-aware.
+    RecBole makes those tables but reads the first field's only, so that such features are not field-aware.
 
     Raises:
-        SettingError: ``fields`` does not hold each feature once.
+        SettingError: ``fields`` does not contain each feature once.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

@@ -19,14 +19,14 @@ __all__ = ["FGCNN", "GenerationLayer"]
 
 
 class GenerationLayer(nn.Module):
-    """Convolution over neighbouring fields, max pooling, and a dense layer that recombines.
+    """Convolution over neighboring fields, max pooling, and a dense layer that recombines.
 
     Args:
-        fields: Height of the map that comes in, n.
-        in_channels: Its channels.
-        channels: Channels of the map that goes on.
+        fields: Height n of the input map.
+        in_channels: Channels of the input map.
+        channels: Channels of the output map.
         kernel_size: Fields under the convolution at once.
-        pooling_size: Fields that become one.
+        pooling_size: Fields that are pooled to one.
         recombined: New fields for each field of the pooled map.
         size: Width of an embedding, d.
     """
@@ -77,7 +77,7 @@ class FGCNN(LogitModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        # Embeddings of their own, so that generating and classifying do not pull at the same ones
+        # Separate embeddings, so that generation and classification do not compete for the same ones
         self.generation_embeddings = ContextRecommender(config, dataset)
         del self.generation_embeddings.first_order_linear
         self.layers = nn.ModuleList()

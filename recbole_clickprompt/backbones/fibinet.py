@@ -1,4 +1,4 @@
-"""FiBiNET: fields weighed by squeeze-and-excitation, pairs by bilinear products (Huang et al., RecSys 2019)."""
+"""FiBiNET: fields weighted by squeeze-and-excitation, pairs by bilinear products (Huang et al., RecSys 2019)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SENET", "BilinearInteraction", "FiBiNET"]
 
 
 class SENET(nn.Module):
-    """Weighs each field by what all fields say of it: ``(B, F, d)`` to the same shape."""
+    """Weights each field by a function of all fields: ``(B, F, d)`` to the same shape."""
 
     def __init__(self, *, num_fields: int, reduction_ratio: float) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class BilinearInteraction(nn.Module):
 
     Args:
         num_fields: F.
-        size: Width of an embedding.
+        size: Width d of an embedding.
         bilinear_type: One W for ``all`` pairs, for ``each`` first field i, or for each ``interaction`` (i, j).
     """
 
@@ -65,7 +65,7 @@ class BilinearInteraction(nn.Module):
 
 
 class FiBiNET(LogitModel):
-    """Bilinear products of the embeddings and of the weighed embeddings, an MLP on both, and a linear part.
+    """Bilinear products of the embeddings and of the weighted embeddings, an MLP on both, and a linear part.
 
     Reads ``embedding_size``, ``reduction_ratio``, ``bilinear_type``, ``mlp_hidden_size`` and ``dropout_prob``
     from the config.

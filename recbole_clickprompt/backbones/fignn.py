@@ -12,18 +12,18 @@ __all__ = ["FiGNN"]
 
 
 class _SharedLayer(GraphLayer):
-    """The one layer, whichever step asks for its own."""
+    """One layer for every step."""
 
     def __getitem__(self, step: int) -> _SharedLayer:
         return self
 
 
 class FiGNN(HostFiGNN):
-    """RecBole's FiGNN, as the paper sets it.
+    """RecBole's FiGNN with these fixes, after the paper.
 
-    - All steps share one graph layer, where the host's have one each.
-    - Each field's matrix starts Xavier-normal; the host takes the fields for a convolution's channels, which
-      makes their matrices the smaller, the wider they are.
+    - All steps share one graph layer; RecBole's have one each.
+    - Each field's matrix starts Xavier-normal; RecBole's initializer takes the fields for the channels of a
+      convolution, so that wider matrices start smaller.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

@@ -18,11 +18,11 @@ __all__ = ["BilinearFusion", "FeatureGate", "FinalMLP"]
 
 
 class FeatureGate(nn.Module):
-    """``2 * sigmoid(MLP(context)) * embeddings``: which features a stream looks at.
+    """``2 * sigmoid(MLP(context)) * embeddings``: how much a stream uses each feature.
 
     Args:
-        columns: The fields whose embeddings are the context; without any it is a learnt vector.
-        field_size: Width of an embedding.
+        columns: The fields whose embeddings are the context; without any it is a learned vector.
+        field_size: Width d of an embedding.
         hidden_sizes: Widths inside the gate's MLP.
         output_size: Width of all embeddings together.
     """
@@ -41,7 +41,7 @@ class FeatureGate(nn.Module):
 
 
 class BilinearFusion(nn.Module):
-    """Both streams to a logit: ``b + w_1 o_1 + w_2 o_2 + o_1 W o_2``, W made of one block a head.
+    """Both streams to a logit: ``b + w_1 o_1 + w_2 o_2 + o_1 W o_2``, W consists of one block per head.
 
     Raises:
         SettingError: The heads do not divide a stream.
@@ -61,13 +61,13 @@ class BilinearFusion(nn.Module):
             xavier_normal_(block)
 
     def forward(self, streams: Tensor) -> Tensor:
-        """Both streams side by side, ``(B, sum(sizes))``, to logits, ``(B,)``."""
+        """Both streams concatenated, ``(B, sum(sizes))``, to logits, ``(B,)``."""
         first, second = (o.unflatten(1, (self.num_heads, -1)) for o in streams.split(self.sizes, dim=1))
         return self.linear(streams).squeeze(1) + torch.einsum("bhx,hxy,bhy->b", first, self.weight, second)
 
 
 class FinalMLP(LogitModel):
-    """Two MLPs on the embeddings, each behind a gate of its own.
+    """Two MLPs on the embeddings, each after its own gate.
 
     Reads ``embedding_size``, ``mlp1_hidden_size``, ``mlp2_hidden_size``, ``gate_hidden_size``, ``fs1_context``,
     ``fs2_context``, ``num_heads`` and ``dropout_prob`` from the config.

@@ -1,4 +1,4 @@
-"""FwFM whose field weights are learnt, on RecBole's class."""
+"""FwFM with learned field weights, on RecBole's class."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["FwFM"]
 
 
 class FwFM(HostFwFM):
-    """RecBole's FwFM, mended.
+    """RecBole's FwFM with these fixes.
 
-    - The weight of a pair of fields is a parameter; the host's is a bare tensor, neither trained nor saved.
-    - It starts Xavier-normal, not from N(0, 1).
-    - ``fields`` counts features in the order of the embeddings, where the host puts ``token`` before
-      ``token_seq`` and knows no ``float_seq``.
-    - All pairs are two matrix products, where the host loops over them.
+    - The weight of a pair of fields is a parameter; RecBole's is a plain tensor, neither trained nor saved.
+    - It starts Xavier-normal instead of N(0, 1).
+    - ``fields`` counts features in the order of the embeddings, where RecBole puts ``token`` before
+      ``token_seq`` and has no ``float_seq``.
+    - All pairs are two matrix products; RecBole loops over them.
 
     Raises:
-        SettingError: ``fields`` does not hold each feature once.
+        SettingError: ``fields`` does not contain each feature once.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

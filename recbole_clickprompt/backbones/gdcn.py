@@ -27,16 +27,16 @@ class GatedCrossLayer(nn.Module):
         """
         Args:
             c_0: The embeddings, ``(B, size)``.
-            c: What the layer before gave, ``(B, size)``.
+            c: Output of the previous layer, ``(B, size)``.
 
         Returns:
-            Interactions of one order more, ``(B, size)``.
+            Interactions of one order higher, ``(B, size)``.
         """
         return c_0 * self.cross(c) * torch.sigmoid(self.gate(c)) + c
 
 
 class GDCN(LogitModel):
-    """GDCN-P: the gated cross network beside an MLP, one linear layer on both.
+    """GDCN-P: the gated cross network in parallel with an MLP, and one linear layer on both.
 
     Reads ``embedding_size``, ``cross_layer_num``, ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """

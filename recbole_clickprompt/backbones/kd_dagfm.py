@@ -16,12 +16,14 @@ __all__ = ["KD_DAGFM"]
 
 
 class KD_DAGFM(LogitModel):
-    """RecBole's KD_DAGFM, mended: the teacher (a cross network) or the student, trained on labels.
+    """RecBole's KD_DAGFM with these fixes: the teacher (a cross network) or the student, without distillation.
 
-    - It runs where the config says; the host's networks pick cuda wherever there is one.
-    - ``forward`` gives logits, where the host's gives probabilities, ``(B, 1)``.
-    - The teacher's cross weights start Xavier-normal: the host's N(0, 1) survive its initialiser.
-    - Only the network of the ``phase`` is built; the student needs no teacher's file to start from.
+    Either is trained on labels.
+
+    - It runs on the device of the config; RecBole's networks use cuda wherever it is available.
+    - ``forward`` gives logits, where RecBole's gives probabilities, ``(B, 1)``.
+    - The teacher's cross weights start Xavier-normal: RecBole's initializer leaves N(0, 1).
+    - Only the network of the ``phase`` is built; the student needs no file of a teacher.
 
     Reads ``embedding_size``, ``phase``, ``t_depth``, ``depth`` and ``type`` from the config.
     """
@@ -44,5 +46,5 @@ class KD_DAGFM(LogitModel):
         """Logits, ``(B,)``."""
         self.network.FeatureInteraction(self.concat_embed_input_fields(interaction))
         logits = self.network.logits
-        self.network.logits = self.network.outputs = None  # would keep the batch's graph alive
+        self.network.logits = self.network.outputs = None  # they would keep the batch's graph alive
         return logits.squeeze(1)

@@ -1,4 +1,4 @@
-"""MaskNet: features multiplied by a mask that the row itself computes (Wang et al., DLP-KDD 2021)."""
+"""MaskNet: features multiplied by a mask computed from the row (Wang et al., DLP-KDD 2021)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MaskBlock(nn.Module):
 
     Args:
         size: Width of all embeddings together.
-        output_size: Width of what it gives.
-        reduction_ratio: The mask's hidden layer is so many times as wide as the mask.
+        output_size: Width of the output.
+        reduction_ratio: Width of the mask's hidden layer as a multiple of the mask's.
         dropout: Share of the output that training drops.
     """
 
@@ -37,7 +37,7 @@ class MaskBlock(nn.Module):
         """
         Args:
             embeddings: What the mask is computed from, ``(B, size)``.
-            normed: The same under layer norm, which the mask multiplies, ``(B, size)``.
+            normed: The same after layer norm, which the mask multiplies, ``(B, size)``.
 
         Returns:
             ``(B, output_size)``.
@@ -46,7 +46,7 @@ class MaskBlock(nn.Module):
 
 
 class MaskNet(LogitModel):
-    """Parallel MaskNet: several blocks on the embeddings, an MLP on what they give.
+    """Parallel MaskNet: several blocks on the embeddings, an MLP on their outputs.
 
     Reads ``embedding_size``, ``num_blocks``, ``block_size``, ``reduction_ratio``, ``mlp_hidden_size`` and
     ``dropout_prob`` from the config.
@@ -54,7 +54,7 @@ class MaskNet(LogitModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        # Each field is normed by itself with a scale of its own, which is a group norm of F groups
+        # Each field is normalized separately with its own scale, which is a group norm of F groups
         self.norm = nn.GroupNorm(self.num_feature_field, self.flat_size)
         self.blocks = nn.ModuleList(
             MaskBlock(

@@ -13,10 +13,10 @@ __all__ = ["NFM"]
 
 
 class NFM(HostNFM):
-    """RecBole's NFM, mended.
+    """RecBole's NFM with these fixes.
 
-    - No batch norm, which would let the rows of a batch, or of its micro-batches, change one another's scores.
-    - ReLU in the MLP, as NFM's authors use, where the host has sigmoids.
+    - No batch norm, which would make scores depend on the other rows of a batch or micro-batch.
+    - ReLU in the MLP, as NFM's authors use, where RecBole has sigmoids.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["TAPS", "Tap"]
+__all__ = ["HOOKS", "RepresentationHook"]
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -26,14 +26,14 @@ def _bi_interaction(embeddings: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Tap:
-    """What enters the module ``module`` of a model, made two-dimensional by ``reduce``."""
+class RepresentationHook:
+    """Reads the input of the module ``module`` of a model, made two-dimensional by ``reduce``."""
 
     module: str
     reduce: Callable[[Tensor], Tensor] = _flat
 
-    def attach(self, model: nn.Module, collect: Callable[[Tensor], None]) -> RemovableHandle:
-        """Hands every call's reading to ``collect`` until the returned handle is removed."""
+    def register(self, model: nn.Module, collect: Callable[[Tensor], None]) -> RemovableHandle:
+        """Passes each call's input to ``collect`` until the returned handle is removed."""
 
         def read(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             collect(self.reduce(inputs[0]))
@@ -41,11 +41,11 @@ class Tap:
         return model.get_submodule(self.module).register_forward_pre_hook(read)
 
 
-class OutputTap(Tap):
-    """What leaves the module."""
+class OutputHook(RepresentationHook):
+    """Reads the output of the module."""
 
-    def attach(self, model: nn.Module, collect: Callable[[Tensor], None]) -> RemovableHandle:
-        """As ``Tap.attach``."""
+    def register(self, model: nn.Module, collect: Callable[[Tensor], None]) -> RemovableHandle:
+        """As ``RepresentationHook.register``."""
 
         def read(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             collect(self.reduce(output))
@@ -53,11 +53,11 @@ class OutputTap(Tap):
         return model.get_submodule(self.module).register_forward_hook(read)
 
 
-class EmbeddingTap(Tap):
-    """The embeddings of the batch that enters the module, for a model whose prediction reads none of them."""
+class EmbeddingHook(RepresentationHook):
+    """Reads the embeddings of the batch that enters the module, for a model whose prediction reads none."""
 
-    def attach(self, model: Any, collect: Callable[[Tensor], None]) -> RemovableHandle:
-        """As ``Tap.attach``."""
+    def register(self, model: Any, collect: Callable[[Tensor], None]) -> RemovableHandle:
+        """As ``RepresentationHook.register``."""
 
         def read(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             collect(self.reduce(model.concat_embed_input_fields(inputs[0])))
@@ -65,35 +65,35 @@ class EmbeddingTap(Tap):
         return model.get_submodule(self.module).register_forward_pre_hook(read)
 
 
-_PREDICT_LAYER = (Tap("predict_layer"),)
+_PREDICT_LAYER = (RepresentationHook("predict_layer"),)
 
-# q is what enters the last prediction layer; where a model adds up several, their inputs are concatenated.
-# Without such a layer it is the vector whose elements are summed (FM and its kin) or compared (DSSM).
-TAPS: dict[str, tuple[Tap, ...]] = {
-    "AFM": (OutputTap("dropout_layer"),),
-    "AutoInt": (Tap("attn_fc"), Tap("deep_predict_layer")),
+# q is the input of the last prediction layer; where a model adds up several, their inputs are concatenated.
+# Without such a layer it is the vector whose elements are summed (FM and similar) or compared (DSSM).
+HOOKS: dict[str, tuple[RepresentationHook, ...]] = {
+    "AFM": (OutputHook("dropout_layer"),),
+    "AutoInt": (RepresentationHook("attn_fc"), RepresentationHook("deep_predict_layer")),
     "DCN": _PREDICT_LAYER,
     "DCNV2": _PREDICT_LAYER,
-    "DeepFM": (Tap("deep_predict_layer"), Tap("fm", _bi_interaction)),
+    "DeepFM": (RepresentationHook("deep_predict_layer"), RepresentationHook("fm", _bi_interaction)),
     "DNN": _PREDICT_LAYER,
-    "DSSM": (OutputTap("user_mlp_layers"), OutputTap("item_mlp_layers")),
-    "EulerNet": (Tap("reg"),),  # called twice: real part, imaginary part
-    "FFM": (OutputTap("ffm", _sum_of_pairs),),
+    "DSSM": (OutputHook("user_mlp_layers"), OutputHook("item_mlp_layers")),
+    "EulerNet": (RepresentationHook("reg"),),  # called twice: real part, imaginary part
+    "FFM": (OutputHook("ffm", _sum_of_pairs),),
     "FGCNN": _PREDICT_LAYER,
     "FiBiNET": _PREDICT_LAYER,
-    "FiGNN": (Tap("mlp2"),),
-    "FinalMLP": (Tap("fusion"),),
-    "FM": (Tap("fm", _bi_interaction),),
+    "FiGNN": (RepresentationHook("mlp2"),),
+    "FinalMLP": (RepresentationHook("fusion"),),
+    "FM": (RepresentationHook("fm", _bi_interaction),),
     "FNN": _PREDICT_LAYER,
-    "FwFM": (Tap("dropout_layer"),),
+    "FwFM": (RepresentationHook("dropout_layer"),),
     "GDCN": _PREDICT_LAYER,
-    "KD_DAGFM": (Tap("network.linear"),),
-    # Its summands are F numbers, few for a prompt; the embeddings alone would leave the summands unpretrained
-    "LR": (EmbeddingTap("first_order_linear"), OutputTap("first_order_linear.token_embedding_table")),
+    "KD_DAGFM": (RepresentationHook("network.linear"),),
+    # Its F summands are few for a prompt; the embeddings without them would leave the summands unpretrained
+    "LR": (EmbeddingHook("first_order_linear"), OutputHook("first_order_linear.token_embedding_table")),
     "MaskNet": _PREDICT_LAYER,
     "NFM": _PREDICT_LAYER,
     "PNN": _PREDICT_LAYER,
-    "WideDeep": (Tap("deep_predict_layer"),),
+    "WideDeep": (RepresentationHook("deep_predict_layer"),),
     "WuKong": _PREDICT_LAYER,
-    "xDeepFM": (Tap("cin_linear"), Tap("mlp_layers.1")),
+    "xDeepFM": (RepresentationHook("cin_linear"), RepresentationHook("mlp_layers.1")),
 }

@@ -1,4 +1,4 @@
-"""Ids and values that training never saw: what their embeddings hold is as they were drawn, and tells nothing."""
+"""Ids and values that training never saw: their embeddings are still random, so they carry no information."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["id_tables", "zero_unseen"]
+__all__ = ["token_embedding_tables", "zero_unseen_rows"]
 
 
 @torch.no_grad()
-def zero_unseen(model: Any, datasets: Sequence[Any], *, but: Collection[str] = ()) -> int:
-    """Sets the rows of a backbone's tables to zero whose ids or values none of the training rows has.
+def zero_unseen_rows(model: Any, datasets: Sequence[Any], *, but: Collection[str] = ()) -> int:
+    """Sets table rows of a backbone to zero whose ids or values occur in no training row.
 
-    Training leaves such rows as they are, and adds what chance drew to the scores of users and items that come
-    later. Row 0 of each field, which stands for any value unheard of, is one of them. Fields that hold sequences
-    are left alone.
+    Training does not change such rows, so they would add random numbers to the scores of later users and items.
+    Row 0 of each field, which stands for all unknown values, is one of them. Fields with sequences are unchanged.
 
     Args:
         model: A context-aware model of RecBole's kind.
         datasets: RecBole's, whose rows the model is trained on.
-        but: Fields to leave alone.
+        but: Fields to leave unchanged.
 
     Returns:
-        How many ids and values, over all fields.
+        Number of ids and values set to zero, over all fields.
     """
     if not model.token_field_names:
         return 0
@@ -35,13 +34,13 @@ def zero_unseen(model: Any, datasets: Sequence[Any], *, but: Collection[str] = (
             for field, size in zip(model.token_field_names, model.token_field_dims, strict=True)
         ]
     )
-    for table in id_tables(model):
+    for table in token_embedding_tables(model):
         table.weight[unseen.to(table.weight.device)] = 0.0
     return int(unseen.sum())
 
 
-def id_tables(model: Any) -> Iterator[nn.Embedding]:
-    """The tables of a backbone in which all fields with one value a row lie, one behind the other."""
+def token_embedding_tables(model: Any) -> Iterator[nn.Embedding]:
+    """The tables of a backbone that contain all fields with one value per row, field after field."""
     size = sum(model.token_field_dims)
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and module.num_embeddings == size and "seq" not in name:
@@ -49,7 +48,7 @@ def id_tables(model: Any) -> Iterator[nn.Embedding]:
 
 
 def _unseen(datasets: Sequence[Any], field: str, size: int) -> Tensor:
-    """True at values of a field that come in no row, ``(size,)``."""
+    """True at values of a field that occur in no row, ``(size,)``."""
     unseen = torch.ones(size, dtype=torch.bool)
     for dataset in datasets:
         unseen[_values(dataset, field).long()] = False
@@ -61,6 +60,8 @@ def _values(dataset: Any, field: str) -> Tensor:
     rows = dataset.inter_feat
     if field in rows:
         return rows[field]
-    of_users = dataset.user_feat is not None and field in dataset.user_feat
-    features, ids = (dataset.user_feat, dataset.uid_field) if of_users else (dataset.item_feat, dataset.iid_field)
+    if dataset.user_feat is not None and field in dataset.user_feat:
+        features, ids = dataset.user_feat, dataset.uid_field
+    else:
+        features, ids = dataset.item_feat, dataset.iid_field
     return features[field][rows[ids]]

@@ -30,8 +30,8 @@ class FactorizationMachineBlock(nn.Module):
     """Dot products of embeddings, turned into new embeddings by an MLP.
 
     Args:
-        inputs: Embeddings that come in, n.
-        outputs: Embeddings that go out.
+        inputs: Input embeddings, n.
+        outputs: Output embeddings.
         size: Width of an embedding, d.
         rank: Columns k of the projection Y that makes the ``(n, n)`` products ``X X^T`` an ``(n, k)`` matrix.
         hidden_sizes: Widths inside the MLP.
@@ -46,7 +46,7 @@ class FactorizationMachineBlock(nn.Module):
         self.mlp = nn.Sequential(nn.LayerNorm(sizes[0]), MLPLayers(sizes), nn.Linear(sizes[-1], outputs * size))
 
     def products(self, x: Tensor) -> Tensor:
-        """``X (X^T Y)``: ``(B, n, d)`` to ``(B, n, k)``, without the ``(n, n)`` matrix in between."""
+        """``X (X^T Y)``: ``(B, n, d)`` to ``(B, n, k)``, without an ``(n, n)`` matrix."""
         return x @ (x.transpose(1, 2) @ self.projection)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class WuKongLayer(nn.Module):
 
 
 class WuKong(LogitModel):
-    """A stack of layers, each of which doubles the order of interaction, and an MLP on the last.
+    """Stacked layers, each of which doubles the order of interaction, and an MLP on the last.
 
     Reads ``embedding_size``, ``n_layers``, ``num_fm``, ``num_linear``, ``low_rank``, ``fm_hidden_size``,
     ``mlp_hidden_size`` and ``dropout_prob`` from the config.

@@ -1,4 +1,4 @@
-"""xDeepFM with a free output, on RecBole's class."""
+"""xDeepFM with a linear output, on RecBole's class."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["xDeepFM"]
 
 
 class xDeepFM(HostXDeepFM):
-    """RecBole's xDeepFM, mended: the MLP's last unit is linear.
+    """RecBole's xDeepFM with this fix: the MLP's last unit is linear.
 
-    The host puts a ReLU behind it, so that its MLP can only raise a logit and learns nothing where it is cut off.
+    RecBole puts a ReLU after it, so that its MLP can only raise a logit and learns nothing where it gives 0.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:

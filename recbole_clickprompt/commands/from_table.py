@@ -13,11 +13,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_clickprompt.data.convert.atomic import new_folder
 from recbole_clickprompt.data.convert.named import Columns, Reading
 from recbole_clickprompt.data.convert.user_table import OwnTable, read_own_table
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
 __all__ = ["add_arguments", "execute"]

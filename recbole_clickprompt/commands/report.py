@@ -20,7 +20,7 @@ from recbole_clickprompt.commands.runs import baseline_of, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
 from recbole_clickprompt.evaluation.run_folder import RunFolder
-from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.files import write_text
 from recbole_clickprompt.methods.base import Curve
 from recbole_clickprompt.methods.registry import find_method, methods
 from recbole_clickprompt.tuning.results import read_results
@@ -58,7 +58,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     table, note = (None, "") if options.latency is None else _latency(options, runs, baseline)
     extras = Extras(latency=table, latency_note=note, attention=attention, curves=_curves())
     page = build_report(runs, baseline=baseline, samples=options.samples, extras=extras)
-    write_whole(options.out, lambda partial: partial.write_text(page, encoding="utf-8"))
+    write_text(options.out, page)
     print(f"{options.out}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, {len(page) / 2**20:.1f} MiB")
 
 

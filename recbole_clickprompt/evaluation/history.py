@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_clickprompt.files import locked, warn_once, write_whole
+from recbole_clickprompt.files import locked, warn_once, write_text, write_whole
 
 __all__ = ["append_epoch", "change_epochs", "history_beside", "read_epochs", "write_epochs"]
 
@@ -65,7 +65,7 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
 def write_epochs(file: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
     """Writes a whole history."""
     text = "".join(f"{json.dumps(dict(epoch))}\n" for epoch in epochs)
-    write_whole(file, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(file, text)
 
 
 def _parse(file: Path) -> tuple[list[dict[str, Any]], str]:

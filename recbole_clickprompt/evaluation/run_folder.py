@@ -20,7 +20,7 @@ import pandas as pd
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.history import read_epochs
-from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.files import write_text, write_whole
 
 __all__ = ["RunFolder", "folder_of", "open_run", "write_counts", "write_info", "write_predictions"]
 
@@ -135,7 +135,7 @@ def write_counts(folder: Path, counts: Mapping[str, pd.Series]) -> None:
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Writes ``run.json``, which makes the folder that of a finished run."""
     text = json.dumps(dict(info), indent=1, ensure_ascii=False, default=str)
-    write_whole(folder / "run.json", lambda partial: partial.write_text(f"{text}\n", encoding="utf-8"))
+    write_text(folder / "run.json", f"{text}\n")
 
 
 def _write_parquet(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:

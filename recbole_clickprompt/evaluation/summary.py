@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import ttest_rel
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.evaluation.tables import markdown_table, number
 
 __all__ = ["check_seeds", "markdown", "summarise"]
 
@@ -73,9 +74,6 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     def spread(mean: float, deviation: float) -> str:
         return f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
 
-    def cell(value: float, form: str) -> str:
-        return "" if pd.isna(value) else format(value, form)
-
     header = ["model", *by, "seeds", "AUC", "LogLoss", "relative AUC", "p"]
     rows = [
         [
@@ -84,13 +82,12 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
             str(line["seeds"]),
             spread(line["auc"], line["auc_sd"]),
             spread(line["logloss"], line["logloss_sd"]),
-            cell(line["improvement"], "+.2f") + ("" if pd.isna(line["improvement"]) else " %"),
-            cell(line["p"], ".3f"),
+            number(line["improvement"], "+.2f") + ("" if pd.isna(line["improvement"]) else " %"),
+            number(line["p"], ".3f"),
         ]
         for line in summary.to_dict("records")
     ]
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+    return markdown_table(header, rows)
 
 
 def _plain(value: Any) -> str:

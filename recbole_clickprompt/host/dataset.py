@@ -238,7 +238,7 @@ class TextDataset(Dataset):
 
         Raises:
             SettingError: ``max_text_length`` is more than the PLM takes.
-            DataError: The tokenizer does not tokenise the fields of a row one by one.
+            DataError: The tokenizer does not tokenize the fields of a row one by one.
             WeightsError: The file that many texts' tokens are kept in is damaged.
         """
         tables = self.__dict__.setdefault("_token_tables", {})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.token_cache import segments_of
+from recbole_clickprompt.host.token_cache import load_or_tokenize
 from recbole_clickprompt.plm.loading import longest_text
 from recbole_clickprompt.text.tokens import TokenTable
 
@@ -17,7 +17,7 @@ _CHECKED_ROWS = 32
 
 
 def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
-    """A token table, checked on the first rows; texts that are cut are told once.
+    """A token table, checked on the first rows; warns once about texts that are cut.
 
     Args:
         dataset: A ``TextDataset``, its rows split.
@@ -26,7 +26,7 @@ def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
 
     Raises:
         SettingError: ``max_text_length`` is more than the PLM takes.
-        DataError: The tokenizer does not tokenise the fields of a row one by one.
+        DataError: The tokenizer does not tokenize the fields of a row one by one.
         WeightsError: The file of their tokens is damaged.
     """
     longest = longest_text(folder)
@@ -38,7 +38,7 @@ def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
         textualizer=textualizer,
         tokenizer=tokenizer,
         max_length=wanted,
-        segments=segments_of(textualizer, tokenizer, Path(dataset.config["checkpoint_dir"])),
+        segments=load_or_tokenize(textualizer, tokenizer, Path(dataset.config["checkpoint_dir"])),
     )
     table.check(dataset.inter_feat[: min(_CHECKED_ROWS, len(dataset))], tokenizer)
     cut = int((table.full_lengths(dataset.inter_feat) > wanted).sum())

@@ -1,31 +1,38 @@
-"""The tokens of many texts, made once and kept in a file that runs with equal texts share."""
+"""The tokens of many texts, computed once and stored in a file that runs with equal texts share."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from logging import getLogger
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+import torch
+from torch import Tensor
 
-from recbole_clickprompt import distributed as ranks
-from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.text.text import Textualizer
-from recbole_clickprompt.text.tokens import Segment, tokenise
+from recbole_clickprompt.text.tokens import Segment, tokenize
 
-__all__ = ["segments_of"]
+__all__ = ["load_or_tokenize"]
 
-_FORMAT = "clickprompt-tokens-1"
-_KEPT_FROM = 100_000  # texts; fewer take a few seconds
+_CACHED_FROM = 100_000  # texts; fewer take a few seconds
+_ARRAYS = ("tokens", "fields", "offsets")  # of a segment
 
 
-def segments_of(textualizer: Textualizer, tokenizer: Any, folder: Path) -> list[Segment]:
-    """As ``tokenise``; of many texts out of a file that equal calls share, made where it is missing.
+def _hashed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Iterator[bytes | Tensor]:
+    for index, key in enumerate(json.loads(metadata["keys"])):
+        yield key.encode()
+        yield from (tensors[f"{name}_{index}"] for name in _ARRAYS)
+
+
+_CACHE = TensorCache("clickprompt-tokens-1", "file of tokens", "delete it, and it is made again", _hashed)
+
+
+def load_or_tokenize(textualizer: Textualizer, tokenizer: Any, folder: Path) -> list[Segment]:
+    """As ``tokenize``; the tokens of many texts come from a file that equal calls share.
 
     Args:
         textualizer: Text of the rows.
@@ -33,28 +40,25 @@ def segments_of(textualizer: Textualizer, tokenizer: Any, folder: Path) -> list[
         folder: Where the file is, or will be.
 
     Raises:
-        WeightsError: The file is not as it was written.
+        WeightsError: The file is damaged.
         StorageError: It cannot be written.
     """
-    if sum(len(field.parts) for field in textualizer.fields) < _KEPT_FROM:
-        return tokenise(textualizer, tokenizer)
+    if sum(len(field.parts) for field in textualizer.fields) < _CACHED_FROM:
+        return tokenize(textualizer, tokenizer)
     path = folder / f"tokens-{_key(textualizer, tokenizer)}.safetensors"
-
-    def prepare() -> None:
-        if not path.is_file():
-            _write(path, tokenise(textualizer, tokenizer))
-            getLogger().info(f"tokens of texts saved: {path}")
-
-    ranks.current().in_turn(prepare)
-    return _read(path)
+    metadata, tensors = _CACHE.read_or_write(path, lambda: _write(path, tokenize(textualizer, tokenizer)))
+    return [
+        Segment(key, *(tensors[f"{name}_{index}"].numpy() for name in _ARRAYS))
+        for index, key in enumerate(json.loads(metadata["keys"]))
+    ]
 
 
 def _key(textualizer: Textualizer, tokenizer: Any) -> str:
-    # Another version of the library may break text elsewhere
-    digest = hashlib.sha256(json.dumps([_FORMAT, tokenizers.__version__]).encode())
+    # Another version of the library may split text differently
+    digest = hashlib.sha256(json.dumps([_CACHE.format, tokenizers.__version__]).encode())
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for passing in ("truncation", "padding"):  # as the last call left them
-        backend.pop(passing, None)
+    for state in ("truncation", "padding"):  # of the last call
+        backend.pop(state, None)
     digest.update(json.dumps(backend, sort_keys=True).encode())
     for field in textualizer.fields:
         digest.update(json.dumps([field.name, field.key, len(field.parts)]).encode())
@@ -67,34 +71,8 @@ def _key(textualizer: Textualizer, tokenizer: Any) -> str:
 
 def _write(path: Path, segments: list[Segment]) -> None:
     tensors = {
-        f"{name}_{index}": array
+        f"{name}_{index}": torch.from_numpy(array)
         for index, (_, *arrays) in enumerate(segments)
-        for name, array in zip(("tokens", "fields", "offsets"), arrays, strict=True)
+        for name, array in zip(_ARRAYS, arrays, strict=True)
     }
-    keys = json.dumps([segment.key for segment in segments])
-    metadata = {"format": _FORMAT, "keys": keys, "sha256": _sum(segments)}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
-
-
-def _read(path: Path) -> list[Segment]:
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            segments = [
-                Segment(key, *(file.get_tensor(f"{name}_{index}") for name in ("tokens", "fields", "offsets")))
-                for index, key in enumerate(json.loads(metadata["keys"]))
-            ]
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path} is damaged: {error}; delete it, and it is made again") from error
-    if metadata.get("sha256") != _sum(segments):
-        raise WeightsError(f"{path} is damaged: its checksum does not fit; delete it, and it is made again")
-    return segments
-
-
-def _sum(segments: list[Segment]) -> str:
-    digest = hashlib.sha256()
-    for key, *arrays in segments:
-        digest.update(key.encode())
-        for array in arrays:
-            digest.update(array.tobytes())
-    return digest.hexdigest()
+    _CACHE.write(path, tensors, {"keys": json.dumps([segment.key for segment in segments])})

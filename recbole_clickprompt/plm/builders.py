@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.architectures import ARCHITECTURES
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.heads import DecoderHead, TokenHead, restrict_vocabulary
 from recbole_clickprompt.plm.loading import LanguageModel, load_plm
+from recbole_clickprompt.plm.lora import add_lora
 from recbole_clickprompt.plm.weights import find_plm
 
 __all__ = ["build_encoder", "build_lm_head"]
@@ -30,11 +30,11 @@ def build_encoder(
         find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
     )
     if config["plm_lora"]:
-        _add_lora(language_model.encoder, config["plm_lora"])
+        add_lora(language_model.encoder, config["plm_lora"])
     encoder = encoder_class(
         language_model.encoder,
         gradient_checkpointing=config["plm_gradient_checkpointing"],
-        first_layer=_first_joint_layer(config, language_model.encoder),
+        num_frozen_layers=_first_joint_layer(config, language_model.encoder),
     )
     return encoder, language_model
 
@@ -64,27 +64,9 @@ def _first_joint_layer(config: Any, encoder: Any) -> int:
     if count > layers:
         raise SettingError(f"plm_joint_layers is {count}, but there are {layers} layers (plm_num_layers)")
     family = encoder.config.model_type
-    if not LAYOUTS[family].separable:
+    if not ARCHITECTURES[family].supports_precomputed_layers:
         raise SettingError(
             f"plm_joint_layers: the lower layers of a {family!r} model cannot be run apart from its upper ones; "
             "leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
         )
     return layers - count
-
-
-def _add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise SettingError("plm_lora needs the package peft: pip install 'recbole-clickprompt[lora]'") from error
-    targets = LAYOUTS[encoder.config.model_type].lora_targets
-    try:
-        lora = LoraConfig(
-            r=settings.get("r", 8),
-            lora_alpha=settings.get("alpha", 16),
-            lora_dropout=settings.get("dropout", 0.0),
-            target_modules=settings.get("target_modules", list(targets)),
-        )
-        inject_adapter_in_model(lora, encoder)
-    except ValueError as error:
-        raise SettingError(f"plm_lora: {error}") from error

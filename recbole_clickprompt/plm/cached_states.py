@@ -1,172 +1,128 @@
-"""States of texts behind a PLM's lower layers, made once and kept in a file."""
+"""Outputs of a PLM's frozen layers for the texts of users, items and values, computed once and kept in a file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
-from logging import getLogger
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_clickprompt import distributed as ranks
-from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.files import partial_path
 from recbole_clickprompt.plm.encoder import PromptedEncoder
-from recbole_clickprompt.text.entity_texts import LoneTexts
+from recbole_clickprompt.tensor_cache import TensorCache
+from recbole_clickprompt.text.entity_texts import EntityTexts
 
-__all__ = ["lower_states"]
+__all__ = ["cached_hidden_states"]
 
-_FORMAT = "clickprompt-states-2"
-_TEXTS_AT_ONCE = 128
-_STATES_AT_ONCE = 1 << 14
+_TEXTS_PER_BATCH = 128
 
 
-def lower_states(
+def _hashed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Iterable[Tensor]:
+    return [tensors["states"]]
+
+
+_CACHE = TensorCache("clickprompt-states-2", "file of hidden states", "delete it, and it is made again", _hashed)
+
+
+def cached_hidden_states(
     plm: PromptedEncoder,
-    texts: Sequence[tuple[LoneTexts, Tensor]],
+    texts: Sequence[tuple[EntityTexts, Tensor]],
     *,
     folder: Path,
     weights: str,
     enable_amp: bool,
     show_progress: bool,
 ) -> Tensor:
-    """States that enter the first layer that sees whole rows, out of a file that equal calls share.
+    """States that enter the first layer that reads whole rows, from a file that equal calls share.
+
+    The file has a state for every token that is part of rows, text after text. Special tokens between the texts
+    of a row are computed, as the frozen layers read each text separately, but not stored::
+
+        texts[0]: id 0 | [CLS] user ID is u0 .| id 1 | [CLS] user ID is u1 .| ...   without their [SEP]
+        texts[1]: id 0 | film ID is i0 . [SEP]| id 1 | film ID is i1 . [SEP]| ...   without their [CLS]
 
     Args:
-        plm: Its lower layers are run in evaluation mode, on its own device.
-        texts: Texts, each with the tokens to read in their place, ``(N,)``: some may be masked.
+        plm: Its frozen layers are run in evaluation mode, on its own device.
+        texts: Texts, each with the tokens to read instead of its own, ``(N,)``: some may be masked.
         folder: Where the file is, or will be.
         weights: Identifies the PLM's weights.
         enable_amp: Run the layers in bf16.
-        show_progress: With a bar.
+        show_progress: With a progress bar.
 
     Returns:
-        bf16, ``(tokens that are part of rows, W)``, one text after the other; memory-mapped.
+        bf16, ``(tokens that are part of rows, W)``; memory-mapped.
 
     Raises:
-        WeightsError: The file is not as it was written.
+        WeightsError: The file is damaged.
+        StorageError: It cannot be written.
     """
     path = folder / f"states-{_key(plm, texts, weights, enable_amp)}.safetensors"
+    rows = sum(int(text.in_row_mask().sum()) for text, _ in texts)
 
-    def prepare() -> None:
-        if not path.is_file():
-            _write(plm, texts, path, enable_amp=enable_amp, show_progress=show_progress)
-            getLogger().info(f"states of texts saved: {path}")
+    def fill(out: np.ndarray) -> None:
+        _encode_all(plm, texts, out, enable_amp=enable_amp, show_progress=show_progress)
 
-    ranks.current().in_turn(prepare)
-    return _read(path)
+    def write() -> None:
+        _CACHE.write_in_place(path, "states", (rows, plm.hidden_size), fill)
 
-
-def _read(path: Path) -> Tensor:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata, states = file.metadata() or {}, file.get_tensor("states")
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged: {error}; delete it, and it is made again") from error
-    if metadata.get("sha256") != _sum(states):
-        raise WeightsError(f"{path} is damaged: its checksum does not fit; delete it, and it is made again")
-    return states
+    _, tensors = _CACHE.read_or_write(path, write)
+    return tensors["states"]
 
 
-def _sum(states: Tensor) -> str:
-    digest = hashlib.sha256()
-    for part in states.split(_STATES_AT_ONCE):
-        digest.update(part.view(torch.int16).numpy())
-    return digest.hexdigest()
-
-
-def _key(plm: PromptedEncoder, texts: Sequence[tuple[LoneTexts, Tensor]], weights: str, enable_amp: bool) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, weights, plm.first_layer, enable_amp]).encode())
+def _key(plm: PromptedEncoder, texts: Sequence[tuple[EntityTexts, Tensor]], weights: str, enable_amp: bool) -> str:
+    """Of everything that determines the states."""
+    settings = [_CACHE.format, weights, plm.num_frozen_layers, enable_amp]
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for text, tokens in texts:
-        digest.update(json.dumps([text.front, text.behind]).encode())
+        digest.update(json.dumps([text.prefix_len, text.suffix_len]).encode())
         digest.update(tokens.numpy().tobytes())
         digest.update(text.offsets.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _write(
+def _encode_all(
     plm: PromptedEncoder,
-    texts: Sequence[tuple[LoneTexts, Tensor]],
-    path: Path,
+    texts: Sequence[tuple[EntityTexts, Tensor]],
+    out: np.ndarray,
     *,
     enable_amp: bool,
     show_progress: bool,
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(path)
+    """Writes the states of all texts into ``out``, ``(tokens that are part of rows, W)``, bf16 as int16."""
     training = plm.training
     plm.eval()
     try:
-        rows = sum(int(text.kept().sum()) for text, _ in texts)
-        out = _open_safetensors(partial, rows, plm.hidden_size)
-        written = 0
         total = sum(len(text.lengths) for text, _ in texts)
-        with tqdm(total=total, unit="texts", desc="lower layers", disable=not show_progress) as bar:
+        with tqdm(total=total, unit="texts", desc="frozen layers", disable=not show_progress) as bar:
+            begin = 0
             for text, tokens in texts:
-                kept = text.kept()
-                places = kept.cumsum(0) - 1 + written  # of those kept
-                _encode(plm, text, tokens, kept, places, out, enable_amp=enable_amp, bar=bar)
-                written += int(kept.sum())
-        out.flush()
-        header = _header(rows, plm.hidden_size, _sum(torch.from_numpy(out)))
-        with partial.open("r+b") as stream:
-            stream.write(header)
-            os.fsync(stream.fileno())
-        partial.replace(path)
+                end = begin + int(text.in_row_mask().sum())
+                _encode(plm, text, tokens, out[begin:end], enable_amp=enable_amp, bar=bar)
+                begin = end
     finally:
         plm.train(training)
-        partial.unlink(missing_ok=True)
 
 
 def _encode(
-    plm: PromptedEncoder,
-    text: LoneTexts,
-    tokens: Tensor,
-    kept: Tensor,
-    places: Tensor,
-    out: np.memmap,
-    *,
-    enable_amp: bool,
-    bar: Any,
+    plm: PromptedEncoder, text: EntityTexts, tokens: Tensor, out: np.ndarray, *, enable_amp: bool, bar: Any
 ) -> None:
+    """Writes the states of one key's texts."""
     device = next(plm.parameters()).device
-    there = torch.nonzero(text.lengths > 0).squeeze(1)
-    for ids in there[text.lengths[there].argsort()].split(_TEXTS_AT_ONCE):  # of similar length, little padding
-        lengths = text.lengths[ids]
-        input_ids = text.padded(tokens, ids, 0)
+    in_row = text.in_row_mask()
+    target = in_row.cumsum(0) - 1  # row of ``out`` of each token that is part of rows
+    ids = torch.nonzero(text.lengths > 0).squeeze(1)
+    for batch_ids in ids[text.lengths[ids].argsort()].split(_TEXTS_PER_BATCH):  # of similar length, little padding
+        lengths = text.lengths[batch_ids]
+        input_ids = text.padded(tokens, batch_ids, 0)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enable_amp):
-            states = plm.alone(input_ids.to(device), lengths.to(device)).to(torch.bfloat16).cpu()
-        source = text.offsets[ids].unsqueeze(1) + torch.arange(states.shape[1])
+            states = plm.encode_lower(input_ids.to(device), lengths.to(device)).to(torch.bfloat16).cpu()
+        source = text.offsets[batch_ids].unsqueeze(1) + torch.arange(states.shape[1])
         inside = torch.arange(states.shape[1]) < lengths.unsqueeze(1)
-        inside &= kept[source.clamp(max=len(kept) - 1)]
-        out[places[source[inside]].numpy()] = states[inside].view(torch.int16).numpy()
-        bar.update(len(ids))
-
-
-def _open_safetensors(path: Path, rows: int, width: int) -> np.memmap:
-    """A safetensors file with one bf16 tensor that is written piece by piece; bf16 as int16, numpy has none."""
-    header = _header(rows, width, "0" * 64)
-    with path.open("wb") as stream:
-        # All of it at once: a disk that is full halfway would end the process where a memory map is written
-        os.posix_fallocate(stream.fileno(), 0, len(header) + rows * width * 2)
-    return np.memmap(path, dtype=np.int16, mode="r+", offset=len(header), shape=(rows, width))
-
-
-def _header(rows: int, width: int, checksum: str) -> bytes:
-    """What stands before the states; as long for every checksum."""
-    header = json.dumps(
-        {
-            "__metadata__": {"format": _FORMAT, "sha256": checksum},
-            "states": {"dtype": "BF16", "shape": [rows, width], "data_offsets": [0, rows * width * 2]},
-        }
-    ).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header
+        inside &= in_row[source.clamp(max=len(in_row) - 1)]
+        out[target[source[inside]].numpy()] = states[inside].view(torch.int16).numpy()
+        bar.update(len(batch_ids))

@@ -1,4 +1,4 @@
-"""A PLM's ``config.json``, held to the shapes of the stored weights before a model is built."""
+"""A PLM's ``config.json``, checked against the shapes of the stored weights before a model is built."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.architectures import ARCHITECTURES
 from recbole_clickprompt.plm.weight_files import first_line, read_json, stored_shapes
 
 __all__ = ["model_class", "num_positions", "read_config"]
 
-# Refused for a reason, with what to use instead
+# Not supported, with the reason and what to use instead
 _REFUSED = {
     "deberta": "its first version projects queries, keys and values in one; use DeBERTa-v2 or -v3",
     "t5": "its attention is made of relative positions, which prompts do not have; use BART",
@@ -27,14 +27,14 @@ _REFUSED_KEYS = {
     "transformers_weights": "which would be read instead of model.safetensors",
     "quantization_config": "but only weights that are not quantized are supported",
 }
-# transformers makes a list of each of these, some already when it reads the file
+# transformers makes a list with so many entries of each of these, some while it reads the file
 _COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "num_hidden_groups",
     "inner_group_num", "num_labels",
 )  # fmt: skip
 _MOST = 100_000
-_MOST_SHARED_LAYERS = 256  # of layers that share their weights, of which files say nothing; ALBERT's have 12
-# RoBERTa's family counts positions from the padding id + 1 on
+_MOST_SHARED_LAYERS = 256  # that share their weights, so that files do not limit their number; ALBERT's have 12
+# RoBERTa's family counts positions from the padding id + 1
 _COUNTED_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
 
 
@@ -42,7 +42,7 @@ def read_config(folder: Path) -> Any:
     """transformers' config of a PLM folder.
 
     Raises:
-        WeightsError: The family is not supported, a value is not possible, or does not fit the weights.
+        WeightsError: The family is not supported, or a value is invalid or does not fit the weights.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
@@ -50,14 +50,14 @@ def read_config(folder: Path) -> Any:
     values = read_json(path)
     family = values.get("model_type")
     _check_values(
-        path, values, CONFIG_MAPPING[family]() if isinstance(family, str) and family in LAYOUTS else None
+        path, values, CONFIG_MAPPING[family]() if isinstance(family, str) and family in ARCHITECTURES else None
     )
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise WeightsError(f"{folder}: its config.json cannot be read: {' '.join(str(error).split())}") from error
     _check_family(folder, config)
-    if family is None:  # transformers knew it by the folder's name
+    if family is None:  # transformers inferred it from the folder's name
         _check_values(path, values, type(config)())
     _check_sizes(path, config)
     _check_shapes(path, values, config)
@@ -65,14 +65,14 @@ def read_config(folder: Path) -> Any:
 
 
 def model_class(family: str) -> Any:
-    """transformers' class of a family's model with its LM head."""
+    """transformers' class for a family's model with its LM head."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
     return {"bart": AutoModelForSeq2SeqLM, "gpt2": AutoModelForCausalLM}.get(family, AutoModelForMaskedLM)
 
 
 def num_positions(config: Any) -> int:
-    """The most tokens of a text that there are positions for."""
+    """The most tokens of a text that the PLM has positions for."""
     unused = config.pad_token_id + 1 if config.model_type in _COUNTED_FROM_PADDING else 0
     return config.max_position_embeddings - unused
 
@@ -93,7 +93,7 @@ def _check_values(path: Path, values: dict[str, Any], defaults: Any) -> None:
 
 
 def _expected(key: str, value: Any, default: Any) -> str | None:
-    """What a value should be, by the default of its family; None where it is."""
+    """What a value should be, inferred from the default of its family; None where it is valid."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     if "drop" in key and isinstance(default, int | float):
         return None if number and 0 <= value <= 1 else "a number from 0 to 1"
@@ -113,9 +113,9 @@ def _check_family(folder: Path, config: Any) -> None:
     family = config.model_type
     if family in _REFUSED:
         raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
-    if family not in LAYOUTS or getattr(config, "is_decoder", False):
+    if family not in ARCHITECTURES or getattr(config, "is_decoder", False):
         raise WeightsError(
-            f"{folder} is a {family!r} model; supported are {', '.join(sorted(LAYOUTS))} "
+            f"{folder} is a {family!r} model; supported are {', '.join(sorted(ARCHITECTURES))} "
             "(MiniLM and TinyBERT are of bert)"
         )
     if family == "albert" and config.inner_group_num != 1:
@@ -123,7 +123,7 @@ def _check_family(folder: Path, config: Any) -> None:
     if family == "deberta-v2":
         if getattr(config, "conv_kernel_size", 0):
             raise WeightsError(f"{folder} has a convolution beside its first layer; use a DeBERTa-v3")
-        config.legacy = True  # the LM head that works without the embeddings at hand
+        config.legacy = True  # the LM head that does not need the embeddings
 
 
 def _check_sizes(path: Path, config: Any) -> None:
@@ -164,33 +164,33 @@ def _check_shapes(path: Path, values: dict[str, Any], config: Any) -> None:
                 f"{path}: {cause}, so {name} would have shape {shape}, but it is stored with {found}"
             )
     size, held = (sum(map(math.prod, shapes.values())) for shapes in (described, stored))
-    if size > 2 * held:  # the LM head alone may be missing
+    if size > 2 * held:  # only the LM head may be missing
         raise WeightsError(f"{path} describes a model of {size} numbers, but its weight files hold {held}")
 
 
 def _check_layers(path: Path, config: Any, stored: Iterable[str]) -> None:
-    most, of = _MOST_SHARED_LAYERS, ""
-    if not LAYOUTS[config.model_type].shares_layers:
+    most, reason = _MOST_SHARED_LAYERS, ""
+    if not ARCHITECTURES[config.model_type].shares_layers:
         numbers = (int(number) for name in stored for number in re.findall(r"\.(\d{1,6})\.", name))
-        most, of = max(numbers, default=-1) + 1, ", as many as its weight files hold"
+        most, reason = max(numbers, default=-1) + 1, ", as many as its weight files hold"
     for layers in ("num_hidden_layers", "decoder_layers", "num_hidden_groups"):
         number = getattr(config, layers, 1)
         if not 1 <= number <= most:
             key = config.attribute_map.get(layers, layers)
-            raise WeightsError(f"{path}: {key} is {number}; expected is 1 to {most}{of}")
+            raise WeightsError(f"{path}: {key} is {number}; expected is 1 to {most}{reason}")
 
 
 def _without_weights(path: Path, config: Any) -> Any:
     config = copy.deepcopy(config)
     config.tie_word_embeddings = True
     try:
-        with torch.device("meta"):  # shapes alone: nothing is allocated
+        with torch.device("meta"):  # shapes only: nothing is allocated
             return model_class(config.model_type).from_config(config, trust_remote_code=False)
     except Exception as error:
         raise WeightsError(f"{path} describes no model that can be built: {first_line(error)}") from error
 
 
 def _plain(name: str, model: Any) -> str:
-    """A weight's name with or without a head around the base model, and under names of old checkpoints."""
+    """A weight's current name in the base model, also of models with a head and of old checkpoints."""
     name = name.removeprefix(f"{model.base_model_prefix}.")
     return re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", name))

@@ -1,4 +1,4 @@
-"""Dropout whose random numbers are cheap on a CPU, where torch's own take a tenth of a training step."""
+"""Dropout with cheap random numbers on a CPU, where torch's own take a tenth of a training step."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from torch.nn import functional as F
 
 __all__ = ["Dropout", "dropout", "replace_dropout"]
 
-_LANES = 4  # 16 bits each in one random integer
+_LANES = 4  # of 16 bits each, in one random integer
 _LEVELS = 1 << 16
 
 
 def dropout(states: Tensor, rate: float) -> Tensor:
-    """As ``torch.nn.functional.dropout`` in training, with the rate rounded to 16 bits on a CPU.
+    """``torch.nn.functional.dropout`` in training, with the rate rounded to 16 bits on a CPU.
 
     Args:
         states: Of any shape and float type.
-        rate: Share that becomes 0; the rest is scaled up.
+        rate: Share of numbers that become 0; the others are scaled up.
     """
     if not rate:
         return states
     if states.device.type != "cpu" or rate == 1:
         return F.dropout(states, rate)
     count = states.numel()
-    # One draw of the generator for four elements, and no conversion to a float
+    # One random integer for four elements, without conversion to floats
     draws = torch.empty((count + _LANES - 1) // _LANES, dtype=torch.int64).random_(-(1 << 63), None)
     kept = draws.view(torch.int16)[:count].view(states.shape) >= round(rate * _LEVELS) - _LEVELS // 2
     return states * kept.to(states.dtype).mul_(1 / (1 - rate))
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` by ``dropout``."""
+    """``nn.Dropout`` that uses ``dropout``."""
 
     def forward(self, states: Tensor) -> Tensor:
         """States of any shape, some of them 0 in training."""
@@ -39,7 +39,7 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(model: nn.Module, kind: type[nn.Dropout] = Dropout) -> None:
-    """Puts a module of ``kind`` in the place of every dropout of a model."""
+    """Replaces every dropout module of a model by one of ``kind``."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Dropout):

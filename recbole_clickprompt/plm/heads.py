@@ -1,4 +1,4 @@
-"""How masked text is recovered from what the prompted encoder makes of the rest."""
+"""How masked tokens are predicted from the outputs of the prompted encoder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["DecoderHead", "TokenHead", "restrict_vocabulary"]
 
 
 class TokenHead(nn.Module):
-    """An encoder's or a causal PLM's own LM head, on the states at the asked-for positions alone.
+    """An encoder's or a causal PLM's own LM head, applied to the states of masked positions only; N of them.
 
     Args:
-        head: States ``(N, W)`` to vocabulary logits ``(N, V)``.
+        head: Makes vocabulary logits, ``(N, V)``, of states, ``(N, W)``.
     """
 
     def __init__(self, head: nn.Module) -> None:
@@ -36,26 +36,26 @@ class TokenHead(nn.Module):
         """
         Args:
             plm: Encoder that the prompts enter.
-            masked: Corrupted text and what is asked for.
+            masked: Corrupted text and the tokens to recover.
             lengths: Of the rows, ``(B,)``.
             prompts: ``(L, B, K, W)``.
             prompt_mask: As the encoder takes it.
 
         Returns:
-            Vocabulary logits at the N asked-for positions, ``(N, V)``.
+            Vocabulary logits at the N masked positions, ``(N, V)``.
         """
         states = plm(
             masked.text, lengths, prompts, prompt_mask=prompt_mask, positions=masked.positions
-        )  # (B, M, W)
+        )  # (B, P, W)
         return self.head(states[masked.labels >= 0])
 
 
-class _SomeRows(nn.Module):
-    """A linear layer of which only some outputs are computed.
+class _SubsetLinear(nn.Module):
+    """A linear layer that computes only some of its outputs.
 
     Args:
-        linear: The layer; its weights stay where they are.
-        rows: The outputs, ``(V',)``.
+        linear: The layer; its weights are not copied.
+        rows: Indices of the outputs, ``(V',)``.
     """
 
     def __init__(self, linear: nn.Linear, rows: Tensor) -> None:
@@ -71,24 +71,24 @@ class _SomeRows(nn.Module):
 
 
 def restrict_vocabulary(head: nn.Module, tokens: Tensor) -> nn.Module:
-    """An LM head that gives the logits of some tokens alone, ``(N, V')``, by its own last layer.
+    """An LM head whose last layer computes the logits of some tokens only, ``(N, V')``.
 
     Args:
-        head: What ``TokenHead`` takes; changed, where its last layer is inside it.
-        tokens: Those that text may hold, ``(V',)``.
+        head: As ``TokenHead`` takes it; changed in place unless it is a single layer.
+        tokens: The V' tokens that text may contain, ``(V',)``.
     """
     if isinstance(head, nn.Linear):
-        return _SomeRows(head, tokens)
+        return _SubsetLinear(head, tokens)
     *_, (name, last) = ((n, m) for n, m in head.named_modules() if isinstance(m, nn.Linear))
     parent, _, attribute = name.rpartition(".")
-    setattr(head.get_submodule(parent), attribute, _SomeRows(last, tokens))
+    setattr(head.get_submodule(parent), attribute, _SubsetLinear(last, tokens))
     return head
 
 
 class DecoderHead(nn.Module):
-    """The decoder of an encoder-decoder PLM (BART), which writes the intact text from that of the encoder.
+    """The decoder of an encoder-decoder PLM (BART), which predicts the original text.
 
-    It is given the tokens before each one, as in BART's own pretraining; only masked ones count.
+    It reads the original tokens before each one, as in BART's own pretraining; only masked positions count.
 
     Args:
         model: transformers' model for conditional generation.
@@ -109,15 +109,14 @@ class DecoderHead(nn.Module):
         prompts: Tensor | None,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
-        """Arguments and answer as for ``TokenHead``."""
+        """Arguments and return value as for ``TokenHead``."""
         states = plm(masked.text, lengths, prompts, prompt_mask=prompt_mask)
-        asked = masked.labels >= 0
-        row, slot = torch.nonzero(asked, as_tuple=True)
-        intact = masked.text.clone()
-        intact[row, masked.positions[row, slot]] = masked.labels[row, slot]
-        before = torch.cat([intact.new_full((len(intact), 1), self.start), intact[:, :-1]], dim=1)
+        row, slot = torch.nonzero(masked.labels >= 0, as_tuple=True)
+        original = masked.text.clone()
+        original[row, masked.positions[row, slot]] = masked.labels[row, slot]
+        before = torch.cat([original.new_full((len(original), 1), self.start), original[:, :-1]], dim=1)
         seen = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)
-        written = self.decoder(
+        decoded = self.decoder(
             input_ids=before, encoder_hidden_states=states, encoder_attention_mask=seen.long(), use_cache=False
         ).last_hidden_state
-        return self.lm_head(written[row, masked.positions[row, slot]]) + self.bias
+        return self.lm_head(decoded[row, masked.positions[row, slot]]) + self.bias

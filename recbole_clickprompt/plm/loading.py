@@ -1,4 +1,4 @@
-"""A PLM's tokenizer and modules out of its folder."""
+"""Loads a PLM's tokenizer and modules from its folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.architectures import ARCHITECTURES
 from recbole_clickprompt.plm.config import model_class, num_positions, read_config
 from recbole_clickprompt.plm.dropout import replace_dropout
 from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
@@ -19,7 +19,7 @@ from recbole_clickprompt.plm.weight_files import first_line, read_json
 
 __all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text"]
 
-# The modules that make up the LM head of transformers' model for masked (GPT-2: causal) language modelling
+# Modules of the LM head in transformers' model for masked (GPT-2: causal) language modeling
 _LM_HEADS = {
     "albert": ("predictions",),
     "bert": ("cls",),
@@ -40,12 +40,12 @@ _DROPOUTS = (
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A PLM taken apart.
+    """The parts of a PLM.
 
     Attributes:
         encoder: transformers' base model: embeddings and layers.
-        lm_head: Recovers masked text; what it ends with is tied to the input embeddings.
-        head_is_new: The checkpoint has no LM head, so it starts random.
+        lm_head: Predicts masked tokens; its last layer is tied to the input embeddings.
+        head_is_new: The checkpoint has no LM head, so its weights are random.
     """
 
     encoder: Any
@@ -57,26 +57,26 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a PLM folder.
 
     Raises:
-        WeightsError: It cannot be read, has no mask token where the PLM is trained by masking, or more tokens than
-            the PLM.
+        WeightsError: It cannot be read, has no mask token where the PLM is trained by masking, or has more tokens
+            than the PLM.
     """
     from transformers import AutoTokenizer
 
     config = read_config(folder)
-    causal = LAYOUTS[config.model_type].causal
+    causal = ARCHITECTURES[config.model_type].causal
     settings = folder / "tokenizer_config.json"
     for key, value in read_json(settings).items() if settings.exists() else ():
-        if key in ("vocab", "merges") and isinstance(value, str):  # a path, which would be read
+        if key in ("vocab", "merges") and isinstance(value, str):  # a path that would be read
             raise WeightsError(f"{settings}: {key} is {value!r}; a tokenizer's files are those in its folder")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises whatever its parsers raise
+    except Exception as error:  # transformers passes on any error of its parsers
         raise WeightsError(f"{folder}: its tokenizer cannot be read: {first_line(error)}") from error
     if causal and tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, any token serves
+        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, so any token is fine
     if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
         raise WeightsError(
-            f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modelling"
+            f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modeling"
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= config.vocab_size:
@@ -88,13 +88,13 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def longest_text(folder: Path) -> int:
-    """The most tokens a PLM has positions for."""
+    """The most tokens of a text that a PLM has positions for."""
     return num_positions(read_config(folder))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' words on weights that are missing or left over: what matters of them raises here."""
+    """Without transformers' messages on missing or unused weights: ``load_plm`` raises for those that matter."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -109,15 +109,15 @@ def _quiet() -> Iterator[None]:
 
 
 def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> LanguageModel:
-    """A PLM with its pretrained LM head, or a new one tied to the input embeddings where it has none.
+    """A PLM with its pretrained LM head, or with a new one tied to the input embeddings where it has none.
 
     Args:
-        folder: As ``find_plm`` gives it.
-        num_layers: Keep the first so many layers; None keeps all.
-        dropout: Instead of the PLM's own dropout, in its states and in its attention; None keeps its own.
+        folder: As ``find_plm`` returns it.
+        num_layers: Keep only the first so many layers; None keeps all.
+        dropout: Replaces the PLM's own dropout in its states and in its attention; None keeps its own.
 
     Raises:
-        WeightsError: The family is not supported, it has fewer layers, or a weight is missing.
+        WeightsError: The family is not supported, the PLM has fewer layers, or a weight is missing.
     """
     config = read_config(folder)
     if num_layers is not None:
@@ -126,7 +126,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
                 f"plm_num_layers is {num_layers}, but {folder} has {config.num_hidden_layers} layers"
             )
         config.num_hidden_layers = num_layers
-        if getattr(config, "layer_types", None):  # ModernBERT's, one a layer
+        if getattr(config, "layer_types", None):  # ModernBERT's, one per layer
             config.layer_types = config.layer_types[:num_layers]
     for name in _DROPOUTS if dropout is not None else ():
         if hasattr(config, name):

@@ -9,13 +9,13 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 
 __all__ = ["POOLINGS", "AveragePooling", "SummaryPooling", "build_pooling"]
 
-# Layers whose states are averaged, 0 being what enters the first one
+# Layers whose states are averaged; 0 is the input of the first one
 _AVERAGED = {"avg": (-1,), "avg_first_last": (0, -1), "avg_top2": (-2, -1)}
 POOLINGS = ("cls", *_AVERAGED)
 
 
 class SummaryPooling:
-    """The last state of the first token, or of the last token where text only sees what is before it."""
+    """The last state of the first token, or in a causal PLM of the last token."""
 
     def __call__(
         self,
@@ -25,13 +25,13 @@ class SummaryPooling:
         prompts: Tensor | None,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
-        """Runs the PLM for that position alone; ``(B, W)``."""
+        """Runs the last layer for that position only; ``(B, W)``, arguments as for ``PromptedEncoder``."""
         position = lengths - 1 if plm.causal else torch.zeros_like(lengths)
         return plm(text, lengths, prompts, prompt_mask=prompt_mask, positions=position.unsqueeze(1))[:, 0]
 
 
 class AveragePooling:
-    """The mean over all text positions of a row, and over some layers.
+    """The mean over all text positions of a row and over some layers.
 
     Args:
         layers: Indices into ``PromptedEncoder.states``.
@@ -48,7 +48,7 @@ class AveragePooling:
         prompts: Tensor | None,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
-        """Runs the PLM for all positions; ``(B, W)``."""
+        """Runs the PLM for all positions; ``(B, W)``, arguments as for ``PromptedEncoder``."""
         states = plm.states(text, lengths, prompts, prompt_mask=prompt_mask)
         mean = torch.stack([states[layer] for layer in self.layers]).mean(0)  # (B, Z, W)
         seen = torch.arange(mean.shape[1], device=mean.device) < lengths.unsqueeze(1)
@@ -56,5 +56,5 @@ class AveragePooling:
 
 
 def build_pooling(name: str) -> SummaryPooling | AveragePooling:
-    """The pooling of a name in ``POOLINGS``."""
+    """The pooling with a name in ``POOLINGS``."""
     return SummaryPooling() if name == "cls" else AveragePooling(_AVERAGED[name])

@@ -1,4 +1,4 @@
-"""Embeddings of users and items that begin as what a PLM makes of their text."""
+"""Initial embeddings of users and items from their text, by a PLM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from recbole_clickprompt.backbones.unseen import id_tables
+from recbole_clickprompt.backbones.unseen import token_embedding_tables
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
@@ -16,20 +16,20 @@ from recbole_clickprompt.plm.weights import find_plm
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
 
-__all__ = ["begin_from_text", "principal_components", "text_vectors"]
+__all__ = ["init_embeddings_from_text", "principal_components", "text_vectors"]
 
-_TEXTS_AT_ONCE = 256
-_VECTORS_AT_ONCE = 1 << 16
-# Times the deviation a table is drawn with, which is far below what training makes of it
+_TEXTS_PER_BATCH = 256
+_VECTORS_PER_BLOCK = 1 << 16
+# Times the deviation of a random table, which is far below that of a trained one
 _SCALE = 2.0
 
 
 @torch.no_grad()
-def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
-    """Sets the embeddings of the ids that ``text_embeddings`` names to the principal components of text vectors.
+def init_embeddings_from_text(backbone: Any, config: Any, dataset: Any) -> int:
+    """Initializes embeddings of the id fields in ``text_embeddings`` with principal components of text vectors.
 
-    Ids whose texts are alike begin alike, so what training learns of one holds for the other. Ids without a text
-    stay as they were drawn.
+    Ids with similar texts start with similar embeddings, so what training learns about one applies to the other.
+    Ids without a text keep their random embeddings.
 
     Args:
         backbone: A context-aware model of RecBole's kind.
@@ -37,21 +37,21 @@ def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
         dataset: A ``TextDataset``.
 
     Returns:
-        How many ids.
+        Number of initialized ids.
 
     Raises:
         SettingError: A field is not the user's or the item's id, has no text, or the embeddings are wider than
             the PLM; or the backbone has no such embeddings.
     """
-    tables = [table for table in id_tables(backbone) if table.embedding_dim > 1]
-    if not tables or config["backbone"] == "LR":  # which has tables too, and never reads them
+    tables = [table for table in token_embedding_tables(backbone) if table.embedding_dim > 1]
+    if not tables or config["backbone"] == "LR":  # which has tables but never reads them
         raise SettingError(f"text_embeddings: {config['backbone']} has no embeddings of ids; leave it out")
     begins = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
     deviations = [_SCALE * table.weight.std().item() for table in tables]
     number = 0
     for field in config["text_embeddings"]:
-        vectors, there = text_vectors(config, dataset, field)
-        ids = torch.nonzero(there).squeeze(1)
+        vectors, has_text = text_vectors(config, dataset, field)
+        ids = torch.nonzero(has_text).squeeze(1)
         for table, deviation in zip(tables, deviations, strict=True):
             if table.embedding_dim > vectors.shape[1]:
                 raise SettingError(
@@ -65,7 +65,7 @@ def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
 
 
 def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]:
-    """What the PLM makes of the text of each user or item, without the id itself, which says nothing.
+    """Vectors of the text of each user or item, without the id itself, which has no meaning.
 
     Args:
         config: Of the run.
@@ -73,11 +73,11 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
         field: The user's or the item's id.
 
     Returns:
-        The mean of the last states over the tokens of a text, of length 1, ``(ids, W)`` float32; and True for ids
-        that have a text, ``(ids,)``.
+        The mean of the last states over the tokens of a text, normalized to length 1, ``(ids, W)`` float32; and
+        True for ids that have a text, ``(ids,)``.
 
     Raises:
-        SettingError: As for ``begin_from_text``.
+        SettingError: As for ``init_embeddings_from_text``.
     """
     if field not in (dataset.uid_field, dataset.iid_field):
         raise SettingError(
@@ -88,12 +88,12 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
     features = [part for name, part in parts if part.key == field and name != field]
     if not features:
         raise SettingError(f"text_embeddings: text_fields has no feature of {field}, so its ids have no text")
-    whole: TokenTable = dataset.token_table(config["plm"])
+    row_table: TokenTable = dataset.token_table(config["plm"])
     tokenizer = dataset.tokenizer(config["plm"])
-    table = TokenTable(textualizer=Textualizer(features), tokenizer=tokenizer, max_length=whole.max_length)
+    table = TokenTable(textualizer=Textualizer(features), tokenizer=tokenizer, max_length=row_table.max_length)
     ids = torch.arange(dataset.num(field))
     lengths = table.lengths({field: ids})
-    there = lengths > len(table.prefix) + len(table.suffix)
+    has_text = lengths > len(table.prefix) + len(table.suffix)
     plm = PromptedEncoder(
         load_plm(find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=None).encoder
     )
@@ -101,29 +101,29 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
     plm.to(device).eval()
     vectors = torch.zeros(len(ids), plm.hidden_size)
     quiet = not config["show_progress"]
-    with tqdm(total=int(there.sum()), unit="texts", desc=f"texts of {field}", disable=quiet) as bar:
-        for some in ids[there][lengths[there].argsort(stable=True)].split(_TEXTS_AT_ONCE):
-            tokens, length = table({field: some})
+    with tqdm(total=int(has_text.sum()), unit="texts", desc=f"texts of {field}", disable=quiet) as bar:
+        for batch_ids in ids[has_text][lengths[has_text].argsort(stable=True)].split(_TEXTS_PER_BATCH):
+            tokens, length = table({field: batch_ids})
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config["enable_amp"]):
                 states = plm(tokens.to(device), length.to(device)).float().cpu()
             inside = torch.arange(states.shape[1]) < length.unsqueeze(1)
             mean = (states * inside.unsqueeze(2)).sum(1) / length.unsqueeze(1)
-            vectors[some] = nn.functional.normalize(mean, dim=1)
-            bar.update(len(some))
-    return vectors, there
+            vectors[batch_ids] = nn.functional.normalize(mean, dim=1)
+            bar.update(len(batch_ids))
+    return vectors, has_text
 
 
 def principal_components(vectors: Tensor, number: int) -> Tensor:
-    """The first components of N vectors, with the deviation 1 over all of them together, ``(N, number)``.
+    """The first principal components of N vectors, scaled to deviation 1 over all numbers, ``(N, number)``.
 
-    A component's sign is such that its largest weight is positive: equal vectors give equal components.
+    A component's sign is such that its largest weight is positive, so that equal vectors give equal components.
     """
-    parts = vectors.split(_VECTORS_AT_ONCE)  # in float64 all of them would take many times their memory
+    parts = vectors.split(_VECTORS_PER_BLOCK)  # all of them in float64 would take twice their memory
     mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(vectors)
     spread = mean.new_zeros(len(mean), len(mean))
     for part in parts:
-        centred = part.double() - mean
-        spread += centred.T @ centred
+        centered = part.double() - mean
+        spread += centered.T @ centered
     _, axes = torch.linalg.eigh(spread)  # ascending
     axes = axes.flip(1)[:, :number]
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()

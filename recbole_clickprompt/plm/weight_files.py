@@ -1,4 +1,4 @@
-"""The files that hold a PLM's weights, all in its own folder, and the shapes that their headers tell."""
+"""The files of a PLM's weights, all in its own folder, and the shapes in their headers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _READ = (".json", ".txt", ".model", ".safetensors", ".jinja")
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, short enough for a line of ours."""
+    """The first line of a library's error, short enough for an error message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def check_files(folder: Path) -> None:
-    """Holds what transformers will read to the folder itself.
+    """Checks that transformers will read nothing outside the folder.
 
     Raises:
-        WeightsError: A file leads outside the folder, an index names a file outside it, or an adapter is in it.
+        WeightsError: A file links out of the folder, an index names a file outside it, or it contains an adapter.
     """
     _refuse_links(folder)
     if (folder / "adapter_config.json").exists():
@@ -39,7 +39,7 @@ def check_files(folder: Path) -> None:
 
 def _refuse_links(folder: Path) -> None:
     root = folder.resolve()
-    # In the hub's cache a folder of a revision consists of links into blobs/ beside snapshots/
+    # In the hub's cache a folder of a revision consists of links into blobs/ next to snapshots/
     root = root.parent.parent if root.parent.name == "snapshots" else root
     for file in sorted(folder.iterdir()):
         if file.suffix not in _READ or not file.is_symlink():
@@ -52,10 +52,10 @@ def _refuse_links(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads: ``model.safetensors``; without it its index, and the shards by name.
+    """The files that transformers loads: ``model.safetensors``, or else its index and the shards by name.
 
     Raises:
-        WeightsError: There is neither, or the index is not valid.
+        WeightsError: Neither exists, or the index is not valid.
     """
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
@@ -92,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        WeightsError: It is no JSON, or no object.
+        WeightsError: It is not JSON, or not an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each stored weight by its name, out of the files' headers.
+    """The shape of each stored weight by its name, from the files' headers.
 
     Raises:
         WeightsError: A file is damaged.
@@ -117,7 +117,7 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             continue
         try:
             with safe_open(file, "pt") as weights:
-                for name in weights.keys():  # noqa: SIM118 - it is no dict
+                for name in weights.keys():  # noqa: SIM118 - not a dict
                     shapes[name] = tuple(weights.get_slice(name).get_shape())
         except (SafetensorError, OSError) as error:
             raise WeightsError(

@@ -1,4 +1,4 @@
-"""Where a PLM comes from: ``minilm``, a local folder, or a Hugging Face id. Safetensors only, no remote code."""
+"""Finds a PLM: ``minilm``, a local folder, or a Hugging Face id. Safetensors only, no remote code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
 def find_plm(name: str) -> Path:
-    """The folder of a PLM, fetched from the hub where it is not local.
+    """The folder of a PLM, downloaded from the hub if it is not local.
 
     Args:
         name: ``minilm``, a folder, or a Hugging Face id.
 
     Raises:
-        WeightsError: It is nowhere to be had, or its weights are not the ones expected.
+        WeightsError: It cannot be obtained, or its weights are not the expected ones.
     """
     if name == "minilm":
         return _find_minilm()
@@ -77,7 +77,7 @@ def _find_minilm() -> Path:
 
 
 def _fetch(repository: str) -> Path:
-    """Raises OSError, or a subclass, when the hub cannot be reached or does not have it."""
+    """Raises OSError, or a subclass, if the hub cannot be reached or does not have it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from recbole.utils import FeatureType
 
-from recbole_clickprompt.data.convert.atomic import new_folder
+from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment, Text
 
 __all__ = ["PREPROCESSING", "keep_preprocessing", "observe"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_clickprompt.data.convert.atomic import new_folder
+from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.checksums import write_checksums
 from recbole_clickprompt.serving.load import ONNX_FILE, Trained, build_data, load_trained
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores

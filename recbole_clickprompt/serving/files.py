@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.files import partial_path
+from recbole_clickprompt.files import partial_path, put_in_place, storage_errors
 from recbole_clickprompt.serving.csv_rows import CsvRows
 
 __all__ = ["RowFile", "ScoreFile"]
@@ -125,11 +125,12 @@ class ScoreFile:
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
-        """Adds rows, which all have the columns of the first ones."""
-        if self._writer is None:
-            writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
-            self._writer = writer(self._partial, table.schema)
-        self._writer.write_table(table)
+        """Adds rows, which all have the columns of the first ones; raises StorageError."""
+        with storage_errors(self.path):
+            if self._writer is None:
+                writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
+                self._writer = writer(self._partial, table.schema)
+            self._writer.write_table(table)
         self.rows += len(table)
 
     def __enter__(self) -> ScoreFile:
@@ -138,8 +139,9 @@ class ScoreFile:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if self._writer is not None:
-                self._writer.close()
-                if kind is None:
-                    self._partial.replace(self.path)
+                with storage_errors(self.path) if kind is None else suppress(Exception):
+                    self._writer.close()
+                    if kind is None:
+                        put_in_place(self._partial, self.path)
         finally:
             self._partial.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
 
     model = get_model(config["model"])(config, StandIn(preprocessing))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
-    if preprocessing.text is not None and model.plm.first_layer:
+    if preprocessing.text is not None and model.plm.num_frozen_layers:
         model.text = LoneStates(model.plm, preprocessing.text)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 

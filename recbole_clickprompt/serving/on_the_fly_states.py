@@ -45,7 +45,7 @@ class LoneStates(nn.Module):
         for index, length in enumerate(parts.unbind(1)):
             lone, lone_lengths = self._alone(input_ids, begin, length)
             texts, back = torch.unique(torch.cat([lone, lone_lengths.unsqueeze(1)], 1), dim=0, return_inverse=True)
-            made = plm.alone(texts[:, :-1], texts[:, -1]).to(torch.bfloat16).float()[back]
+            made = plm.encode_lower(texts[:, :-1], texts[:, -1]).to(torch.bfloat16).float()[back]
             front = 0 if index == 0 else len(self.prefix)
             kept = lone_lengths - front - (0 if index == last else len(self.suffix))
             within = torch.arange(int(kept.max()), device=kept.device)

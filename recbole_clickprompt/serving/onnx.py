@@ -125,7 +125,7 @@ def _check_exportable(model: Any) -> None:
         family = text_model.encoder.config.model_type
         if family in _REFUSED:
             raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
-        if text_model.first_layer:
+        if text_model.num_frozen_layers:
             raise ExportError(
                 "a model with plm_joint_layers cannot be exported: its lower layers read each text alone; score "
                 "with `recbole-cp predict`"

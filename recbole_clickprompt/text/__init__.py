@@ -1,1 +1,1 @@
-"""The text of a row: sentences, tokens, masks, and states of each user's and item's text."""
+"""The text of rows, its tokens, and masks; letters of shapes as in ``recbole_clickprompt.plm``."""

@@ -1,4 +1,4 @@
-"""The text of each user, item or value on its own, for layers of a PLM that see nothing else."""
+"""The text of each user, item or value by itself, for layers of a PLM that read nothing else."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from torch import Tensor
 
 from recbole_clickprompt.text.tokens import TokenTable
 
-__all__ = ["LoneTexts", "lone_texts"]
+__all__ = ["EntityTexts", "entity_texts"]
 
 
 @dataclass(frozen=True)
-class LoneTexts:
-    """The texts of all ids of one key, each with the tokenizer's special tokens around it.
+class EntityTexts:
+    """The texts of all ids of one key, each between the tokenizer's special tokens; N tokens in all.
 
     Attributes:
-        tokens: End to end, ``(N,)`` int64.
-        fields: The field whose value each is part of, from 1; 0 for all others, ``(N,)`` int64.
+        tokens: Text after text, ``(N,)`` int64.
+        fields: The field whose value each token is part of, from 1; 0 for all others, ``(N,)`` int64.
         offsets: Where the text of each id begins, ``(ids + 1,)`` int64.
-        front: Special tokens at the beginning that are no part of a row's text: all but the first key's.
-        behind: Special tokens at the end that are none: all but the last key's.
+        prefix_len: Special tokens at the start that are no part of a row's text: 0 for the first key.
+        suffix_len: Special tokens at the end that are no part of it: 0 for the last key.
     """
 
     tokens: Tensor
     fields: Tensor
     offsets: Tensor
-    front: int
-    behind: int
+    prefix_len: int
+    suffix_len: int
 
     @property
     def lengths(self) -> Tensor:
@@ -36,7 +36,7 @@ class LoneTexts:
         return self.offsets.diff()
 
     def padded(self, values: Tensor, ids: Tensor, fill: int) -> Tensor:
-        """Values ``(N,)`` of some texts, ``(len(ids), Z)``."""
+        """Values of all tokens, ``(N,)``, of the B texts with these ids, padded with ``fill``: ``(B, Z)``."""
         lengths = self.lengths[ids]
         within = torch.arange(int(lengths.max()))
         inside = within < lengths.unsqueeze(1)
@@ -44,15 +44,15 @@ class LoneTexts:
             inside, values[(self.offsets[ids].unsqueeze(1) + within).clamp(max=len(values) - 1)], fill
         )
 
-    def kept(self) -> Tensor:
+    def in_row_mask(self) -> Tensor:
         """True at the tokens that are part of a row's text, ``(N,)``."""
         lengths = self.lengths
         text = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         within = torch.arange(len(self.tokens)) - self.offsets[text]
-        return (within >= self.front) & (within < lengths[text] - self.behind)
+        return (within >= self.prefix_len) & (within < lengths[text] - self.suffix_len)
 
 
-def lone_texts(table: TokenTable) -> list[LoneTexts]:
+def entity_texts(table: TokenTable) -> list[EntityTexts]:
     """The texts of each of the table's keys; one that is longer than ``table.max_length`` is cut."""
     texts = []
     for index in range(len(table.keys)):
@@ -61,23 +61,23 @@ def lone_texts(table: TokenTable) -> list[LoneTexts]:
         lengths = offsets.diff().clamp(max=table.max_length - special)
         text = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         starts = torch.cat([lengths.new_zeros(1), (lengths + special).cumsum(0)])
-        # Where in its text, and so in the row with special tokens, each token lies
+        # Position of each token in its text without special tokens
         within = torch.arange(len(text)) - (lengths.cumsum(0) - lengths)[text]
-        source, place = offsets[text] + within, starts[text] + len(table.prefix) + within
-        whole, of_field = (torch.zeros(int(starts[-1]), dtype=torch.long) for _ in range(2))
-        whole[place], of_field[place] = tokens[source], fields[source]
+        source, target = offsets[text] + within, starts[text] + len(table.prefix) + within
+        all_tokens, all_fields = (torch.zeros(int(starts[-1]), dtype=torch.long) for _ in range(2))
+        all_tokens[target], all_fields[target] = tokens[source], fields[source]
         for step, token in enumerate(table.prefix):
-            whole[starts[:-1] + step] = token
+            all_tokens[starts[:-1] + step] = token
         for step, token in enumerate(table.suffix):
-            whole[starts[1:] - len(table.suffix) + step] = token
+            all_tokens[starts[1:] - len(table.suffix) + step] = token
         last = index == len(table.keys) - 1
         texts.append(
-            LoneTexts(
-                whole,
-                of_field,
+            EntityTexts(
+                all_tokens,
+                all_fields,
                 starts,
-                front=len(table.prefix) if index else 0,
-                behind=0 if last else len(table.suffix),
+                prefix_len=len(table.prefix) if index else 0,
+                suffix_len=0 if last else len(table.suffix),
             )
         )
     return texts

@@ -1,4 +1,4 @@
-"""Token masking of masked language modelling (ClickPrompt, section 3.5.1; BERT, section 3.1)."""
+"""Token masking of masked language modeling (ClickPrompt, section 3.5.1; BERT, section 3.1)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FieldMasker", "MaskedTokens", "NextTokens", "TokenMasker", "true_positions"]
+from recbole_clickprompt.text.tokens import Batch, TokenTable
+
+__all__ = [
+    "FieldMasker",
+    "MaskedText",
+    "MaskedTokens",
+    "MaskedValues",
+    "NextTokens",
+    "TokenMasker",
+    "true_positions",
+]
 
 
 @dataclass(frozen=True)
 class MaskedTokens:
-    """Corrupted text with what has to be recovered.
+    """Corrupted text and the tokens to recover, P at most per row.
 
     Attributes:
-        text: Corrupted tokens, ``(B, Z)``; or states that a PLM's lower layers made of them, ``(B, Z, W)``.
-        positions: Where tokens were sampled, ``(B, M)``; 0 beyond a row's own.
-        labels: The original tokens there, ``(B, M)``; -100 beyond a row's own.
+        text: Corrupted tokens, ``(B, Z)``; or outputs of a PLM's frozen layers for them, ``(B, Z, W)``.
+        positions: Where tokens were sampled, ``(B, P)``; 0 in unused slots.
+        labels: The original tokens there, ``(B, P)``; -100 in unused slots.
     """
 
     text: Tensor
@@ -26,22 +36,26 @@ class MaskedTokens:
 
 
 def true_positions(sampled: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rows of ``sampled``, ``(B, Z)``, are True: positions, 0 beyond a row's own, and True at its own.
+    """
+    Args:
+        sampled: ``(B, Z)``, bool.
 
-    Both are ``(B, M)``, M the most that a row has.
+    Returns:
+        Positions at which a row is True, 0 in unused slots, and True at used slots; both ``(B, P)``, P the most
+        that a row has.
     """
     count = sampled.sum(1, keepdim=True)
     most = int(count.max())
     positions = sampled.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    taken = torch.arange(most, device=sampled.device) < count
-    return positions.masked_fill(~taken, 0), taken
+    used = torch.arange(most, device=sampled.device) < count
+    return positions.masked_fill(~used, 0), used
 
 
 class TokenMasker(nn.Module):
-    """Samples tokens of each row: 80 % become the mask token, 10 % a random one, 10 % stay.
+    """Samples tokens of each row: 80 % become the mask token, 10 % a random one, 10 % stay unchanged.
 
     Args:
-        mask_ratio: Share of a row's tokens that are sampled, rounded, and one at least.
+        mask_ratio: Share of a row's tokens that are sampled, rounded; at least one.
         mask_id: The mask token.
         special_ids: Tokens that are never sampled and never a random replacement.
         vocab_size: Tokens of the tokenizer.
@@ -62,13 +76,13 @@ class TokenMasker(nn.Module):
         Args:
             input_ids: Tokens, ``(B, Z)``; padding is one of the special tokens.
             lengths: Of the rows, ``(B,)``.
-            fields: The field whose value a token is part of, from 1, ``(B, Z)``; 0 for the words between values,
-                which are then never sampled. None samples from all tokens.
+            fields: The field whose value a token is part of, from 1, ``(B, Z)``; tokens with 0, the words between
+                values, are never sampled. None samples from all tokens.
         """
         candidates = ~self.special[input_ids]  # (B, Z)
         if fields is not None:
             candidates = candidates & (fields > 0)
-        positions, taken = self._sample(candidates, fields)  # (B, M)
+        positions, used = self._sample(candidates, fields)  # (B, P)
         original = input_ids.gather(1, positions)
 
         draw = torch.rand(positions.shape, device=input_ids.device)
@@ -76,26 +90,26 @@ class TokenMasker(nn.Module):
             torch.randint(len(self.ordinary_ids), positions.shape, device=input_ids.device)
         ]
         replacement = torch.where(draw < 0.8, self.mask_id, torch.where(draw < 0.9, random_ids, original))
-        row, slot = torch.nonzero(taken, as_tuple=True)
+        row, slot = torch.nonzero(used, as_tuple=True)
         corrupted = input_ids.clone()
         corrupted[row, positions[row, slot]] = replacement[row, slot]
-        return MaskedTokens(corrupted, positions, original.masked_fill(~taken, -100))
+        return MaskedTokens(corrupted, positions, original.masked_fill(~used, -100))
 
     def _sample(self, candidates: Tensor, fields: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Positions, 0 beyond a row's own, and True at its own, each ``(B, M)``."""
+        """Positions, 0 in unused slots, and True at used slots, each ``(B, P)``."""
         available = candidates.sum(1)
         count = (available * self.mask_ratio).round().long().clamp(min=1).minimum(available)  # (B,)
         order = torch.rand(candidates.shape, device=candidates.device).masked_fill(~candidates, 2.0)
         most = int(count.max())
         positions = order.topk(most, dim=1, largest=False, sorted=True).indices
-        taken = torch.arange(most, device=candidates.device) < count.unsqueeze(1)
-        return positions.masked_fill(~taken, 0), taken
+        used = torch.arange(most, device=candidates.device) < count.unsqueeze(1)
+        return positions.masked_fill(~used, 0), used
 
 
 class FieldMasker(TokenMasker):
-    """Samples values of fields with all their tokens, each with probability ``mask_ratio``, and one at least.
+    """Samples whole values of fields, each with probability ``mask_ratio``, and at least one.
 
-    The rest of a title, which tells much about a missing word of it, is missing too then; prompts have to tell.
+    Then the rest of a title, which predicts a missing word of it well, is missing too, so that prompts must help.
     """
 
     def _sample(self, candidates: Tensor, fields: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -108,7 +122,7 @@ class FieldMasker(TokenMasker):
 
 
 class NextTokens(nn.Module):
-    """Causal language modelling instead: nothing is masked, each token has to tell the next one."""
+    """Causal language modeling: nothing is masked, each token has to predict the next one."""
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> MaskedTokens:
         """
@@ -120,3 +134,39 @@ class NextTokens(nn.Module):
         inside = positions + 1 < lengths.unsqueeze(1)
         labels = input_ids[:, 1:].masked_fill(~inside, -100)
         return MaskedTokens(input_ids, positions.masked_fill(~inside, 0), labels)
+
+
+class MaskedText(nn.Module):
+    """Rows of which any token may be masked.
+
+    Args:
+        table: Tokens of the rows.
+        masker: Samples those to recover.
+    """
+
+    def __init__(self, table: TokenTable, masker: TokenMasker | NextTokens) -> None:
+        super().__init__()
+        self.table, self.masker = table, masker
+
+    def forward(self, batch: Batch) -> tuple[MaskedTokens, Tensor]:
+        """Corrupted text with the tokens to recover, and lengths, ``(B,)``, of columns of ids, ``(B,)``."""
+        input_ids, lengths = self.table(batch)
+        return self.masker(input_ids, lengths), lengths
+
+
+class MaskedValues(nn.Module):
+    """Rows of which only values of fields are masked, not the words between them, which every row shares.
+
+    Args:
+        table: Tokens of the rows.
+        masker: Samples those to recover.
+    """
+
+    def __init__(self, table: TokenTable, masker: TokenMasker) -> None:
+        super().__init__()
+        self.table, self.masker = table, masker
+
+    def forward(self, batch: Batch) -> tuple[MaskedTokens, Tensor]:
+        """As for ``MaskedText``."""
+        input_ids, lengths = self.table(batch)
+        return self.masker(input_ids, lengths, self.table.fields(batch)), lengths

@@ -1,4 +1,4 @@
-"""Lists of different lengths, end to end in one array."""
+"""Lists of different lengths in one array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["Ragged"]
 
 @dataclass(frozen=True)
 class Ragged:
-    """Row i is ``values[offsets[i]:offsets[i + 1]]``.
+    """Rows of different lengths; row i is ``values[offsets[i]:offsets[i + 1]]``::
+
+        values   | row 0 ......... | row 1 .... | row 2 ....... |
+        offsets  0                 3            5               9
 
     Attributes:
         values: ``(sum of lengths,)``.
@@ -31,7 +34,7 @@ class Ragged:
 
     @classmethod
     def stacked(cls, parts: Sequence[Ragged]) -> Ragged:
-        """All rows of ``parts``, one behind the other."""
+        """All rows of ``parts``, one after the other."""
         values = [np.empty(0, np.int32), *(part.values for part in parts)]
         lengths = [np.empty(0, np.int64), *(part.lengths for part in parts)]
         return cls(np.concatenate(values), _offsets(np.concatenate(lengths)))
@@ -51,18 +54,18 @@ class Ragged:
         present = [codes >= 0 for _, codes in columns]
         lengths = np.stack(
             [
-                np.where(there, ragged.lengths[codes], 0)
+                np.where(has_row, ragged.lengths[codes], 0)
                 if len(ragged.lengths)
                 else np.zeros(len(codes), np.int64)
-                for (ragged, codes), there in zip(columns, present, strict=True)
+                for (ragged, codes), has_row in zip(columns, present, strict=True)
             ],
             axis=1,
         )
         offsets = _offsets(lengths.sum(axis=1))
         values = np.empty(offsets[-1], dtype=np.int32)
         starts = offsets[:-1].copy()
-        for (ragged, codes), there, length in zip(columns, present, lengths.T, strict=True):
-            rows = np.flatnonzero(there)
+        for (ragged, codes), has_row, length in zip(columns, present, lengths.T, strict=True):
+            rows = np.flatnonzero(has_row)
             count = length[rows]
             within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
             source = np.repeat(ragged.offsets[codes[rows]], count) + within

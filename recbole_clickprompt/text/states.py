@@ -1,4 +1,4 @@
-"""What a PLM's lower layers made of each text alone, gathered row by row."""
+"""Outputs of a PLM's frozen layers, which read each text separately, gathered row by row."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ __all__ = ["MaskedStates", "NextStates", "StateTable"]
 
 
 class StateTable(nn.Module):
-    """States of the rows' texts, put together from those of each user's, item's and value's text alone.
+    """States of the rows' texts, assembled from those of each user's, item's and value's text.
 
-    Takes the place of ``TokenTable`` where the layers below are frozen. There may be several copies of the
-    states, one for each time that masks were drawn. They are read from a memory-mapped file, and only what a
-    batch needs of it.
+    It replaces ``TokenTable`` where lower layers are frozen. There may be several copies of the states, one for
+    each time that masks were drawn. They are in a memory-mapped file, of which a batch reads what it needs::
+
+        states  copy 0 | key 0: id 0 ... id 1 ... | key 1: id 0 ... id 1 ... |
+                copy 1 | key 0: id 0 ... id 1 ... | key 1: id 0 ... id 1 ... |
+        a row of ids 1 and 0:  | key 0, id 1 | key 1, id 0 | padding |
 
     Args:
         keys: Columns of a batch whose ids select texts, in the order of the row.
-        offsets: For each key, where the states of each id begin, ``(ids + 1,)``, counted within a copy.
+        offsets: For each key, where the states of each id begin, ``(ids + 1,)``, within a copy.
         states: ``(copies * N, W)``, of any float type.
-        copies: Of the same N tokens.
+        copies: Copies of the same N tokens.
         max_length: Most tokens of a row; the end of a longer one is cut.
     """
 
@@ -35,15 +38,15 @@ class StateTable(nn.Module):
         self.keys, self.copies, self.max_length = list(keys), copies, max_length
         self.states: Tensor
         self.register_buffer("states", states, persistent=False)
-        for index, of_key in enumerate(offsets):
-            self.register_buffer(f"offsets_{index}", of_key, persistent=False)
+        for index, key_offsets in enumerate(offsets):
+            self.register_buffer(f"offsets_{index}", key_offsets, persistent=False)
 
     def lengths(self, batch: Batch) -> Tensor:
         """Tokens of each row: ``(B,)`` int64."""
         return self.lengths_by_key(batch).sum(0)
 
     def lengths_by_key(self, batch: Batch) -> Tensor:
-        """Tokens of each row that are of each key, ``(keys, B)`` int64; what is cut is not counted."""
+        """Tokens of each key that each row has, ``(keys, B)`` int64, without those that are cut."""
         offsets = [self.get_buffer(f"offsets_{index}") for index in range(len(self.keys))]
         ids = [batch[key] for key in self.keys]
         lengths = torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])
@@ -51,22 +54,22 @@ class StateTable(nn.Module):
         return ends.diff(dim=0, prepend=ends.new_zeros(1, len(ends[0])))
 
     def places(self, batch: Batch, copies: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Where the states of each token lie.
+        """Indices of the states of each token.
 
         Args:
             batch: Columns of ids, each ``(B,)``; those named in ``keys`` are read.
-            copies: The copy for each key and row, ``(keys, B)``; None is the first one.
+            copies: The copy for each key and row, ``(keys, B)``; None is the first copy.
 
         Returns:
-            Rows of ``states``, ``(B, Z)`` int64, any at padding; and lengths, ``(B,)`` int64.
+            Rows of ``states``, ``(B, Z)`` int64, arbitrary at padding; and lengths, ``(B,)`` int64.
         """
-        of_key = self.lengths_by_key(batch)
-        lengths, ends = of_key.sum(0), of_key.cumsum(0)
+        key_lengths = self.lengths_by_key(batch)
+        lengths, ends = key_lengths.sum(0), key_lengths.cumsum(0)
         column = torch.arange(int(lengths.max()), device=lengths.device)
         stride = len(self.states) // self.copies
         places = torch.zeros(len(lengths), len(column), dtype=torch.long, device=lengths.device)
         for index, key in enumerate(self.keys):
-            begin = (ends[index] - of_key[index]).unsqueeze(1)
+            begin = (ends[index] - key_lengths[index]).unsqueeze(1)
             start = self.get_buffer(f"offsets_{index}")[batch[key]]
             if copies is not None:
                 start = start + stride * copies[index]
@@ -80,7 +83,7 @@ class StateTable(nn.Module):
             batch: Columns of ids, each ``(B,)``.
 
         Returns:
-            States, ``(B, Z, W)``, any at padding; and lengths, ``(B,)`` int64.
+            States, ``(B, Z, W)``, arbitrary at padding; and lengths, ``(B,)`` int64.
         """
         places, lengths = self.places(batch)
         return self.gather(places), lengths
@@ -91,10 +94,10 @@ class StateTable(nn.Module):
 
 
 class MaskedStates(nn.Module):
-    """Masked text whose masks were drawn before its states were made: each row takes any copy of each key.
+    """States of masked text; masks were drawn in advance, and each row takes a random copy of each key.
 
     Args:
-        table: States of several copies, each masked anew.
+        table: States of several copies, each with its own masks.
         labels: The original token where one was sampled, elsewhere -100, ``(copies * N,)``.
     """
 
@@ -105,20 +108,20 @@ class MaskedStates(nn.Module):
         self.register_buffer("labels", labels, persistent=False)
 
     def forward(self, batch: Batch) -> tuple[MaskedTokens, Tensor]:
-        """States of corrupted text with what has to be recovered, and lengths, ``(B,)``."""
+        """States of corrupted text with the tokens to recover, and lengths, ``(B,)``."""
         rows = len(batch[self.table.keys[0]])
         device = self.labels.device
         copies = torch.randint(self.table.copies, (len(self.table.keys), rows), device=device)
         places, lengths = self.table.places(batch, copies)
         inside = torch.arange(places.shape[1], device=device) < lengths.unsqueeze(1)
         labels = self.labels[places].masked_fill(~inside, -100)
-        positions, taken = true_positions(labels >= 0)
-        labels = labels.gather(1, positions).masked_fill(~taken, -100)
+        positions, used = true_positions(labels >= 0)
+        labels = labels.gather(1, positions).masked_fill(~used, -100)
         return MaskedTokens(self.table.gather(places), positions, labels), lengths
 
 
 class NextStates(nn.Module):
-    """The same for a PLM that reads forward: each token has to tell the next one.
+    """As ``MaskedStates``, for a PLM that reads forward: each token has to predict the next one.
 
     Args:
         table: States of intact text.

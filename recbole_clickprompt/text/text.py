@@ -17,7 +17,7 @@ class FieldText:
 
     Attributes:
         name: The field in words.
-        key: Column of a batch whose id selects the part: a user, an item, or the field's own value.
+        key: Column of a batch whose id selects the part: the user, the item, or the field itself.
         parts: Distinct parts, such as ``"gender is female."``.
         codes: ``(ids of key,)``, the part of each id; -1 where the value is missing and there is no part.
     """
@@ -28,13 +28,13 @@ class FieldText:
     codes: np.ndarray
 
     @property
-    def words_before(self) -> str:
-        """What stands before the value in each part."""
+    def prefix(self) -> str:
+        """The words before the value in each part."""
         return f"{self.name} is"
 
     def value(self, code: int) -> str:
-        """What follows it in a part: a blank, the value and the full stop."""
-        return self.parts[code].removeprefix(self.words_before)
+        """The rest of a part: a blank, the value and the full stop."""
+        return self.parts[code].removeprefix(self.prefix)
 
     @classmethod
     def of_texts(cls, name: str, key: str, texts: Sequence[str | None], words: Mapping[str, str]) -> FieldText:
@@ -60,7 +60,7 @@ class FieldText:
         return cls(name, key, field.parts, field.codes[codes.reshape(-1)])
 
     def shuffled(self, seed: int) -> FieldText:
-        """Gives each id the part of another; fields of equal ``key`` move together. Id 0 is padding and stays."""
+        """Gives each id the part of a random other one, the same for fields of equal ``key``; id 0 is padding."""
         order = 1 + np.random.default_rng(seed).permutation(len(self.codes) - 1)
         return replace(self, codes=self.codes[np.concatenate([[0], order])])
 

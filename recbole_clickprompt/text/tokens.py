@@ -14,19 +14,19 @@ from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.text.ragged import Ragged
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
-__all__ = ["Batch", "Segment", "TokenTable", "tokenise"]
+__all__ = ["Batch", "Segment", "TokenTable", "tokenize"]
 
 Batch = Mapping[str, Tensor]
 
-_BLOCK = 1 << 14  # values tokenised at once: as Python's numbers their tokens take ten times the table's memory
+_BLOCK = 1 << 14  # values tokenized at once: as Python numbers their tokens take ten times the table's memory
 
 
 class Segment(NamedTuple):
-    """The tokens of texts that follow each other in a row and hang on one key, such as an item's.
+    """The tokens of neighboring fields that depend on the same key, such as an item's id.
 
     Attributes:
         key: Column of ids.
-        tokens: One text after the other, ``(N,)`` int32.
+        tokens: Text after text, ``(N,)`` int32.
         fields: The number of the field whose value each token is part of, from 1, or 0, ``(N,)`` uint8.
         offsets: Where each id's text begins, and the last one's end, ``(ids + 1,)`` int64.
     """
@@ -38,19 +38,21 @@ class Segment(NamedTuple):
 
 
 class TokenTable(nn.Module):
-    """Assembles the tokens of a row without tokenising it.
+    """Assembles the tokens of a row without tokenizing it.
 
-    A field's value is tokenised with the blank before it and the full stop behind it, which is where both
-    WordPiece and byte-level BPE break; so the pieces put together are the tokens of the whole sentence.
-    Neighbouring fields that hang on the same id (all of a user's, all of an item's) form one segment.
+    A field's value is tokenized with the blank before it and the full stop after it. Both WordPiece and byte-level
+    BPE split there, so the pieces together are the tokens of the whole sentence. Neighboring fields that depend on
+    the same id (all of a user's, all of an item's) form one segment::
 
-    The table moves with the model but is no part of its state: it is made anew from the data set.
+        prefix | segment 0, at the user's id | segment 1, at the item's id | suffix | padding
+
+    The table moves with the model but is no part of its state: it is built again from the data set.
 
     Args:
         textualizer: Text of the rows.
         tokenizer: A Hugging Face tokenizer.
         max_length: Most tokens of a row, special ones included; the end of a longer text is cut.
-        segments: What ``tokenise`` gave for this text and tokenizer; None does it now.
+        segments: What ``tokenize`` returns for this text and tokenizer; None calls it.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class TokenTable(nn.Module):
         self.textualizer, self.max_length = textualizer, max_length
         self.prefix, self.suffix = _special_tokens(tokenizer)
         self.pad_id: int = tokenizer.pad_token_id
-        segments = segments or tokenise(textualizer, tokenizer)
+        segments = segments or tokenize(textualizer, tokenizer)
         self.keys = [segment.key for segment in segments]
         for index, (_, tokens, fields, offsets) in enumerate(segments):
             self.register_buffer(f"values_{index}", torch.from_numpy(tokens), persistent=False)
@@ -73,17 +75,17 @@ class TokenTable(nn.Module):
             self.register_buffer(f"fields_{index}", torch.from_numpy(fields), persistent=False)
 
     def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What belongs to ``keys[index]``: tokens and the field of each, ``(N,)``; offsets, ``(ids + 1,)``."""
+        """Tokens and the field of each, ``(N,)``, of ``keys[index]``; and offsets, ``(ids + 1,)``."""
         tokens, fields = self.get_buffer(f"values_{index}"), self.get_buffer(f"fields_{index}")
         return tokens, fields, self.get_buffer(f"offsets_{index}")
 
     def vocabulary(self) -> Tensor:
-        """The tokens that text may hold, special ones of it included, ``(V',)`` int64 ascending."""
+        """The V' tokens that text may contain, special ones included, ``(V',)`` int64 ascending."""
         tokens = [self.get_buffer(f"values_{index}").long() for index in range(len(self.keys))]
         return torch.cat([*tokens, torch.tensor([*self.prefix, *self.suffix, self.pad_id])]).unique()
 
     def _segments(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        """For each segment where a row's tokens start in it, and how many they are, each ``(B,)``."""
+        """For each segment, where a row's tokens start in it and how many there are, each ``(B,)``."""
         segments = []
         for index, key in enumerate(self.keys):
             offsets = self.get_buffer(f"offsets_{index}")
@@ -113,7 +115,7 @@ class TokenTable(nn.Module):
         rows = torch.arange(len(lengths), device=lengths.device)
         width = int(lengths.max())
         last = lengths - len(self.suffix)  # where text ends, (B,)
-        # One spare column takes whatever lies beyond the end of its row
+        # One spare column takes all tokens after the end of their row
         input_ids = lengths.new_full((len(lengths), width + 1), self.pad_id)
         if self.prefix:
             input_ids[:, : len(self.prefix)] = lengths.new_tensor(self.prefix)
@@ -136,9 +138,9 @@ class TokenTable(nn.Module):
         return fields[:, :width].contiguous()
 
     def _places(self, batch: Batch, last: Tensor, spare: int) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-        """Each segment's number and, for each of its tokens, row and column and where it lies in the segment.
+        """The number of each segment and, for each of its tokens, its row, column and index in the segment.
 
-        A token behind ``last``, ``(B,)``, has the column ``spare``.
+        A token after ``last``, ``(B,)``, has the column ``spare``.
         """
         rows = torch.arange(len(last), device=last.device)
         begin = torch.full_like(last, len(self.prefix))
@@ -153,7 +155,7 @@ class TokenTable(nn.Module):
         """Compares the assembled tokens of some rows with the tokenizer's own on their sentences.
 
         Raises:
-            DataError: They differ, so this tokenizer does not break text where fields meet.
+            DataError: They differ, so this tokenizer does not split text where fields meet.
         """
         input_ids, lengths = (t.tolist() for t in self(batch))
         for row, (ids, length) in enumerate(zip(input_ids, lengths, strict=True)):
@@ -161,24 +163,24 @@ class TokenTable(nn.Module):
             expected = tokenizer(sentence, truncation=True, max_length=self.max_length)["input_ids"]
             if ids[:length] != expected:
                 raise DataError(
-                    f"{type(tokenizer).__name__} does not tokenise the fields of a row one by one: for "
+                    f"{type(tokenizer).__name__} does not tokenize the fields of a row one by one: for "
                     f"{sentence!r} it gives {expected}, its parts give {ids[:length]}; choose another PLM"
                 )
 
 
-def tokenise(textualizer: Textualizer, tokenizer: Any) -> list[Segment]:
+def tokenize(textualizer: Textualizer, tokenizer: Any) -> list[Segment]:
     """The segments of the rows' text, in the order of the sentence.
 
     Raises:
         DataError: The tokenizer needs a first field that no row lacks.
     """
     segments: list[Segment] = []
-    seen = 0  # fields of the segments before
+    seen = 0  # fields of the previous segments
     for key, group in groupby(textualizer.fields, key=lambda field: field.key):
         fields = list(group)
-        tokens, of_field = _segment_tokens(fields, tokenizer, leading=not segments, before=seen)
+        tokens, token_fields = _segment_tokens(fields, tokenizer, leading=not segments, before=seen)
         seen += len(fields)
-        segments.append(Segment(key, tokens.values, of_field.astype(np.uint8), tokens.offsets))
+        segments.append(Segment(key, tokens.values, token_fields.astype(np.uint8), tokens.offsets))
     return segments
 
 
@@ -194,8 +196,8 @@ def _segment_tokens(
 ) -> tuple[Ragged, np.ndarray]:
     """Tokens of each id of the fields' key, and for each token the number of the field whose value it is in."""
 
-    def tokenised(parts: Sequence[str]) -> Ragged:
-        # The backend alone: what transformers adds to each text's ids takes as long again
+    def tokenized(parts: Sequence[str]) -> Ragged:
+        # The backend itself: what transformers adds to each text's ids takes as long again
         backend = tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
@@ -208,16 +210,16 @@ def _segment_tokens(
     def add(number: int, blank: str, codes: np.ndarray) -> None:
         field = fields[number]
         present = (codes >= 0).any()
-        # What stands before the values is tokenised once, and not with each of them
-        words = tokenised([blank + field.words_before] if present else [])
-        values = tokenised([field.value(code) for code in range(len(field.parts))] if present else [])
+        # The words before the values are tokenized once, not with each value
+        words = tokenized([blank + field.prefix] if present else [])
+        values = tokenized([field.value(code) for code in range(len(field.parts))] if present else [])
         columns.extend([(words, np.minimum(codes, 0)), (values, codes)])
         marks.extend([np.zeros_like(words.values), _all_but_last(values, before + number + 1)])
 
     split_at_blanks = tokenizer.tokenize("a") == tokenizer.tokenize(" a")
     open_ = np.full(len(fields[0].codes), leading and not split_at_blanks)
     for number, field in enumerate(fields):
-        # Byte-level BPE tells " a" from "a": the first part that a row has comes without the blank
+        # In byte-level BPE " a" and "a" differ: the first part of a row comes without the blank
         first = open_ & (field.codes >= 0)
         if first.any():
             add(number, "", np.where(first, field.codes, -1))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.tensor_cache import TensorCache
 
 __all__ = ["load_parts", "load_whole", "read_inputs", "read_sum", "save_whole"]
 
-_FORMAT = "clickprompt-pretraining-2"
+_CACHE = TensorCache(
+    "clickprompt-pretraining-2", "pretraining checkpoint of ClickPrompt", "delete it and pretrain again"
+)
 
 
 def save_whole(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
@@ -39,9 +38,7 @@ def _write(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) 
         if _place(tensor) not in written:
             written.add(_place(tensor))
             tensors[name] = tensor.contiguous().cpu()
-    metadata = {"format": _FORMAT, "inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)}
-    metadata["sha256"] = _sum(metadata, tensors)
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    _CACHE.write(path, tensors, {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)})
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
@@ -118,31 +115,4 @@ def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such pretraining checkpoint; check pre_model_path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            ours = metadata.get("format") == _FORMAT
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if ours else {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is damaged or no safetensors file ({error}); delete it and pretrain again"
-        ) from error
-    if not ours:
-        raise WeightsError(
-            f"{path} is no pretraining checkpoint of ClickPrompt ({_FORMAT}), but "
-            f"{metadata.get('format', 'foreign')}; delete it and pretrain again"
-        )
-    if metadata.get("sha256") != _sum(metadata, tensors):
-        raise WeightsError(f"{path} is damaged: its checksum does not fit; delete it and pretrain again")
-    return metadata, tensors
-
-
-def _sum(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(metadata.keys() - {"sha256"}):
-        digest.update(f"{key} {metadata[key]}".encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return _CACHE.read(path)

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.tables import markdown_table, number
 from recbole_clickprompt.host.properties import quote_strings
 from recbole_clickprompt.host.tuning import objective_function
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
@@ -96,16 +97,16 @@ class Trials:
         metrics = [name for name in rows.columns if name.startswith(("valid_", "test_"))]
         metrics.remove("valid_score")
         failed = ["error"] if rows["error"].notna().any() else []
-        lines = [[*names, *metrics, *failed], ["---"] * (len(names) + len(metrics) + len(failed))]
+        lines = []
         for row in rows.to_dict("records"):
             values = self._asked[row["digest"]]
             shown = [
                 f"{values[name]:.6g}" if isinstance(values[name], float) else _flow(values[name]) for name in names
             ]
-            scores = ["" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in metrics]
+            scores = [number(row[name]) for name in metrics]
             errors = ["" if pd.isna(row[name]) else str(row[name]).replace("|", "/")[:80] for name in failed]
             lines.append([*shown, *scores, *errors])
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return markdown_table([*names, *metrics, *failed], lines)
 
 
 def _is_number(value: Any) -> bool:

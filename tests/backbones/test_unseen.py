@@ -9,7 +9,7 @@ import torch
 from recbole.utils import get_trainer
 
 from recbole_clickprompt.backbones import BACKBONES
-from recbole_clickprompt.backbones.unseen import zero_unseen
+from recbole_clickprompt.backbones.unseen import zero_unseen_rows
 from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_users_that_training_never_saw_are_told_from_one_another_by_their_featur
     dataset = without(data[0]._dataset, UNSEEN)
     seen = scores(model, dataset, 1)
     assert not torch.equal(scores(model, dataset, 3), scores(model, dataset, 5))
-    assert zero_unseen(model.backbone.model, [dataset]) >= len(UNSEEN)
+    assert zero_unseen_rows(model.backbone.model, [dataset]) >= len(UNSEEN)
     torch.testing.assert_close(scores(model, dataset, 3), scores(model, dataset, 5), rtol=0, atol=0)
     torch.testing.assert_close(scores(model, dataset, 0), scores(model, dataset, 5), rtol=0, atol=0)
     torch.testing.assert_close(scores(model, dataset, 1), seen, rtol=0, atol=0)
@@ -52,7 +52,7 @@ def test_users_that_training_never_saw_are_told_from_one_another_by_their_featur
 def test_a_value_is_seen_where_any_of_the_data_sets_or_a_user_in_it_has_it(make_config, make_data):
     _, data, model = build(make_config, make_data)
     whole, table = data[0]._dataset, model.backbone.model.token_embedding_table.embedding.weight
-    zero_unseen(model.backbone.model, [without(whole, UNSEEN), whole])
+    zero_unseen_rows(model.backbone.model, [without(whole, UNSEEN), whole])
     names = model.backbone.model.token_field_names
     begins = dict(zip(names, model.backbone.model.token_field_offsets.tolist(), strict=True))
     read = whole.join(whole.inter_feat)

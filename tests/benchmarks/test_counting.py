@@ -1,13 +1,10 @@
 """Operations counted by hand."""
 
-import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.stages.counting import counted
 from benchmarks.stages.memory import peak_above_base
-from recbole_clickprompt.methods.clickprompt.inference.linear import InferenceLinear
 
 
 def test_a_product_counts_two_a_multiplication_and_its_backward_twice_that():
@@ -17,13 +14,6 @@ def test_a_product_counts_two_a_multiplication_and_its_backward_twice_that():
     assert forward.flop == 2 * 3 * 4 * 5
     assert forward.attention == "math"
     assert counted(lambda: F.linear(inputs, weight).sum().backward()).flop == 3 * 2 * 3 * 4 * 5
-
-
-@pytest.mark.parametrize("follows", ["tanh", "add", None])
-def test_a_product_of_fixed_weights_counts_with_what_follows_it_and_without(follows):
-    layer = InferenceLinear(nn.Linear(4, 5), torch.bfloat16, follows)
-    added = torch.zeros(6, 5, dtype=torch.bfloat16) if follows == "add" else None
-    assert counted(lambda: layer(torch.randn(6, 4), added)).flop == 2 * 6 * 4 * 5
 
 
 def test_attention_counts_whoever_serves_it():

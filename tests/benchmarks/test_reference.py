@@ -63,13 +63,13 @@ def test_a_new_lm_head_trains_at_the_rate_that_ours_gives_it(workload_of, tiny_b
 
 
 def test_a_difference_stops_the_benchmark(workload_of, monkeypatch):
-    tokenise = PlainPAMLM.tokenise
+    tokenize = PlainPAMLM.tokenize
 
     def wrong(self, interaction):
-        input_ids, lengths = tokenise(self, interaction)
+        input_ids, lengths = tokenize(self, interaction)
         return input_ids, lengths - 1  # as if the last token were padding
 
-    monkeypatch.setattr(PlainPAMLM, "tokenise", wrong)
+    monkeypatch.setattr(PlainPAMLM, "tokenize", wrong)
     with pytest.raises(UnequalError, match="pamlm, batch 40: ours differs from the plain form by"):
         check_stage(workload_of(), "pamlm", 40)
 

@@ -13,7 +13,7 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_clickprompt.backbones import BACKBONES
-from recbole_clickprompt.backbones.representation_hooks import TAPS
+from recbole_clickprompt.backbones.representation_hooks import HOOKS
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.host.settings import SETTINGS
@@ -218,7 +218,7 @@ def test_every_setting_of_ours_is_in_a_property_file():
 
 
 def test_every_backbone_has_a_property_file_and_a_tap():
-    assert set(BACKBONES) == {f.stem for f in (PROPS / "backbone").glob("*.yaml")} == set(TAPS)
+    assert set(BACKBONES) == {f.stem for f in (PROPS / "backbone").glob("*.yaml")} == set(HOOKS)
 
 
 def test_an_unknown_data_set_has_the_shared_settings():

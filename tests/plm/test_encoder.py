@@ -5,18 +5,11 @@ import torch
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from benchmarks.stages.reference import run_with_prompts
-from recbole_clickprompt.plm import batch_layout as packing
-from recbole_clickprompt.plm.architectures import LAYOUTS
-from recbole_clickprompt.plm.batch_layout import Packed, Padded, lay_out
-from recbole_clickprompt.plm.encoder import PromptedEncoder
+from recbole_clickprompt.plm.architectures import ARCHITECTURES, build_adapter
+from recbole_clickprompt.plm.encoder import LayerInputs, PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 
 B, Z, K = 4, 11, 3
-
-
-@pytest.fixture(params=[1, 3, 16], ids=["packed", "parts of three", "padded"], autouse=True)
-def rows_of_a_part(request, monkeypatch):
-    monkeypatch.setattr(packing, "_ROWS", request.param)
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def deberta_scores_content_only(layer, is_prompt):
 def reference(encoder, input_ids, lengths, prompts):
     plm, family = encoder.encoder, encoder.encoder.config.model_type
     text = torch.arange(Z) < lengths.unsqueeze(1)
-    states = LAYOUTS[family](plm).embed(input_ids)
+    states = build_adapter(plm).embed(input_ids)
     # What a row of the concatenation sees: every prompt, and of the text what its family lets it see
     text_of = torch.cat([torch.full((K,), -1), torch.arange(Z)])
     for layer, prompt in zip(blocks(plm), prompts, strict=True):
@@ -87,7 +80,7 @@ def reference(encoder, input_ids, lengths, prompts):
             more["rel_embeddings"] = plm.encoder.get_rel_embedding()
             mask = seen
         states = run_with_prompts(layer, states, prompt, mask, **more)
-    return LAYOUTS[family](plm).finish(states)
+    return build_adapter(plm).final_norm(states)
 
 
 def text_states(states, lengths):
@@ -138,7 +131,7 @@ def test_asked_positions_have_the_states_of_the_whole_text(encoder, text, prompt
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_one_asked_position_equals_the_way_by_keys_and_values(plm_folder, text, monkeypatch, dropout):
+def test_one_asked_position_equals_attention_by_keys_and_values(plm_folder, text, monkeypatch, dropout):
     encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=dropout).encoder)
     for parameter in encoder.parameters():  # biases too: they are 0 in a new model
         torch.nn.init.normal_(parameter, std=0.1)
@@ -153,11 +146,10 @@ def test_one_asked_position_equals_the_way_by_keys_and_values(plm_folder, text, 
         return [states, *torch.autograd.grad(loss, [prompts, *encoder.parameters()], materialize_grads=True)]
 
     short = states_and_gradients()
-    family = encoder.encoder.config.model_type
-    layout, last = LAYOUTS[family](encoder.encoder), encoder.num_layers - 1
-    # The others normalise states before, turn keys, or score places
-    assert (encoder._linear(layout, last) is None) == (family in ("deberta-v2", "gpt2", "modernbert"))
-    monkeypatch.setattr(PromptedEncoder, "_linear", lambda *_: None)
+    family, last = encoder.encoder.config.model_type, encoder.architecture.layer(encoder.num_layers - 1)
+    # The others normalize states first, rotate keys, or score positions
+    assert (encoder._linear_projections(last) is None) == (family in ("deberta-v2", "gpt2", "modernbert"))
+    monkeypatch.setattr(PromptedEncoder, "_linear_projections", lambda *_: None)
     for ours, plain in zip(short, states_and_gradients(), strict=True):
         scale = max(plain.abs().max().item(), 1.0)
         torch.testing.assert_close(ours / scale, plain / scale, rtol=0, atol=1e-5)
@@ -193,15 +185,15 @@ def test_fewer_layers_are_the_first_ones(plm_folder, text):
     whole = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder)
     cut = PromptedEncoder(load_plm(plm_folder, num_layers=1, dropout=0.0).encoder)
     assert cut.num_layers == 1
-    layout = LAYOUTS[whole.encoder.config.model_type](whole.encoder)
-    rows = Padded(text[1], Z)
-    states = layout.finish(whole._layer(layout, 0, rows, layout.embed(text[0]), None, None, None))
+    architecture, seen = whole.architecture, torch.arange(Z) < text[1].unsqueeze(1)
+    outputs = whole._layer(architecture.layer(0), LayerInputs(architecture.embed(text[0]), seen))
+    states = architecture.final_norm(outputs)
     torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
 
 
 def test_parameters_by_layer_are_those_that_its_states_and_the_later_ones_rest_on(plm_folder, text):
     encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder).eval()
-    if LAYOUTS[encoder.encoder.config.model_type].shares_layers:
+    if ARCHITECTURES[encoder.encoder.config.model_type].shares_layers:
         pytest.skip("one set of weights serves all its layers")
     embeddings, *layers = encoder.parameters_by_layer()
     assert len(layers) == encoder.num_layers
@@ -227,28 +219,33 @@ def test_gradient_checkpointing_keeps_the_prompts(encoder, text, prompts):
         torch.testing.assert_close(ours, plain)
 
 
-@pytest.mark.parametrize("lengths", [[11, 4, 7, 2, 4], [2, 4, 4, 7, 11]])
-def test_packed_states_come_back_padded_and_in_order(lengths):
-    lengths = torch.tensor(lengths)
-    padded = torch.randn(5, Z, 6)
-    rows = Packed(lengths, Z)
-    inside = torch.arange(Z) < lengths.unsqueeze(1)
-    back = rows.unsort(rows.pad(rows.lay(rows.sort(padded))))
-    assert back.shape == padded.shape
-    torch.testing.assert_close(back[inside], padded[inside], rtol=0, atol=0)
-    states = rows.lay(rows.sort(padded))
-    torch.testing.assert_close(rows.join(rows.parts(states)), states, rtol=0, atol=0)
-    last = (lengths - 1).unsqueeze(1)
-    found = rows.unsort(rows.at(states, rows.sort(last)))
-    torch.testing.assert_close(found[:, 0], padded[torch.arange(5), last[:, 0]], rtol=0, atol=0)
-    assert sum(int(seen.sum()) for seen in rows.seen) == int(lengths.sum())
+def test_checkpointing_finds_the_tensors_of_a_layers_inputs():
+    # It restores the random numbers of their device, so that dropout is the same in the second forward pass
+    states, seen = torch.zeros(1, 2, 3), torch.ones(1, 2, dtype=torch.bool)
+    assert any(leaf is states for leaf in torch.utils._pytree.tree_leaves(LayerInputs(states, seen)))
 
 
-def test_what_spares_little_or_nothing_stays_padded():
-    many = torch.full((64,), 50)
-    assert isinstance(lay_out(many, 50), Padded)
-    many[0] = 49
-    assert isinstance(lay_out(many, 50), Padded)
-    assert isinstance(lay_out(many, 60), Packed)
-    many[3] = 0  # a row without text has no place of its own
-    assert isinstance(lay_out(many, 60), Padded)
+@pytest.mark.parametrize("hidden_prompts", [True, False])
+def test_rows_much_shorter_than_others_train_without_prompts(plm_folder, text, hidden_prompts):
+    # Padding that is farther from the text than a window of attention must attend to something
+    encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.3).encoder).train()
+    prompts, mask = None, None
+    if hidden_prompts:
+        prompts = torch.randn(encoder.num_layers, B, K, encoder.hidden_size)
+        mask = torch.zeros(B, K, dtype=torch.bool)
+    states = text_states(encoder(*text, prompts, prompt_mask=mask), text[1])
+    states.square()[:, 0].sum().backward()
+    assert states.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters() if p.grad is not None)
+
+
+def test_a_row_without_text_changes_no_other_row(encoder, text, prompts):
+    some = encoder(*text, prompts)
+    lengths = text[1].clone()
+    lengths[1] = 0
+    others = torch.tensor([0, 2, 3])
+    torch.testing.assert_close(
+        text_states(encoder(text[0], lengths, prompts), lengths),
+        some[others][torch.arange(Z) < lengths[others].unsqueeze(1)],
+        rtol=0, atol=1e-5,
+    )  # fmt: skip

@@ -9,10 +9,10 @@ from recbole.utils import get_trainer
 
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.backbones.adapter import build_backbone
-from recbole_clickprompt.backbones.unseen import id_tables
+from recbole_clickprompt.backbones.unseen import token_embedding_tables
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
-from recbole_clickprompt.plm.text_init import begin_from_text, principal_components, text_vectors
+from recbole_clickprompt.plm.text_init import init_embeddings_from_text, principal_components, text_vectors
 from recbole_clickprompt.text.text import Textualizer
 
 FROM_TEXT = {"text_embeddings": ["item_id"], "train_stage": "finetune"}
@@ -69,13 +69,13 @@ def test_ids_begin_from_text_and_nothing_else_changes(build, backbone):
     config, data, model = build(backbone=backbone)
     dataset = data[0]._dataset
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert begin_from_text(model, config, dataset) == dataset.num("item_id") - 1
+    assert init_embeddings_from_text(model, config, dataset) == dataset.num("item_id") - 1
     items = rows_of(model, "item_id")
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     tables = {
         f"{n}.weight"
         for n, m in model.named_modules()
-        if any(m is t for t in id_tables(model)) and m.embedding_dim > 1
+        if any(m is t for t in token_embedding_tables(model)) and m.embedding_dim > 1
     }
     assert changed == tables
     for name in tables:
@@ -91,9 +91,9 @@ def test_users_and_items_begin_from_their_own_text_and_shuffled_ones_from_that_o
     started = {}
     for shuffled in (False, True):
         config, data, model = build(text_embeddings=["user_id", "item_id"], shuffle_text=shuffled)
-        table = next(t for t in id_tables(model) if t.embedding_dim > 1).weight
+        table = next(t for t in token_embedding_tables(model) if t.embedding_dim > 1).weight
         drawn = table.std().item()
-        begin_from_text(model, config, data[0]._dataset)
+        init_embeddings_from_text(model, config, data[0]._dataset)
         started[shuffled] = {field: table[rows_of(model, field)][1:].clone() for field in ("user_id", "item_id")}
     for field, own in started[False].items():
         assert own.std().item() == pytest.approx(2 * drawn, rel=1e-3)
@@ -118,7 +118,7 @@ def test_users_and_items_begin_from_their_own_text_and_shuffled_ones_from_that_o
 def test_what_cannot_begin_from_text_is_told(build, settings, message):
     config, data, model = build(**settings)
     with pytest.raises(SettingError, match=message):
-        begin_from_text(model, config, data[0]._dataset)
+        init_embeddings_from_text(model, config, data[0]._dataset)
 
 
 @pytest.mark.parametrize("stage", ["finetune", "all"])
@@ -128,7 +128,9 @@ def test_training_begins_there_with_and_without_pretraining(make_config, make_da
     begun = []
     for module in (pretraining, trainer):
         monkeypatch.setattr(
-            module, "begin_from_text", lambda *given, of=module: begun.append(of) or begin_from_text(*given)
+            module,
+            "begin_from_text",
+            lambda *given, of=module: begun.append(of) or init_embeddings_from_text(*given),
         )
     config = make_config("ClickPromptNoPLM", **{**FROM_TEXT, "train_stage": stage})
     data = make_data(config)
@@ -142,7 +144,7 @@ def test_an_id_without_clicks_keeps_its_text_where_others_are_set_to_zero(make_c
     data = make_data(config)
     model = ClickPromptNoPLM(config, data[0]._dataset)
     get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(*data[:2], verbose=False, saved=False)
-    table = next(t for t in id_tables(model.backbone.model) if t.embedding_dim > 1).weight
+    table = next(t for t in token_embedding_tables(model.backbone.model) if t.embedding_dim > 1).weight
     assert table[rows_of(model.backbone.model, "item_id")][1:].any(1).all()
     assert table[rows_of(model.backbone.model, "user_id")].any(1).sum() <= 5
 

@@ -10,7 +10,7 @@ from recbole_clickprompt.plm.token_loss import token_loss
 
 @pytest.fixture(params=[1, 70, 1 << 20])
 def _parts(request, monkeypatch):
-    monkeypatch.setitem(module._AT_ONCE, "cpu", request.param)
+    monkeypatch.setitem(module._LOGITS_PER_BLOCK, "cpu", request.param)
 
 
 @pytest.mark.usefixtures("_parts")

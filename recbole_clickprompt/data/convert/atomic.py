@@ -6,45 +6,20 @@ and line breaks become one blank, and a note says how many; an id that holds one
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["LONGEST_TEXT", "AtomicWriter", "new_folder", "write_atomic"]
+__all__ = ["LONGEST_TEXT", "AtomicWriter", "write_atomic"]
 
 # RecBole stores the tokens of a field in a table as wide as the longest, times 4 bytes, times their number. No PLM
 # reads more than some hundred words of a value.
 LONGEST_TEXT = 2000
 _BREAKS = r"[\t\n\r]+"
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``target`` at the end; on any error nothing is left of it.
-
-    Raises:
-        DataError: ``target`` is there already, or cannot be made.
-    """
-    if target.exists():
-        raise DataError(f"{target} is there already; remove it, or choose another place with --out")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise DataError(f"cannot write to {target.parent}: {error.strerror}") from error
-    try:
-        yield work
-        work.chmod(0o755)  # what mkdir gives, where mkdtemp shuts others out
-        work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 class AtomicWriter:

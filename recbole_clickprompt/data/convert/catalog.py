@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_clickprompt.data.convert.amazon import convert_amazon_toys_games_18
-from recbole_clickprompt.data.convert.atomic import new_folder
 from recbole_clickprompt.data.convert.bookcrossing import convert_book_crossing
 from recbole_clickprompt.data.convert.download import RemoteFile, fetch
 from recbole_clickprompt.data.convert.goodreads import convert_goodreads
@@ -17,6 +16,7 @@ from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.data.convert.unpacking import DamagedFile
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.files import new_folder
 
 __all__ = ["RECIPES", "Recipe", "how_to_get", "prepare"]
 

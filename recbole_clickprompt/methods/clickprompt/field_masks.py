@@ -40,9 +40,10 @@ def masked_fields(table: TokenTable, plm: Any, row: Batch, *, mask_id: int | Non
         mask_id: The mask token. None for a PLM that reads forward: nothing is masked, and the token before each
             one of the value is asked.
     """
-    parts = (
-        _parts_alone(table, row) if plm.first_layer else [(table(row)[0][0], table.fields(row)[0], slice(None))]
-    )
+    if plm.num_frozen_layers:
+        parts = _parts_alone(table, row)
+    else:
+        parts = [(table(row)[0][0], table.fields(row)[0], slice(None))]
     numbers = torch.cat([fields for _, fields, _ in parts]).unique()
     numbers = numbers[numbers > 0].unsqueeze(1)  # (F, 1)
     texts, asked = [], []
@@ -50,8 +51,8 @@ def masked_fields(table: TokenTable, plm: Any, row: Batch, *, mask_id: int | Non
         of_field = fields == numbers  # (F, N)
         read = tokens.expand(len(numbers), -1)
         read = read if mask_id is None else read.masked_fill(of_field, mask_id)
-        if plm.first_layer:
-            read = plm.alone(read, torch.full((len(read),), read.shape[1], device=read.device))
+        if plm.num_frozen_layers:
+            read = plm.encode_lower(read, torch.full((len(read),), read.shape[1], device=read.device))
         texts.append(read[:, kept])
         asked.append(of_field[:, kept])
     text, where = (torch.cat(pieces, dim=1)[:, : table.max_length] for pieces in (texts, asked))

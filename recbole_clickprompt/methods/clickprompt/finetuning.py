@@ -6,9 +6,9 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from recbole_clickprompt.backbones.unseen import zero_unseen
+from recbole_clickprompt.backbones.unseen import zero_unseen_rows
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
-from recbole_clickprompt.plm.text_init import begin_from_text
+from recbole_clickprompt.plm.text_init import init_embeddings_from_text
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs
 
 __all__ = ["begin_finetuning"]
@@ -28,10 +28,10 @@ def begin_finetuning(
         components = model.pretrained_components if "mlm" in objectives else ("backbone",)
         load_parts(model, start, components, embeddings_of=tables_only)
     elif from_text:
-        number = begin_from_text(backbone, config, all_rows._dataset)
+        number = init_embeddings_from_text(backbone, config, all_rows._dataset)
         logger.info(f"{number} embeddings are initialized from text")
     if config["unseen_embeddings"] == "zero":
         pretrained = [] if start is None else [pretraining_rows(config, all_rows, valid_data)]
         # A text is known where no click is
-        number = zero_unseen(backbone, [train_data._dataset, *pretrained], but=from_text)
+        number = zero_unseen_rows(backbone, [train_data._dataset, *pretrained], but=from_text)
         logger.info(f"{number} embeddings that training never reads begin at zero")

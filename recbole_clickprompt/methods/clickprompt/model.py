@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import build_backbone
 from recbole_clickprompt.methods.clickprompt.builders import build_parts
-from recbole_clickprompt.methods.clickprompt.inference.single_layer import FixedLayer
+from recbole_clickprompt.methods.clickprompt.inference import SingleLayerScorer
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.plm.pooling import SummaryPooling, build_pooling
-from recbole_clickprompt.plm.text_inputs import build_text
+from recbole_clickprompt.plm.text_inputs import build_text_table
 from recbole_clickprompt.text.states import StateTable
 
 __all__ = ["ClickPrompt", "ClickPromptNoPLM"]
 
-_FIXED_BYTES = 2 << 30  # of keys and values that it may keep
+_CACHE_BYTES = 2 << 30  # of keys and values, at most
 
 
 class ClickPromptNoPLM(LabeledRowsModel):
@@ -69,11 +69,11 @@ class ClickPrompt(LabeledRowsModel):
         self.pretrained_components: tuple[str, ...] = ("backbone", "prompt", "plm")
         if not config["finetune_prompts"]:
             self.prompt, self.pretrained_components = NoPrompts(), ("backbone", "plm")
-        self.text = build_text(config, dataset, self.plm)
+        self.text = build_text_table(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
-        self._fixed: FixedLayer | None = None
-        self._told = False
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
+        self._cache: SingleLayerScorer | None = None
+        self._warned = False
+        self.register_load_state_dict_post_hook(lambda module, _: module._clear_cache())
         width = self.plm.hidden_size
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
         weight = torch.tensor(float(config["fusion_weight"]))
@@ -81,12 +81,12 @@ class ClickPrompt(LabeledRowsModel):
         self.tower_loss_share = config["tower_loss_share"]
         self.prompt_dropout = config["prompt_dropout"]
 
-    def _forget(self) -> None:
-        self._fixed = None
+    def _clear_cache(self) -> None:
+        self._cache = None
 
     def train(self, mode: bool = True) -> ClickPrompt:
-        """As torch's; what was made of the weights so far is forgotten."""
-        self._forget()
+        """As torch's; clears the inference cache, which depends on the weights."""
+        self._clear_cache()
         return super().train(mode)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
@@ -100,8 +100,8 @@ class ClickPrompt(LabeledRowsModel):
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
         q, ctr = self.backbone(interaction)
-        if self._fixed is not None and self._fixed.fits():
-            return ctr, self._fixed(interaction, q)
+        if self._cache is not None and self._cache.same_precision():
+            return ctr, self._cache(interaction, q)
         text, lengths = self.text(interaction)
         prompts = self.prompt(q)
         pooled = self.pooling(self.plm, text, lengths, prompts, self._shown(prompts))
@@ -136,9 +136,10 @@ class ClickPrompt(LabeledRowsModel):
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
         """``logit_ctr`` and ``logit_plm``, each ``(B,)``, worked off as by ``predict``."""
-        if not (self.training or torch.is_grad_enabled() or (self._fixed is not None and self._fixed.fits())):
-            self._fixed = self._fix()
-        blocks = self.blocks(interaction, 1) if self._fixed is None else ()
+        usable = self._cache is not None and self._cache.same_precision()
+        if not (self.training or torch.is_grad_enabled() or usable):
+            self._cache = self._build_cache()
+        blocks = self.blocks(interaction, 1) if self._cache is None else ()
         if len(blocks) < 2:  # as it is: picking its rows out of each column takes time
             ctr, plm = self.logits(interaction)
         else:
@@ -158,20 +159,20 @@ class ClickPrompt(LabeledRowsModel):
     def _fused(self, ctr: Tensor, plm: Tensor) -> Tensor:
         return self.fusion_weight * ctr + (1 - self.fusion_weight) * plm
 
-    def _fix(self) -> FixedLayer | None:
-        """What need not be computed again as long as the weights stay, where there is something."""
+    def _build_cache(self) -> SingleLayerScorer | None:
+        """The inference cache; None where this model has none, or it would take too much memory."""
         if not isinstance(self.text, StateTable) or not isinstance(self.pooling, SummaryPooling):
             return None
-        if not FixedLayer.serves(self.plm):
+        if not SingleLayerScorer.is_supported(self.plm):
             return None
-        size = FixedLayer.most_bytes(self.plm, self.text)
-        if size <= _FIXED_BYTES:
-            return FixedLayer(self.plm, self.prompt, self.text, self.head)
-        if not self._told:
+        size = SingleLayerScorer.max_bytes(self.plm, self.text)
+        if size <= _CACHE_BYTES:
+            return SingleLayerScorer(self.plm, self.prompt, self.text, self.head)
+        if not self._warned:
             getLogger().warning(
                 f"keys and values of all texts would take {size / 2**30:.2g} GiB, more than the "
-                f"{_FIXED_BYTES / 2**30:.2g} GiB that are kept in memory; they are made anew for each row, which "
+                f"{_CACHE_BYTES / 2**30:.2g} GiB that are kept in memory; they are computed for each row, which "
                 "takes longer. A smaller max_text_length, or fewer text_fields, may help"
             )
-            self._told = True
+            self._warned = True
         return None

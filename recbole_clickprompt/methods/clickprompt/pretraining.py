@@ -53,10 +53,10 @@ class Pretraining:
 
     def begin(self, config: Any, dataset: Any, model: Any, previous: Path | None) -> None:
         """Initializes embeddings from text where ``text_embeddings`` asks for it."""
-        from recbole_clickprompt.plm.text_init import begin_from_text
+        from recbole_clickprompt.plm.text_init import init_embeddings_from_text
 
         if config["text_embeddings"]:
-            begin_from_text(model.backbone.model, config, dataset)
+            init_embeddings_from_text(model.backbone.model, config, dataset)
 
     def optimizer(self, config: Any, model: Any) -> torch.optim.Optimizer:
         """By the ``pretrain_`` settings."""

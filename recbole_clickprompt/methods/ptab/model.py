@@ -19,7 +19,7 @@ from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.methods.masked_lm import MaskedLM
 from recbole_clickprompt.plm.builders import build_encoder, build_lm_head
 from recbole_clickprompt.plm.pooling import build_pooling
-from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text
+from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text_table
 from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 from recbole_clickprompt.trainer.stage import autocast
 
@@ -32,7 +32,7 @@ class PTab(LabeledRowsModel):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config)
         self.plm, _ = build_encoder(config)
-        self.text = build_text(config, dataset, self.plm)
+        self.text = build_text_table(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
         self.head = nn.Linear(self.plm.hidden_size, 1)
 

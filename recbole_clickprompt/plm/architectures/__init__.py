@@ -1,24 +1,31 @@
-"""How each family of transformers models lays out what the prompted encoder walks through."""
+"""Adapters to the families of transformers models that prompts can enter."""
 
-from recbole_clickprompt.plm.architectures.base import Layout, PostNorm
-from recbole_clickprompt.plm.architectures.bert import AlbertLayout, BartLayout, BertLayout, DistilBertLayout
-from recbole_clickprompt.plm.architectures.deberta import DebertaLayout
-from recbole_clickprompt.plm.architectures.gpt2 import GPT2Layout
-from recbole_clickprompt.plm.architectures.modernbert import ModernBertLayout
+from typing import Any
 
-__all__ = ["LAYOUTS", "Layout", "PostNorm"]
+from recbole_clickprompt.plm.architectures.base import ArchitectureAdapter, LayerAdapter, PostNorm
+from recbole_clickprompt.plm.architectures.bert import AlbertAdapter, BartAdapter, BertAdapter, DistilBertAdapter
+from recbole_clickprompt.plm.architectures.deberta import DebertaAdapter
+from recbole_clickprompt.plm.architectures.gpt2 import GPT2Adapter
+from recbole_clickprompt.plm.architectures.modernbert import ModernBertAdapter
+
+__all__ = ["ARCHITECTURES", "ArchitectureAdapter", "LayerAdapter", "PostNorm", "build_adapter"]
 
 # By transformers' model type
-LAYOUTS: dict[str, type[Layout]] = {
-    "albert": AlbertLayout,
-    "bart": BartLayout,
-    "bert": BertLayout,
-    "camembert": BertLayout,
-    "deberta-v2": DebertaLayout,
-    "distilbert": DistilBertLayout,
-    "electra": BertLayout,
-    "gpt2": GPT2Layout,
-    "modernbert": ModernBertLayout,
-    "roberta": BertLayout,
-    "xlm-roberta": BertLayout,
+ARCHITECTURES: dict[str, type[ArchitectureAdapter]] = {
+    "albert": AlbertAdapter,
+    "bart": BartAdapter,
+    "bert": BertAdapter,
+    "camembert": BertAdapter,
+    "deberta-v2": DebertaAdapter,
+    "distilbert": DistilBertAdapter,
+    "electra": BertAdapter,
+    "gpt2": GPT2Adapter,
+    "modernbert": ModernBertAdapter,
+    "roberta": BertAdapter,
+    "xlm-roberta": BertAdapter,
 }
+
+
+def build_adapter(model: Any) -> ArchitectureAdapter:
+    """The adapter of a base model of transformers whose type is in ``ARCHITECTURES``."""
+    return ARCHITECTURES[model.config.model_type](model)

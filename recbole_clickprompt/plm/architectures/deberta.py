@@ -1,67 +1,74 @@
-"""DeBERTa-v2 and -v3: attention to content and to distance apart."""
+"""DeBERTa-v2 and -v3: attention to content and to relative position."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recbole_clickprompt.plm.architectures.bert import BertLayout
+from recbole_clickprompt.plm.architectures.bert import BertAdapter, BertLayer
 
-__all__ = ["DebertaLayout"]
+__all__ = ["DebertaAdapter"]
 
 
-class DebertaLayout(BertLayout):
-    """DeBERTa-v2 and -v3, whose attention also scores how far apart two tokens are.
+class DebertaLayer(BertLayer):
+    """A layer of DeBERTa-v2, whose scores also depend on the distance between two tokens.
 
-    Prompts have no place in the text, so only their content is scored.
+    S is the span of distances that have embeddings of their own, to each side.
     """
 
-    lora_targets = ("query_proj", "value_proj")
-    scores_have_places = True
+    def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
+        return self._attention.query_proj(states)
 
-    def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
-        return self._attention(index).query_proj(states)
+    def key_value_projections(self) -> tuple[nn.Module, nn.Module]:
+        return self._attention.key_proj, self._attention.value_proj
 
-    def key_value_layers(self, index: int) -> tuple[nn.Module, nn.Module]:
-        attention = self._attention(index)
-        return attention.key_proj, attention.value_proj
-
-    def scale(self, index: int) -> float:
-        attention = self._attention(index)
+    @property
+    def scale(self) -> float:
+        attention = self._attention
         terms = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
         return (attention.attention_head_size * terms) ** -0.5
 
-    def bias(self, index: int, query: Tensor, key: Tensor, positions: Tensor) -> Tensor | None:
-        attention = self._attention(index)
+    def bias(self, query: Tensor, key: Tensor, positions: Tensor) -> Tensor | None:
+        attention = self._attention
         if not attention.relative_attention:
             return None
         span, heads = attention.pos_ebd_size, attention.num_attention_heads
-        place = self._relative_places(attention, positions, key.shape[1], span)
-        place = place.unsqueeze(1).expand(query.shape[0], heads, -1, -1)  # (B, H, P, Z)
+        index = self._distance_index(positions, key.shape[1])
+        index = index.unsqueeze(1).expand(query.shape[0], heads, -1, -1)  # (B, H, P, Z)
         relative = attention.pos_dropout(self.model.encoder.get_rel_embedding()[: 2 * span])  # (2 S, W)
         shared = attention.share_att_key
         total = query.new_zeros(())
-        if "c2p" in attention.pos_att_type:  # the content of the query with the place of the key
-            places = (attention.key_proj if shared else attention.pos_key_proj)(relative)
-            total = total + _by_head(query, places, heads).gather(3, place)
-        if "p2c" in attention.pos_att_type:  # the content of the key with the place of the query
-            places = (attention.query_proj if shared else attention.pos_query_proj)(relative)
-            total = total + _by_head(key, places, heads).transpose(2, 3).gather(2, place)
-        return total * self.scale(index)
+        if "c2p" in attention.pos_att_type:  # content of the query with position of the key
+            embedded = (attention.key_proj if shared else attention.pos_key_proj)(relative)
+            total = total + _products_by_head(query, embedded, heads).gather(3, index)
+        if "p2c" in attention.pos_att_type:  # content of the key with position of the query
+            embedded = (attention.query_proj if shared else attention.pos_query_proj)(relative)
+            total = total + _products_by_head(key, embedded, heads).transpose(2, 3).gather(2, index)
+        return total * self.scale
 
-    def _relative_places(self, attention: Any, positions: Tensor, length: int, span: int) -> Tensor:
+    def _distance_index(self, positions: Tensor, length: int) -> Tensor:
+        """Row of the relative embeddings for each query and key, ``(B or 1, P, Z)``."""
         from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
-        distance = positions.unsqueeze(2) - torch.arange(length, device=positions.device)  # (B or 1, P, Z)
+        attention = self._attention
+        distance = positions.unsqueeze(2) - torch.arange(length, device=positions.device)
         if attention.position_buckets > 0:
             distance = make_log_bucket_position(
                 distance, attention.position_buckets, attention.max_relative_positions
             ).long()
+        span = attention.pos_ebd_size
         return (distance + span).clamp(0, 2 * span - 1)
 
 
-def _by_head(states: Tensor, places: Tensor, heads: int) -> Tensor:
-    """Products of states ``(B, N, W)`` with places ``(2 S, W)``, head by head: ``(B, H, N, 2 S)``."""
-    return torch.einsum("bnhd,shd->bhns", states.unflatten(2, (heads, -1)), places.unflatten(1, (heads, -1)))
+class DebertaAdapter(BertAdapter):
+    """DeBERTa-v2 and -v3. Prompts have no position in the text, so only their content is scored."""
+
+    layer_class = DebertaLayer
+    position_dependent_scores = True
+    lora_targets = ("query_proj", "value_proj")
+
+
+def _products_by_head(states: Tensor, relative: Tensor, heads: int) -> Tensor:
+    """Products of states ``(B, N, W)`` and relative embeddings ``(2 S, W)`` in each head, ``(B, H, N, 2 S)``."""
+    by_head = states.unflatten(2, (heads, -1)), relative.unflatten(1, (heads, -1))
+    return torch.einsum("bnhd,shd->bhns", *by_head)

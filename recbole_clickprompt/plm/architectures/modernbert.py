@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from recbole_clickprompt.plm.architectures.base import Layout, columns
+from recbole_clickprompt.plm.architectures.base import ArchitectureAdapter, LayerAdapter, slice_projection
 
-__all__ = ["ModernBertLayout"]
+__all__ = ["ModernBertAdapter"]
 
 
-class ModernBertLayout(Layout):
-    """ModernBERT: normalised before each layer, rotary positions, some layers that see a window of the text.
+class ModernBertLayer(LayerAdapter):
+    """A layer of ModernBERT; some attend to a window of the text only."""
 
-    Prompts have no place in the text: they are not rotated, and every window shows them.
-    """
+    def mask(self, seen: Tensor, positions: Tensor) -> Tensor:
+        if self.block.attention_type != "sliding_attention":
+            return seen.unsqueeze(1)
+        distance = positions.unsqueeze(2) - torch.arange(seen.shape[1], device=seen.device)  # (B or 1, P, Z)
+        window = seen.unsqueeze(1) & (distance.abs() <= self.config.sliding_window)
+        # Padding far from the text attends to itself: the softmax of nothing is not a number, and spreads
+        return window | (distance == 0)
 
-    scores_have_places = True
-    lora_targets = ("Wqkv",)
+    def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
+        query = slice_projection(self.block.attn.Wqkv, self.block.attn_norm(states), 0, self.config.hidden_size)
+        return query if positions is None else self._rotate(query, positions)
 
-    def mask(self, index: int, seen: Tensor, positions: Tensor) -> Tensor:
-        if self.model.layers[index].attention_type != "sliding_attention":
-            return super().mask(index, seen, positions)
-        text = torch.arange(seen.shape[1], device=seen.device)
-        return seen.unsqueeze(1) & ((positions.unsqueeze(2) - text).abs() <= self.config.sliding_window)
+    def keys_values(self, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+        width, states = self.config.hidden_size, self.block.attn_norm(states)
+        key, value = slice_projection(self.block.attn.Wqkv, states, width, 3 * width).chunk(2, dim=2)
+        return key if positions is None else self._rotate(key, positions), value
 
-    def queries(self, index: int, states: Tensor, positions: Tensor | None) -> Tensor:
-        layer, width = self.model.layers[index], self.config.hidden_size
-        query = columns(layer.attn.Wqkv, layer.attn_norm(states), 0, width)
-        return query if positions is None else self._rotate(query, positions, layer)
-
-    def keys_values(self, index: int, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
-        layer, width = self.model.layers[index], self.config.hidden_size
-        both = columns(layer.attn.Wqkv, layer.attn_norm(states), width, 3 * width)
-        key, value = both.chunk(2, dim=2)
-        return key if positions is None else self._rotate(key, positions, layer), value
-
-    def _rotate(self, states: Tensor, positions: Tensor, layer: Any) -> Tensor:
+    def _rotate(self, states: Tensor, positions: Tensor) -> Tensor:
         heads = states.unflatten(2, (self.config.num_attention_heads, -1))  # (B, N, H, D)
-        cos, sin = self.model.rotary_emb(states, positions, layer.attention_type)  # (B or 1, N, D)
+        cos, sin = self.model.rotary_emb(states, positions, self.block.attention_type)  # (B or 1, N, D)
         first, second = heads.chunk(2, dim=3)
         turned = torch.cat([-second, first], dim=3)
         return (heads * cos.unsqueeze(2) + turned * sin.unsqueeze(2)).flatten(2)
 
-    def combine(self, index: int, attended: Tensor, states: Tensor) -> Tensor:
-        layer = self.model.layers[index]
+    def combine(self, attended: Tensor, states: Tensor) -> Tensor:
+        layer = self.block
         states = states + layer.attn.out_drop(layer.attn.Wo(attended))
         return states + layer.mlp(layer.mlp_norm(states))
 
-    def attention_dropout(self, index: int) -> float:
-        return self.model.layers[index].attn.attention_dropout
+    @property
+    def attention_dropout(self) -> float:
+        return self.block.attn.attention_dropout
 
-    def upper(self, first: int) -> list[nn.Module]:
-        return [*self.model.layers[first:], self.model.final_norm]
 
-    def finish(self, states: Tensor) -> Tensor:
-        return self.model.final_norm(states)
+class ModernBertAdapter(ArchitectureAdapter):
+    """ModernBERT: normalized before each half of a layer, rotary positions, windows in some layers.
+
+    Prompts have no position in the text: they are not rotated, and every window includes them.
+    """
+
+    layer_class = ModernBertLayer
+    position_dependent_scores = True
+    lora_targets = ("Wqkv",)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return self.model.layers
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.model.final_norm

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource
 
-from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT, AtomicWriter, new_folder, write_atomic
+from recbole_clickprompt.data.convert.atomic import LONGEST_TEXT, AtomicWriter, write_atomic
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.host.atomic_reader import read_atomic
 
 TYPES = {"item_id": "token", "title": "token", "price": "float", "tags": "token_seq"}

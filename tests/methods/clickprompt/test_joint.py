@@ -12,8 +12,8 @@ from recbole_clickprompt.methods.clickprompt.builders import build_pamlm, build_
 from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
-from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text
-from recbole_clickprompt.text.entity_texts import lone_texts
+from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text_table
+from recbole_clickprompt.text.entity_texts import entity_texts
 
 SEPARABLE = ["bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "deberta"]
 
@@ -38,18 +38,18 @@ def test_states_of_a_row_are_those_of_its_users_and_its_items_text_read_alone(se
     config, dataset = setting
     plm = build_parts(config, dataset).plm
     rows = rows_of(dataset, 6)
-    states, lengths = build_text(config, dataset, plm)(rows)
+    states, lengths = build_text_table(config, dataset, plm)(rows)
     table = dataset.token_table(config["plm"])
     intact, full = table(rows)
     assert torch.equal(lengths, full)
     for row in range(6):
         expected, read = [], []
-        for text, key in zip(lone_texts(table), table.keys, strict=True):
+        for text, key in zip(entity_texts(table), table.keys, strict=True):
             i = int(rows[key][row])
             tokens = text.tokens[text.offsets[i] : text.offsets[i + 1]]
-            alone = plm.alone(tokens[None], torch.tensor([len(tokens)]))[0]
-            expected.append(alone[text.front : len(tokens) - text.behind])
-            read.append(tokens[text.front : len(tokens) - text.behind])
+            alone = plm.encode_lower(tokens[None], torch.tensor([len(tokens)]))[0]
+            expected.append(alone[text.prefix_len : len(tokens) - text.suffix_len])
+            read.append(tokens[text.prefix_len : len(tokens) - text.suffix_len])
         assert torch.equal(torch.cat(read), intact[row, : lengths[row]])
         ours = states[row, : lengths[row]].float()
         torch.testing.assert_close(ours, torch.cat(expected), rtol=1e-2, atol=1e-2)  # bf16
@@ -60,12 +60,12 @@ def test_upper_layers_over_the_states_below_them_equal_the_whole_plm(plm_folder)
     whole = PromptedEncoder(plm).eval()
     if plm.config.model_type in ("albert", "bart"):
         pytest.skip("its lower layers do not stand apart")
-    upper = PromptedEncoder(plm, first_layer=2).eval()
+    upper = PromptedEncoder(plm, num_frozen_layers=2).eval()
     input_ids = torch.randint(5, 60, (3, 9))
     lengths = torch.tensor([9, 4, 7])
     prompts = torch.randn(1, 3, 2, 16)
     below = whole.states(input_ids, lengths)[2]
-    torch.testing.assert_close(upper.alone(input_ids, lengths), below)
+    torch.testing.assert_close(upper.encode_lower(input_ids, lengths), below)
     seen = (torch.arange(9) < lengths[:, None]).unsqueeze(2)
     ours = upper(below, lengths) * seen
     torch.testing.assert_close(ours, whole(input_ids, lengths) * seen)
@@ -94,7 +94,7 @@ def test_masked_states_come_from_masked_text_and_ask_for_the_intact(make_config,
     text = build_masked_text(config, dataset, plm)
     rows = rows_of(dataset)
     intact, lengths = dataset.token_table(config["plm"])(rows)
-    clean, _ = build_text(config, dataset, plm)(rows)
+    clean, _ = build_text_table(config, dataset, plm)(rows)
     torch.manual_seed(0)
     masked, same = text(rows)
     assert torch.equal(same, lengths)
@@ -112,7 +112,7 @@ def test_masked_states_come_from_masked_text_and_ask_for_the_intact(make_config,
 def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_data, tmp_path):
     def files(**settings):
         config = make_config(plm_dropout=0.0, checkpoint_dir=str(tmp_path), **settings)
-        build_text(config, dataset := make_data(config)[0]._dataset, build_parts(config, dataset).plm)
+        build_text_table(config, dataset := make_data(config)[0]._dataset, build_parts(config, dataset).plm)
         return {p.name for p in tmp_path.iterdir()}
 
     one = files(plm_joint_layers=1)
@@ -136,13 +136,13 @@ def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, da
     config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     plm = build_parts(config, dataset).plm
-    build_text(config, dataset, plm)
+    build_text_table(config, dataset, plm)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(WeightsError, match=rf"{path.name}.*{message}.*delete it"):
-        build_text(config, dataset, plm)
+        build_text_table(config, dataset, plm)
     path.unlink()
-    build_text(config, dataset, plm)
+    build_text_table(config, dataset, plm)
 
 
 def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, make_data, tmp_path):
@@ -178,8 +178,8 @@ def test_as_many_joint_layers_as_there_are_is_the_exact_form(make_config, make_d
     config = make_config(plm_joint_layers=3)
     dataset = make_data(config)[0]._dataset
     plm = build_parts(config, dataset).plm
-    assert plm.first_layer == 0
-    assert build_text(config, dataset, plm) is dataset.token_table(config["plm"])
+    assert plm.num_frozen_layers == 0
+    assert build_text_table(config, dataset, plm) is dataset.token_table(config["plm"])
 
 
 @pytest.mark.parametrize("family", SEPARABLE)
@@ -196,7 +196,7 @@ def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_pl
     expected = torch.sigmoid(model(rows)).detach()
     with torch.no_grad():
         scores = model.predict(rows)
-        assert (model._fixed is None) is (family in ("modernbert", "deberta", "gpt2"))
+        assert (model._cache is None) is (family in ("modernbert", "deberta", "gpt2"))
         torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
         for parameter in model.parameters():
             parameter.add_(0.05)
@@ -204,13 +204,13 @@ def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_pl
         torch.testing.assert_close(model.predict(rows), torch.sigmoid(model(rows)), rtol=0, atol=1e-6)
         assert (model.predict(rows) - expected).abs().max() > 1e-3
         model.load_state_dict({n: p * 0.9 for n, p in model.state_dict().items()})
-        assert model._fixed is None
+        assert model._cache is None
 
 
 @pytest.mark.parametrize("max_text_length", [None, 40, 12, 5])
 def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path, monkeypatch, max_text_length):
     monkeypatch.setattr(
-        "recbole_clickprompt.methods.clickprompt.inference.single_layer._ROWS_AT_ONCE", 16
+        "recbole_clickprompt.methods.clickprompt.inference.single_layer._ROWS_PER_BLOCK", 16
     )  # of 40
     config = make_config(plm_joint_layers=1, max_text_length=max_text_length, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
@@ -221,20 +221,20 @@ def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path
     assert longest <= (max_text_length or longest)
     with torch.no_grad():
         torch.testing.assert_close(model.predict(rows), torch.sigmoid(model(rows).float()), rtol=0, atol=1e-6)
-        assert model._fixed is not None
+        assert model._cache is not None
 
 
 def test_texts_that_are_too_much_for_memory_are_not_laid_out_and_told_once(
     make_config, make_data, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("recbole_clickprompt.methods.clickprompt.model._FIXED_BYTES", 1 << 10)
+    monkeypatch.setattr("recbole_clickprompt.methods.clickprompt.model._CACHE_BYTES", 1 << 10)
     config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     model = ClickPrompt(config, dataset).eval()
     rows = rows_of(dataset, 40)
     with torch.no_grad():
         scores = model.predict(rows)
-        assert model._fixed is None
+        assert model._cache is None
         torch.testing.assert_close(scores, torch.sigmoid(model(rows)), rtol=0, atol=1e-6)
         model.predict(rows)
     assert caplog.text.count("keys and values of all texts would take") == 1
@@ -265,7 +265,7 @@ def test_a_copy_of_a_model_that_has_scored_scores_by_itself(make_config, make_da
         twin = copy.deepcopy(model)
         torch.nn.init.zeros_(model.head[2].weight)
         torch.testing.assert_close(twin.predict(rows), expected, rtol=0, atol=0)
-        assert twin._fixed is not model._fixed
+        assert twin._cache is not model._cache
 
 
 def test_training_looks_nothing_up(make_config, make_data, tmp_path):
@@ -274,8 +274,8 @@ def test_training_looks_nothing_up(make_config, make_data, tmp_path):
     model = ClickPrompt(config, dataset).eval()
     with torch.no_grad():
         model.predict(rows_of(dataset))
-    assert model._fixed is not None
+    assert model._cache is not None
     model.train()
-    assert model._fixed is None
+    assert model._cache is None
     model.predict(rows_of(dataset))
-    assert model._fixed is None
+    assert model._cache is None

@@ -11,11 +11,11 @@ from recbole_clickprompt.methods.clickprompt.input_prompts import InputPromptedE
 from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
 from recbole_clickprompt.methods.clickprompt.prompts import SharedPromptGenerator
-from recbole_clickprompt.plm.architectures import LAYOUTS
+from recbole_clickprompt.plm.architectures import build_adapter
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.pooling import build_pooling
-from tests.model.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
+from tests.plm.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def text():
 
 def input_reference(plm, input_ids, lengths, prompt):
     """transformers' own layers over prompts and text in one sequence, prompts kept to the end."""
-    family, layout = plm.config.model_type, LAYOUTS[plm.config.model_type](plm)
-    states = torch.cat([prompt, layout.embed(input_ids)], dim=1)
+    family, architecture = plm.config.model_type, build_adapter(plm)
+    states = torch.cat([prompt, architecture.embed(input_ids)], dim=1)
     text_of = torch.cat([torch.full((K,), -1), torch.arange(Z)])
     is_prompt, distance = text_of == -1, text_of[:, None] - text_of
     seen = torch.cat([torch.ones(B, K, dtype=torch.bool), torch.arange(Z) < lengths.unsqueeze(1)], dim=1)
@@ -54,7 +54,7 @@ def input_reference(plm, input_ids, lengths, prompt):
             more["rel_embeddings"], mask = plm.encoder.get_rel_embedding(), shown
         out = layer(states, attention_mask=mask, **more)
         states = out[0] if isinstance(out, tuple) else out
-    return layout.finish(states)[:, K:]
+    return architecture.final_norm(states)[:, K:]
 
 
 def test_input_prompts_are_ordinary_states_of_one_sequence(plm, text):
@@ -81,9 +81,9 @@ def test_hidden_input_prompts_give_back_the_plain_plm(plm, text):
 def test_shared_prompts_are_keys_and_values_as_they_come(plm, text):
     layerwise, shared = PromptedEncoder(plm), SharedPromptedEncoder(plm)
     prompts = torch.randn(layerwise.num_layers, B, K, layerwise.hidden_size)
-    layout = LAYOUTS[plm.config.model_type](plm)
+    architecture = build_adapter(plm)
     ready = torch.stack(
-        [torch.cat(layout.keys_values(i, prompt, None), dim=2) for i, prompt in enumerate(prompts)]
+        [torch.cat(architecture.layer(i).keys_values(prompt, None), dim=2) for i, prompt in enumerate(prompts)]
     )
     torch.testing.assert_close(shared(*text, ready), layerwise(*text, prompts), rtol=0, atol=1e-5)
 

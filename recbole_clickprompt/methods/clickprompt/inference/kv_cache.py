@@ -1,4 +1,4 @@
-"""Attention of one query a row to texts whose keys and values are known: nothing of them is copied."""
+"""Attention of one query per row to cached keys and values of texts, which are read in place."""
 
 from __future__ import annotations
 
@@ -9,46 +9,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["KnownTexts", "laid_out_size", "lay_out_texts", "with_ones", "without_ones"]
+__all__ = ["TextKVCache", "append_mask_column", "build_kv_cache", "drop_mask_column", "num_elements"]
 
-_TEXTS_AT_ONCE = 256
+_TEXTS_PER_BLOCK = 256
 
 
-class KnownTexts:
-    """Keys and values of the texts of one column, M ids with at most Z tokens each.
+class TextKVCache:
+    """Keys and values of the texts of one column, N ids with at most Z tokens each.
 
-    A score is a sum of as many rows of a table as a head has numbers, each times a number of the query, if the
-    table has a row for each number of the keys, with tokens along it. What a head reads is a sum of as many rows
-    as there are tokens. Both are weighted bags of embeddings, which read a table where it lies; gathering keys
-    and values of each row of a batch first costs more than all arithmetic with them.
+    Gathering the keys and values of each row of a batch would cost more than all arithmetic with them. Both
+    products are weighted sums of table rows instead (``embedding_bag``), which reads a table in place::
+
+        keys, (N * (W + 1), Z)               values, (all tokens * H, D)
+
+                  token 1 ... token Z                  D numbers
+        text 1                               text 1
+          key[1]  [ .         .    ]           token 1, head 1  [ .  .  . ]
+          ...                                  ...
+          key[W]  [ .         .    ]           token 1, head H  [ .  .  . ]
+          mask    [ 0    0   -inf  ]           token 2, head 1  [ .  .  . ]
+        text 2                                 ...
+          key[1]  [ .         .    ]         text 2: right after the last token of text 1
+
+    Scores of a head are the sum of its D key rows, each times a number of the query, and of the mask row, whose
+    factor is 1. The output of a head is the sum of the value rows of its tokens, times the attention weights.
 
     Args:
-        keys: With tokens along rows, ``(M * (W + 1), Z)``; zeros behind a text's end. A text's last row is added
-            to each of its scores: minus infinity behind its end, and else zero.
-        values: Of all tokens by head, ``(N * H, W / H)``, one text behind the other.
-        lengths: Tokens of each text, ``(M,)`` int64.
+        keys: ``(N * (W + 1), Z)``; zeros after a text's end, where the mask row has minus infinity.
+        values: ``(all tokens * H, D)``.
+        lengths: Tokens of each text, ``(N,)`` int64.
         heads: H.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, lengths: Tensor, heads: int) -> None:
         self.keys, self.values, self.lengths, self.heads = keys, values, lengths, heads
-        few = max(len(keys), len(values)) < torch.iinfo(torch.int32).max  # half as much to write and to read
-        self.dtype = torch.int32 if few else torch.int64
+        fits = max(len(keys), len(values)) < torch.iinfo(torch.int32).max  # half as much to write and to read
+        self.dtype = torch.int32 if fits else torch.int64
         self.begins = (lengths.cumsum(0) - lengths).to(self.dtype)
         width = len(keys) // len(lengths) - 1
-        of_query = self._arange(width).view(heads, -1)
-        # Rows of a text that make the scores of each head
-        self.summed = torch.cat([of_query, of_query.new_full((heads, 1), width)], dim=1).flatten()
-        self.columns, self.of_heads = self._arange(keys.shape[1]), self._arange(heads).unsqueeze(1)
+        key_rows = self._arange(width).view(heads, -1)
+        # Rows of a text that are summed to the scores of each head
+        self.summed = torch.cat([key_rows, key_rows.new_full((heads, 1), width)], dim=1).flatten()
+        self.columns, self.head_index = self._arange(keys.shape[1]), self._arange(heads).unsqueeze(1)
 
     def scores(self, query: Tensor, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores by head, ``(B, H, Z')`` of the keys' type, of B texts by id; Z' is the longest one's length.
+        """Attention scores.
 
         Args:
-            query: ``(B, H, W / H + 1)``, the last number of each head a one.
-            ids: ``(B,)`` int64.
-            lengths: Tokens seen of each, ``(B,)`` int64, where that is not all; what is behind them has score
-                minus infinity.
+            query: By head, with 1 as a last number (``append_mask_column``), ``(B, H, D + 1)``.
+            ids: Texts, ``(B,)`` int64.
+            lengths: Tokens of each text that are seen, ``(B,)`` int64; None is all of them.
+
+        Returns:
+            ``(B, H, Z')`` in the keys' type, Z' the longest of these texts; minus infinity at what is not seen.
         """
         rows = (ids * (len(self.keys) // len(self.lengths))).to(self.dtype).unsqueeze(1) + self.summed
         scores = _sum_rows(self.keys, rows, query, (len(ids) * self.heads, query.shape[2]))
@@ -60,67 +73,72 @@ class KnownTexts:
         return scores
 
     def read(self, weights: Tensor, ids: Tensor) -> Tensor:
-        """Values of the texts with these ids, weighted by head, ``(B, W)``; weights are ``(B, H, Z')``."""
+        """Weighted sums of the values of texts, ``(B, W)``.
+
+        Args:
+            weights: ``(B, H, Z')``; zero after a text's end.
+            ids: Texts, ``(B,)`` int64.
+        """
         rows, heads, length = weights.shape
         places = self.begins.index_select(0, ids).unsqueeze(1) + self.columns[:length]
-        places = places.clamp_(max=len(self.values) // heads - 1)  # where there is nothing, weights are zero
-        places = places.unsqueeze(1) * heads + self.of_heads
+        places = places.clamp_(max=len(self.values) // heads - 1)  # after the last text, where weights are zero
+        places = places.unsqueeze(1) * heads + self.head_index
         return _sum_rows(self.values, places, weights, (rows * heads, length)).view(rows, -1)
 
     def _arange(self, size: int) -> Tensor:
         return torch.arange(size, device=self.lengths.device, dtype=self.dtype)
 
 
-def with_ones(query: Tensor, heads: int) -> Tensor:
-    """Queries ``(U, W)`` as scores of texts are asked for with them, ``(U, H, W / H + 1)``."""
+def append_mask_column(query: Tensor, heads: int) -> Tensor:
+    """Queries ``(N, W)`` as ``TextKVCache.scores`` takes them, ``(N, H, D + 1)``: the factor of the mask is 1."""
     return F.pad(query.view(len(query), heads, -1), (0, 1), value=1.0)
 
 
-def without_ones(query: Tensor) -> Tensor:
-    """``with_ones`` undone: ``(U, W)``."""
+def drop_mask_column(query: Tensor) -> Tensor:
+    """The inverse of ``append_mask_column``, ``(N, W)``."""
     return query[:, :, :-1].flatten(1)
 
 
 def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Weighted sums of rows of a table; ``shape`` is how many sums and how many summands each."""
+    """Weighted sums of rows of a table; ``shape`` is the number of sums and of the summands of each."""
     weights = weights.to(table.dtype).reshape(-1)
     begins = _begins(*shape, rows.dtype, rows.device)
     return F.embedding_bag(rows.view(-1), table, begins, mode="sum", per_sample_weights=weights)
 
 
-@lru_cache(maxsize=64)  # the batches of a set have few sizes
+@lru_cache(maxsize=64)  # the batches of a data set have few sizes
 def _begins(count: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where each of so many sums of the same size begins, ``(count,)``."""
+    """Where each of ``count`` sums of ``size`` summands begins, ``(count,)``."""
     return torch.arange(0, count * size, size, dtype=dtype, device=device)
 
 
-def laid_out_size(offsets: Tensor, longest: int, width: int) -> int:
-    """How many numbers ``lay_out_texts`` keeps; keys take as much as if each text were as long as the longest."""
+def num_elements(offsets: Tensor, longest: int, width: int) -> int:
+    """Numbers that ``build_kv_cache`` stores; the keys of each text take as much as those of the longest."""
     lengths = offsets.diff().clamp(max=longest)
     return int(len(lengths) * lengths.max() * (width + 1) + lengths.sum() * width)
 
 
-def lay_out_texts(
-    offsets: Tensor, longest: int, heads: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]
-) -> KnownTexts:
-    """Keys and values of a column's texts.
+def build_kv_cache(
+    offsets: Tensor, longest: int, heads: int, keys_values: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> TextKVCache:
+    """Computes and stores the keys and values of a column's texts.
 
     Args:
-        offsets: Where each text's tokens begin among all tokens, ``(M + 1,)``.
+        offsets: Where each text's tokens begin among all tokens, ``(N + 1,)``.
         longest: Most tokens of a text; the end of a longer one is cut.
         heads: H.
-        make: Gives keys and values, each ``(n, W)``, of tokens at places ``(n,)``.
+        keys_values: Gives keys and values, ``(n, W)`` each, of the tokens with these indices, ``(n,)``.
     """
     lengths = offsets.diff().clamp(max=longest)
     column = torch.arange(max(1, int(lengths.max())), device=offsets.device)
     keys, values = [], []
-    for some in torch.arange(len(lengths), device=offsets.device).split(_TEXTS_AT_ONCE):
-        inside = column < lengths[some].unsqueeze(1)
-        key, value = make((offsets[some].unsqueeze(1) + column)[inside])
+    for ids in torch.arange(len(lengths), device=offsets.device).split(_TEXTS_PER_BLOCK):
+        inside = column < lengths[ids].unsqueeze(1)
+        key, value = keys_values((offsets[ids].unsqueeze(1) + column)[inside])
         padded = key.new_zeros(*inside.shape, key.shape[1] + 1)
         padded[..., -1].masked_fill_(~inside, -torch.inf)
         padded[..., :-1][inside] = key
         keys.append(padded.transpose(1, 2).flatten(0, 1))
         values.append(value)
     by_head = torch.cat(values).unflatten(1, (heads, -1)).flatten(0, 1)
-    return KnownTexts(torch.cat(keys), by_head, lengths, heads)
+    return TextKVCache(torch.cat(keys), by_head, lengths, heads)

@@ -1,4 +1,4 @@
-"""A single joint layer whose weights do not change: what it makes of every text alone is made once."""
+"""Scores of a single interaction layer with fixed weights: what it makes of each text is computed once."""
 
 from __future__ import annotations
 
@@ -10,37 +10,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_clickprompt.methods.clickprompt.inference.block import InferenceBlock
 from recbole_clickprompt.methods.clickprompt.inference.folded_prompts import FoldedPrompts
 from recbole_clickprompt.methods.clickprompt.inference.kv_cache import (
-    laid_out_size,
-    lay_out_texts,
-    with_ones,
-    without_ones,
+    append_mask_column,
+    build_kv_cache,
+    drop_mask_column,
+    num_elements,
 )
-from recbole_clickprompt.methods.clickprompt.inference.linear import InferenceLinear
+from recbole_clickprompt.methods.clickprompt.inference.post_norm_block import FixedLinear, PostNormBlock
 from recbole_clickprompt.methods.clickprompt.prompts import PromptGenerator
-from recbole_clickprompt.plm.architectures import LAYOUTS, Layout
+from recbole_clickprompt.plm.architectures import LayerAdapter
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.text.states import StateTable
 from recbole_clickprompt.text.tokens import Batch
 
-__all__ = ["FixedLayer"]
+__all__ = ["SingleLayerScorer"]
 
-_TEXTS_AT_ONCE = 256
-_ROWS_AT_ONCE = 2048  # larger temporaries are slow to come by
+_TEXTS_PER_BLOCK = 256
+_ROWS_PER_BLOCK = 2048  # larger temporaries are slow to allocate
 
 
 @dataclass(frozen=True)
-class _Front:
-    """What the first token of a row, which summarises it, makes of the row's first text: of each id U of it.
+class _UserCache:
+    """What the summarizing first token of a row makes of the row's first text, the user's, for N ids of it.
 
     Attributes:
-        states: What enters the layer there, ``(U, W)``, in the precision of matrix products, as all but scores.
-        query: Its scaled query, as scores of texts are asked for, ``(U, H, W / H + 1)``.
-        score: The text's share in attention, as one score: the logarithm of its exponentials' sum, ``(U, H, 1)``
-            float32.
-        value: What attention to that text alone gives, ``(U, W)``.
+        states: What enters the layer there, ``(N, W)``, in the precision of matrix products, as all but scores.
+        query: Its scaled query, as scores of texts are asked for, ``(N, H, D + 1)``.
+        score: Attention to the text as one score, the logarithm of the sum of exponentials, ``(N, H, 1)`` float32.
+        value: Attention to that text only, ``(N, W)``.
     """
 
     states: Tensor
@@ -49,176 +47,190 @@ class _Front:
     value: Tensor
 
 
-class FixedLayer:
+class SingleLayerScorer:
     """Scores many rows with one set of weights.
 
-    The query is that of a row's first token, which belongs to the user. So attention to the user's own text is
-    the same in every row of that user, and is looked up as one value with one score; keys and values of the
-    other texts are made once, and read where they lie. Where a layer's keys and values are affine in a prompt,
-    the second layer of the prompt's MLP and the projections are one matrix. What is left for each row is q's way
-    through the prompts, attention of one query to them and to the item's text, and what follows it.
+    The query is that of a row's first token, which belongs to the user. So three parts of attention are computed
+    in different ways::
+
+        user's text     | the same in every row of a user: one score and one value, looked up
+        prompts         | of q, per row; where keys and values are affine in a prompt, with the second layer of
+                        |   the prompt's MLP and the layer's projections folded into one matrix
+        other texts     | keys and values are cached and read in place
 
     Args:
-        plm: Its last layer is the only one that sees whole rows.
-        prompt: Makes its prompts of q; anything else gives prompts or None.
-        table: States of the texts.
-        head: Makes a logit of a row's summary: Linear-Tanh-Linear.
+        plm: Its last layer is the only one that reads whole rows.
+        prompt: Makes the layer's prompts from q, or gives None.
+        table: States that enter the layer.
+        head: Makes a logit from a row's summary: Linear-Tanh-Linear.
     """
 
     def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable, head: nn.Sequential) -> None:
         self.plm, self.prompt, self.table = plm, prompt, table
-        self.index, self.heads = plm.first_layer, plm.encoder.config.num_attention_heads
-        self.dtype = _precision(table)
-        self.layout = _layout(plm)
-        parts = self.layout.post_norm(self.index)
-        assert parts is not None
-        # Autocast would convert float32 matrices anew in every batch
-        self.block = InferenceBlock(parts, width=plm.hidden_size, dtype=self.dtype)
+        self.heads, self.dtype = plm.encoder.config.num_attention_heads, _matmul_precision(table)
+        self.layer = _single_layer(plm)
+        modules = self.layer.post_norm()
+        assert modules is not None, "is_supported"
+        # Autocast would convert float32 matrices again in every batch
+        self.block = PostNormBlock(modules, width=plm.hidden_size, dtype=self.dtype)
         first: Any
         first, _, last = head
-        self.hidden, self.last = InferenceLinear(first, self.dtype, "tanh"), copy.deepcopy(last)
-        ends = table.get_buffer("offsets_0")
-        self.front = self._read_front(ends)
+        self.hidden, self.last = FixedLinear(first, self.dtype, "tanh"), copy.deepcopy(last)
+        self.user = self._build_user_cache(table.get_buffer("offsets_0"))
         self.texts = [
-            lay_out_texts(offsets, table.max_length, self.heads, self._pair) for offsets in _offsets(table)[1:]
+            build_kv_cache(offsets, table.max_length, self.heads, self._keys_values)
+            for offsets in _offsets(table)[1:]
         ]
         self.cut = sum(int(offsets.diff().max()) for offsets in _offsets(table)) > table.max_length
-        self.known = self.front.score  # what scores have of the user alone, (U, H, 1) or (U, H, 1 + K) float32
+        # Scores that depend on the user only, (N, H, 1), or with those of the prompts' bias (N, H, 1 + K); float32
+        self.user_scores = self.user.score
         self.folded: FoldedPrompts | None = None
-        if self.layout.key_value_layers(self.index) and isinstance(prompt, PromptGenerator):
+        if self.layer.key_value_projections() and isinstance(prompt, PromptGenerator):
             weight, bias = self._fold(prompt)
             self.folded = FoldedPrompts(prompt, weight=weight, bias=bias, heads=self.heads, dtype=self.dtype)
-            of_bias = self.folded.scores_of_bias(without_ones(self.front.query)).float()
-            self.known = torch.cat([self.known, of_bias], dim=2)
+            bias_scores = self.folded.bias_scores(drop_mask_column(self.user.query)).float()
+            self.user_scores = torch.cat([self.user_scores, bias_scores], dim=2)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """A copy of the model that has it gets None, and makes its own: packed weights cannot be copied."""
+        """A copy of the model gets None, and builds its own cache when it scores: this one may be large."""
         return type(None), ()
 
     @staticmethod
-    def serves(plm: PromptedEncoder) -> bool:
-        """There is one such layer, its parts are known, and scores do not depend on places."""
-        layout = _layout(plm)
-        known = layout.post_norm(plm.first_layer) is not None
-        return plm.prompt_layers == 1 and known and not (plm.causal or layout.scores_have_places)
+    def is_supported(plm: PromptedEncoder) -> bool:
+        """True for one interaction layer that is post-norm, not causal, and whose scores ignore positions."""
+        architecture = plm.architecture
+        fixed_query = not (architecture.causal or architecture.position_dependent_scores)
+        return plm.prompt_layers == 1 and fixed_query and _single_layer(plm).post_norm() is not None
 
     @staticmethod
-    def most_bytes(plm: PromptedEncoder, table: StateTable) -> int:
-        """What keys and values of all texts but the first column's take at most, in bytes: that of float32."""
-        return 4 * sum(laid_out_size(o, table.max_length, plm.hidden_size) for o in _offsets(table)[1:])
+    def max_bytes(plm: PromptedEncoder, table: StateTable) -> int:
+        """Bytes of the cached keys and values, at most: in float32."""
+        return 4 * sum(num_elements(o, table.max_length, plm.hidden_size) for o in _offsets(table)[1:])
 
-    def fits(self) -> bool:
-        """Scores are still asked for in the precision that they were prepared for."""
-        return self.dtype is _precision(self.table)
+    def same_precision(self) -> bool:
+        """True if matrix products are still computed in the precision that this was built for."""
+        return self.dtype is _matmul_precision(self.table)
 
     def __call__(self, batch: Batch, q: Tensor) -> Tensor:
-        """The head's logits of what ``SummaryPooling`` gives for these rows, ``(B,)`` float32; q is ``(B, Q)``."""
-        columns = zip(*(batch[key].split(_ROWS_AT_ONCE) for key in self.table.keys), strict=True)
-        parts = zip(columns, q.split(_ROWS_AT_ONCE), strict=True)
-        return torch.cat([self._logits(self._pooled(ids, of_part)) for ids, of_part in parts])
+        """The head's logits of what ``SummaryPooling`` would give.
 
-    def _logits(self, pooled: Tensor) -> Tensor:
-        with torch.autocast(pooled.device.type, enabled=False):  # the last product is in float32, as elsewhere
-            return self.last(self.hidden(pooled).float()).squeeze(1)
+        Args:
+            batch: Columns of ids, each ``(B,)``.
+            q: Representations of the backbone, ``(B, Q)``.
 
-    def _pooled(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
-        """Summaries, ``(B, W)``, all rows at once; their ids are in the order of the table's keys."""
-        first, *others = ids
-        query, known = (part.index_select(0, first) for part in (self.front.query, self.known))
-        known, read_prompts = self._attend_to_prompts(q, without_ones(query), known)
-        asked = zip(self.texts, others, self._lengths(ids), strict=True)
-        scores = [known, *(text.scores(query, column, lengths) for text, column, lengths in asked)]
+        Returns:
+            ``(B,)`` float32.
+        """
+        columns = zip(*(batch[key].split(_ROWS_PER_BLOCK) for key in self.table.keys), strict=True)
+        blocks = zip(columns, q.split(_ROWS_PER_BLOCK), strict=True)
+        return torch.cat([self._logits(self._summaries(ids, block_q)) for ids, block_q in blocks])
+
+    def _logits(self, summaries: Tensor) -> Tensor:
+        with torch.autocast(summaries.device.type, enabled=False):  # the last product is in float32, as elsewhere
+            return self.last(self.hidden(summaries).float()).squeeze(1)
+
+    def _summaries(self, ids: tuple[Tensor, ...], q: Tensor) -> Tensor:
+        """Last states of the first tokens, ``(B, W)``; ids are in the order of the table's keys."""
+        user, *others = ids
+        query, user_scores = (part.index_select(0, user) for part in (self.user.query, self.user_scores))
+        user_scores, read_prompts = self._attend_to_prompts(q, drop_mask_column(query), user_scores)
+        texts = zip(self.texts, others, self._lengths(ids), strict=True)
+        scores = [user_scores, *(text.scores(query, column, lengths) for text, column, lengths in texts)]
         weights = torch.cat(scores, dim=2).softmax(2).to(self.dtype)
-        of_known, *of_texts = weights.split([part.shape[2] for part in scores], dim=2)
-        of_front, of_prompts = of_known[:, :, :1], of_known[:, :, 1:]
-        attended = (self._of_heads(self.front.value.index_select(0, first)) * of_front).flatten(1)
+        first, *per_text = weights.split([part.shape[2] for part in scores], dim=2)
+        user_weights, prompt_weights = first[:, :, :1], first[:, :, 1:]
+        attended = (self._by_head(self.user.value.index_select(0, user)) * user_weights).flatten(1)
         if read_prompts is not None:
-            attended = attended + read_prompts(of_prompts)
-        for text, of_text, of_column in zip(self.texts, of_texts, others, strict=True):
-            attended = attended + text.read(of_text, of_column)
-        states = self.front.states.index_select(0, first)
-        return self.block(attended, states)
+            attended = attended + read_prompts(prompt_weights)
+        for text, text_weights, column in zip(self.texts, per_text, others, strict=True):
+            attended = attended + text.read(text_weights, column)
+        return self.block(attended, self.user.states.index_select(0, user))
 
     def _lengths(self, ids: tuple[Tensor, ...]) -> Sequence[Tensor | None]:
-        """Tokens that a row has of each text but the first, ``(B,)``; None where that is all of it."""
+        """Tokens of each text but the first that rows have, ``(B,)``; None where that is all of them."""
         if not self.cut:
             return [None] * len(self.texts)
         return self.table.lengths_by_key(dict(zip(self.table.keys, ids, strict=True)))[1:].unbind()
 
-    def _pair(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the states at ``places``, ``(n,)``, each ``(n, W)``."""
+    def _keys_values(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, ``(n, W)`` each, of rows of the table, ``(n,)``."""
         states = self.table.states.index_select(0, places).float()
-        keys, values = self.layout.keys_values(self.index, states.unsqueeze(0), None)
+        keys, values = self.layer.keys_values(states.unsqueeze(0), None)
         return keys[0], values[0]
 
-    def _read_front(self, ends: Tensor) -> _Front:
-        parts = [
-            self._attend_front(ends, ids)
-            for ids in torch.arange(len(ends) - 1, device=ends.device).split(_TEXTS_AT_ONCE)
-        ]
-        states, query, score, value = map(torch.cat, zip(*parts, strict=True))
-        query = with_ones(query.to(self.dtype), self.heads)
-        return _Front(states.to(self.dtype), query, score, value.to(self.dtype))
+    def _build_user_cache(self, offsets: Tensor) -> _UserCache:
+        ids = torch.arange(len(offsets) - 1, device=offsets.device)
+        blocks = [self._attend_to_user(offsets, block) for block in ids.split(_TEXTS_PER_BLOCK)]
+        states, query, score, value = map(torch.cat, zip(*blocks, strict=True))
+        query = append_mask_column(query.to(self.dtype), self.heads)
+        return _UserCache(states.to(self.dtype), query, score, value.to(self.dtype))
 
-    def _attend_front(self, ends: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The tensors of ``_Front`` for some ids, the query as ``(U, W)``."""
-        lengths = (ends[ids + 1] - ends[ids]).clamp(max=self.table.max_length)
-        column = torch.arange(int(lengths.max()), device=ends.device)
-        places = (ends[ids].unsqueeze(1) + column).clamp(max=int(ends[-1]) - 1)
+    def _attend_to_user(self, offsets: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The tensors of ``_UserCache`` for some ids, the query as ``(N, W)``."""
+        lengths = (offsets[ids + 1] - offsets[ids]).clamp(max=self.table.max_length)
+        column = torch.arange(int(lengths.max()), device=offsets.device)
+        places = (offsets[ids].unsqueeze(1) + column).clamp(max=int(offsets[-1]) - 1)
         states = self.table.gather(places).float()
-        scale = self.layout.scale(self.index)
-        query = self.layout.queries(self.index, states[:, :1], None)
+        scale = self.layer.scale
+        query = self.layer.queries(states[:, :1], None)
         query = query * ((query.shape[2] // self.heads) ** -0.5 if scale is None else scale)
-        keys, values = self.layout.keys_values(self.index, states, None)
+        keys, values = self.layer.keys_values(states, None)
         unseen = column >= lengths.unsqueeze(1)
         scores = self._scores(query[:, 0], keys).masked_fill_(unseen.unsqueeze(1), -torch.inf)
         return (
             states[:, 0],
             query[:, 0],
             scores.logsumexp(2, keepdim=True),
-            self._weighted(scores.softmax(2), values),
+            self._weighted_sum(scores.softmax(2), values),
         )
 
     def _fold(self, prompt: PromptGenerator) -> tuple[Tensor, Tensor]:
-        """``(K, W, 2 W)`` and ``(K, 1, 2 W)``: from hidden states of prompts to keys and values."""
+        """From hidden states of prompts to their keys and values: ``(K, W, 2 W)`` and a bias, ``(K, 1, 2 W)``."""
 
-        def pair(states: Tensor) -> Tensor:
-            return torch.cat(self.layout.keys_values(self.index, states, None), dim=2)
+        def both(states: Tensor) -> Tensor:
+            return torch.cat(self.layer.keys_values(states, None), dim=2)
 
         with torch.autocast(prompt.weight.device.type, enabled=False):
-            return pair(prompt.weight) - pair(torch.zeros_like(prompt.bias)), pair(prompt.bias)
+            return both(prompt.weight) - both(torch.zeros_like(prompt.bias)), both(prompt.bias)
 
     def _attend_to_prompts(
-        self, q: Tensor, query: Tensor, known: Tensor
+        self, q: Tensor, query: Tensor, user_scores: Tensor
     ) -> tuple[Tensor, Callable[[Tensor], Tensor] | None]:
-        """Known scores with those of prompts, ``(B, H, 1 + K)`` float32, and what reads these by their weights."""
+        """Scores of user and prompts, ``(B, H, 1 + K)`` float32, and a function of the prompts' weights.
+
+        That function gives the weighted sum of the prompts' values, ``(B, W)``; it is None without prompts.
+        """
         if self.folded is not None:
-            folded, made = self.folded, self.folded.keys_values(q)
-            known[:, :, 1:].add_(folded.scores(query, made))
-            return known, lambda weights: folded.read(weights, made)
+            folded, keys_values = self.folded, self.folded.keys_values(q)
+            user_scores[:, :, 1:].add_(folded.scores(query, keys_values))
+            return user_scores, lambda weights: folded.read(weights, keys_values)
         prompts = self.prompt(q)
         if prompts is None:
-            return known, None
-        keys, values = self.plm.prompt_keys_values(self.layout, self.index, prompts[-1])
-        scores = torch.cat([known, self._scores(query, keys)], dim=2)
-        return scores, lambda weights: self._weighted(weights, values)
+            return user_scores, None
+        keys, values = self.plm.prompt_keys_values(self.layer, prompts[-1])
+        scores = torch.cat([user_scores, self._scores(query, keys)], dim=2)
+        return scores, lambda weights: self._weighted_sum(weights, values)
 
-    def _of_heads(self, states: Tensor) -> Tensor:
-        """``(..., W)`` by head, ``(..., H, W / H)``."""
+    def _by_head(self, states: Tensor) -> Tensor:
+        """``(..., W)`` to ``(..., H, D)``."""
         return states.view(*states.shape[:-1], self.heads, -1)
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores by head, ``(B, H, N)`` float32, of a query a row, ``(B, W)``, and its keys, ``(B, N, W)``.
+        """Scores ``(B, H, N)`` float32 of one query per row, ``(B, W)``, and its keys, ``(B, N, W)``.
 
-        One query a row is little for matrix products of each head.
+        One query per row is too little for a matrix product of each head.
         """
-        products = self._of_heads(keys) * self._of_heads(query).unsqueeze(1)
+        products = self._by_head(keys) * self._by_head(query).unsqueeze(1)
         return products.sum(3, dtype=torch.float32).transpose(1, 2)
 
-    def _weighted(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Values ``(B, N, W)``, weighted by head with ``(B, H, N)``: ``(B, W)``."""
-        of_heads = weights.transpose(1, 2).unsqueeze(3).to(values.dtype)
-        return (self._of_heads(values) * of_heads).sum(1).flatten(1)
+    def _weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Sums of values ``(B, N, W)`` by weights ``(B, H, N)``: ``(B, W)``."""
+        head_weights = weights.transpose(1, 2).unsqueeze(3).to(values.dtype)
+        return (self._by_head(values) * head_weights).sum(1).flatten(1)
+
+
+def _single_layer(plm: PromptedEncoder) -> LayerAdapter:
+    return plm.architecture.layer(plm.num_frozen_layers)
 
 
 def _offsets(table: StateTable) -> list[Tensor]:
@@ -226,11 +238,6 @@ def _offsets(table: StateTable) -> list[Tensor]:
     return [table.get_buffer(f"offsets_{index}") for index in range(len(table.keys))]
 
 
-def _precision(table: StateTable) -> torch.dtype:
-    """What matrix products are computed in."""
+def _matmul_precision(table: StateTable) -> torch.dtype:
     device = table.states.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-
-
-def _layout(plm: PromptedEncoder) -> Layout:
-    return LAYOUTS[plm.encoder.config.model_type](plm.encoder)

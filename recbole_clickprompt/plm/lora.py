@@ -1,0 +1,37 @@
+"""Low-rank adapters inside a PLM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.plm.architectures import build_adapter
+
+__all__ = ["add_lora"]
+
+
+def add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
+    """Adds LoRA adapters to a PLM in place; only they are trained then.
+
+    Args:
+        encoder: transformers' base model.
+        settings: The setting ``plm_lora``: ``r``, ``alpha``, ``dropout`` and ``target_modules``, each optional.
+
+    Raises:
+        SettingError: peft is missing, or refuses the settings.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise SettingError("plm_lora needs the package peft: pip install 'recbole-clickprompt[lora]'") from error
+    try:
+        lora = LoraConfig(
+            r=settings.get("r", 8),
+            lora_alpha=settings.get("alpha", 16),
+            lora_dropout=settings.get("dropout", 0.0),
+            target_modules=settings.get("target_modules", list(build_adapter(encoder).lora_targets)),
+        )
+        inject_adapter_in_model(lora, encoder)
+    except ValueError as error:
+        raise SettingError(f"plm_lora: {error}") from error
