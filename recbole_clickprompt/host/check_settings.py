@@ -77,7 +77,7 @@ def check_settings(
         )
     _check_objectives(final)
     recovers_text = final["train_stage"] != "finetune" and "mlm" in final["pretrain_objectives"]
-    reads_text = model == "ClickPrompt" or recovers_text or final["text_embeddings"]
+    reads_text = model == "ClickPrompt" or recovers_text or final["init_from_text"]
     if "text_fields" not in final and reads_text:
         raise SettingError(
             "text_fields is not set: list the fields whose values make up a row's text, "

@@ -27,7 +27,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 # Settings whose keys and values stand for texts in the data: YAML would make False of NO and 7 of 007
-TEXT_SETTINGS = ("value_words",)
+TEXT_SETTINGS = ("value_labels",)
 _TEXT = "tag:yaml.org,2002:str"
 
 
@@ -97,7 +97,7 @@ def parse_yaml(text: str, setting: str = "") -> Any:
 
     Args:
         text: The value.
-        setting: The setting that it is the value of; texts in ``value_words`` stay as they are written.
+        setting: The setting that it is the value of; texts in ``value_labels`` stay as they are written.
     """
     return yaml.load(text, Loader=_TextLoader if setting in TEXT_SETTINGS else _Loader)
 

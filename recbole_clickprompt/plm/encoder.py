@@ -65,18 +65,6 @@ class PromptedEncoder(nn.Module):
         """Text only sees what is before it."""
         return LAYOUTS[self.encoder.config.model_type].causal
 
-    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
-        """The PLM's, from below: of its embeddings, then of each layer, the last with what follows it."""
-        layout = LAYOUTS[self.encoder.config.model_type](self.encoder)
-        above = [
-            {id(p) for module in layout.upper(index) for p in module.parameters()}
-            for index in range(self.num_layers)
-        ]
-        layers: list[list[nn.Parameter]] = [[] for _ in range(self.num_layers + 1)]
-        for parameter in self.encoder.parameters():
-            layers[sum(id(parameter) in ids for ids in above)].append(parameter)
-        return layers
-
     def forward(
         self,
         text: Tensor,

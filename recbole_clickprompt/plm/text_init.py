@@ -26,7 +26,7 @@ _SCALE = 2.0
 
 @torch.no_grad()
 def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
-    """Sets the embeddings of the ids that ``text_embeddings`` names to the principal components of text vectors.
+    """Sets the embeddings of the ids that ``init_from_text`` names to the principal components of text vectors.
 
     Ids whose texts are alike begin alike, so what training learns of one holds for the other. Ids without a text
     stay as they were drawn.
@@ -45,17 +45,17 @@ def begin_from_text(backbone: Any, config: Any, dataset: Any) -> int:
     """
     tables = [table for table in id_tables(backbone) if table.embedding_dim > 1]
     if not tables or config["backbone"] == "LR":  # which has tables too, and never reads them
-        raise SettingError(f"text_embeddings: {config['backbone']} has no embeddings of ids; leave it out")
+        raise SettingError(f"init_from_text: {config['backbone']} has no embeddings of ids; leave it out")
     begins = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
     deviations = [_SCALE * table.weight.std().item() for table in tables]
     number = 0
-    for field in config["text_embeddings"]:
+    for field in config["init_from_text"]:
         vectors, there = text_vectors(config, dataset, field)
         ids = torch.nonzero(there).squeeze(1)
         for table, deviation in zip(tables, deviations, strict=True):
             if table.embedding_dim > vectors.shape[1]:
                 raise SettingError(
-                    f"text_embeddings: embedding_size is {table.embedding_dim}, more than the {vectors.shape[1]} "
+                    f"init_from_text: embedding_size is {table.embedding_dim}, more than the {vectors.shape[1]} "
                     "of the PLM; take smaller embeddings"
                 )
             components = principal_components(vectors[ids], table.embedding_dim)
@@ -81,13 +81,13 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
     """
     if field not in (dataset.uid_field, dataset.iid_field):
         raise SettingError(
-            f"text_embeddings: {field} is neither {dataset.uid_field} nor {dataset.iid_field}: only users and "
+            f"init_from_text: {field} is neither {dataset.uid_field} nor {dataset.iid_field}: only users and "
             "items have a text"
         )
     parts = zip(config["text_fields"], dataset.textualizer().fields, strict=True)
     features = [part for name, part in parts if part.key == field and name != field]
     if not features:
-        raise SettingError(f"text_embeddings: text_fields has no feature of {field}, so its ids have no text")
+        raise SettingError(f"init_from_text: text_fields has no feature of {field}, so its ids have no text")
     whole: TokenTable = dataset.token_table(config["plm"])
     tokenizer = dataset.tokenizer(config["plm"])
     table = TokenTable(textualizer=Textualizer(features), tokenizer=tokenizer, max_length=whole.max_length)

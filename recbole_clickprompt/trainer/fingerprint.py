@@ -19,24 +19,24 @@ _FINETUNING = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
     "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
     "plm_layer_decay", "plm_frozen_epochs", "prompt_dropout",
-    "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "tower_loss_share", "eval_step",
+    "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "tower_loss_weight", "eval_step",
     "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
     "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
-    "eval_neg_sample_args", "unseen_embeddings", "train_rows", "handover",
+    "eval_neg_sample_args", "unseen_id_embeddings", "train_rows", "load_pretrained",
 }  # fmt: skip
 
 # Settings of text, PLM and prompts, which a pretraining without them never reads
 _TEXT = {
-    "plm_num_layers", "plm_joint_layers", "plm_joint_masks", "plm_dropout", "plm_gradient_checkpointing",
+    "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
     "plm_lora", "num_prompts", "prompt_strategy", "prompt_projection", "shuffle_text", "max_text_length",
-    "mask_ratio", "mask_target", "pretrain_vocabulary", "pretrain_plm_learning_rate", "pretrain_mlm_epochs",
+    "mask_ratio", "mask_target", "mlm_candidates", "pretrain_plm_learning_rate", "pretrain_mlm_epochs",
 }  # fmt: skip
 
 # Settings without effect on what is trained. All others count, so that one added later can only cost a
 # repetition and never give a wrong reuse.
 _WITHOUT_EFFECT = {
     # when its state is kept
-    "save_step", "save_minutes", "resume",
+    "save_step", "checkpoint_minutes", "resume",
     # what is kept of it
     "save_predictions",
     # where it runs and what it shows
@@ -73,7 +73,7 @@ def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str 
     pretrains = config["train_stage"] != "finetune"
     reads_text = (
         config["model"] == "ClickPrompt"
-        or config["text_embeddings"]
+        or config["init_from_text"]
         or (pretrains and _pretraining_reads_text(config))
     )
     return {
@@ -87,7 +87,7 @@ def finetuning_inputs(config: Any, train_data: Any, valid_data: Any, start: str 
 
 
 def _pretraining_reads_text(config: Any) -> bool:
-    return "mlm" in config["pretrain_objectives"] or bool(config["text_embeddings"])
+    return "mlm" in config["pretrain_objectives"] or bool(config["init_from_text"])
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

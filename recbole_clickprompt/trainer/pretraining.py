@@ -25,7 +25,7 @@ from recbole_clickprompt.trainer.pretrained_checkpoint import load_whole, read_i
 from recbole_clickprompt.trainer.resume import Keeper
 from recbole_clickprompt.trainer.resume_file import find_state
 from recbole_clickprompt.trainer.run_logger import record_pretraining
-from recbole_clickprompt.trainer.running_metrics import Tally, pop_figures
+from recbole_clickprompt.trainer.running_metrics import pop_figures
 from recbole_clickprompt.trainer.sampling import sample, with_items_shuffled
 from recbole_clickprompt.trainer.stage import Stage
 
@@ -55,7 +55,7 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = build_pretraining(config, dataset).to(device)
-        if config["text_embeddings"] and not state:
+        if config["init_from_text"] and not state:
             begin_from_text(model.backbone.model, config, dataset)
         loader = _loader(config, train_data, dataset)
         stage = _stage(config, model, len(loader))
@@ -66,15 +66,10 @@ def pretrain(config: Any, train_data: Any, valid_data: Any = None, *, show_progr
                 model.tallies[name].sums = sums
         with keeper.guarding():
             for epoch in range(begin, stage.epochs):
-                tallies = _tallies_of(config, model, epoch)
                 stage.train_epoch(loader, epoch, show_progress=show_progress)
-                figures = pop_figures(tallies, device)
+                figures = pop_figures(model.tallies, device)
                 report(epoch, figures)
                 record_pretraining(config, path, epoch, figures)
-                done = epoch + 1
-                if config["save_step"] and done % config["save_step"] == 0 and done < stage.epochs:
-                    of_epoch = path.with_name(f"{path.stem}-epoch{done}.safetensors")
-                    save_whole(model, of_epoch, inputs=inputs, epoch=done)
             save_whole(model, path, inputs=inputs, epoch=stage.epochs)
             keeper.remove()
     logger.info(f"pretraining saved: {path}")
@@ -85,15 +80,6 @@ def _tallies(model: PAMLM | ReplacedItem) -> dict[str, Any]:
     # Each rank counts its own rows; the sum is the same wherever it is
     gathered = {name: ranks.current().gather(tally.sums) for name, tally in model.tallies.items()}
     return {"tallies": {name: tuple(map(sum, zip(*sums, strict=True))) for name, sums in gathered.items()}}
-
-
-def _tallies_of(config: Any, model: PAMLM | ReplacedItem, epoch: int) -> dict[str, Tally]:
-    """Of the objectives of an epoch, which the model is told: after ``pretrain_mlm_epochs`` PA-MLM rests."""
-    if not isinstance(model, PAMLM):
-        return model.tallies
-    last = config["pretrain_mlm_epochs"]
-    model.masking = last is None or epoch < last
-    return {name: tally for name, tally in model.tallies.items() if model.masking or name != "mlm"}
 
 
 def _stage(config: Any, model: PAMLM | ReplacedItem, batches: int) -> Stage:
@@ -107,7 +93,7 @@ def _stage(config: Any, model: PAMLM | ReplacedItem, batches: int) -> Stage:
             learning_rate=config["pretrain_learning_rate"],
             plm_learning_rate=config["pretrain_plm_learning_rate"],
             weight_decay=config["pretrain_weight_decay"],
-            rowwise_embeddings=config["rowwise_embeddings"],
+            lazy_embedding_min_rows=config["lazy_embedding_min_rows"],
         ),
         batches=batches,
         epochs=config["pretrain_epochs"],

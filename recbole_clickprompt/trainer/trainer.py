@@ -62,8 +62,7 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
             learning_rate=self.learning_rate,
             plm_learning_rate=self.config["plm_learning_rate"],
             weight_decay=self.weight_decay,
-            plm_layer_decay=self.config["plm_layer_decay"],
-            rowwise_embeddings=self.config["rowwise_embeddings"],
+            lazy_embedding_min_rows=self.config["lazy_embedding_min_rows"],
         )
 
     def fit(
@@ -105,9 +104,9 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
     def _begin(self, start: Path | None, whole: Any, train_data: Any, valid_data: Any) -> None:
         """Gives the weights what they begin finetuning with; ``train_data`` may be a sample of ``whole``."""
         config, backbone = self.config, self.model.backbone.model
-        from_text = config["text_embeddings"] or ()
+        from_text = config["init_from_text"] or ()
         if start is not None:
-            of_tables = ("backbone",) if config["handover"] == "embeddings" else ()
+            of_tables = ("backbone",) if config["load_pretrained"] == "embeddings" else ()
             # What the file was made for, which another run's settings need not say: without PA-MLM nothing but the
             # backbone was pretrained
             objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
@@ -116,7 +115,7 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
         elif from_text:
             number = begin_from_text(backbone, config, whole._dataset)
             self.logger.info(f"{number} embeddings begin from text")
-        if config["unseen_embeddings"] == "zero":
+        if config["unseen_id_embeddings"] == "zero":
             pretrained = [] if start is None else [pretraining_rows(config, whole, valid_data)]
             # A text is known where no click is
             number = zero_unseen(backbone, [train_data._dataset, *pretrained], but=from_text)
@@ -138,7 +137,6 @@ class ClickPromptTrainer(PlainCheckpoints, Trainer):
             epochs=self.epochs,
             schedule=self.config["lr_scheduler"],
             warmup_ratio=self.config["warmup_ratio"],
-            frozen_epochs=self.config["plm_frozen_epochs"],
         )
 
     @contextmanager

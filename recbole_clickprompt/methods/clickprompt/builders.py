@@ -44,7 +44,7 @@ def build_parts(config: Any, dataset: Any) -> Parts:
 
     Raises:
         SettingError: ``prompt_strategy`` and ``prompt_projection`` exclude each other, or the PLM does not go with
-            ``plm_lora``, ``plm_joint_layers`` or ``plm_layer_decay``.
+            ``plm_lora`` or ``plm_interaction_layers``.
         WeightsError: The PLM cannot be had.
     """
     variant = (config["prompt_strategy"], config["prompt_projection"])
@@ -58,12 +58,6 @@ def build_parts(config: Any, dataset: Any) -> Parts:
     language_model = load_plm(
         find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
     )
-    family = language_model.encoder.config.model_type
-    if config["plm_layer_decay"] != 1 and LAYOUTS[family].shares_layers:
-        raise SettingError(
-            f"plm_layer_decay: the layers of a {family!r} model are one, so none can learn slower than another; "
-            "leave it at 1, or lower plm_learning_rate"
-        )
     if config["plm_lora"]:
         _add_lora(language_model.encoder, config["plm_lora"])
     plm = encoder_class(
@@ -82,21 +76,21 @@ def build_parts(config: Any, dataset: Any) -> Parts:
 
 def _first_joint_layer(config: Any, encoder: Any) -> int:
     """0 where all layers see whole rows."""
-    count, layers = config["plm_joint_layers"], encoder.config.num_hidden_layers
+    count, layers = config["plm_interaction_layers"], encoder.config.num_hidden_layers
     if count is None or count == layers:
         return 0
     if count > layers:
-        raise SettingError(f"plm_joint_layers is {count}, but there are {layers} layers (plm_num_layers)")
+        raise SettingError(f"plm_interaction_layers is {count}, but there are {layers} layers (plm_num_layers)")
     family = encoder.config.model_type
     if not LAYOUTS[family].separable:
         raise SettingError(
-            f"plm_joint_layers: the lower layers of a {family!r} model cannot be run apart from its upper ones; "
-            "leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
+            f"plm_interaction_layers: the lower layers of a {family!r} model cannot be run apart from its upper "
+            "ones; leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
         )
     if config["prompt_strategy"] == "input":
         raise SettingError(
-            "plm_joint_layers leaves the lower layers without prompts, which prompt_strategy: input puts in front "
-            "of the first one; use layerwise"
+            "plm_interaction_layers leaves the lower layers without prompts, which prompt_strategy: input puts in "
+            "front of the first one; use layerwise"
         )
     return layers - count
 
@@ -138,10 +132,10 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     """PA-MLM, with what else ``pretrain_objectives`` asks of its backbone."""
     parts = build_parts(config, dataset)
     lm_head, vocabulary = parts.language_model.lm_head, None
-    if config["pretrain_vocabulary"] == "data":
+    if config["mlm_candidates"] == "data":
         if not isinstance(lm_head, TokenHead):
             raise SettingError(
-                "pretrain_vocabulary: data is for PLMs with an LM head, not with a decoder; use plm"
+                "mlm_candidates: data is for PLMs with an LM head, not with a decoder; use plm"
             )
         vocabulary = dataset.token_table(config["plm"]).vocabulary()
         lm_head = TokenHead(restrict_vocabulary(lm_head.head, vocabulary))

@@ -70,10 +70,6 @@ class ClickPromptNoPLM(_CTRModel):
         """None: a backbone has no language to lose."""
         return []
 
-    def pretrained_layers(self) -> list[list[nn.Parameter]]:
-        """None either."""
-        return []
-
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
         """The batch in one part: a backbone needs no smaller ones."""
         return [(interaction, 1.0)]
@@ -125,7 +121,7 @@ class ClickPrompt(_CTRModel):
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
         weight = torch.tensor(float(config["fusion_weight"]))
         self.fusion_weight = nn.Parameter(weight, requires_grad=config["fusion_learnable"])  # a
-        self.tower_loss_share = config["tower_loss_share"]
+        self.tower_loss_weight = config["tower_loss_weight"]
         self.prompt_dropout = config["prompt_dropout"]
 
     def _forget(self) -> None:
@@ -139,10 +135,6 @@ class ClickPrompt(_CTRModel):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The PLM's, which train at ``plm_learning_rate``."""
         return list(self.plm.parameters())
-
-    def pretrained_layers(self) -> list[list[nn.Parameter]]:
-        """The same by layer, the embeddings' first."""
-        return self.plm.parameters_by_layer()
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
         """Cuts the batch into parts of ``size`` rows of similar length.
@@ -183,13 +175,13 @@ class ClickPrompt(_CTRModel):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean binary cross entropy of the fused logit (Eq. 9), a scalar.
 
-        ``tower_loss_share`` of it is that of ``y_ctr`` and of ``y_plm`` instead, half each: what the sum already
+        ``tower_loss_weight`` of it is that of ``y_ctr`` and of ``y_plm`` instead, half each: what the sum already
         tells, neither of the two has to learn, and the one that overfits first spoils it for both.
         """
         labels = interaction[self.label_field].float()
         ctr, plm = self.logits(interaction)
         loss = F.binary_cross_entropy_with_logits(self._fused(ctr, plm), labels)
-        share = self.tower_loss_share
+        share = self.tower_loss_weight
         if not share:
             return loss
         towers = [F.binary_cross_entropy_with_logits(logit, labels) for logit in (ctr, plm)]

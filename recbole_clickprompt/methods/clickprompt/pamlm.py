@@ -60,9 +60,6 @@ class PAMLM(nn.Module):
         vocabulary: Tokens that the head's logits stand for, ``(V,)`` ascending; None is all of the PLM's.
         detector: A second objective, of the same backbone, whose loss is added
         detector_weight: times this.
-
-    Attributes:
-        masking: Whether training masks text; if not, the detector's loss is all there is.
     """
 
     def __init__(
@@ -82,7 +79,6 @@ class PAMLM(nn.Module):
         self.backbone, self.prompt, self.plm, self.lm_head = backbone, prompt, plm, lm_head
         self.new_head, self.text = new_head, text
         self.detector, self.detector_weight = detector, detector_weight
-        self.masking = True
         self.tallies = {"mlm": Tally(), **(detector.tallies if detector else {})}
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary, persistent=False)
@@ -98,13 +94,13 @@ class PAMLM(nn.Module):
         return list({id(p): p for p in [*self.plm.parameters(), *head]}.values())
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[Part, float]]:
-        """The parts of ``masked_parts``, while it masks, and those of the detector times its weight.
+        """The parts of ``masked_parts``, and those of the detector times its weight.
 
         ``calculate_loss`` of the parts, so weighted, adds up to that of the batch.
         """
         pairs = self.detector.split(interaction) if self.detector else []
         detected = [(part, self.detector_weight * share) for part, share in pairs]
-        return [*(self.masked_parts(interaction, size) if self.masking else ()), *detected]
+        return [*self.masked_parts(interaction, size), *detected]
 
     def masked_parts(self, interaction: Interaction, size: int) -> list[tuple[MaskedRows, float]]:
         """Masks the batch once, and cuts it into parts of ``size`` rows of similar length.
