@@ -31,6 +31,7 @@ from recbole_clickprompt.commands.results import append_row, digest, read_result
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.trainer.run_logger import watch_runs
 
 __all__ = ["add_arguments", "execute"]
@@ -55,8 +56,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if "seeds" in given:
         grid["seeds"] = given.pop("seeds")
     _check(grid, path)
-    grid["settings"] = {**(grid.get("settings") or {}), **given}
+    shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
+    use_new_names(shared, given, vary, *filter(None, grid["runs"].values()), where=str(path))
+    grid["settings"] = {**shared, **given}
     dataset = grid["settings"].get("dataset")
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
@@ -87,7 +90,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 def _base(name: str, dataset: Any) -> dict[str, Any]:
     if "{dataset}" in name and not isinstance(dataset, str):
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
-    return read_yaml(find_file(name.replace("{dataset}", str(dataset)), "grid file"))
+    path = find_file(name.replace("{dataset}", str(dataset)), "grid file")
+    base = read_yaml(path)
+    backbones = (base.get("backbones") or {}).values()
+    use_new_names(base.get("settings") or {}, *filter(None, backbones), where=str(path))
+    return base
 
 
 def _check(grid: dict[str, Any], path: Path) -> None:

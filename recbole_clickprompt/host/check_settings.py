@@ -19,7 +19,8 @@ from recbole.utils.argument_list import (
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import property_folders, read_yaml
-from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.settings.old_names import refuse_dropped
+from recbole_clickprompt.settings.registry import declared
 
 __all__ = ["check_settings"]
 
@@ -55,13 +56,16 @@ def check_settings(
     Raises:
         SettingError: Names the key, what was expected and what came.
     """
-    known = {*host_settings, *defaults, *SETTINGS, *_UNLISTED, *_backbone_keys()}
+    refuse_dropped({**given, **command_line})
+    refuse_dropped(defaults, where="a property file under ./props")
+    settings = declared()
+    known = {*host_settings, *defaults, *settings, *_UNLISTED, *_backbone_keys()}
     known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
     for key in given:
         if key not in known:
             raise SettingError(f"{key} is no setting of RecBole or ClickPrompt{nearest(str(key), known)}")
     final = {**defaults, **given, **command_line}
-    for key, setting in SETTINGS.items():
+    for key, setting in settings.items():
         if key in final and not setting.accepts(final[key]):
             raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
     measured = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
@@ -75,8 +79,13 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
-    _check_objectives(final)
-    recovers_text = final["train_stage"] != "finetune" and "mlm" in final["pretrain_objectives"]
+    if final["pretrain_epochs"] == 0 and final["train_stage"] == "pretrain":
+        raise SettingError(
+            "train_stage: pretrain has nothing to do with pretrain_epochs: 0; set it to 1 or more, or train_stage "
+            "to finetune"
+        )
+    pretrains = final["train_stage"] != "finetune" and final["pretrain_epochs"] > 0
+    recovers_text = pretrains and "mlm" in final["pretrain_objectives"]
     reads_text = model == "ClickPrompt" or recovers_text or final["init_from_text"]
     if "text_fields" not in final and reads_text:
         raise SettingError(
@@ -84,15 +93,6 @@ def check_settings(
             "for example `text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
         )
     return set(command_line) - known
-
-
-def _check_objectives(final: Mapping[str, Any]) -> None:
-    last, objectives = final["pretrain_mlm_epochs"], final["pretrain_objectives"]
-    if last is not None and objectives == ["mlm"] and last < final["pretrain_epochs"]:
-        raise SettingError(
-            f"pretrain_mlm_epochs is {last} of {final['pretrain_epochs']} pretrain_epochs, and then nothing is "
-            "left to learn with pretrain_objectives: [mlm]; add replaced_item, or leave pretrain_mlm_epochs None"
-        )
 
 
 def _hint(key: str, value: Any) -> str:

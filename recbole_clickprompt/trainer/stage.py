@@ -89,9 +89,7 @@ class Stage:
     ) -> Stage:
         """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config."""
         begin_together(model, optimizer)
-        scheduler = build_scheduler(
-            optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio
-        )
+        scheduler = build_scheduler(optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio)
         return cls(
             name=name,
             model=model,

@@ -134,9 +134,7 @@ def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     lm_head, vocabulary = parts.language_model.lm_head, None
     if config["mlm_candidates"] == "data":
         if not isinstance(lm_head, TokenHead):
-            raise SettingError(
-                "mlm_candidates: data is for PLMs with an LM head, not with a decoder; use plm"
-            )
+            raise SettingError("mlm_candidates: data is for PLMs with an LM head, not with a decoder; use plm")
         vocabulary = dataset.token_table(config["plm"]).vocabulary()
         lm_head = TokenHead(restrict_vocabulary(lm_head.head, vocabulary))
     return PAMLM(

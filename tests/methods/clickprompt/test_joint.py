@@ -88,7 +88,9 @@ def test_only_upper_layers_head_prompts_and_backbone_train(setting):
 
 
 def test_masked_states_come_from_masked_text_and_ask_for_the_intact(make_config, make_data, tmp_path):
-    config = make_config(plm_interaction_layers=1, plm_cached_masks=3, plm_dropout=0.0, checkpoint_dir=str(tmp_path))
+    config = make_config(
+        plm_interaction_layers=1, plm_cached_masks=3, plm_dropout=0.0, checkpoint_dir=str(tmp_path)
+    )
     dataset = make_data(config)[0]._dataset
     plm = build_parts(config, dataset).plm
     text = build_masked_text(config, dataset, plm)
@@ -187,7 +189,11 @@ def test_as_many_joint_layers_as_there_are_is_the_exact_form(make_config, make_d
 def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_plms, tmp_path, family, projection):
     plm = str(tiny_plms[family])
     config = make_config(
-        plm=plm, plm_interaction_layers=1, prompt_projection=projection, checkpoint_dir=str(tmp_path), plm_dropout=0.0
+        plm=plm,
+        plm_interaction_layers=1,
+        prompt_projection=projection,
+        checkpoint_dir=str(tmp_path),
+        plm_dropout=0.0,
     )
     dataset = make_data(config)[0]._dataset
     torch.manual_seed(0)
