@@ -3,7 +3,7 @@ BIN := .venv/bin
 # Processes that run the tests, each with one thread: two with two threads each would wait for one another
 WORKERS ?= 2
 
-.PHONY: setup demo test bench format clean
+.PHONY: setup demo test bench settings format clean
 
 setup: .venv/.ready
 
@@ -27,6 +27,10 @@ test: setup
 # Speed and memory beside a plain form and RecBole's own trainer; wants the machine for itself.
 bench: setup
 	$(BIN)/python -W ignore -m benchmarks.bench --out results/bench.json
+
+# Property files and docs/configuration.md, out of the declarations of settings
+settings: setup
+	$(BIN)/python -W ignore -m recbole_clickprompt.settings.write
 
 format: setup
 	$(BIN)/ruff check --fix .

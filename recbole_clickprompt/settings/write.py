@@ -141,7 +141,6 @@ def _shown(default: Any) -> str:
 def main() -> None:
     """Writes every generated file."""
     for path, text in generated_files().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(path)
 
