@@ -31,7 +31,7 @@ from recbole_clickprompt.commands.results import append_row, digest, read_result
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_file, read_yaml
-from recbole_clickprompt.settings.old_names import use_new_names
+from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
 from recbole_clickprompt.trainer.run_logger import watch_runs
 
 __all__ = ["add_arguments", "execute"]
@@ -58,7 +58,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     _check(grid, path)
     shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
-    use_new_names(shared, given, vary, *filter(None, grid["runs"].values()), where=str(path))
+    parts = (shared, given, vary, *filter(None, grid["runs"].values()))
+    use_new_names(*parts, where=str(path))
+    for part in parts:
+        refuse_dropped(part, where=str(path))
     grid["settings"] = {**shared, **given}
     dataset = grid["settings"].get("dataset")
     base = _base(grid["base"], dataset) if grid.get("base") else {}
@@ -106,6 +109,9 @@ def _check(grid: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
+    for name, own in grid["runs"].items():
+        if not isinstance(own, dict | None):
+            raise SettingError(f"{path}: runs.{name} must be a dict, got {own!r}")
     names = [str(name) for name in grid["runs"]]
     if len(set(names)) < len(names):
         raise SettingError(f"{path}: runs has a name twice, once as a number; got {', '.join(names)}")

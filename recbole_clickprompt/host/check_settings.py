@@ -79,13 +79,13 @@ def check_settings(
             f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
-    if final["pretrain_epochs"] == 0 and final["train_stage"] == "pretrain":
+    pretrains = final.get("pretrain_epochs") != 0
+    if not pretrains and final["train_stage"] == "pretrain":
         raise SettingError(
             "train_stage: pretrain has nothing to do with pretrain_epochs: 0; set it to 1 or more, or train_stage "
             "to finetune"
         )
-    pretrains = final["train_stage"] != "finetune" and final["pretrain_epochs"] > 0
-    recovers_text = pretrains and "mlm" in final["pretrain_objectives"]
+    recovers_text = pretrains and final["train_stage"] != "finetune" and "mlm" in final["pretrain_objectives"]
     reads_text = model == "ClickPrompt" or recovers_text or final["init_from_text"]
     if "text_fields" not in final and reads_text:
         raise SettingError(

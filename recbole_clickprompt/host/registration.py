@@ -88,7 +88,7 @@ def _wrap_config() -> None:
             )
             for key in foreign:  # or they would count as settings of the run
                 del self.external_config_dict[key]
-            if {**self.internal_config_dict, **self.external_config_dict}["pretrain_epochs"] == 0:
+            if {**self.internal_config_dict, **self.external_config_dict}.get("pretrain_epochs") == 0:
                 self.external_config_dict["train_stage"] = "finetune"
         elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
             # One more model of RecBole's, under RecBole's defaults and training, and as lenient

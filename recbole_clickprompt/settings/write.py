@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt.settings.declaration import Elsewhere, Setting
+from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
 from recbole_clickprompt.settings.registry import declared, methods_of, settings_of
 
 __all__ = ["generated_files", "main"]
@@ -42,6 +43,12 @@ before any data is read.
 same, where pretraining reads text; `finetune`: finetuning and evaluation alone; `none`: nothing that is trained.
 Runs that agree in all settings of `pretrain`, and of `text` where text is read, share one pretraining. *Method* is
 the model that reads a setting; it is empty where all do.
+"""
+_EARLIER = """\
+## Settings of earlier versions
+
+Old names work in this version, with a notice; an old and a new name together are an error. Settings that are gone
+are an error in a new run. Saved runs may have both: they load, predict and report.
 """
 _GROUPS = (
     "Backbone", "Text", "Training", "PLM", "Prompts", "Fusion", "Pretraining", "Evaluation", "Data", "Output",
@@ -117,7 +124,14 @@ def _page() -> str:
         rows = [_row(name, setting) for name, setting in members.items()]
         note = f"{_NOTES[group]}\n" if group in _NOTES else ""
         parts.append(f"## {group}\n\n{note}" + "\n".join([*head, *rows, ""]))
-    return "\n".join(parts)
+    return "\n".join(
+        [*parts, _EARLIER, _table("old name", "name", RENAMED), _table("gone", "use instead", DROPPED)]
+    )
+
+
+def _table(left: str, right: str, names: Mapping[str, str]) -> str:
+    rows = [f"| `{old}` | {f'`{new}`' if new in declared() else new} |" for old, new in names.items()]
+    return "\n".join([f"| {left} | {right} |", "|---|---|", *rows, ""])
 
 
 def _row(name: str, setting: Setting) -> str:

@@ -45,8 +45,11 @@ def test_generated_files_are_those_of_the_declarations(path):
 
 def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
     (page,) = (text for path, text in generated_files().items() if path.name == "configuration.md")
+    page, _, earlier = page.partition("## Settings of earlier versions")
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     assert rows.keys() == declared().keys()
+    assert "| `handover` | `load_pretrained` |" in earlier
+    assert "| `save_step` | `checkpoint_minutes` |" in earlier
     assert rows["fusion_weight"] == (
         "| `fusion_weight` | a number from 0 to 1 | `0.5` | finetune | Initial weight of the backbone's logit, a. "
         "| ClickPrompt |"

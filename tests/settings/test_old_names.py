@@ -183,6 +183,18 @@ def test_a_grid_with_old_and_new_is_an_error(configs, capsys):
     assert configs == []
 
 
+def test_a_grid_with_a_dropped_setting_is_an_error_before_any_run(configs, capsys):
+    grid = grid_file(settings={"dataset": "tiny"}, runs={"a": None, "b": {"plm_frozen_epochs": 1}})
+    assert main(["grid", grid]) == 2
+    assert "g.yaml: plm_frozen_epochs is no longer a setting; leave it out and use" in capsys.readouterr().err
+    assert configs == []
+
+
+def test_a_run_of_a_grid_that_is_no_mapping_is_an_error(configs, capsys):
+    assert main(["grid", grid_file(settings={"dataset": "tiny"}, runs={"a": "DNN"})]) == 2
+    assert "g.yaml: runs.a must be a dict, got 'DNN'" in capsys.readouterr().err
+
+
 def test_a_tuning_file_may_have_old_names(monkeypatch, capsys, caplog, small):
     drawn = []
 
