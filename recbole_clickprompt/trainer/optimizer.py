@@ -51,7 +51,7 @@ def build_optimizer(
     """
     if lazy_embedding_min_rows is not None and learner not in _ROWWISE:
         raise SettingError(
-            f"lazy_embedding_min_rows is for the learners {' and '.join(_ROWWISE)}, got learner {learner!r}; use "
+            f"lazy_embedding_min_rows is for the learners {' and '.join(_ROWWISE)}, got learner {learner!r}; take "
             "one of them, or leave lazy_embedding_min_rows at None"
         )
     pretrained = model.pretrained_parameters()
