@@ -9,7 +9,7 @@ from recbole_clickprompt.settings.declaration import Setting, Stage
 from recbole_clickprompt.settings.recbole import RECBOLES
 from recbole_clickprompt.settings.shared import SHARED
 
-__all__ = ["declare", "declared", "methods_of", "of_stage", "settings_of"]
+__all__ = ["declare", "declared", "methods", "methods_of", "of_stage", "settings_of"]
 
 _DECLARED: dict[str, dict[str, Setting]] = {}
 
@@ -50,6 +50,11 @@ def declared() -> dict[str, Setting]:
 def settings_of(method: str) -> dict[str, Setting]:
     """What a method declares; for ``""`` the settings that all share."""
     return dict(_DECLARED.get(method, {}))
+
+
+def methods() -> list[str]:
+    """The methods that have declared settings."""
+    return [method for method in _DECLARED if method]
 
 
 def methods_of(name: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_clickprompt.settings.declaration import Elsewhere, Setting
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
-from recbole_clickprompt.settings.registry import declared, methods_of, settings_of
+from recbole_clickprompt.settings.registry import declared, methods, methods_of, settings_of
 
 __all__ = ["generated_files", "main"]
 
@@ -21,12 +21,7 @@ _OVERALL = """\
 # files, config_dict and the command line override them, in this order. A file of the same name under ./props of
 # the working folder replaces the one shipped. RecBole's own settings are allowed too.
 """
-_METHODS = {
-    "ClickPrompt": "# ClickPrompt: finetune backbone and PLM together (Eq. 9).\n",
-    "ClickPromptNoPLM": """\
-# ClickPrompt without PLM: finetune the backbone alone (Eq. 10). PLM and prompts are those of its pretraining.
-""",
-}
+_METHOD = "# Settings of {method}: its own, and shared ones for which it has a default.\n"
 _WRITTEN = "# Written by `python -m recbole_clickprompt.settings.write`: change the declarations, not this file.\n"
 _PAGE = """\
 # Settings
@@ -71,9 +66,9 @@ def generated_files() -> dict[Path, str]:
         _ROOT / "props" / "overall.yaml": f"{_OVERALL}{_WRITTEN}{_property_file(settings_of(''))}",
         _ROOT / "docs" / "configuration.md": _page(),
     }
-    for method, head in _METHODS.items():
+    for method in methods():
         path = _ROOT / "props" / "model" / f"{method}.yaml"
-        files[path] = f"{head}{_WRITTEN}{_property_file(settings_of(method))}"
+        files[path] = f"{_METHOD.format(method=method)}{_WRITTEN}{_property_file(settings_of(method))}"
     return files
 
 

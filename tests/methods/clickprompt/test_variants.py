@@ -15,7 +15,7 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncod
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.pooling import build_pooling
 from recbole_clickprompt.trainer.pretraining import pretraining_rows
-from tests.model.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
+from tests.plm.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
 
 
 @pytest.fixture
