@@ -241,7 +241,7 @@ PARTS = ValueType(
     "a list of the three parts of a split, such as [train, valid, test]",
     lambda v: isinstance(v, list | tuple) and len(v) == 3 and all(map(NAME.accepts, v)),
 )
-ARGUMENTS = ValueType("dict", "a mapping of arguments", lambda v: isinstance(v, dict))
+ARGUMENTS = ValueType("dict", "a mapping of arguments, which RecBole checks itself", lambda v: True)
 THRESHOLD = ValueType(
     "dict",
     "a mapping of one field to a number",
