@@ -3,7 +3,7 @@ BIN := .venv/bin
 # Processes that run the tests, each with one thread: two with two threads each would wait for one another
 WORKERS ?= 2
 
-.PHONY: setup demo test docs bench format clean
+.PHONY: setup demo test docs bench settings format clean
 
 setup: .venv/.ready
 
@@ -32,6 +32,10 @@ docs: setup
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup
 	$(BIN)/python -W ignore -m benchmarks.bench --out results/bench.json
+
+# Property files and docs/configuration.md, out of the declarations of settings
+settings: setup
+	$(BIN)/python -W ignore -m recbole_clickprompt.settings.write
 
 format: setup
 	$(BIN)/ruff check --fix .

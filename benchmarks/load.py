@@ -32,7 +32,7 @@ JOBS = ["painter", "miner", "baker", "poet", "nurse", "pilot"]
 SETTINGS = {
     "load_col": None,
     "unused_col": {"inter": ["timestamp"]},
-    "unsplit_fields": ["title"],
+    "whole_text_fields": ["title"],
     "text_fields": {
         "user_id": "user ID",
         "gender": "gender",
@@ -40,7 +40,7 @@ SETTINGS = {
         "item_id": "film ID",
         "title": "title",
     },
-    "value_words": {},
+    "value_labels": {},
     "gpu_id": "",
     "state": "error",
     "show_progress": False,
@@ -51,7 +51,7 @@ SETTINGS = {
     "plm": "minilm",
     "plm_num_layers": 1,
     "train_stage": "finetune",
-    "rowwise_embeddings": 10_000,
+    "lazy_embedding_min_rows": 10_000,
 }
 
 

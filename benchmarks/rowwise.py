@@ -28,11 +28,11 @@ def step_seconds(config_of: Callable[..., Any], train_data: Any, rounds: int) ->
     the moments are made, is not counted.
 
     Args:
-        config_of: Gives the config of a model, which sets ``rowwise_embeddings``, with some settings changed.
+        config_of: Gives the config of a model, which sets ``lazy_embedding_min_rows``, with some settings changed.
         train_data: RecBole's training loader.
         rounds: Each of one step of all rows and ``ROWWISE_STEPS`` row-wise ones.
     """
-    whole = _step(config_of("ClickPromptNoPLM", rowwise_embeddings=None), train_data)
+    whole = _step(config_of("ClickPromptNoPLM", lazy_embedding_min_rows=None), train_data)
     rowwise = _step(config_of("ClickPromptNoPLM"), train_data)
     turns: list[tuple[Any, int, list[float]]] = [(whole, 1, []), (rowwise, ROWWISE_STEPS, [])]
     batches = itertools.chain.from_iterable(itertools.repeat(train_data))

@@ -51,7 +51,7 @@ def test_a_command_that_fails_ends_the_measurement():
 
 def test_steps_of_all_rows_and_row_wise_ones_take_turns(make_config, make_data, monkeypatch):
     def config_of(model, **more):
-        settings = {"rowwise_embeddings": 50, "train_batch_size": 600, **more}
+        settings = {"lazy_embedding_min_rows": 50, "train_batch_size": 600, **more}
         return make_config(model, train_stage="finetune", **settings)
 
     train_batch, steps = Stage.train_batch, []

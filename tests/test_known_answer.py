@@ -36,7 +36,7 @@ def auc_of(model, name, small, **settings):
             "data_path": "data",
             "load_col": {"inter": ["user_id", "item_id", "label", "timestamp"], "item": ["item_id", "title"]},
             "unused_col": {"inter": ["timestamp"]},
-            "unsplit_fields": ["title"],
+            "whole_text_fields": ["title"],
             "text_fields": {"title": "title"},
             "backbone": "DNN",
             "train_stage": "finetune",

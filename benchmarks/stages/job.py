@@ -42,7 +42,7 @@ _BACKBONE = (
 )
 # Another model than the exact one: what its time is held to is ours, or at inference the backbone's
 _JOINT = tuple(
-    Contender(f"ours bf16, {layers} joint", "ours", {"enable_amp": True, "plm_joint_layers": layers})
+    Contender(f"ours bf16, {layers} joint", "ours", {"enable_amp": True, "plm_interaction_layers": layers})
     for layers in (2, 1)
 )
 _JOINT_TRAINING = (Contender("ours bf16, exact", "ours", {"enable_amp": True}), *_JOINT)

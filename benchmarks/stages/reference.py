@@ -130,7 +130,7 @@ class PlainPAMLM(_Plain):
         if not isinstance(model.text, MaskedText) or model.vocabulary is not None:
             raise SettingError(
                 "the benchmark's plain form masks any token and has logits of all; leave mask_target, "
-                "pretrain_vocabulary and plm_joint_layers at their defaults, or give them in a --variant"
+                "mlm_candidates and plm_interaction_layers at their defaults, or give them in a --variant"
             )
         super().__init__(model, model.text.table, tokenizer)
         self.lm_head: Any = model.lm_head.head
@@ -160,7 +160,7 @@ class PlainClickPrompt(_Plain):
         if not isinstance(model.pooling, SummaryPooling) or not isinstance(model.text, TokenTable):
             raise SettingError(
                 "the benchmark's plain form pools the first position of all layers; leave plm_pooling and "
-                "plm_joint_layers at their defaults, or give the latter in a --variant"
+                "plm_interaction_layers at their defaults, or give the latter in a --variant"
             )
         super().__init__(model, model.text, tokenizer)
         self.label_field, self.head, self.fusion_weight = model.label_field, model.head, model.fusion_weight

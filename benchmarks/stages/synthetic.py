@@ -44,6 +44,6 @@ def write_synthetic(folder: Path, *, items: int, rows: int) -> dict[str, Any]:
         "data_path": str(folder),
         "load_col": {"inter": ["user_id", "item_id", "label", "timestamp"], "item": ["item_id", "title"]},
         "unused_col": {"inter": ["timestamp"]},
-        "unsplit_fields": ["title"],
+        "whole_text_fields": ["title"],
         "text_fields": {"user_id": "user ID", "item_id": "item ID", "title": "title"},
     }

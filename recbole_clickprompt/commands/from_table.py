@@ -134,7 +134,7 @@ def _properties(table: OwnTable, name: str, options: argparse.Namespace) -> str:
         f"  {json.dumps(f, ensure_ascii=False)}: {json.dumps(w, ensure_ascii=False)}"
         for f, w in table.words.items()
     ]
-    lines.append("value_words: {}  # (dict) Field: its codes in words, such as {gender: {F: female}}.")
+    lines.append("value_labels: {}  # (dict) Field: its codes in words, such as {gender: {F: female}}.")
     return "\n".join(lines) + "\n"
 
 

@@ -31,6 +31,7 @@ from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarise
 from recbole_clickprompt.host.properties import find_file, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
+from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
 from recbole_clickprompt.trainer.run_logger import watch_runs
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
@@ -56,8 +57,13 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if "seeds" in given:
         grid["seeds"] = given.pop("seeds")
     _check(grid, path)
-    grid["settings"] = {**(grid.get("settings") or {}), **given}
+    shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
+    parts = (shared, given, vary, *filter(None, grid["runs"].values()))
+    use_new_names(*parts, where=str(path))
+    for part in parts:
+        refuse_dropped(part, where=str(path))
+    grid["settings"] = {**shared, **given}
     dataset = grid["settings"].get("dataset")
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
@@ -88,7 +94,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 def _base(name: str, dataset: Any) -> dict[str, Any]:
     if "{dataset}" in name and not isinstance(dataset, str):
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
-    return read_yaml(find_file(name.replace("{dataset}", str(dataset)), "grid file"))
+    path = find_file(name.replace("{dataset}", str(dataset)), "grid file")
+    base = read_yaml(path)
+    backbones = (base.get("backbones") or {}).values()
+    use_new_names(base.get("settings") or {}, *filter(None, backbones), where=str(path))
+    return base
 
 
 def _check(grid: dict[str, Any], path: Path) -> None:
@@ -100,6 +110,9 @@ def _check(grid: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
+    for name, own in grid["runs"].items():
+        if not isinstance(own, dict | None):
+            raise SettingError(f"{path}: runs.{name} must be a dict, got {own!r}")
     names = [str(name) for name in grid["runs"]]
     if len(set(names)) < len(names):
         raise SettingError(f"{path}: runs has a name twice, once as a number; got {', '.join(names)}")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, quote_strings, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
+from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.tuning.search import Search
 from recbole_clickprompt.tuning.space import Draw, read_space
 from recbole_clickprompt.tuning.trials import Trials
@@ -56,10 +58,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     path = find_file(options.file, "tuning file")
     tuning = {**_DEFAULTS, **read_yaml(path)}
     _check(tuning, path)
-    base = {**tuning["settings"], **parse_settings(settings)}
+    given, draws = parse_settings(settings), {draw.name: draw for draw in read_space(tuning["space"], path)}
+    use_new_names(tuning["settings"], given, draws, where=str(path))
+    space = [replace(draw, name=name) for name, draw in draws.items()]
+    base = {**tuning["settings"], **given}
     model, implied = resolve_name(base.pop("model", None))
     base = {**implied, **base, "model": model, "dataset": str(base.get("dataset", "ml-100k"))}
-    space = read_space(tuning["space"], path)
     if tuning["algorithm"] == "exhaustive" and (ranges := [d.name for d in space if d.kind != "choice"]):
         raise SettingError(
             f"{path}: an exhaustive search needs choices alone, but {', '.join(ranges)} has a range"

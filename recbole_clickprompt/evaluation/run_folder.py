@@ -21,6 +21,7 @@ import pandas as pd
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.history import read_epochs
 from recbole_clickprompt.files import write_text, write_whole
+from recbole_clickprompt.settings.old_names import settings_of_saved_run
 
 __all__ = ["RunFolder", "folder_of", "open_run", "write_counts", "write_info", "write_predictions"]
 
@@ -113,6 +114,8 @@ def open_run(path: str | Path) -> RunFolder:
         name = info.get(key) if isinstance(info, dict) else None
         if not name or not isinstance(name, str) or Path(name).name != name:
             raise DataError(f"{file}: {key} must be the name of a file of this run, without a path, got {name!r}")
+    if isinstance(settings := info.get("settings"), dict):
+        info["settings"] = settings_of_saved_run(settings)
     return RunFolder(folder=folder, info=info)
 
 

@@ -19,7 +19,7 @@ __all__ = ["read_features"]
 
 
 def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str], bool]) -> AtomicTable:
-    """Reads an atomic file by the data settings: ``rename_fields``, ``unsplit_fields``, ``seq_len`` and the like.
+    """Reads an atomic file by the data settings: ``rename_fields``, ``whole_text_fields``, ``seq_len`` and others.
 
     Infinite numbers count as missing, and a warning says so.
 
@@ -56,7 +56,7 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
             f"{table.line_of(rows[0])}"
         )
     for field, kind in types.items():
-        if kind == "token_seq" and field in (config["unsplit_fields"] or ()):
+        if kind == "token_seq" and field in (config["whole_text_fields"] or ()):
             words = frame[field].fillna("").str.split().map(" ".join)
             frame[field], types[field] = words.where(words != "", None), "token"
         elif kind.endswith("_seq"):

@@ -23,7 +23,7 @@ __all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_le
 
 def check_fields(dataset: Any) -> None:
     """Raises DataError where a setting names a field that was not loaded."""
-    for setting in ("text_fields", "unsplit_fields", "value_words", *_OF_THE_HOST):
+    for setting in ("text_fields", "whole_text_fields", "value_labels", *_OF_THE_HOST):
         for field in dataset.config[setting] or ():
             if field not in dataset.field2type:
                 raise DataError(

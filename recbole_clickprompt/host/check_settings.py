@@ -19,8 +19,9 @@ from recbole.utils.argument_list import (
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import property_folders, read_yaml
-from recbole_clickprompt.host.settings import SETTINGS
 from recbole_clickprompt.methods.registry import find_method
+from recbole_clickprompt.settings.old_names import refuse_dropped
+from recbole_clickprompt.settings.registry import declared
 
 __all__ = ["check_settings"]
 
@@ -56,13 +57,16 @@ def check_settings(
     Raises:
         SettingError: Names the key, what was expected and what came.
     """
-    known = {*host_settings, *defaults, *SETTINGS, *_UNLISTED, *_backbone_keys()}
+    refuse_dropped({**given, **command_line})
+    refuse_dropped(defaults, where="a property file under ./props")
+    settings = declared()
+    known = {*host_settings, *defaults, *settings, *_UNLISTED, *_backbone_keys()}
     known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
     for key in given:
         if key not in known:
             raise SettingError(f"{key} is no setting of RecBole or of this package{nearest(str(key), known)}")
     final = {**defaults, **given, **command_line}
-    for key, setting in SETTINGS.items():
+    for key, setting in settings.items():
         if key in final and not setting.accepts(final[key]):
             raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
     measured = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
@@ -81,6 +85,12 @@ def check_settings(
     if final["train_stage"] not in stages:
         raise SettingError(f"train_stage must be one of {', '.join(stages)}, got {final['train_stage']!r}")
     method.check(final)
+    pretrains = final.get("pretrain_epochs") != 0
+    if not pretrains and final["train_stage"] == "pretrain":
+        raise SettingError(
+            "train_stage: pretrain has nothing to do with pretrain_epochs: 0; set it to 1 or more, or train_stage "
+            "to finetune"
+        )
     return set(command_line) - known
 
 

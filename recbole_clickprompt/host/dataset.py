@@ -50,7 +50,7 @@ class TextDataset(Dataset):
 
     Differences to ``recbole.data.dataset.Dataset``:
 
-    - ``unsplit_fields`` are read whole as one token, where RecBole splits ``token_seq`` at blanks.
+    - ``whole_text_fields`` are read whole as one token, where RecBole splits ``token_seq`` at blanks.
     - ``order: TO`` sorts by the time in the file; RecBole sorts after rounding it to float32, which is 64
       seconds at today's Unix times, and so moves rows over the borders of the split.
     - files are read by ``read_atomic``, which keeps the values that RecBole's reader loses.
@@ -223,7 +223,7 @@ class TextDataset(Dataset):
             self.inter_feat[_TIMES] = torch.from_numpy(self._file_times[rows].to_numpy(dtype=np.float64))
 
     def textualizer(self) -> Textualizer:
-        """The text of this data set's rows (Eq. 4), as ``text_fields`` and ``value_words`` say."""
+        """The text of this data set's rows (Eq. 4), as ``text_fields`` and ``value_labels`` say."""
         return build_textualizer(self, self._numbers)
 
     def tokenizer(self, plm: str) -> Any:

@@ -56,13 +56,13 @@ def raw_numbers(dataset: Any) -> dict[str, np.ndarray]:
 
 
 def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textualizer:
-    """The sentences that ``text_fields`` and ``value_words`` describe.
+    """The sentences that ``text_fields`` and ``value_labels`` describe.
 
     Args:
         dataset: RecBole's, its rows split.
         numbers: What ``raw_numbers`` gave; RecBole's own are scaled by now.
     """
-    words = dataset.config["value_words"] or {}
+    words = dataset.config["value_labels"] or {}
     fields = [
         _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
         for field, name in dataset.config["text_fields"].items()
@@ -97,7 +97,7 @@ def _warn_unused(field: str, words: Mapping[str, str], values: Iterable[str | No
     if unused := sorted(words.keys() - found):
         shown = sorted(found)[:8]
         getLogger().warning(
-            f"value_words: no row has {field} {', '.join(map(repr, unused[:8]))}; its values are "
+            f"value_labels: no row has {field} {', '.join(map(repr, unused[:8]))}; its values are "
             f"{', '.join(map(repr, shown))}{', ...' if len(found) > len(shown) else ''}"
         )
 

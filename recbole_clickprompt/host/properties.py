@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.settings.old_names import use_new_names
+from recbole_clickprompt.settings.registry import settings_of
 
 __all__ = [
     "TEXT_SETTINGS",
@@ -27,7 +30,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 # Settings whose keys and values stand for texts in the data: YAML would make False of NO and 7 of 007
-TEXT_SETTINGS = ("value_words",)
+TEXT_SETTINGS = ("value_labels", "value_words")  # the latter is its old name
 _TEXT = "tag:yaml.org,2002:str"
 
 
@@ -97,7 +100,7 @@ def parse_yaml(text: str, setting: str = "") -> Any:
 
     Args:
         text: The value.
-        setting: The setting that it is the value of; texts in ``value_words`` stay as they are written.
+        setting: The setting that it is the value of; texts in ``value_labels`` stay as they are written.
     """
     return yaml.load(text, Loader=_TextLoader if setting in TEXT_SETTINGS else _Loader)
 
@@ -128,13 +131,14 @@ def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) ->
     Raises:
         SettingError: There is no property file for the backbone.
     """
-    overall, of_model, of_dataset = (
-        read_yaml(path) if (path := find_property_file(name)) else {}
-        for name in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
-    )
+    names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
+    overall, of_model, of_dataset = map(_read_property_file, names)
+    if moved := sorted(settings_of(model).keys() & overall.keys() - settings_of("").keys()):
+        getLogger().warning(
+            f"{find_property_file(names[0])}: {', '.join(moved)} belong in {names[1]}, which is read after it"
+        )
     backbone = {**overall, **of_model, **of_dataset, **external}.get("backbone")
-    backbone_file = find_property_file(f"backbone/{backbone}.yaml")
-    of_backbone = read_yaml(backbone_file) if backbone_file else {}
+    of_backbone = _read_property_file(f"backbone/{backbone}.yaml")
     return {**overall, **of_model, **of_backbone, **of_dataset}
 
 
@@ -142,3 +146,10 @@ def quote_strings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings in a form that RecBole takes for what they are; a text as such would be evaluated as code."""
     # The name of the model is one that we know, and what RecBole's reading of the rest may hang on
     return {k: repr(v) if isinstance(v, str) and k != "model" else v for k, v in settings.items()}
+
+
+def _read_property_file(name: str) -> dict[str, Any]:
+    path = find_property_file(name)
+    settings = read_yaml(path) if path else {}
+    use_new_names(settings, where=str(path))
+    return settings

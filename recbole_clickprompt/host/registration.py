@@ -16,6 +16,8 @@ import recbole.data.dataset
 import recbole.trainer
 from recbole.config import Config
 
+import recbole_clickprompt.backbones.settings
+import recbole_clickprompt.methods.clickprompt.settings  # noqa: F401 - both declare their settings
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.check_settings import check_settings
@@ -26,6 +28,7 @@ from recbole_clickprompt.host.restore import replace_recboles_reader
 from recbole_clickprompt.host.untrusted_input import close_doors
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
+from recbole_clickprompt.settings.old_names import use_new_names
 
 __all__ = ["register"]
 
@@ -78,6 +81,9 @@ def _wrap_config() -> None:
     def load_with_properties(self: Config, model: str, model_class: type, dataset: str) -> None:
         load_internal(self, model, model_class, dataset)
         if model in method_names():
+            given = (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict)
+            use_new_names(*given)
+            self._merge_external_config_dict()
             # What RecBole knows (its defaults) first, ours over it, what the user passed stays above both
             host_settings = set(self.internal_config_dict)
             self.internal_config_dict.update(
@@ -92,6 +98,8 @@ def _wrap_config() -> None:
             )
             for key in foreign:  # or they would count as settings of the run
                 del self.external_config_dict[key]
+            if {**self.internal_config_dict, **self.external_config_dict}.get("pretrain_epochs") == 0:
+                self.external_config_dict["train_stage"] = "finetune"
         elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
             # One more model of RecBole's, under RecBole's defaults and training, and as lenient
             self.internal_config_dict.update(read_yaml(file))

@@ -14,8 +14,9 @@ from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.properties import load_properties
-from recbole_clickprompt.host.settings import SETTINGS
 from recbole_clickprompt.methods.registry import method_names
+from recbole_clickprompt.settings.old_names import DROPPED, settings_of_saved_run
+from recbole_clickprompt.settings.registry import declared
 from recbole_clickprompt.trainer.checkpoint import read_model
 
 __all__ = ["is_from_checkpoint", "read_run", "rebuild_config"]
@@ -46,7 +47,8 @@ def read_run(path: Path, models: Collection[str]) -> tuple[Config, dict[str, Any
 def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]) -> Config:
     """RecBole's config of a run, made of plain values and without its constructor, which evaluates texts as code.
 
-    Settings that an earlier version did not have get their defaults. Files are read and written beside the
+    Settings that an earlier version did not have get their defaults, those that it called otherwise their names of
+    today, and those that are gone are left out. Files are read and written beside the
     checkpoint, never where the file says, except for the data set's folder, which is only read.
 
     Args:
@@ -71,8 +73,10 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
             raise _refusal(path, key, saved.get(key), "a text")
     values = dict(saved)
     if model in method_names():  # RecBole never checks the settings of its own
-        values = {**_defaults(model, saved, path), **values}
-        for key, setting in SETTINGS.items():
+        values = {**_defaults(model, saved, path), **settings_of_saved_run(saved)}
+        for key in DROPPED:
+            values.pop(key, None)
+        for key, setting in declared().items():
             if key in values and not setting.accepts(values[key]):
                 raise _refusal(path, key, values[key], setting.expected)
     for key in _OF_THE_MACHINE:

@@ -34,7 +34,7 @@ def plain_value(text: str, setting: str = "") -> Any:
 
     Args:
         text: Of a command line or ``config_dict``.
-        setting: What it is the value of; what ``value_words`` holds stays text.
+        setting: What it is the value of; what ``value_labels`` holds stays text.
     """
     if setting in TEXT_SETTINGS:
         try:

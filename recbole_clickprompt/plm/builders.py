@@ -23,7 +23,7 @@ def build_encoder(
     """The encoder, with LoRA and frozen lower layers where the config asks for them, and what it was taken from.
 
     Raises:
-        SettingError: The PLM does not go with ``plm_lora`` or ``plm_joint_layers``.
+        SettingError: The PLM does not go with ``plm_lora`` or ``plm_interaction_layers``.
         WeightsError: The PLM cannot be obtained.
     """
     language_model = load_plm(
@@ -45,28 +45,28 @@ def build_lm_head(
     """The head that recovers masked tokens, and the tokens that it chooses from, ``(V,)``; None for all.
 
     Raises:
-        SettingError: ``pretrain_vocabulary: data`` with a PLM that recovers text by a decoder.
+        SettingError: ``mlm_candidates: data`` with a PLM that recovers text by a decoder.
     """
     lm_head = language_model.lm_head
-    if config["pretrain_vocabulary"] != "data":
+    if config["mlm_candidates"] != "data":
         return lm_head, None
     if not isinstance(lm_head, TokenHead):
-        raise SettingError("pretrain_vocabulary: data is for PLMs with an LM head, not with a decoder; use plm")
+        raise SettingError("mlm_candidates: data is for PLMs with an LM head, not with a decoder; use plm")
     vocabulary = dataset.token_table(config["plm"]).vocabulary()
     return TokenHead(restrict_vocabulary(lm_head.head, vocabulary)), vocabulary
 
 
 def _first_joint_layer(config: Any, encoder: Any) -> int:
     """0 where all layers see whole rows."""
-    count, layers = config["plm_joint_layers"], encoder.config.num_hidden_layers
+    count, layers = config["plm_interaction_layers"], encoder.config.num_hidden_layers
     if count is None or count == layers:
         return 0
     if count > layers:
-        raise SettingError(f"plm_joint_layers is {count}, but there are {layers} layers (plm_num_layers)")
+        raise SettingError(f"plm_interaction_layers is {count}, but there are {layers} layers (plm_num_layers)")
     family = encoder.config.model_type
     if not ARCHITECTURES[family].supports_precomputed_layers:
         raise SettingError(
-            f"plm_joint_layers: the lower layers of a {family!r} model cannot be run apart from its upper ones; "
-            "leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
+            f"plm_interaction_layers: the lower layers of a {family!r} model cannot be run apart from its upper "
+            "ones; leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
         )
     return layers - count

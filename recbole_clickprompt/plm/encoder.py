@@ -89,17 +89,6 @@ class PromptedEncoder(nn.Module):
         """Text only attends to what comes before it."""
         return self.architecture.causal
 
-    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
-        """The PLM's parameters: those of its embeddings, then of each layer, the last with what follows it."""
-        upper = [
-            {id(parameter) for parameter in self.architecture.parameters_from_layer(index)}
-            for index in range(self.num_layers)
-        ]
-        layers: list[list[nn.Parameter]] = [[] for _ in range(self.num_layers + 1)]
-        for parameter in self.encoder.parameters():
-            layers[sum(id(parameter) in ids for ids in upper)].append(parameter)
-        return layers
-
     def forward(
         self,
         text: Tensor,

@@ -26,7 +26,7 @@ _SCALE = 2.0
 
 @torch.no_grad()
 def init_embeddings_from_text(backbone: Any, config: Any, dataset: Any) -> int:
-    """Initializes embeddings of the id fields in ``text_embeddings`` with principal components of text vectors.
+    """Initializes embeddings of the id fields in ``init_from_text`` with principal components of text vectors.
 
     Ids with similar texts start with similar embeddings, so what training learns about one applies to the other.
     Ids without a text keep their random embeddings.
@@ -45,17 +45,17 @@ def init_embeddings_from_text(backbone: Any, config: Any, dataset: Any) -> int:
     """
     tables = [table for table in token_embedding_tables(backbone) if table.embedding_dim > 1]
     if not tables or config["backbone"] == "LR":  # which has tables but never reads them
-        raise SettingError(f"text_embeddings: {config['backbone']} has no embeddings of ids; leave it out")
+        raise SettingError(f"init_from_text: {config['backbone']} has no embeddings of ids; leave it out")
     begins = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
     deviations = [_SCALE * table.weight.std().item() for table in tables]
     number = 0
-    for field in config["text_embeddings"]:
+    for field in config["init_from_text"]:
         vectors, has_text = text_vectors(config, dataset, field)
         ids = torch.nonzero(has_text).squeeze(1)
         for table, deviation in zip(tables, deviations, strict=True):
             if table.embedding_dim > vectors.shape[1]:
                 raise SettingError(
-                    f"text_embeddings: embedding_size is {table.embedding_dim}, more than the {vectors.shape[1]} "
+                    f"init_from_text: embedding_size is {table.embedding_dim}, more than the {vectors.shape[1]} "
                     "of the PLM; take smaller embeddings"
                 )
             components = principal_components(vectors[ids], table.embedding_dim)
@@ -81,13 +81,13 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
     """
     if field not in (dataset.uid_field, dataset.iid_field):
         raise SettingError(
-            f"text_embeddings: {field} is neither {dataset.uid_field} nor {dataset.iid_field}: only users and "
+            f"init_from_text: {field} is neither {dataset.uid_field} nor {dataset.iid_field}: only users and "
             "items have a text"
         )
     parts = zip(config["text_fields"], dataset.textualizer().fields, strict=True)
     features = [part for name, part in parts if part.key == field and name != field]
     if not features:
-        raise SettingError(f"text_embeddings: text_fields has no feature of {field}, so its ids have no text")
+        raise SettingError(f"init_from_text: text_fields has no feature of {field}, so its ids have no text")
     row_table: TokenTable = dataset.token_table(config["plm"])
     tokenizer = dataset.tokenizer(config["plm"])
     table = TokenTable(textualizer=Textualizer(features), tokenizer=tokenizer, max_length=row_table.max_length)

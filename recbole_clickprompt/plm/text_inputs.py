@@ -56,7 +56,7 @@ def build_masked_text(config: Any, dataset: Any, plm: PromptedEncoder) -> nn.Mod
         torch.manual_seed(_SEED)
         copies = [
             [_masked(text, masker, by_field=target != "tokens") for text in texts]
-            for _ in range(config["plm_joint_masks"])
+            for _ in range(config["plm_cached_masks"])
         ]
     states = _state_table(config, table, texts, [[tokens for tokens, _ in copy] for copy in copies], plm)
     masks = [text.in_row_mask() for text in texts]

@@ -86,7 +86,7 @@ def _field(dataset: Any, name: str) -> Field:
         size=int(dataset.num(name)),
         width=int(values.shape[1]) if kind.value.endswith("_seq") else 1,
         feature=feature,
-        unsplit=name in (dataset.config["unsplit_fields"] or ()) and kind is FeatureType.TOKEN,
+        unsplit=name in (dataset.config["whole_text_fields"] or ()) and kind is FeatureType.TOKEN,
         scale=dataset.scales[name] if is_number else None,
         range=_range(values[..., 0] if feature else values) if is_number else None,
     )
@@ -115,7 +115,7 @@ def _text(dataset: Any, plm: str) -> Text:
         names=names,
         words={
             field: {str(code): str(word) for code, word in words.items()}
-            for field, words in (config["value_words"] or {}).items()
+            for field, words in (config["value_labels"] or {}).items()
         },
         segments=segments,
         prefix=table.prefix,

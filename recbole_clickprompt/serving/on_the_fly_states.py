@@ -22,7 +22,7 @@ class LoneStates(nn.Module):
     last special tokens, where the table's is cut behind its text.
 
     Args:
-        plm: A PLM with ``plm_joint_layers``.
+        plm: A PLM with ``plm_interaction_layers``.
         text: How its text was tokenised.
     """
 

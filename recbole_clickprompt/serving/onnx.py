@@ -127,8 +127,8 @@ def _check_exportable(model: Any) -> None:
             raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
         if text_model.num_frozen_layers:
             raise ExportError(
-                "a model with plm_joint_layers cannot be exported: its lower layers read each text alone; score "
-                "with `recbole-cp predict`"
+                "a model with plm_interaction_layers cannot be exported: its lower layers read each text alone; "
+                "score with `recbole-cp predict`"
             )
 
 

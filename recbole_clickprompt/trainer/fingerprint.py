@@ -11,42 +11,39 @@ from typing import Any
 import torch
 
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.settings.registry import of_stage
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
 
-__all__ = ["checkpoint_path", "differences", "finetuning_inputs", "stage_inputs", "state_path"]
+__all__ = [
+    "checkpoint_path",
+    "differences",
+    "finetuning_inputs",
+    "settings_of_finetuning",
+    "settings_without_effect",
+    "stage_inputs",
+    "state_path",
+]
 
-# Settings that pretraining never reads: those of finetuning and evaluation
-_FINETUNING = {
-    "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
-    "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
-    "plm_layer_decay", "plm_frozen_epochs", "prompt_dropout",
-    "finetune_prompts", "plm_pooling", "fusion_weight", "fusion_learnable", "tower_loss_share", "eval_step",
-    "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
-    "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
-    "eval_neg_sample_args", "unseen_embeddings", "train_rows", "handover",
+# Keys of RecBole's config that are not declared. All others count unless their declaration says otherwise, so that
+# one added later can only cost a repetition and never give a wrong reuse.
+_OF_FINETUNING = {
+    "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "valid_metric_bigger", "valid_neg_sample_args",
+    "test_neg_sample_args", "eval_neg_sample_args",
 }  # fmt: skip
-
-# Settings of text, PLM and prompts, which a pretraining without them never reads
-_TEXT = {
-    "plm_num_layers", "plm_joint_layers", "plm_joint_masks", "plm_dropout", "plm_gradient_checkpointing",
-    "plm_lora", "num_prompts", "prompt_strategy", "prompt_projection", "shuffle_text", "max_text_length",
-    "mask_ratio", "mask_target", "pretrain_vocabulary", "pretrain_plm_learning_rate", "pretrain_mlm_epochs",
-}  # fmt: skip
-
-# Settings without effect on what is trained. All others count, so that one added later can only cost a
-# repetition and never give a wrong reuse.
 _WITHOUT_EFFECT = {
-    # when its state is kept
-    "save_step", "save_minutes", "resume",
-    # what is kept of it
-    "save_predictions",
-    # where it runs and what it shows
-    "gpu_id", "use_gpu", "device", "worker", "state", "show_progress", "verbose", "log_wandb", "wandb_project",
-    "local_rank", "world_size", "offset", "nproc", "ip", "port", "single_spec",
-    # where files are; their content counts
-    "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path", "save_dataloaders",
-    "dataloaders_save_path", "config_files", "config_file_list",
+    "gpu_id", "device", "state", "verbose", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
+    "port", "single_spec", "dataset_save_path", "dataloaders_save_path", "config_files", "config_file_list",
 }  # fmt: skip
+
+
+def settings_without_effect() -> set[str]:
+    """Those that determine nothing that is trained; where files are is one, as their content counts."""
+    return of_stage("none") | _WITHOUT_EFFECT
+
+
+def settings_of_finetuning() -> set[str]:
+    """Those that pretraining never reads: of finetuning and evaluation."""
+    return of_stage("finetune") | _OF_FINETUNING
 
 
 def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path | None = None) -> dict[str, Any]:
@@ -58,7 +55,9 @@ def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path 
         reads_text: It reads their text, so tokens and language model count.
         previous: The checkpoint that it starts from.
     """
-    without = _FINETUNING | _WITHOUT_EFFECT | (set() if reads_text else _TEXT)
+    without = settings_of_finetuning() | settings_without_effect()
+    if not reads_text:
+        without |= of_stage("text")
     return {
         "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
@@ -82,7 +81,7 @@ def finetuning_inputs(
     """
     dataset = train_data._dataset
     return {
-        "settings": _settings(config, without=_WITHOUT_EFFECT),
+        "settings": _settings(config, without=settings_without_effect()),
         "rows": _rows_hash(dataset),
         "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},

@@ -24,13 +24,12 @@ __all__ = ["Keeper"]
 
 
 class Keeper:
-    """Keeps the state of a stage: every so many epochs and minutes, and when the process is asked to end.
+    """Keeps the state of a stage: every so many minutes, and when the process is asked to end.
 
     Args:
         stage: What trains.
         path: The file.
         inputs: All that determines the training.
-        every_epochs: Write it behind every so many epochs; 0 for never.
         every_minutes: Write it where so many minutes have passed since the last time; 0 for never.
         capture: What else belongs to the state, plain values and tensors.
     """
@@ -41,12 +40,11 @@ class Keeper:
         *,
         path: Path,
         inputs: dict[str, Any],
-        every_epochs: int,
         every_minutes: float,
         capture: Callable[[], dict[str, Any]],
     ) -> None:
         self.stage, self.path, self.inputs = stage, path, inputs
-        self.every_epochs, self.every_minutes, self.capture = every_epochs, every_minutes, capture
+        self.every_minutes, self.capture = every_minutes, capture
         self._progress = Progress(0)
         self._restored: dict[str, Any] | None = None
         self._order: dict[str, Any] = {}  # random states when the epoch began, out of which comes its order
@@ -59,7 +57,7 @@ class Keeper:
     @classmethod
     def of(cls, config: Any, stage: Stage, **how: Any) -> Keeper:
         """A keeper that writes as often as the config says."""
-        return cls(stage, every_epochs=config["save_step"], every_minutes=config["save_minutes"], **how)
+        return cls(stage, every_minutes=config["checkpoint_minutes"], **how)
 
     def restore(self, state: dict[str, Any]) -> int:
         """Sets the stage to a state that ``find_state`` gave; returns the epoch that it is in."""
@@ -91,8 +89,7 @@ class Keeper:
             self._mark()
         finally:
             self._training = False
-        done = self._progress.epoch + 1
-        if self._is_due() or (self.every_epochs and done % self.every_epochs == 0):
+        if self._is_due():
             self._write()
 
     def _left(self, loader: Any) -> Iterator[Any]:

@@ -86,20 +86,10 @@ class Stage:
         epochs: int,
         schedule: str,
         warmup_ratio: float,
-        frozen_epochs: int = 0,
     ) -> Stage:
-        """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config.
-
-        In the first ``frozen_epochs`` what comes pretrained stays as it is.
-        """
+        """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config."""
         begin_together(model, optimizer)
-        scheduler = build_scheduler(
-            optimizer,
-            name=schedule,
-            steps=epochs * batches,
-            warmup_ratio=warmup_ratio,
-            frozen=frozen_epochs * batches,
-        )
+        scheduler = build_scheduler(optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio)
         return cls(
             name=name,
             model=model,

@@ -93,10 +93,6 @@ def run_stage(
                 metrics = compute_and_reset(model.metrics, device)
                 report(epoch, metrics)
                 record_pretraining(config, path, epoch, metrics, stage=stage.name)
-                done = epoch + 1
-                if config["save_step"] and done % config["save_step"] == 0 and done < training.epochs:
-                    after_epoch = path.with_name(f"{path.stem}-epoch{done}.safetensors")
-                    save_whole(model, after_epoch, inputs=inputs, epoch=done)
             save_whole(model, path, inputs=inputs, epoch=training.epochs)
             keeper.remove()
     logger.info(f"{stage.name} saved: {path}")

@@ -68,8 +68,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             learning_rate=self.learning_rate,
             plm_learning_rate=self.config["plm_learning_rate"] or 0.0,
             weight_decay=self.weight_decay,
-            plm_layer_decay=self.config["plm_layer_decay"],
-            rowwise_embeddings=self.config["rowwise_embeddings"],
+            lazy_embedding_min_rows=self.config["lazy_embedding_min_rows"],
         )
 
     def fit(
@@ -147,7 +146,6 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             epochs=self.epochs,
             schedule=self.config["lr_scheduler"] or "constant",
             warmup_ratio=self.config["warmup_ratio"] or 0.0,
-            frozen_epochs=self.config["plm_frozen_epochs"],
         )
 
     @contextmanager

@@ -50,7 +50,7 @@ def test_in_training_a_rows_score_depends_on_its_batch_in_the_host_alone(name, b
     # Float fields out of the way, which the host's DSSM fails over
     load_col = {"inter": ["user_id", "item_id", "rating", "timestamp"], "user": ["user_id", "age"],
                 "item": ["item_id", "genre"]}  # fmt: skip
-    text = {"text_fields": {"user_id": "user"}, "unsplit_fields": [], "value_words": {}}
+    text = {"text_fields": {"user_id": "user"}, "whole_text_fields": [], "value_labels": {}}
     host, ours, rows = build(name, load_col=load_col, **text)
     assert (host(rows)[:10] - host(rows[:10])).abs().max() > 1e-3
     torch.testing.assert_close(ours(rows)[:10], ours(rows[:10]))

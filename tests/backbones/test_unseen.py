@@ -85,7 +85,7 @@ def unseen_users(part, *, but_in=None):
 def test_training_goes_as_before_and_what_it_never_read_stays_zero(make_config, make_data, late):
     trained = {}
     for choice in ("random", "zero"):
-        config, data, model = build(make_config, make_data, unseen_embeddings=choice, **late)
+        config, data, model = build(make_config, make_data, unseen_id_embeddings=choice, **late)
         get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(data[0], verbose=False, saved=False)
         trained[choice] = model.state_dict()
     name = "backbone.model.token_embedding_table.embedding.weight"
@@ -101,7 +101,7 @@ def test_training_goes_as_before_and_what_it_never_read_stays_zero(make_config, 
 @pytest.mark.parametrize(("pretrain_data", "are_zero"), [("train", True), ("train_valid", False)])
 def test_ids_that_pretraining_saw_keep_what_they_learnt(make_config, make_data, late, pretrain_data, are_zero):
     config, data, model = build(
-        make_config, make_data, train_stage="all", pretrain_data=pretrain_data, unseen_embeddings="zero", **late
+        make_config, make_data, train_stage="all", pretrain_data=pretrain_data, unseen_id_embeddings="zero", **late
     )
     get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(*data[:2], verbose=False, saved=False)
     users = unseen_users(data[0], but_in=data[1])

@@ -84,7 +84,7 @@ def test_so_do_different_curves():
     ("settings", "message"),
     [
         ({"prompt_strategy": "input"}, "layerwise prompts of one MLP each"),
-        ({"plm_joint_layers": 1}, "or give the latter in a --variant"),
+        ({"plm_interaction_layers": 1}, "or give the latter in a --variant"),
         ({"plm_pooling": "avg"}, "pools the first position of all layers"),
     ],
 )

@@ -10,7 +10,7 @@ from recbole.data import create_dataset
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.host.properties import read_yaml
-from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.settings.registry import declared
 
 HEADER = ["customer_id", "country", "sku", "Product name", "price", "hour", "bought", "when"]
 COLUMNS = ["--user=customer_id", "--item=sku", "--label=bought", "--name=shop"]
@@ -80,7 +80,8 @@ def test_the_property_file_is_valid_and_says_type_and_meaning_of_each_key():
     top = [line for line in path.read_text().splitlines() if line[:1] not in ("", " ", "#")]
     assert all("# (" in line for line in top)
     settings = read_yaml(path)
-    assert all(SETTINGS[key].accepts(value) for key, value in settings.items() if key in SETTINGS)
+    known = declared()
+    assert all(known[key].accepts(value) for key, value in settings.items() if key in known)
     assert settings["load_col"]["user"] == ["user_id", "country"]
     assert list(settings["text_fields"].items())[:3] == [
         ("user_id", "customer id"),

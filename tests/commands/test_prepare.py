@@ -160,7 +160,7 @@ def test_recboles_own_download_no_longer_crashes_after_it_is_done(make_config, t
         for file in TINY.glob("tiny.*"):
             made.write(file, file.name.replace("tiny", inside))
     monkeypatch.setattr(Dataset, "_get_download_url", lambda self, *_: archive.as_uri())
-    settings = {"TIME_FIELD": "timestamp", "text_fields": {"title": "title"}, "unsplit_fields": ["title"]}
+    settings = {"TIME_FIELD": "timestamp", "text_fields": {"title": "title"}, "whole_text_fields": ["title"]}
     config = make_config(dataset="anime", data_path=str(tmp_path / "data"), load_col=None, **settings)
     dataset = create_dataset(config)
     assert dataset.inter_num == len((TINY / "tiny.inter").read_text().splitlines()) - 1

@@ -64,10 +64,10 @@ def test_a_setting_that_is_varied_from_null_on_is_compared_within_null_too():
         ("plain", 2, 1, 0.5, 0.7),
         ("ours", 2, 1, 0.7, 0.7),
     ]
-    results = pd.DataFrame(rows, columns=["run", "plm_joint_layers", "seed", "auc", "logloss"])
-    found = summarise(results, by=["plm_joint_layers"], baseline="plain")
+    results = pd.DataFrame(rows, columns=["run", "plm_interaction_layers", "seed", "auc", "logloss"])
+    found = summarise(results, by=["plm_interaction_layers"], baseline="plain")
     assert found.loc[found["run"] == "ours", "improvement"].tolist() == pytest.approx([20.0, 40.0])
-    *_, without, _, with_two = markdown(found, by=["plm_joint_layers"]).splitlines()
+    *_, without, _, with_two = markdown(found, by=["plm_interaction_layers"]).splitlines()
     assert without.startswith("| ours | None | 1 |")
     assert with_two.startswith("| ours | 2 | 1 |")
 
@@ -82,6 +82,6 @@ def test_a_seed_that_comes_twice_is_refused_and_never_paired_twice(row):
 
 def test_a_seed_that_comes_twice_is_refused_also_under_a_missing_setting():
     rows = [("plain", None, 1, 0.5, 0.7), ("plain", None, 1.0, 0.6, 0.7)]
-    results = pd.DataFrame(rows, columns=["run", "plm_joint_layers", "seed", "auc", "logloss"])
-    with pytest.raises(DataError, match="plm_joint_layers None, seed 1 has 2 rows"):
-        summarise(results, by=["plm_joint_layers"], baseline=None)
+    results = pd.DataFrame(rows, columns=["run", "plm_interaction_layers", "seed", "auc", "logloss"])
+    with pytest.raises(DataError, match="plm_interaction_layers None, seed 1 has 2 rows"):
+        summarise(results, by=["plm_interaction_layers"], baseline=None)

@@ -131,7 +131,7 @@ def test_fields_of_a_property_file_are_in_the_header(name):
         wanted = properties["load_col"].get(source, [])
         assert set(fields if wanted == "*" else wanted) <= set(fields)
         kinds.update({field: kind for field, kind in fields.items() if wanted == "*" or field in wanted})
-    for setting in ("text_fields", "unsplit_fields", "value_words", "threshold", "val_interval", "seq_len"):
+    for setting in ("text_fields", "whole_text_fields", "value_labels", "threshold", "val_interval", "seq_len"):
         assert set(properties.get(setting) or ()) <= set(kinds), setting
     assert all(
         kinds[field] == "float"
@@ -139,7 +139,7 @@ def test_fields_of_a_property_file_are_in_the_header(name):
     )
     assert all(kinds[field] == "token_seq" for field in properties.get("seq_len") or ())
     split = {field for field in properties["text_fields"] if kinds[field] == "token_seq"}
-    assert split <= {*properties.get("unsplit_fields", ()), *properties.get("seq_len", ()), "genre"}
+    assert split <= {*properties.get("whole_text_fields", ()), *properties.get("seq_len", ()), "genre"}
 
 
 @pytest.mark.parametrize("name", HEADERS)

@@ -67,8 +67,8 @@ def test_ml_100k_is_the_one_in_the_wheel_without_its_threes(make_config, make_da
             {"text_fields": {"genres": "genre"}},
             r"text_fields names 'genres', which the files of tiny .*did you mean genre",
         ),
-        ({"unsplit_fields": ["name"]}, "unsplit_fields names 'name'"),
-        ({"value_words": {"sex": {"F": "female"}}}, "value_words names 'sex'"),
+        ({"whole_text_fields": ["name"]}, "whole_text_fields names 'name'"),
+        ({"value_labels": {"sex": {"F": "female"}}}, "value_labels names 'sex'"),
         ({"val_interval": {"rating": "[9,10]"}}, "tiny has no rows left after val_interval"),
         (
             {"threshold": {"rating": 9}},

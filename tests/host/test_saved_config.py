@@ -82,10 +82,10 @@ def test_files_of_earlier_versions_load(run, make_config, tiny_bert):
 
 def test_settings_that_an_earlier_version_did_not_have_get_their_defaults(run):
     saved = torch.load(run)
-    del saved["config"]["unseen_embeddings"], saved["config"]["save_predictions"]
+    del saved["config"]["unseen_id_embeddings"], saved["config"]["save_predictions"]
     torch.save(saved, run)
     config, _ = read_run(run, method_names())
-    assert (config["unseen_embeddings"], config["save_predictions"]) == ("random", True)
+    assert (config["unseen_id_embeddings"], config["save_predictions"]) == ("random", True)
 
 
 HOSTILE = {

@@ -67,7 +67,7 @@ def test_another_text_or_tokenizer_has_a_file_of_its_own(make_config, make_data,
     others = [
         {"shuffle_text": True},
         {"text_fields": SANDWICH},
-        {"value_words": {"gender": {"F": "woman"}}},
+        {"value_labels": {"gender": {"F": "woman"}}},
         {"plm": str(tiny_roberta)},
     ]
     for number, settings in enumerate(others, 2):

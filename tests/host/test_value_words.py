@@ -20,40 +20,40 @@ WORDS = {
 
 
 def test_a_property_file_keeps_codes_and_words():
-    Path("codes.yaml").write_text(f"value_words:\n  gender: {CODES}\n  off: {{N: off}}\nepochs: 010\n")
+    Path("codes.yaml").write_text(f"value_labels:\n  gender: {CODES}\n  off: {{N: off}}\nepochs: 010\n")
     content = read_yaml(Path("codes.yaml"))
-    assert content["value_words"] == {"gender": WORDS, "off": {"N": "off"}}
+    assert content["value_labels"] == {"gender": WORDS, "off": {"N": "off"}}
     assert content["epochs"] == 8  # all else is YAML
 
 
 def test_a_grid_or_tuning_file_keeps_them_at_any_depth():
-    text = f"settings:\n  value_words: {{gender: {CODES}}}\nruns:\n  a: {{value_words: {{gender: {CODES}}}}}\n"
+    text = f"settings:\n  value_labels: {{gender: {CODES}}}\nruns:\n  a: {{value_labels: {{gender: {CODES}}}}}\n"
     content = parse_yaml(text)
-    assert content["settings"]["value_words"] == content["runs"]["a"]["value_words"] == {"gender": WORDS}
+    assert content["settings"]["value_labels"] == content["runs"]["a"]["value_labels"] == {"gender": WORDS}
 
 
 def test_the_command_line_and_a_dict_of_settings_keep_them(make_config, small):
-    assert parse_settings([f"--value_words={{gender: {CODES}}}"])["value_words"] == {"gender": WORDS}
-    assert make_config(value_words=f"{{gender: {CODES}}}")["value_words"] == {"gender": WORDS}
-    Path("codes.yaml").write_text(f"value_words:\n  gender: {CODES}\n")
-    assert Config("ClickPrompt", "tiny", ["codes.yaml"], dict(small))["value_words"] == {"gender": WORDS}
-    assert make_config(value_words={"gender": {7: "bond"}})["value_words"] == {"gender": {7: "bond"}}
+    assert parse_settings([f"--value_labels={{gender: {CODES}}}"])["value_labels"] == {"gender": WORDS}
+    assert make_config(value_labels=f"{{gender: {CODES}}}")["value_labels"] == {"gender": WORDS}
+    Path("codes.yaml").write_text(f"value_labels:\n  gender: {CODES}\n")
+    assert Config("ClickPrompt", "tiny", ["codes.yaml"], dict(small))["value_labels"] == {"gender": WORDS}
+    assert make_config(value_labels={"gender": {7: "bond"}})["value_labels"] == {"gender": {7: "bond"}}
 
 
 @pytest.mark.parametrize(
     "words", [{True: "yes"}, {"F": True}, {"F": None}, {"F": ""}, {"F": ["x"]}, "F: female", None]
 )
 def test_words_that_no_code_can_have_are_refused(words, make_config):
-    with pytest.raises(SettingError, match="value_words must be a mapping of fields to mappings of codes"):
-        make_config(value_words={"gender": words})
+    with pytest.raises(SettingError, match="value_labels must be a mapping of fields to mappings of codes"):
+        make_config(value_labels={"gender": words})
 
 
 def test_words_reach_the_text(small, capsys):
     folder = Path("props/dataset")
     folder.mkdir(parents=True)
     shipped = yaml.safe_load((Path(__file__).parents[2] / "props/dataset/tiny.yaml").read_text())
-    shipped.pop("value_words", None)
-    (folder / "tiny.yaml").write_text(f"{yaml.safe_dump(shipped)}\nvalue_words:\n  gender: {{F: yes, M: no}}\n")
+    shipped.pop("value_labels", None)
+    (folder / "tiny.yaml").write_text(f"{yaml.safe_dump(shipped)}\nvalue_labels:\n  gender: {{F: yes, M: no}}\n")
     assert main(["show", "--dataset=tiny", "--rows=40", f"--data_path={small['data_path']}"]) == 0
     shown = capsys.readouterr().out
     assert "gender is yes." in shown
@@ -62,8 +62,8 @@ def test_words_reach_the_text(small, capsys):
 
 def test_a_code_that_no_row_has_is_reported(make_config, make_data, caplog):
     words = {"gender": {"F": "female", "W": "woman"}, "year": {"1996": "1996, a leap year", "3000": "far"}}
-    data = make_data(make_config(value_words=words))
+    data = make_data(make_config(value_labels=words))
     data[0]._dataset.textualizer()
-    assert "value_words: no row has gender 'W'; its values are 'F', 'M'" in caplog.text
-    assert "value_words: no row has year '3000'; its values are " in caplog.text
+    assert "value_labels: no row has gender 'W'; its values are 'F', 'M'" in caplog.text
+    assert "value_labels: no row has year '3000'; its values are " in caplog.text
     assert json.dumps("1996") not in caplog.text.partition("its values")[0]

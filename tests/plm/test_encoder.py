@@ -5,7 +5,7 @@ import torch
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from benchmarks.stages.reference import run_with_prompts
-from recbole_clickprompt.plm.architectures import ARCHITECTURES, build_adapter
+from recbole_clickprompt.plm.architectures import build_adapter
 from recbole_clickprompt.plm.encoder import LayerInputs, PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 
@@ -189,22 +189,6 @@ def test_fewer_layers_are_the_first_ones(plm_folder, text):
     outputs = whole._layer(architecture.layer(0), LayerInputs(architecture.embed(text[0]), seen))
     states = architecture.final_norm(outputs)
     torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
-
-
-def test_parameters_by_layer_are_those_that_its_states_and_the_later_ones_rest_on(plm_folder, text):
-    encoder = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder).eval()
-    if ARCHITECTURES[encoder.encoder.config.model_type].shares_layers:
-        pytest.skip("one set of weights serves all its layers")
-    embeddings, *layers = encoder.parameters_by_layer()
-    assert len(layers) == encoder.num_layers
-    assert sum(map(len, [embeddings, *layers])) == len(list(encoder.parameters()))
-    for depth, layer in enumerate(layers, start=1):
-        before = [states.detach().clone() for states in encoder.states(*text)]
-        with torch.no_grad():
-            for parameter in layer:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        same = [torch.equal(new, old) for new, old in zip(encoder.states(*text), before, strict=True)]
-        assert same == [place < depth for place in range(len(same))]
 
 
 def test_gradient_checkpointing_keeps_the_prompts(encoder, text, prompts):

@@ -15,7 +15,7 @@ from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
 from recbole_clickprompt.plm.text_init import init_embeddings_from_text, principal_components, text_vectors
 from recbole_clickprompt.text.text import Textualizer
 
-FROM_TEXT = {"text_embeddings": ["item_id"], "train_stage": "finetune"}
+FROM_TEXT = {"init_from_text": ["item_id"], "train_stage": "finetune"}
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_ids_begin_from_text_and_nothing_else_changes(build, backbone):
 def test_users_and_items_begin_from_their_own_text_and_shuffled_ones_from_that_of_others(build):
     started = {}
     for shuffled in (False, True):
-        config, data, model = build(text_embeddings=["user_id", "item_id"], shuffle_text=shuffled)
+        config, data, model = build(init_from_text=["user_id", "item_id"], shuffle_text=shuffled)
         table = next(t for t in token_embedding_tables(model) if t.embedding_dim > 1).weight
         drawn = table.std().item()
         init_embeddings_from_text(model, config, data[0]._dataset)
@@ -107,7 +107,7 @@ def test_users_and_items_begin_from_their_own_text_and_shuffled_ones_from_that_o
     ("settings", "message"),
     [
         (
-            {"text_embeddings": ["gender"]},
+            {"init_from_text": ["gender"]},
             "gender is neither user_id nor item_id: only users and items have a text",
         ),
         ({"text_fields": {"item_id": "film ID", "gender": "gender"}}, "text_fields has no feature of item_id"),
@@ -140,7 +140,7 @@ def test_training_begins_there_with_and_without_pretraining(make_config, make_da
 
 
 def test_an_id_without_clicks_keeps_its_text_where_others_are_set_to_zero(make_config, make_data):
-    config = make_config("ClickPromptNoPLM", **FROM_TEXT, unseen_embeddings="zero", train_rows=5, epochs=1)
+    config = make_config("ClickPromptNoPLM", **FROM_TEXT, unseen_id_embeddings="zero", train_rows=5, epochs=1)
     data = make_data(config)
     model = ClickPromptNoPLM(config, data[0]._dataset)
     get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(*data[:2], verbose=False, saved=False)

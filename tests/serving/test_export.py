@@ -170,7 +170,7 @@ def rows_of_numbers_and_sequences(make_config, make_data):
     columns = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "year", "genre"]}
     config = make_config(
         "ClickPromptNoPLM", numerical_features=["year"], normalize_field=["year"], load_col=columns,
-        text_fields={"item_id": "film"}, value_words={}, unsplit_fields=[],
+        text_fields={"item_id": "film"}, value_labels={}, whole_text_fields=[],
     )  # fmt: skip
     dataset = make_data(config)[0]._dataset
     return observe(dataset, None), dataset[torch.arange(33)]

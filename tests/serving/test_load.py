@@ -51,14 +51,14 @@ def test_the_kept_preprocessing_is_that_of_the_data_set(with_plm, tmp_path, monk
 
 
 def test_frozen_lower_layers_are_run_for_rows_and_unseen_texts(train):
-    run = train("ClickPrompt", plm_joint_layers=1, plm_num_layers=2)
+    run = train("ClickPrompt", plm_interaction_layers=1, plm_num_layers=2)
     model = load_model(run.checkpoint)
     # The table's states are rounded to bf16 behind sums in another order: a few of them to the next number
     np.testing.assert_allclose(model.predict(run.rows), run.scores, atol=1e-4, rtol=0)
     unseen = with_features(run.rows[:2]).assign(item_id="new", title=["Sunny Tale", "Grim Haunted Road"])
     scores = model.predict(unseen)
     np.testing.assert_allclose(model.predict(unseen[1:]), scores[1:], atol=1e-4, rtol=0)
-    with pytest.raises(ExportError, match="a model with plm_joint_layers cannot be exported"):
+    with pytest.raises(ExportError, match="a model with plm_interaction_layers cannot be exported"):
         export(run.checkpoint, Path("out"), int8=False, rows=9)
 
 

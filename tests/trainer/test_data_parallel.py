@@ -91,7 +91,7 @@ RUNS = {
         {
             "pretrain_batch_size": 263,
             "micro_batch_size": 27,
-            "rowwise_embeddings": 50,
+            "lazy_embedding_min_rows": 50,
             "weight_decay": 0.1,
             "clip_grad_norm": {"max_norm": 0.1},
         },
@@ -142,7 +142,7 @@ def ended_after(steps, model_name, settings):
 def test_several_processes_go_on_where_they_were_ended_bit_for_bit(small, steps):
     settings = {**small, "train_batch_size": 128, "pretrain_batch_size": 128, "pretrain_epochs": 1, "epochs": 1}
     unbroken = on_ranks(train, "ClickPrompt", {**settings, "checkpoint_dir": "unbroken"})
-    broken = {**settings, "checkpoint_dir": "broken", "save_minutes": 1}
+    broken = {**settings, "checkpoint_dir": "broken", "checkpoint_minutes": 1}
     left = on_ranks(ended_after, steps, "ClickPrompt", broken)
     assert len(left[0]) == 1
     assert left[0] == left[1]
@@ -314,7 +314,7 @@ def seen_by_each(settings):
 
 def test_a_pretraining_alone_gives_the_figures_of_one_process(small):
     settings = {**small, **NO_DROPOUT, "train_stage": "pretrain", "eval_batch_size": 50}
-    settings |= {"plm_joint_layers": 1, "pretrain_plm_learning_rate": 0.0, "num_prompts": 1}
+    settings |= {"plm_interaction_layers": 1, "pretrain_plm_learning_rate": 0.0, "num_prompts": 1}
     (alone,) = on_ranks(seen_by_each, {**settings, "checkpoint_dir": "alone"}, world=1)
     together = on_ranks(seen_by_each, {**settings, "checkpoint_dir": "together"})
     assert together[0] == together[1]

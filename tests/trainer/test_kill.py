@@ -63,7 +63,7 @@ class Moments:
 
 @pytest.fixture(scope="module")
 def prepared(make_config, make_data):
-    settings = {**RUN, "save_minutes": 4}
+    settings = {**RUN, "checkpoint_minutes": 4}
     data = make_data(make_config(**settings))
     return lambda folder, **more: (make_config(checkpoint_dir=str(folder), **settings, **more), data)
 

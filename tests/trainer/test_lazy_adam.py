@@ -32,7 +32,7 @@ class Model(nn.Module):
 def build(at_least=6, learner="adamw", **settings):
     rates = {"learning_rate": 0.1, "plm_learning_rate": 0.1, "weight_decay": 0.0, **settings}
     model = Model()
-    return model, build_optimizer(model, learner=learner, rowwise_embeddings=at_least, **rates)
+    return model, build_optimizer(model, learner=learner, lazy_embedding_min_rows=at_least, **rates)
 
 
 def step(model, optimizer, *batches):
@@ -157,7 +157,7 @@ def test_gradients_are_clipped_as_dense_ones_are(norm_type):
 def gradients_of(backbone, rows, *, at_least, amp):
     """Of all parameters of a backbone, in training with the same dropout at every call."""
     rates = {"learning_rate": 0.1, "plm_learning_rate": 0.0, "weight_decay": 0.1}
-    build_optimizer(backbone, learner="adamw", rowwise_embeddings=at_least, **rates).zero_grad()
+    build_optimizer(backbone, learner="adamw", lazy_embedding_min_rows=at_least, **rates).zero_grad()
     backbone.amp = amp
     torch.manual_seed(0)
     with autocast(torch.device("cpu"), amp):
@@ -194,7 +194,7 @@ def test_a_run_learns_with_both_stages_row_by_row(make_config, make_data, monkey
 
     monkeypatch.setattr(Stage, "train_batch", noting)
     settings = {**RUN, "plm_num_layers": 1, "pretrain_epochs": 1, "epochs": 4, "learning_rate": 0.03}
-    config = make_config(model=model, **settings, rowwise_embeddings=50, weight_decay=0.1)
+    config = make_config(model=model, **settings, lazy_embedding_min_rows=50, weight_decay=0.1)
     outcome = whole_run(config, make_data(config))
     assert seen == {("pretrain", True), ("finetune", True)}
     losses = list(outcome["losses"].values())

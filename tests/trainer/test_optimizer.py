@@ -15,9 +15,6 @@ class Model(nn.Module):
     def pretrained_parameters(self):
         return list(self.plm.parameters())
 
-    def pretrained_layers(self):
-        return [list(layer.parameters()) for layer in self.plm]
-
 
 def build(plm_rate=0.1, learner="adamw", **options):
     model = Model()
@@ -40,18 +37,6 @@ def test_each_module_trains_at_its_rate_biases_and_norms_included():
     }
 
 
-def test_each_layer_of_the_plm_learns_slower_than_the_one_above_it():
-    _, rates = build(plm_layer_decay=0.25)
-    assert rates == {
-        "backbone.weight": (1.0, 0.5),
-        "backbone.bias": (1.0, 0.0),
-        "plm.0.weight": (0.025, 0.5),
-        "plm.0.bias": (0.025, 0.0),
-        "plm.1.weight": (0.1, 0.0),
-        "plm.1.bias": (0.1, 0.0),
-    }
-
-
 @pytest.mark.parametrize(("weight_decay", "groups"), [(0.0, 2), (0.5, 4)])
 def test_what_learns_alike_is_one_group(weight_decay, groups):
     """As each takes a call of the optimiser."""
@@ -60,28 +45,6 @@ def test_what_learns_alike_is_one_group(weight_decay, groups):
     )
     assert len(optimizer.param_groups) == groups
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(Model().parameters()))
-
-
-def test_what_comes_pretrained_stays_as_it_is_in_frozen_steps():
-    model = Model()
-    optimizer = build_optimizer(model, learner="adamw", learning_rate=1.0, plm_learning_rate=0.1, weight_decay=0.5)
-    scheduler = build_scheduler(optimizer, name="linear", steps=4, warmup_ratio=0.0, frozen=2)
-    rates, changed = [], []
-    for _ in range(4):
-        before = [p.clone() for p in model.parameters()]
-        optimizer.zero_grad()
-        model.plm(model.backbone(torch.ones(1, 3))).square().sum().backward()
-        rates.append({group["pretrained"]: group["lr"] for group in optimizer.param_groups})
-        optimizer.step()
-        scheduler.step()
-        changed.append([not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)][::2])
-    assert rates == [
-        {False: 1.0, True: 0.0},
-        {False: 0.75, True: 0.0},
-        {False: 0.5, True: pytest.approx(0.05)},
-        {False: 0.25, True: pytest.approx(0.025)},
-    ]
-    assert changed == [[True, False, False], [True, False, False], [True, True, True], [True, True, True]]
 
 
 def test_a_plm_at_rate_0_is_frozen_and_left_out():

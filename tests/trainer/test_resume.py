@@ -45,7 +45,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
 @pytest.mark.parametrize(
     ("settings", "moment"),
     [
-        ({"plm_joint_layers": 1}, (7, Stage, "train_batch")),
+        ({"plm_interaction_layers": 1}, (7, Stage, "train_batch")),
         (
             {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
             (20, Stage, "train_batch"),
@@ -61,7 +61,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
         ),
         ({"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}}, (18, Stage, "train_batch")),
         (
-            {**NO_PLM, "rowwise_embeddings": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
+            {**NO_PLM, "lazy_embedding_min_rows": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
             (14, Stage, "train_batch"),
         ),
     ],
@@ -225,9 +225,9 @@ def test_a_state_that_is_not_there_is_told(stopped, make_config):
 
 
 def test_a_finished_run_leaves_no_state(make_config, make_data):
-    config = make_config(**{**RUN, **NO_PLM, "save_step": 1})
+    config = make_config(**{**RUN, **NO_PLM, "checkpoint_minutes": 1e-9})
     data = make_data(config)
-    trainer, _ = go_on(make_config, {**RUN, **NO_PLM, "save_step": 1}, data)
+    trainer, _ = go_on(make_config, {**RUN, **NO_PLM, "checkpoint_minutes": 1e-9}, data)
     assert len(states()) == 1  # kept until the test is done
     trainer.evaluate(data[2])
     assert states() == []
@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_state(stopped, make_config, mo
     before = file.read_bytes()
     monkeypatch.setattr(get_model("ClickPromptNoPLM"), "forward", lambda self, rows: self.backbone.logit(rows) / 0)
     with pytest.raises(TrainingError, match="finetune: the training loss is nan; lower the learning rate"):
-        go_on(make_config, settings, data, resume="auto", save_minutes=1e-9)
+        go_on(make_config, settings, data, resume="auto", checkpoint_minutes=1e-9)
     assert file.read_bytes() == before
     assert states() == [file.name]
 
@@ -254,7 +254,7 @@ def test_weights_that_are_no_numbers_are_never_kept(stopped, make_config, monkey
 
     monkeypatch.setattr(torch.optim.AdamW, "step", explode)
     with pytest.raises(TrainingError, match="finetune: weights are no longer finite; lower the learning rate"):
-        go_on(make_config, settings, data, resume="auto", save_minutes=1e-9)
+        go_on(make_config, settings, data, resume="auto", checkpoint_minutes=1e-9)
     assert file.read_bytes() == before
 
 
@@ -282,7 +282,7 @@ def disk_full():
     ids=["Ctrl-C in a step", "Ctrl-C in a write", "disk full", "SIGTERM"],
 )
 def test_a_run_that_cannot_go_on_says_so_in_one_line(small, capfd, moment, what, code, message):
-    arguments = [f"--{k}={json.dumps(v)}" for k, v in {**small, **RUN, "save_minutes": 1e-9}.items()]
+    arguments = [f"--{k}={json.dumps(v)}" for k, v in {**small, **RUN, "checkpoint_minutes": 1e-9}.items()]
     arguments += ["--dataset=tiny", "--model=ClickPromptNoPLM", "--train_stage=finetune"]
 
     def work():

@@ -98,10 +98,10 @@ def test_each_stage_passes_over_its_own_rows(make_config, make_data, monkeypatch
 
 
 def test_ids_that_only_pretraining_saw_keep_what_they_learnt(make_config, make_data):
-    config = make_config(train_rows=5, epochs=1, unseen_embeddings="zero")
+    config = make_config(train_rows=5, epochs=1, unseen_id_embeddings="zero")
     data = make_data(config)
     table = train(config, data).model.backbone.model.token_embedding_table.embedding.weight
     assert table[data[0]._dataset.inter_feat["user_id"].unique()].any(1).all()
-    config = make_config(train_rows=5, epochs=1, unseen_embeddings="zero", train_stage="finetune")
+    config = make_config(train_rows=5, epochs=1, unseen_id_embeddings="zero", train_stage="finetune")
     table = train(config, data := make_data(config)).model.backbone.model.token_embedding_table.embedding.weight
     assert table[1 : data[0]._dataset.num("user_id")].any(1).sum() <= 5

@@ -52,41 +52,6 @@ def test_a_frozen_plm_stays_as_it_was_while_the_rest_learns(make_config, make_da
     assert changed == {"backbone", "prompt", "head", "fusion_weight"}
 
 
-def test_a_plm_that_is_frozen_at_first_learns_afterwards(make_config, make_data):
-    def parts_changed(**settings):
-        config = make_config(train_stage="finetune", epochs=2, stopping_step=2, **settings)
-        data = make_data(config)
-        torch.manual_seed(config["seed"])
-        model = get_model("ClickPrompt")(config, data[0]._dataset)
-        trainer = get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model)
-        changed, epoch = [], trainer._train_epoch
-
-        def watch(*arguments, **options):
-            before = {name: p.clone() for name, p in model.named_parameters()}
-            loss = epoch(*arguments, **options)
-            new = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
-            changed.append(new)
-            return loss
-
-        trainer._train_epoch = watch
-        trainer.fit(data[0], data[1], verbose=False)
-        return changed
-
-    rest = {"backbone", "prompt", "head", "fusion_weight"}
-    assert parts_changed(plm_frozen_epochs=1) == [rest, rest | {"plm"}]
-    assert parts_changed() == [rest | {"plm"}, rest | {"plm"}]
-
-
-def test_with_layer_decay_the_lower_layers_of_the_plm_learn_less(make_config, make_data):
-    config = make_config(train_stage="finetune", epochs=1, plm_layer_decay=0.01, learner="sgd", weight_decay=0.0)
-    trainer, _ = train(config, make_data(config))
-    rate = {id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
-    layers = trainer.model.plm.encoder.encoder.layer
-    tops = [rate[id(layer.output.dense.weight)] for layer in layers]
-    assert tops[:2] == [pytest.approx(0.01 * tops[1]), pytest.approx(0.01 * tops[2])]
-    assert rate[id(trainer.model.plm.encoder.embeddings.word_embeddings.weight)] == pytest.approx(0.01 * tops[0])
-
-
 def test_bf16_follows_float32(make_config, make_data):
     losses = []
     for amp in (False, True):

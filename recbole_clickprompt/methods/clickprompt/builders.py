@@ -41,7 +41,7 @@ def build_parts(config: Any, dataset: Any) -> Parts:
 
     Raises:
         SettingError: ``prompt_strategy`` and ``prompt_projection`` exclude each other, or the PLM does not go with
-            ``plm_lora``, ``plm_joint_layers`` or ``plm_layer_decay``.
+            ``plm_lora`` or ``plm_interaction_layers``.
         WeightsError: The PLM cannot be had.
     """
     variant = (config["prompt_strategy"], config["prompt_projection"])
@@ -52,10 +52,10 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         )
     encoder_class, generator_class = _VARIANTS[variant]
     backbone = build_backbone(config, dataset)
-    if config["prompt_strategy"] == "input" and config["plm_joint_layers"] is not None:
+    if config["prompt_strategy"] == "input" and config["plm_interaction_layers"] is not None:
         raise SettingError(
-            "plm_joint_layers leaves the lower layers without prompts, which prompt_strategy: input puts in front "
-            "of the first one; use layerwise"
+            "plm_interaction_layers leaves the lower layers without prompts, which prompt_strategy: input puts in "
+            "front of the first one; use layerwise"
         )
     plm, language_model = build_encoder(config, encoder_class)
     prompt = generator_class(

@@ -19,9 +19,9 @@ def begin_finetuning(
 ) -> None:
     """Gives the weights what they begin finetuning with; arguments as of ``FinetuningMethod.begin_finetuning``."""
     logger, backbone = getLogger(), model.backbone.model
-    from_text = config["text_embeddings"] or ()
+    from_text = config["init_from_text"] or ()
     if start is not None:
-        tables_only = ("backbone",) if config["handover"] == "embeddings" else ()
+        tables_only = ("backbone",) if config["load_pretrained"] == "embeddings" else ()
         # What the file was made for, which another run's settings need not say: without PA-MLM nothing but the
         # backbone was pretrained
         objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
@@ -30,7 +30,7 @@ def begin_finetuning(
     elif from_text:
         number = init_embeddings_from_text(backbone, config, all_rows._dataset)
         logger.info(f"{number} embeddings are initialized from text")
-    if config["unseen_embeddings"] == "zero":
+    if config["unseen_id_embeddings"] == "zero":
         pretrained = [] if start is None else [pretraining_rows(config, all_rows, valid_data)]
         # A text is known where no click is
         number = zero_unseen_rows(backbone, [train_data._dataset, *pretrained], but=from_text)

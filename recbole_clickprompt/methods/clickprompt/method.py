@@ -49,7 +49,7 @@ class _ClickPromptFamily(Method):
             )
 
     def reads_text(self, settings: Any) -> bool:
-        return self.serves_text or bool(settings["text_embeddings"])
+        return self.serves_text or bool(settings["init_from_text"])
 
     def begin_finetuning(
         self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any

@@ -35,10 +35,6 @@ class ClickPromptNoPLM(LabeledRowsModel):
         super().__init__(config)
         self.backbone = build_backbone(config, dataset)
 
-    def pretrained_layers(self) -> list[list[nn.Parameter]]:
-        """None either."""
-        return []
-
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
         return self.backbone.logit(interaction)
@@ -78,7 +74,7 @@ class ClickPrompt(LabeledRowsModel):
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
         weight = torch.tensor(float(config["fusion_weight"]))
         self.fusion_weight = nn.Parameter(weight, requires_grad=config["fusion_learnable"])  # a
-        self.tower_loss_share = config["tower_loss_share"]
+        self.tower_loss_weight = config["tower_loss_weight"]
         self.prompt_dropout = config["prompt_dropout"]
 
     def _clear_cache(self) -> None:
@@ -92,10 +88,6 @@ class ClickPrompt(LabeledRowsModel):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The PLM's, which train at ``plm_learning_rate``."""
         return list(self.plm.parameters())
-
-    def pretrained_layers(self) -> list[list[nn.Parameter]]:
-        """The same by layer, the embeddings' first."""
-        return self.plm.parameters_by_layer()
 
     def logits(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """``y_ctr`` and ``y_plm`` (Eq. 8), each ``(B,)`` float32."""
@@ -122,13 +114,13 @@ class ClickPrompt(LabeledRowsModel):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean binary cross entropy of the fused logit (Eq. 9), a scalar.
 
-        ``tower_loss_share`` of it is that of ``y_ctr`` and of ``y_plm`` instead, half each: what the sum already
+        ``tower_loss_weight`` of it is that of ``y_ctr`` and of ``y_plm`` instead, half each: what the sum already
         tells, neither of the two has to learn, and the one that overfits first spoils it for both.
         """
         labels = interaction[self.label_field].float()
         ctr, plm = self.logits(interaction)
         loss = F.binary_cross_entropy_with_logits(self._fused(ctr, plm), labels)
-        share = self.tower_loss_share
+        share = self.tower_loss_weight
         if not share:
             return loss
         towers = [F.binary_cross_entropy_with_logits(logit, labels) for logit in (ctr, plm)]

@@ -27,7 +27,7 @@ class Pretraining:
 
     def reads_text(self, config: Any) -> bool:
         """For PA-MLM, and to initialize embeddings from text."""
-        return "mlm" in config["pretrain_objectives"] or bool(config["text_embeddings"])
+        return "mlm" in config["pretrain_objectives"] or bool(config["init_from_text"])
 
     def training_rows(self, config: Any, train_data: Any, valid_data: Any) -> Any:
         """See ``pretraining_rows``."""
@@ -52,10 +52,10 @@ class Pretraining:
         return build_pretraining(config, dataset)
 
     def begin(self, config: Any, dataset: Any, model: Any, previous: Path | None) -> None:
-        """Initializes embeddings from text where ``text_embeddings`` asks for it."""
+        """Initializes embeddings from text where ``init_from_text`` asks for it."""
         from recbole_clickprompt.plm.text_init import init_embeddings_from_text
 
-        if config["text_embeddings"]:
+        if config["init_from_text"]:
             init_embeddings_from_text(model.backbone.model, config, dataset)
 
     def optimizer(self, config: Any, model: Any) -> torch.optim.Optimizer:
@@ -68,7 +68,7 @@ class Pretraining:
             learning_rate=config["pretrain_learning_rate"],
             plm_learning_rate=config["pretrain_plm_learning_rate"],
             weight_decay=config["pretrain_weight_decay"],
-            rowwise_embeddings=config["rowwise_embeddings"],
+            lazy_embedding_min_rows=config["lazy_embedding_min_rows"],
         )
 
     def evaluate(self, config: Any, model: Any, data: Any) -> dict[str, float]:

@@ -22,8 +22,8 @@ SEPARABLE = ["bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "
 def setting(request, make_config, make_data, tiny_plms, tmp_path):
     config = make_config(
         plm=str(tiny_plms[request.param]),
-        plm_joint_layers=1,
-        plm_joint_masks=2,
+        plm_interaction_layers=1,
+        plm_cached_masks=2,
         plm_dropout=0.0,
         checkpoint_dir=str(tmp_path),
     )
@@ -88,7 +88,9 @@ def test_only_upper_layers_head_prompts_and_backbone_train(setting):
 
 
 def test_masked_states_come_from_masked_text_and_ask_for_the_intact(make_config, make_data, tmp_path):
-    config = make_config(plm_joint_layers=1, plm_joint_masks=3, plm_dropout=0.0, checkpoint_dir=str(tmp_path))
+    config = make_config(
+        plm_interaction_layers=1, plm_cached_masks=3, plm_dropout=0.0, checkpoint_dir=str(tmp_path)
+    )
     dataset = make_data(config)[0]._dataset
     plm = build_parts(config, dataset).plm
     text = build_masked_text(config, dataset, plm)
@@ -115,10 +117,10 @@ def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_dat
         build_text_table(config, dataset := make_data(config)[0]._dataset, build_parts(config, dataset).plm)
         return {p.name for p in tmp_path.iterdir()}
 
-    one = files(plm_joint_layers=1)
+    one = files(plm_interaction_layers=1)
     assert len(one) == 1
-    assert files(plm_joint_layers=1, seed=7) == one
-    two = files(plm_joint_layers=2)
+    assert files(plm_interaction_layers=1, seed=7) == one
+    two = files(plm_interaction_layers=2)
     assert len(two) == 2
     with safe_open(tmp_path / two.pop(), framework="pt") as file:
         assert file.get_tensor("states").dtype is torch.bfloat16
@@ -133,7 +135,7 @@ def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_dat
     ],
 )
 def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, damage, message):
-    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     plm = build_parts(config, dataset).plm
     build_text_table(config, dataset, plm)
@@ -146,7 +148,7 @@ def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, da
 
 
 def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, make_data, tmp_path):
-    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path), epochs=1)
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path), epochs=1)
     train, valid, test = make_data(config)
     model = ClickPrompt(config, train._dataset)
     before = {n: p.clone() for n, p in model.plm.named_parameters()}
@@ -160,10 +162,10 @@ def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"plm_joint_layers": 4}, "plm_joint_layers is 4, but there are 3 layers"),
-        ({"plm_joint_layers": 1, "prompt_strategy": "input"}, "leaves the lower layers without prompts"),
-        ({"plm_joint_layers": 1, "plm": "albert"}, "lower layers of a 'albert' model cannot be run apart"),
-        ({"plm_joint_layers": 1, "plm": "bart"}, "lower layers of a 'bart' model cannot be run apart"),
+        ({"plm_interaction_layers": 4}, "plm_interaction_layers is 4, but there are 3 layers"),
+        ({"plm_interaction_layers": 1, "prompt_strategy": "input"}, "leaves the lower layers without prompts"),
+        ({"plm_interaction_layers": 1, "plm": "albert"}, "lower layers of a 'albert' model cannot be run apart"),
+        ({"plm_interaction_layers": 1, "plm": "bart"}, "lower layers of a 'bart' model cannot be run apart"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(make_config, make_data, tiny_plms, settings, message):
@@ -175,7 +177,7 @@ def test_what_cannot_be_joined_is_refused(make_config, make_data, tiny_plms, set
 
 
 def test_as_many_joint_layers_as_there_are_is_the_exact_form(make_config, make_data):
-    config = make_config(plm_joint_layers=3)
+    config = make_config(plm_interaction_layers=3)
     dataset = make_data(config)[0]._dataset
     plm = build_parts(config, dataset).plm
     assert plm.num_frozen_layers == 0
@@ -187,7 +189,11 @@ def test_as_many_joint_layers_as_there_are_is_the_exact_form(make_config, make_d
 def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_plms, tmp_path, family, projection):
     plm = str(tiny_plms[family])
     config = make_config(
-        plm=plm, plm_joint_layers=1, prompt_projection=projection, checkpoint_dir=str(tmp_path), plm_dropout=0.0
+        plm=plm,
+        plm_interaction_layers=1,
+        prompt_projection=projection,
+        checkpoint_dir=str(tmp_path),
+        plm_dropout=0.0,
     )
     dataset = make_data(config)[0]._dataset
     torch.manual_seed(0)
@@ -212,7 +218,7 @@ def test_fixed_weights_score_texts_that_are_cut(make_config, make_data, tmp_path
     monkeypatch.setattr(
         "recbole_clickprompt.methods.clickprompt.inference.single_layer._ROWS_PER_BLOCK", 16
     )  # of 40
-    config = make_config(plm_joint_layers=1, max_text_length=max_text_length, checkpoint_dir=str(tmp_path))
+    config = make_config(plm_interaction_layers=1, max_text_length=max_text_length, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     torch.manual_seed(0)
     model = ClickPrompt(config, dataset).eval()
@@ -228,7 +234,7 @@ def test_texts_that_are_too_much_for_memory_are_not_laid_out_and_told_once(
     make_config, make_data, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr("recbole_clickprompt.methods.clickprompt.model._CACHE_BYTES", 1 << 10)
-    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     model = ClickPrompt(config, dataset).eval()
     rows = rows_of(dataset, 40)
@@ -241,7 +247,7 @@ def test_texts_that_are_too_much_for_memory_are_not_laid_out_and_told_once(
 
 
 def test_weights_that_were_fixed_in_one_precision_score_in_the_other(make_config, make_data, tmp_path):
-    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     torch.manual_seed(0)
     model = ClickPrompt(config, dataset).eval()
@@ -256,7 +262,7 @@ def test_weights_that_were_fixed_in_one_precision_score_in_the_other(make_config
 
 
 def test_a_copy_of_a_model_that_has_scored_scores_by_itself(make_config, make_data, tmp_path):
-    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     model = ClickPrompt(config, dataset).eval()
     rows = rows_of(dataset)
@@ -269,7 +275,7 @@ def test_a_copy_of_a_model_that_has_scored_scores_by_itself(make_config, make_da
 
 
 def test_training_looks_nothing_up(make_config, make_data, tmp_path):
-    config = make_config(plm_joint_layers=1, checkpoint_dir=str(tmp_path))
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
     model = ClickPrompt(config, dataset).eval()
     with torch.no_grad():

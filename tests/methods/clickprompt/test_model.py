@@ -42,7 +42,7 @@ def test_the_loss_is_the_binary_cross_entropy(setting):
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_a_share_of_the_loss_is_that_of_each_tower(setting, share):
     model, rows = setting
-    model.tower_loss_share = share
+    model.tower_loss_weight = share
     labels = rows["label"].float()
     ctr, plm = (F.binary_cross_entropy(torch.sigmoid(logit), labels) for logit in model.logits(rows))
     fused = F.binary_cross_entropy(model.predict(rows), labels)
@@ -50,7 +50,7 @@ def test_a_share_of_the_loss_is_that_of_each_tower(setting, share):
 
 
 def test_towers_that_learn_apart_do_not_feel_what_the_other_one_tells(make_config, make_data):
-    config = make_config(plm_dropout=0.0, finetune_prompts=False, tower_loss_share=1.0)
+    config = make_config(plm_dropout=0.0, finetune_prompts=False, tower_loss_weight=1.0)
     dataset = make_data(config)[0]._dataset
     model, rows = ClickPrompt(config, dataset), dataset[torch.arange(32)]
 
@@ -61,7 +61,7 @@ def test_towers_that_learn_apart_do_not_feel_what_the_other_one_tells(make_confi
     before = gradient()
     torch.nn.init.constant_(model.head[-1].bias, 3.0)
     torch.testing.assert_close(gradient(), before)
-    model.tower_loss_share = 0.5
+    model.tower_loss_weight = 0.5
     assert not torch.allclose(gradient(), before, rtol=1e-3)
 
 
@@ -70,7 +70,7 @@ def test_towers_that_learn_apart_do_not_feel_what_the_other_one_tells(make_confi
     [
         {},
         {"plm_pooling": "avg"},
-        {"plm_joint_layers": 1},
+        {"plm_interaction_layers": 1},
         {"prompt_strategy": "input"},
         {"prompt_projection": "shared_kv"},
         {"plm_gradient_checkpointing": True},

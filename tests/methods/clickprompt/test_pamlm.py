@@ -112,7 +112,7 @@ def test_accuracy_counts_recovered_tokens(setting):
 )
 def test_a_smaller_vocabulary_gives_the_logits_of_its_tokens(make_config, make_data, tiny_plms, family):
     def build(vocabulary):
-        config = make_config(plm=str(tiny_plms[family]), plm_dropout=0.0, pretrain_vocabulary=vocabulary)
+        config = make_config(plm=str(tiny_plms[family]), plm_dropout=0.0, mlm_candidates=vocabulary)
         dataset = make_data(config)[0]._dataset
         torch.manual_seed(0)
         model = build_pamlm(config, dataset).eval()
@@ -130,6 +130,6 @@ def test_a_smaller_vocabulary_gives_the_logits_of_its_tokens(make_config, make_d
 
 
 def test_a_decoder_has_no_smaller_vocabulary(make_config, make_data, tiny_plms):
-    config = make_config(plm=str(tiny_plms["bart"]), pretrain_vocabulary="data")
+    config = make_config(plm=str(tiny_plms["bart"]), mlm_candidates="data")
     with pytest.raises(SettingError, match="not with a decoder; use plm"):
         build_pamlm(config, make_data(config)[0]._dataset)

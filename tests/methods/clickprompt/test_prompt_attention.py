@@ -146,7 +146,7 @@ def test_each_version_masks_the_value_of_one_field_and_nothing_else(build, tiny_
 
 
 def test_joint_layers_read_what_is_masked_alone_and_the_rest_as_it_was(build):
-    model, data = build(plm_joint_layers=1, plm_learning_rate=0.0)
+    model, data = build(plm_interaction_layers=1, plm_learning_rate=0.0)
     table, mask_id = data.token_table(data.config["plm"]), data.tokenizer(data.config["plm"]).mask_token_id
     row = data[torch.tensor([3])]
     masked = masked_fields(table, model.eval().plm, row, mask_id=mask_id)

@@ -1,0 +1,189 @@
+"""ClickPrompt's own settings, with PLM and without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from recbole_clickprompt.settings.declaration import Setting, grouped
+from recbole_clickprompt.settings.recbole import RECBOLES
+from recbole_clickprompt.settings.registry import declare
+from recbole_clickprompt.settings.shared import SHARED
+from recbole_clickprompt.settings.types import (
+    BOOLEAN,
+    DROPOUT,
+    FRACTION,
+    LORA,
+    POSITIVE,
+    choice,
+    integer,
+    optional,
+    real,
+    subset_of,
+)
+
+__all__ = ["WITHOUT_PLM", "WITH_PLM"]
+
+_TRAINING = {
+    "load_pretrained": Setting(
+        choice("all", "embeddings"),
+        "all",
+        "What finetuning loads of the pretrained backbone: all; or embeddings, with layers from scratch.",
+        "finetune",
+    ),
+}
+_PLM = {
+    "plm_num_layers": Setting(optional(integer(1)), None, "Keep the PLM's first layers only. None: all.", "text"),
+    "plm_interaction_layers": Setting(
+        optional(integer(1)),
+        None,
+        "Train this many top layers. The layers below are frozen and encode the text of each user and each item "
+        "separately, once, before training: an approximation, whose outputs differ from the exact model's. None: "
+        "the exact model, which trains all layers.",
+        "text",
+    ),
+    "plm_dropout": Setting(optional(DROPOUT), None, "Dropout inside the PLM. None: the PLM's own.", "text"),
+    "plm_gradient_checkpointing": Setting(
+        BOOLEAN, False, "Compute layers again in the backward pass, to save memory.", "text"
+    ),
+    "plm_lora": Setting(
+        optional(LORA), None, "Train the PLM by LoRA: r, alpha, dropout, target_modules. None: train its weights.",
+        "text",
+    ),
+}  # fmt: skip
+_PROMPTS = {
+    "num_prompts": Setting(integer(1), 5, "Prompts per layer, K.", "text"),
+    "prompt_strategy": Setting(
+        choice("layerwise", "input"),
+        "layerwise",
+        "layerwise: into every layer. input: before the first one.",
+        "text",
+    ),
+    "prompt_projection": Setting(
+        choice("per_prompt", "shared_kv"),
+        "per_prompt",
+        "per_prompt: one MLP per prompt. shared_kv: one MLP for the keys and values of all.",
+        "text",
+    ),
+}
+_FUSION = {
+    "plm_pooling": Setting(
+        choice("cls", "avg", "avg_first_last", "avg_top2"),
+        "cls",
+        "How token states become one vector: cls, avg, avg_first_last or avg_top2.",
+        "finetune",
+    ),
+    "fusion_weight": Setting(FRACTION, 0.5, "Initial weight of the backbone's logit, a.", "finetune"),
+    "fusion_learnable": Setting(BOOLEAN, True, "Train the fusion weight.", "finetune"),
+    "tower_loss_weight": Setting(
+        FRACTION,
+        0.0,
+        "w in loss = (1 - w) * BCE(fused) + w * mean(BCE(backbone), BCE(PLM)). The paper: 0.",
+        "finetune",
+    ),
+    "finetune_prompts": Setting(
+        BOOLEAN, True, 'False: finetune two towers without prompts ("w/o Prompt").', "finetune"
+    ),
+    "prompt_dropout": Setting(
+        FRACTION,
+        0.0,
+        "The share of rows whose prompts are hidden from the PLM in a training step, so that it learns to read "
+        "without them too. Inference uses all prompts.",
+        "finetune",
+    ),
+}
+_PRETRAINING = {
+    "pretrain_objectives": Setting(
+        subset_of("mlm", "replaced_item"),
+        ["mlm"],
+        "mlm: PA-MLM. replaced_item: the backbone learns to distinguish real rows from rows whose item was "
+        "swapped in from another row; alone it needs no PLM.",
+        "pretrain",
+    ),
+    "mask_ratio": Setting(real(0, 1, low_open=True), 0.15, "The share of a row's tokens to recover.", "text"),
+    "mask_target": Setting(
+        choice("tokens", "values", "fields"),
+        "tokens",
+        "tokens: mask any token. values: only tokens of values, not the words between them. fields: whole values.",
+        "text",
+    ),
+    "mlm_candidates": Setting(
+        choice("plm", "data"),
+        "plm",
+        "Candidates for a masked token: the PLM's whole vocabulary, or only tokens that occur in the data.",
+        "text",
+    ),
+    "pretrain_rows": Setting(optional(integer(1)), None, "As train_rows, for pretraining.", "pretrain"),
+    "pretrain_epochs": Setting(integer(0), 20, "Passes over these rows. 0: no pretraining.", "pretrain"),
+    "pretrain_batch_size": Setting(integer(1), 1024, "As train_batch_size, for pretraining.", "pretrain"),
+    "pretrain_learning_rate": Setting(
+        POSITIVE, 1e-3, "As learning_rate, for pretraining. The paper: 5e-5.", "pretrain"
+    ),
+    "pretrain_plm_learning_rate": Setting(real(), 5e-5, "As plm_learning_rate, for pretraining.", "text"),
+    "pretrain_weight_decay": Setting(real(), 0.0, "As weight_decay, for pretraining.", "pretrain"),
+    "pretrain_warmup_ratio": Setting(FRACTION, 0.05, "As warmup_ratio, for pretraining.", "pretrain"),
+    "pretrain_lr_scheduler": Setting(
+        choice("cosine", "linear", "constant"), "cosine", "As lr_scheduler, for pretraining.", "pretrain"
+    ),
+}
+_EXPERIMENTAL = {
+    "plm_cached_masks": Setting(
+        integer(1), 8, "With plm_interaction_layers: masked versions of each text for pretraining.", "text"
+    ),
+    "replaced_item_weight": Setting(
+        POSITIVE, 10.0, "Weight of the loss of replaced_item next to that of mlm, whose gradients are larger.",
+        "pretrain",
+    ),
+    "pretrain_data": Setting(
+        choice("train", "train_valid"), "train", "train_valid: ids and texts of validation rows too.", "pretrain"
+    ),
+    "pretrain_shuffle_items": Setting(
+        BOOLEAN, False, "A control: shuffle the items of all rows, which leaves only their popularity to learn.",
+        "pretrain",
+    ),
+}  # fmt: skip
+
+
+def _training(**defaults: Any) -> dict[str, Setting]:
+    """The settings of finetuning, shared ones among them, with a model's defaults."""
+    known = {**RECBOLES, **SHARED, **_TRAINING}
+    return {name: replace(known[name], default=default) for name, default in defaults.items()}
+
+
+_BOTH = {"PLM": _PLM, "Prompts": _PROMPTS, "Pretraining": _PRETRAINING, "Experimental": _EXPERIMENTAL}
+
+WITH_PLM = grouped(
+    {
+        "Training": _training(
+            epochs=4,
+            train_batch_size=256,
+            learning_rate=1e-3,
+            plm_learning_rate=5e-5,
+            weight_decay=1.0,  # did best on ml-100k
+            warmup_ratio=0.05,
+            lr_scheduler="cosine",
+            stopping_step=2,
+            load_pretrained="all",
+        ),
+        "Fusion": _FUSION,
+        **_BOTH,
+    }
+)
+WITHOUT_PLM = grouped(
+    {
+        "Training": _training(
+            epochs=10,
+            train_batch_size=256,
+            learning_rate=1e-3,
+            plm_learning_rate=0.0,  # no effect: only pretraining has a PLM
+            weight_decay=0.1,  # did best on ml-100k
+            warmup_ratio=0.0,
+            lr_scheduler="constant",
+            stopping_step=2,
+            load_pretrained="embeddings",  # the paper loads all; this did better
+        ),
+        **_BOTH,
+    }
+)
+declare(WITH_PLM, "ClickPrompt")
+declare(WITHOUT_PLM, "ClickPromptNoPLM")

@@ -1,0 +1,1 @@
+"""The settings, each declared once: checks, fingerprints, property files and docs/configuration.md follow."""

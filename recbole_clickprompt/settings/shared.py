@@ -1,0 +1,149 @@
+"""Settings of ours that every method shares."""
+
+from __future__ import annotations
+
+from recbole_clickprompt.settings.declaration import DATA_SET, Setting, grouped
+from recbole_clickprompt.settings.types import (
+    BOOLEAN,
+    FIELD_NAMES,
+    FRACTION,
+    NAME,
+    RENAMINGS,
+    TEXT,
+    VALUE_LABELS,
+    choice,
+    integer,
+    list_of,
+    optional,
+    real,
+)
+
+__all__ = ["SHARED"]
+
+_TEXT = {
+    "plm": Setting(
+        NAME, "minilm", "The language model: minilm, the folder of a saved model, or a Hugging Face id.", "none"
+    ),
+    "max_text_length": Setting(
+        optional(integer(3)), None, "The most tokens of a row's text. None: what the PLM takes.", "text"
+    ),
+    "text_fields": Setting(
+        FIELD_NAMES,
+        DATA_SET,
+        "The fields of a row's text, each with its name in words, in this order.",
+        "pretrain",
+    ),
+    "value_labels": Setting(
+        VALUE_LABELS, DATA_SET, "For a field, the words that stand for its codes in the text.", "pretrain"
+    ),
+    "whole_text_fields": Setting(
+        list_of(TEXT), DATA_SET, "Fields that are read as one feature, not split into words.", "pretrain"
+    ),
+    "rename_fields": Setting(
+        RENAMINGS, DATA_SET, "For inter, user or item: fields of the files and the names to give them.", "pretrain"
+    ),
+}
+_TRAINING = {
+    "train_stage": Setting(
+        choice("all", "pretrain", "finetune"), "all", "The stages to run: all, pretrain or finetune.", "finetune"
+    ),
+    "pre_model_path": Setting(
+        optional(TEXT),
+        None,
+        "For train_stage finetune: the pretraining checkpoint to start from. None: start from scratch.",
+        "finetune",
+    ),
+    "resume": Setting(
+        optional(NAME),
+        None,
+        "auto: resume an equal run where it was interrupted. Or the file to resume from.",
+        "none",
+    ),
+    "checkpoint_minutes": Setting(
+        real(), 10, "Save what resume needs at this interval, in minutes. 0: never.", "none"
+    ),
+    "plm_learning_rate": Setting(real(), 5e-5, "Of the pretrained language model. 0: it is frozen.", "finetune"),
+    "warmup_ratio": Setting(FRACTION, 0.05, "The share of the steps that warm up.", "finetune"),
+    "lr_scheduler": Setting(
+        choice("cosine", "linear", "constant"), "cosine", "After warm-up: cosine, linear or constant.", "finetune"
+    ),
+    "train_rows": Setting(
+        optional(integer(1)),
+        None,
+        "Finetune on this many training rows, drawn by the seed. None: all rows.",
+        "finetune",
+    ),
+    "micro_batch_size": Setting(
+        integer(1), 64, "Rows that go through the PLM at once; their gradients add up to the batch's.", "pretrain"
+    ),
+    "enable_amp": Setting(
+        BOOLEAN, False, "Compute PLM and prompts in bf16; the backbone stays in float32.", "pretrain"
+    ),
+    "backbone_amp": Setting(
+        BOOLEAN,
+        False,
+        "With enable_amp: train the backbone in bf16 as well. It predicts in float32.",
+        "pretrain",
+    ),
+    "lazy_embedding_min_rows": Setting(
+        optional(integer(1)),
+        None,
+        "Embedding tables of the backbone with at least this many rows (all ids share one table) are updated only "
+        "in the rows that a batch reads; other rows neither decay nor move by momentum, and cost no time. Needs "
+        "adamw or adam. None: every step updates all rows.",
+        "pretrain",
+    ),
+    "init_from_text": Setting(
+        optional(list_of(TEXT)),
+        None,
+        "Id fields, such as [item_id], whose embeddings start as principal components of the PLM's vectors of "
+        "their text, so that ids with similar text start close together.",
+        "pretrain",
+    ),
+    "unseen_id_embeddings": Setting(
+        choice("random", "zero"),
+        "random",
+        "Embeddings of ids and values that no training row has: random keeps their initial values; zero removes "
+        "this noise from the scores of users and items that appear later.",
+        "finetune",
+    ),
+}
+_DATA = {
+    "quoting": Setting(
+        optional(choice("csv")),
+        None,
+        "csv: values of the atomic files may be in quotes, as in CSV files. None: a quote is a character.",
+        "pretrain",
+    ),
+    "drop_missing": Setting(
+        BOOLEAN,
+        False,
+        "Drop rows without user, item, label or the time they are ordered by, and report how many. False: such "
+        "rows are an error.",
+        "pretrain",
+    ),
+    "cold_start": Setting(
+        optional(TEXT),
+        None,
+        "item_id or user_id: split by these ids, shuffled by the seed, in the shares of eval_args, so that "
+        "validation and test rows have none that training has seen.",
+        "pretrain",
+    ),
+}
+_OUTPUT = {
+    "save_predictions": Setting(
+        BOOLEAN,
+        True,
+        "Save scores of validation and test rows, and what predict needs, in the run folder.",
+        "none",
+    ),
+}
+_EXPERIMENTAL = {
+    "shuffle_text": Setting(
+        BOOLEAN, False, "A control: give each user and each item the text of another one.", "text"
+    ),
+}
+
+SHARED = grouped(
+    {"Text": _TEXT, "Training": _TRAINING, "Data": _DATA, "Output": _OUTPUT, "Experimental": _EXPERIMENTAL}
+)
