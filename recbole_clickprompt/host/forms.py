@@ -21,6 +21,10 @@ __all__ = [
 _VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
 
 
+def _has_names(v: Any) -> bool:
+    return isinstance(v, dict) and all(isinstance(name, str) for name in v)
+
+
 def _is_metric(v: Any) -> bool:
     return isinstance(v, str) and v.lower() in _VALUE_METRICS
 
@@ -45,7 +49,7 @@ COLUMNS = Setting(
 )
 LENGTHS = Setting(
     "a mapping of fields to integers from 1",
-    lambda v: isinstance(v, dict) and all(map(integer(1).accepts, v.values())),
+    lambda v: _has_names(v) and all(map(integer(1).accepts, v.values())),
 )
 CLIPPING = Setting(
     "a mapping with max_norm, a number above 0, and perhaps norm_type",
@@ -82,7 +86,7 @@ def _is_filter(v: Any) -> bool:
 INTERVAL = Setting('an interval such as "[5,inf)"', _is_interval)
 INTERVALS = Setting(
     'a mapping of number fields to intervals such as "[1,2];[4,5]", and of others to lists of values',
-    lambda v: isinstance(v, dict) and all(map(_is_filter, v.values())),
+    lambda v: _has_names(v) and all(map(_is_filter, v.values())),
 )
 PARTS = Setting(
     "a list of the three parts of a split, such as [train, valid, test]",
@@ -90,7 +94,7 @@ PARTS = Setting(
 )
 THRESHOLD = Setting(
     "a mapping of one field to a number",
-    lambda v: isinstance(v, dict) and len(v) == 1 and all(real(-math.inf).accepts(w) for w in v.values()),
+    lambda v: _has_names(v) and len(v) == 1 and all(real(-math.inf).accepts(w) for w in v.values()),
 )
 
 
@@ -102,7 +106,7 @@ def _is_binning(v: Any) -> bool:
 
 BINS = Setting(
     "a mapping of fields to {method: LD} or {method: ED, bucket: an integer from 1}",
-    lambda v: isinstance(v, dict) and all(map(_is_binning, v.values())),
+    lambda v: _has_names(v) and all(map(_is_binning, v.values())),
 )
 
 

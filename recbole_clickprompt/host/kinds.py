@@ -16,10 +16,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Setting:
-    """The values a key may take: ``expected`` in words, ``accepts`` as a test."""
+    """The values a key may take: ``expected`` in words, and a test of them."""
 
     expected: str
-    accepts: Callable[[Any], bool]
+    test: Callable[[Any], bool]
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is one of them, whatever it is."""
+        try:
+            return bool(self.test(value))
+        except (TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+            return False
 
 
 def integer(at_least: int) -> Setting:
@@ -112,7 +119,7 @@ def _is_code_mapping(v: Any) -> bool:
 
 VALUE_WORDS = Setting(
     "a mapping of fields to mappings of codes to words, both of them texts",
-    lambda v: isinstance(v, dict) and all(map(_is_code_mapping, v.values())),
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and _is_code_mapping(w) for k, w in v.items()),
 )
 RENAMINGS = Setting(
     "a mapping of inter, user or item to mappings of field names to other names",
