@@ -14,8 +14,8 @@ from recbole.utils import EvaluatorType
 from recbole_clickprompt.host.kinds import NAME, Setting, integer, list_of, real
 
 __all__ = [
-    "BINS", "CLIPPING", "COLUMNS", "CUTS", "ENCODING", "EVALUATION", "FIELDS", "INTERVAL", "INTERVALS", "LENGTHS",
-    "METRIC", "METRICS", "NO_TRANSFORM", "PARTS", "SEPARATOR", "THRESHOLD",
+    "BINS", "CLIPPING", "COLUMNS", "CUTS", "ENCODING", "EVALUATION", "FIELDS", "FIELD_SEPARATOR",
+    "INTERVAL", "INTERVALS", "LENGTHS", "METRIC", "METRICS", "NO_TRANSFORM", "PARTS", "SEPARATOR", "THRESHOLD",
 ]  # fmt: skip
 
 _VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
@@ -37,6 +37,9 @@ METRICS = Setting(
 CUTS = Setting(
     "an integer from 1, or a list of them",
     lambda v: integer(1).accepts(v) or (isinstance(v, list | tuple) and all(map(integer(1).accepts, v))),
+)
+FIELD_SEPARATOR = Setting(
+    "one ASCII character", lambda v: isinstance(v, str) and len(v) == 1 and v.isascii() and v not in '"\r\n'
 )
 SEPARATOR = Setting("one or more characters", lambda v: isinstance(v, str) and bool(v))
 NO_TRANSFORM = Setting("nothing (~), as transforms are for sequential models", lambda v: v is None)
@@ -64,12 +67,13 @@ CLIPPING = Setting(
 
 def _is_encoding(v: Any) -> bool:
     try:
-        return isinstance(v, str) and bool(codecs.lookup(v))
-    except LookupError:
+        # Lines and separators are looked for as bytes
+        return isinstance(v, str) and bool(codecs.lookup(v)) and "a,\t\n".encode(v) == b"a,\t\n"
+    except (LookupError, UnicodeError):
         return False
 
 
-ENCODING = Setting("an encoding that Python knows, such as utf-8", _is_encoding)
+ENCODING = Setting("an encoding that Python knows and that contains ASCII, such as utf-8 or latin-1", _is_encoding)
 
 _END = r"\s*(-?inf|[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)\s*"
 _INTERVAL = rf"\s*[\[(]{_END},{_END}[\])]\s*"

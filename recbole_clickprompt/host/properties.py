@@ -37,7 +37,8 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         for key, value in node.value:
-            if key.value in TEXT_SETTINGS and isinstance(value, yaml.MappingNode):
+            # A scalar may be no mapping at all, and a list one of several to try
+            if key.value in TEXT_SETTINGS and not isinstance(value, yaml.ScalarNode):
                 _read_as_texts(value)
         return node
 
@@ -57,6 +58,9 @@ def _read_as_texts(node: yaml.Node) -> None:
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             _read_as_texts(key)
+            _read_as_texts(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
             _read_as_texts(value)
 
 

@@ -66,6 +66,8 @@ def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textua
         _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
         for field, name in dataset.config["text_fields"].items()
     ]
+    if idle := [field for field in words if field not in dataset.config["text_fields"]]:
+        getLogger().warning(f"value_words names {', '.join(idle)}, which text_fields does not: it has no effect")
     if dataset.config["shuffle_text"]:
         of_entities = (dataset.uid_field, dataset.iid_field)
         seed = dataset.config["seed"]

@@ -115,7 +115,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"user_inter_num_interval": "[5,x)"}, "user_inter_num_interval must be an interval such as"),
         ({"numerical_features": "age"}, "numerical_features must be a list of fields, got 'age'"),
         ({"seq_len": {"genre": "x"}}, "seq_len must be a mapping of fields to integers from 1"),
-        ({"field_separator": ""}, "field_separator must be one or more characters"),
+        ({"field_separator": ""}, "field_separator must be one ASCII character"),
         ({"encoding": "utf-88"}, "encoding must be an encoding that Python knows"),
         ({"rm_dup_inter": 3}, "rm_dup_inter must be one of first, last"),
         ({"clip_grad_norm": 3}, "clip_grad_norm must be a mapping with max_norm"),

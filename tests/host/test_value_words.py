@@ -9,6 +9,7 @@ from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands.options import parse_settings
+from recbole_clickprompt.commands.space import read_space
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import parse_yaml, read_yaml
 
@@ -30,6 +31,13 @@ def test_a_grid_or_tuning_file_keeps_them_at_any_depth():
     text = f"settings:\n  value_words: {{gender: {CODES}}}\nruns:\n  a: {{value_words: {{gender: {CODES}}}}}\n"
     content = parse_yaml(text)
     assert content["settings"]["value_words"] == content["runs"]["a"]["value_words"] == {"gender": WORDS}
+
+
+def test_values_to_try_keep_them_too():
+    text = f"vary:\n  value_words: [{{gender: {CODES}}}]\n"
+    assert parse_yaml(text)["vary"]["value_words"] == [{"gender": WORDS}]
+    (draw,) = read_space({"value_words": "choice [{gender: {NO: 007}}]"}, Path("tune.yaml"))
+    assert list(draw.ends()) == [{"gender": {"NO": "007"}}]
 
 
 def test_the_command_line_and_a_dict_of_settings_keep_them(make_config, small):
@@ -67,3 +75,11 @@ def test_a_code_that_no_row_has_is_reported(make_config, make_data, caplog):
     assert "value_words: no row has gender 'W'; its values are 'F', 'M'" in caplog.text
     assert "value_words: no row has year '3000'; its values are " in caplog.text
     assert json.dumps("1996") not in caplog.text.partition("its values")[0]
+
+
+def test_words_of_a_field_outside_the_text_are_reported(make_config, make_data, caplog):
+    config = make_config(
+        value_words={"device": {"phone": "mobile"}}, text_fields={"user_id": "user", "gender": "sex"}
+    )
+    make_data(config)[0]._dataset.textualizer()
+    assert "value_words names device, which text_fields does not: it has no effect" in caplog.text

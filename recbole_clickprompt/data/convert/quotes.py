@@ -19,15 +19,15 @@ def unclosed_quote(text: str, separator: str) -> int | None:
 
 
 def refuse_swallowed_rows(
-    text: str, file: str, separator: str, header: Sequence[str], number_column: str, remedy: str
+    text: str, file: str, separator: str, header: Sequence[str], number_column: str | None, remedy: str
 ) -> None:
     """Raises DataError for a quoted value that has whole rows inside, by the line where its quote opens.
 
     A value that begins with a stray quote ends at the next one, rows later. A line is taken for a row if it has as
-    many values as the header, with a number in ``number_column``. A line in the middle of a value may not be one,
-    and the first and the last may not both be: a text of several lines is next to never like this.
+    many values as the header, with a number in ``number_column`` if there is one. A line in the middle of a value
+    may not be one, and the first and the last may not both be: a text of several lines is next to never like this.
     """
-    at = header.index(number_column)
+    at = None if number_column is None else header.index(number_column)
     text = _with_equal_line_ends(text)
     for match in _quoted(text, separator):
         if "\n" not in match.group():
@@ -58,9 +58,9 @@ def _line(text: str, match: re.Match[str]) -> int:
     return text.count("\n", 0, match.start()) + 1
 
 
-def _is_row(line: str, separator: str, columns: int, number_column: int) -> bool:
+def _is_row(line: str, separator: str, columns: int, at: int | None) -> bool:
     readings = line.split(separator), next(csv.reader([line], delimiter=separator), [])
-    return any(len(values) == columns and _is_label(values[number_column]) for values in readings)
+    return any(len(values) == columns and (at is None or _is_label(values[at])) for values in readings)
 
 
 def _is_label(value: str) -> bool:
