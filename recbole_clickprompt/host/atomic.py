@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from recbole_clickprompt.data.convert.characters import decode
 from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.quotes import refuse_swallowed_rows
 from recbole_clickprompt.data.convert.table import read_lines
-from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.data.numbers import parse_arrow_numbers
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["AtomicTable", "read_atomic"]
@@ -77,7 +77,7 @@ def read_atomic(
         number = next((name for name in header if name.endswith(":float")), None)
         refuse_swallowed_rows(text, str(path), separator, header, number, _REMEDY)
         table = read_csv(text, str(path), separator=separator, quote_remedy=_REMEDY)
-        texts, line_of = table.frame.select(names), table.line_of
+        texts, line_of = table.frame.select(names).to_arrow(), table.line_of
     else:
         line_of = _Lines(path)
         texts = _read_unquoted(path, separator, encoding, header, names)
@@ -87,23 +87,21 @@ def read_atomic(
         if kind != "float":
             columns[field] = texts[name].to_pandas()
             continue
-        parsed = parse_numbers(texts[name])
-        if parsed.invalid.any():
-            row = int(parsed.invalid.arg_true()[0])
-            more = f" (and {int(parsed.invalid.sum()) - 1} more rows)" if parsed.invalid.sum() > 1 else ""
-            raise DataError(
-                f"{path}, line {line_of(row)}, column {name}: {texts[name][row][:60]!r} is no number{more}"
-            )
+        parsed = parse_arrow_numbers(texts[name])
+        if rows := pc.indices_nonzero(parsed.invalid).to_pylist():
+            more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+            value = texts[name][rows[0]].as_py()
+            raise DataError(f"{path}, line {line_of(rows[0])}, column {name}: {value[:60]!r} is no number{more}")
         columns[field] = parsed.values.to_pandas()
-        if parsed.infinite.any():
-            infinite[field] = parsed.infinite.arg_true().to_list()
+        if rows := pc.indices_nonzero(parsed.infinite).to_pylist():
+            infinite[field] = rows
     types = dict(name.split(":") for name in names)
     return AtomicTable(pd.DataFrame(columns), types, infinite, line_of, looks_quoted and not quoted)
 
 
-def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str], names: list[str]) -> pl.DataFrame:
+def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str], names: list[str]) -> pa.Table:
     try:
-        table = pa_csv.read_csv(
+        return pa_csv.read_csv(
             path,
             pa_csv.ReadOptions(use_threads=False, block_size=1 << 26, encoding=encoding),
             pa_csv.ParseOptions(delimiter=separator, quote_char=False, newlines_in_values=False),
@@ -123,7 +121,6 @@ def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str],
                 raise DataError(f"{fault}; set `quoting: csv` if values are in quotes") from error
             raise
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
-    return pl.DataFrame(pl.from_arrow(table))
 
 
 class _Lines:

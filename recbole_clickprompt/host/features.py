@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.data.numbers import parse_arrow_numbers
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.atomic import AtomicTable, read_atomic
 
@@ -73,10 +74,10 @@ def _sequences(values: pd.Series, place: str, kind: str, field: str, config: Any
     rows = [list(filter(None, value.split(separator)))[:length] for value in values]
     if kind == "token_seq":
         return [np.array(row, dtype=object) for row in rows]
-    flat = pl.Series([value for row in rows for value in row], dtype=pl.String)
-    numbers = parse_numbers(flat).values
-    if numbers.null_count():
-        bad = flat[int(numbers.is_null().arg_true()[0])]
+    flat = pa.array([value for row in rows for value in row], pa.string())
+    numbers = parse_arrow_numbers(flat).values
+    if numbers.null_count:
+        bad = flat[pc.indices_nonzero(numbers.is_null())[0].as_py()].as_py()
         raise DataError(f"{place}: {bad[:60]!r} is no finite number; a sequence of numbers cannot have gaps")
     ends = np.cumsum([len(row) for row in rows])
-    return np.split(numbers.to_numpy(), ends[:-1]) if rows else []
+    return np.split(numbers.to_numpy(zero_copy_only=False), ends[:-1]) if rows else []
