@@ -72,7 +72,7 @@ def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
     frame, threshold = named.table.frame, named.threshold
     known = columns.fields(label="label" if threshold is None else "rating")
     guessed = {name: guess_column(frame[name], path) for name in frame.columns if name not in known}
-    notes = named.notes + [note for column in guessed.values() for note in column.notes]
+    notes = [*table.notes, *named.notes] + [note for column in guessed.values() for note in column.notes]
     fields = field_names(frame.columns, known, path)
     frame = frame.with_columns(column.values for column in guessed.values()).rename(fields)
     types = {field: "token" if field in ("user_id", "item_id") else "float" for field in known.values()}
