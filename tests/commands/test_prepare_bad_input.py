@@ -222,7 +222,7 @@ def test_a_million_characters_a_tab_and_a_return_in_a_title_are_read_and_told(tm
     movies = MOVIES.replace(b"Film 7", b"x" * 10**6).replace(b"Film 8", b"Film\t8").replace(b"Film 9", b"Film\r9")
     items, out = prepared("ml-1m", films(tmp_path, movies=movies), capsys)
     assert [items[item][1] for item in "789"] == ["x" * 2000, "Film 8", "Film 9"]
-    assert "note: 1 texts had more than 2000 characters and were cut" in out
+    assert "1 values of movie_title had more than 2000 characters and were cut" in out
 
 
 def test_books_and_toys_that_no_file_describes_are_named(tmp_path, capsys):

@@ -203,9 +203,9 @@ def test_a_format_reads_every_year():
 @pytest.mark.parametrize(
     ("values", "how", "message"),
     [
-        ([1_700_000_000], {"day_first": True}, "--day-first has no effect .* numbers"),
-        (["1700000000"], {"day_first": False}, "--month-first has no effect .* numbers"),
-        (["2018-02-01"], {"day_first": True}, "--day-first has no effect .* begin with the year"),
+        ([1_700_000_000], {"day_first": True}, "--day-first has no effect on numbers"),
+        (["1700000000"], {"day_first": False}, "--month-first has no effect on numbers"),
+        (["2018-02-01"], {"day_first": True}, "--day-first has no effect.* begin with the year"),
         (pl.Series([1], dtype=pl.Datetime("us")), {"day_first": True}, "--day-first has no effect"),
         (pl.Series([1], dtype=pl.Datetime("us")), {"date_format": "%Y"}, "--date-format has no effect"),
         (pl.Series([1], dtype=pl.Date), {"date_format": "%Y"}, "--date-format has no effect"),
