@@ -75,6 +75,7 @@ def read_csv(
     if table.num_rows != number:
         raise DataError(f"{file}: {table.num_rows} rows were read of {number}; its lines or quotes are irregular")
     frame = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.all().replace("", None))
+    frame.columns = header  # polars makes up a name for a column without one
     return TextTable(frame, file, rows.line_of, tuple(notes))
 
 

@@ -89,8 +89,8 @@ def parse_dates(table: TextTable, column: str, day_first: bool | None) -> tuple[
     form = "dates"
     if day_first is not None and parts["y"].is_not_null().any() and parts["year"].is_null().all():
         raise DataError(
-            f"{table.file}, column {column}: --{'day' if day_first else 'month'}-first has no effect, as dates such "
-            f"as {texts.drop_nulls()[0]!r} begin with the year; leave it out, or say how with --date-format"
+            f"{table.file}, column {column}: --{'day' if day_first else 'month'}-first has no effect, as dates "
+            f"such as {texts.drop_nulls()[0]!r} begin with the year; leave it out, or say how with --date-format"
         )
     if parts["year"].is_not_null().any():
         day_first = _is_day_first(table, column, parts) if day_first is None else day_first

@@ -31,8 +31,8 @@ _FORMS = [
 def refuse_digits_of_dates(table: TextTable, column: str, numbers: pl.Series) -> None:
     """Raises DataError where more than half of the different numbers above 0 are digits of a date.
 
-    A column of dates may hold some that are wrong or stand for none, such as 0 and 99991231; of other numbers one in
-    27 looks like a date, or fewer.
+    A column of dates may hold some that are wrong or stand for none, such as 0 and 99991231; of other numbers one
+    in 27 looks like a date, or fewer.
 
     Args:
         table: The table.

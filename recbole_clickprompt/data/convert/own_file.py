@@ -49,8 +49,8 @@ def read_own_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
 
 
 def _separator(path: Path, text: str, quoting: bool) -> str:
-    """A tab in a .tsv; else the one of comma, tab, semicolon and bar that the header has most of outside quotes."""
-    if ".tsv" in path.suffixes[-2:]:
+    """A tab in a .tsv; else what the header has most of outside quotes: comma, tab, semicolon or bar."""
+    if path.name.removesuffix(".gz").endswith(".tsv"):
         return "\t"
     header = next(iter(text.lstrip("\r\n").splitlines()), "")
     if quoting:

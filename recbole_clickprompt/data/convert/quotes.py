@@ -13,7 +13,7 @@ __all__ = ["allow_long_values", "refuse_swallowed_rows", "unclosed_quote"]
 
 
 def allow_long_values(text: str) -> None:
-    """Lets ``csv`` read values as long as ``text``; its limit of 131,072 characters is one of the whole process."""
+    """Lets ``csv``, whose limit of 131,072 characters holds for the whole process, read values of any length."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
 
 

@@ -70,7 +70,8 @@ def read_times(
     table.refuse(column, numbers.infinite, "is infinite, which is no time")
     if option:
         raise DataError(
-            f"{place}: {option} has no effect on numbers; leave it out, or say how they are written with --date-format"
+            f"{place}: {option} has no effect on numbers; leave it out, or say how dates are written with "
+            "--date-format"
         )
     return _since_1970(table, column, numbers.values)
 
