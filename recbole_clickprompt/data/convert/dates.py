@@ -40,7 +40,7 @@ def parse_format(table: TextTable, column: str, form: str) -> pl.Series:
     texts = values.cast(pl.String).str.strip_chars()
     if "." not in form:  # a column of whole numbers with a gap is often written with a decimal point
         texts = texts.str.replace(r"^(\d+)\.0$", "$1")
-    texts = pad_digits(_without_missing(texts), form)
+    texts = pad_digits(table, _without_missing(texts), form)
     try:
         found = pd.to_datetime(pd.Series(texts.to_list(), dtype=object), format=form, utc=True, errors="coerce")
     except ValueError as error:

@@ -55,17 +55,23 @@ def refuse_digits_of_dates(table: TextTable, column: str, numbers: pl.Series) ->
     )
 
 
-def pad_digits(texts: pl.Series, form: str) -> pl.Series:
+def pad_digits(table: TextTable, texts: pl.Series, form: str) -> pl.Series:
     """Digits with the zero in front that a number lost, where ``form`` is all codes of two and four digits.
 
     Without it 1022018 would be the tenth of February by %d%m%Y.
+
+    Raises:
+        DataError: There are more digits, or fewer, which ``strptime`` shares out among the codes as it likes.
     """
     codes = re.findall("%.", form)
     if "".join(codes) != form or not set(codes) <= set(_WIDTHS):
         return texts
     width = sum(_WIDTHS[code] for code in codes)
     lost = texts.str.contains(rf"^\d{{{width - 1}}}$")
-    return pl.select(pl.when(lost).then(texts.str.zfill(width)).otherwise(texts)).to_series().rename(texts.name)
+    texts = pl.select(pl.when(lost).then(texts.str.zfill(width)).otherwise(texts)).to_series().rename(texts.name)
+    wrong = texts.str.contains(r"^\d+$") & (texts.str.len_chars() != width)
+    table.refuse(texts.name, wrong.fill_null(False), f"is no time of the form {form}, which has {width} digits")
+    return texts
 
 
 def _pattern(form: str) -> str:

@@ -110,7 +110,7 @@ def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, list[str]]:
     if lists.dtype.inner.is_float():  # type: ignore[attr-defined]
         is_there &= element.is_finite()
     kept = lists.list.eval(element.filter(is_there))
-    lacking = int(lists.list.len().sum() - kept.list.len().sum())
+    lacking = int(lists.list.len().sum()) - int(kept.list.len().sum())
     notes = [f"{lists.name}: {counted(lacking, 'element')} missing or infinite and left out"] if lacking else []
     return kept.cast(pl.List(pl.String)), notes
 

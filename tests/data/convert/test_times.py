@@ -214,3 +214,11 @@ def test_a_format_reads_every_year():
 def test_an_option_of_dates_without_an_effect_is_an_error(values, how, message):
     with pytest.raises(DataError, match=f"x.csv, column t: {message}"):
         read(values, **how)
+
+
+@pytest.mark.parametrize(
+    ("value", "form"), [("201809011030", "%Y%m%d%H%M%S"), ("201811", "%Y%m%d"), ("12118", "%d%m%Y")]
+)
+def test_digits_that_are_too_few_for_a_format_are_refused(value, form):
+    with pytest.raises(DataError, match=f"line 2, column t: '{value}' is no time of the form {form}, which has "):
+        read([value], date_format=form)
