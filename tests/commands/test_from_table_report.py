@@ -338,3 +338,11 @@ def test_texts_that_look_like_lists_are_told(values, capsys):
 def test_texts_that_only_hold_commas_or_brackets_are_no_lists(values, capsys):
     cells = [(line, "code", values[line % len(values)]) for line in range(2, 302)]
     assert "note: " not in out_of(capsys, write(cells))
+
+
+@pytest.mark.parametrize("element", ["a b", "a\tb", "a\nb"])
+def test_elements_of_lists_that_a_file_would_split_are_told(element, capsys):
+    pl.DataFrame({**TABLE, "tags": [[element, "c"]] * 4}).write_parquet("own.parquet")
+    assert "column tags: a list with blanks inside its values cannot be kept apart" in error_of(
+        capsys, "own.parquet"
+    )

@@ -86,7 +86,7 @@ def guess_column(values: pl.Series, path: Path) -> Column:
         raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
     if isinstance(dtype, pl.List):
         texts, notes = _without_missing_elements(values)
-        if texts.list.eval(pl.element().str.contains(" ")).list.any().any():
+        if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
             raise DataError(f"{place}: a list with blanks inside its values cannot be kept apart")
         return Column(texts.list.join(" "), "token_seq", notes)
     if not (dtype == pl.String or dtype.is_numeric()):
