@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,24 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
         The table, sequences as arrays; the type of an unsplit field is ``token``.
 
     Raises:
-        DataError: The file cannot be read, or a sequence of numbers holds something else.
+        DataError: The file cannot be read, a sequence of numbers holds something else, or ``rename_fields`` names
+            a field that is not there or gives two fields one name.
     """
     names = (config["rename_fields"] or {}).get(source, {})
+    header: list[str] = []
+
+    def wanted_of_file(field: str) -> bool:
+        header.append(field)
+        return wanted(names.get(field, field))
+
     table = read_atomic(
         path,
         separator=config["field_separator"],
         encoding=config["encoding"] or "utf-8",
         quoted=config["quoting"] == "csv",
-        wanted=lambda field: wanted(names.get(field, field)),
+        wanted=wanted_of_file,
     )
+    _check_renaming(names, header, path)
     if table.looks_quoted:
         getLogger().warning(
             f"{path}: quotes are read as ordinary characters, but look like CSV quoting (a quote inside quotes is "
@@ -65,6 +73,22 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
                 index=frame.index,
             )
     return table._replace(frame=frame, types=types, infinite=infinite)
+
+
+def _check_renaming(names: Mapping[str, str], header: list[str], path: Path) -> None:
+    for old in names:
+        if old not in header:
+            raise DataError(
+                f"rename_fields names {old!r} of {path}, which has no such field; its fields are "
+                f"{', '.join(map(repr, header))}"
+            )
+    new = [names.get(field, field) for field in header]
+    for field, name in zip(header, new, strict=True):
+        if field in names and new.count(name) > 1:
+            raise DataError(
+                f"rename_fields gives {field!r} of {path} the name {name!r}, which another of its fields has; "
+                "give it another name"
+            )
 
 
 def _sequences(values: pd.Series, place: str, kind: str, field: str, config: Any) -> list[np.ndarray]:
