@@ -17,8 +17,10 @@ from recbole_clickprompt.data.text import Textualizer
 from recbole_clickprompt.data.tokens import TokenTable
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.check_data import (
+    check_classes,
     check_fields,
     check_labels,
+    check_numbers,
     check_rows,
     check_times,
     tell_left_out,
@@ -93,7 +95,7 @@ class ClickPromptDataset(Dataset):
 
     def _get_preset(self) -> None:
         super()._get_preset()
-        self._origins: dict[str, FieldOrigin] = {}
+        self.origins: dict[str, FieldOrigin] = {}
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         folder = Path(dataset_path)
@@ -134,7 +136,7 @@ class ClickPromptDataset(Dataset):
         check_aliases(table, path, self.config)
         feat = table.frame
         if source is FeatureSource.INTERACTION:
-            check_parts(table.types, path, self._origins)
+            check_parts(table.types, path, self.origins)
             feat = check_interactions(
                 table,
                 path,
@@ -144,9 +146,9 @@ class ClickPromptDataset(Dataset):
         elif name in ("user", "item"):
             check_entities(table, path, self.uid_field if name == "user" else self.iid_field)
         if source != "link":
-            check_names(table.types, path, name, self._origins, self.config)
+            check_names(table.types, path, name, self.origins, self.config)
         for field, kind in table.types.items() if source != "link" else ():
-            self._origins.setdefault(field, FieldOrigin(path, name, kind))
+            self.origins.setdefault(field, FieldOrigin(path, name, kind))
             self.field2source[field] = source
             self.field2type[field] = FeatureType(kind)
             self.field2seqlen[field] = max(map(len, feat[field]), default=0) if kind.endswith("_seq") else 1
@@ -190,6 +192,7 @@ class ClickPromptDataset(Dataset):
         hide_text_columns(self)
 
     def _fill_nan(self) -> None:
+        check_numbers(self)
         # RecBole is about to put the mean where a number is missing and to scale numbers to [0, 1]
         self._numbers = raw_numbers(self)
         self.scales: dict[str, Scale] = observe_means(self)
@@ -199,7 +202,10 @@ class ClickPromptDataset(Dataset):
 
     def _normalize(self) -> None:
         self.scales = with_ranges(self.scales, self)
+        label = self.inter_feat[self.label_field].copy() if self.label_field in self.inter_feat else None
         super()._normalize()
+        if label is not None:  # normalize_all makes 1 of labels that are all 0
+            self.inter_feat[self.label_field] = label
 
     def _discretization(self) -> None:
         warn_unscaled(self)
@@ -210,9 +216,10 @@ class ClickPromptDataset(Dataset):
         """Splits into training, validation and test part.
 
         Raises:
-            DataError: A part has no rows or rows of one class only.
+            DataError: A part, or the whole, has no rows or rows of one class only.
             SettingError: ``cold_start`` does not go with the rest of the split.
         """
+        check_classes(self)
         if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
             check_times(self)
             self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)

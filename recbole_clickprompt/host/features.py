@@ -33,8 +33,8 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
         The table, sequences as arrays; the type of an unsplit field is ``token``.
 
     Raises:
-        DataError: The file cannot be read, a sequence of numbers holds something else, or ``rename_fields`` names
-            a field that is not there or gives two fields one name.
+        DataError: The file cannot be read, a text holds a NUL, a sequence of numbers holds something else, or
+            ``rename_fields`` names a field that is not there or gives two fields one name.
     """
     names = (config["rename_fields"] or {}).get(source, {})
     header: list[str] = []
@@ -64,6 +64,8 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
             f"{table.line_of(rows[0])}"
         )
     for field, kind in types.items():
+        if kind != "float" and config["encoding"] not in (None, "utf-8"):
+            _check_nul(table, frame[field], path)
         if kind == "token_seq" and field in (config["unsplit_fields"] or ()):
             words = frame[field].fillna("").str.split().map(" ".join)
             frame[field], types[field] = words.where(words != "", None), "token"
@@ -89,6 +91,14 @@ def _check_renaming(names: Mapping[str, str], header: list[str], path: Path) -> 
                 f"rename_fields gives {field!r} of {path} the name {name!r}, which another of its fields has; "
                 "give it another name"
             )
+
+
+def _check_nul(table: AtomicTable, texts: pd.Series, path: Path) -> None:
+    # UTF-7 and the like write it without a byte of zero, which read_atomic looks for
+    found = texts.str.contains("\0", regex=False, na=False)
+    if found.any():
+        line = table.line_of(int(found.to_numpy().argmax()))
+        raise DataError(f"{path}, line {line}, column {texts.name}: a NUL character; the file is damaged")
 
 
 def _sequences(values: pd.Series, place: str, kind: str, field: str, config: Any) -> list[np.ndarray]:

@@ -79,8 +79,16 @@ def check_names(
         if field in labels:
             raise DataError(
                 f"{path} has a field {field!r}, which {labels[field]} names, but labels belong to the rows of the "
-                f".inter file; {remedy}"
+                f".inter file; {remedy}{_free_label(field, config)}"
             )
+
+
+def _free_label(field: str, config: Any) -> str:
+    return (
+        ", or set LABEL_FIELD to a name that no file has"
+        if config["threshold"] and field == config["LABEL_FIELD"]
+        else ""
+    )
 
 
 def _remedy(field: str, source: str, config: Any) -> str:

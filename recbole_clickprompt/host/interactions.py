@@ -107,13 +107,20 @@ def _check_id(table: AtomicTable, path: Path, setting: str, field: str) -> None:
         raise DataError(
             f"{path}: {field} holds ids, so its header must be {field}:token, got {field}:{table.types[field]}"
         )
-    empty = table.frame[field].str.strip() == ""
-    table.frame.loc[empty, field] = None  # blanks alone are no id: it counts as missing
-    _check_blanks(table.frame[field], table, path)
+    ids = table.frame[field]
+    blank = ids[_has_blanks(ids)]
+    if len(blank):
+        alone = blank.index[blank.str.strip() == ""]
+        table.frame.loc[alone, field] = None  # these are no ids: they count as missing
+        _check_blanks(table.frame[field], table, path)
+
+
+def _has_blanks(ids: pd.Series) -> pd.Series:
+    return ids.notna() & (ids != ids.str.strip())
 
 
 def _check_blanks(ids: pd.Series, table: AtomicTable, path: Path) -> None:
-    blank = ids.notna() & (ids != ids.str.strip())
+    blank = _has_blanks(ids)
     if not blank.any():
         return
     at = int(blank.to_numpy().argmax())

@@ -4,7 +4,7 @@ import pytest
 
 from recbole_clickprompt.errors import DataError
 from tests.host import test_interactions
-from tests.host.test_interactions import COLUMNS, TINY, cell, header
+from tests.host.test_interactions import COLUMNS, LABELS, TINY, cell, header, labels
 
 make = test_interactions.make
 INTER = ["user_id", "item_id", "rating", "timestamp", "device"]
@@ -179,3 +179,126 @@ def test_renamed_fields_are_there_and_get_free_names(make, case):
     names, fault = RENAMED[case]
     with pytest.raises(DataError, match=fault):
         make({}, rename_fields={"inter": names})
+
+
+def test_a_column_of_text_takes_no_field_s_place(make):
+    change = {"inter": prices("float\tprice_text:token", "1\tlow")}
+    with pytest.raises(DataError, match="text_fields names 'price', whose text is kept as 'price_text'"):
+        make(change, load_col=None, text_fields={"price": "price"})
+
+
+def prices(kind, *values):
+    """A further column of ``values`` in turn."""
+    return lambda lines: [
+        f"{lines[0]}\tprice:{kind}",
+        *(f"{line}\t{values[n % len(values)]}" for n, line in enumerate(lines[1:])),
+    ]
+
+
+LABEL_SETTINGS = {
+    "text_fields": {"label": "click"},
+    "numerical_features": ["label"],
+    "normalize_field": ["label"],
+}
+
+
+@pytest.mark.parametrize("setting", LABEL_SETTINGS)
+def test_the_label_is_no_feature(make, setting):
+    change = {"inter": labels(lambda rating: str(int(rating > 3)))}
+    with pytest.raises(DataError, match=f"{setting} names 'label', which holds the label; leave it out"):
+        make(change, **LABELS, **{setting: LABEL_SETTINGS[setting]})
+
+
+@pytest.mark.parametrize("setting", LABEL_SETTINGS)
+def test_what_the_label_is_made_of_is_no_feature(make, setting):
+    value = {"rating": "stars"} if setting == "text_fields" else ["rating"]
+    with pytest.raises(DataError, match=f"{setting} names 'rating', of which threshold makes the label"):
+        make({}, **{setting: value})
+
+
+def test_there_is_one_label(make):
+    change = {"inter": lambda lines: prices("float", "1", "5")(labels(lambda rating: "1")(lines))}
+    with pytest.raises(
+        DataError, match=r"both the field 'label' \(LABEL_FIELD\) and threshold, on 'price', give labels"
+    ):
+        make(change, **LABELS | {"load_col": None, "threshold": {"price": 3}})
+
+
+@pytest.mark.parametrize("rating", [0, 6])
+def test_normalize_all_leaves_labels_alone(make, rating):
+    dataset = make({}, normalize_all=True, threshold={"rating": rating})
+    assert set(dataset.inter_feat["label"]) == {int(rating == 0)}
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"), [("1", "positive .*but negative rows"), ("0", "negative .*but positive rows")]
+)
+def test_labels_that_are_all_the_same_are_told(make, label, fault):
+    dataset = make({"inter": labels(lambda rating: label)}, **LABELS)
+    with pytest.raises(
+        DataError, match=f"all 1500 rows of tiny are {fault} are needed too, and none are sampled here"
+    ):
+        dataset.build()
+
+
+NUMBERS = {
+    "none": ("float", ["NA"], {}, "no row of .*tiny.inter has a finite number"),
+    "none, normalized": (
+        "float",
+        ["NA"],
+        {"normalize_field": ["price"]},
+        "no row of .*tiny.inter has a finite number",
+    ),
+    "none, discretized": (
+        "float",
+        [""],
+        {"discretization": {"price": {"method": "ED", "bucket": 5}}},
+        "no row of",
+    ),
+    "infinite": ("float", ["inf"], {}, "no row of .*tiny.inter has a finite number"),
+    "empty sequences": ("float_seq", [""], {"normalize_field": ["price"]}, "no row of .*tiny.inter has"),
+    "beyond float32": (
+        "float",
+        ["1e39", "1"],
+        {},
+        r"holds 1e\+39 there, and unscaled numbers are float32, .* at most 3.4e\+38",
+    ),
+    "a sequence": ("float_seq", ["1 -1e39", "1"], {}, r"holds -1e\+39 there, and unscaled numbers are float32"),
+    "a range": (
+        "float",
+        ["1e308", "-1e308"],
+        {"normalize_field": ["price"]},
+        r"holds 1e\+308 there, and the mean",
+    ),
+    "a scaled sequence": (
+        "float_seq",
+        ["1e308 1"],
+        {"normalize_field": ["price"]},
+        r"holds 1e\+308 there, and the mean",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_number_features_that_cannot_be_reckoned_with_are_named(make, case):
+    kind, values, settings, fault = NUMBERS[case]
+    with pytest.raises(DataError, match=f"numerical_features names 'price', but .*{fault}"):
+        make({"inter": prices(kind, *values)}, load_col=None, numerical_features=["price"], **settings)
+
+
+def test_large_numbers_can_be_scaled(make):
+    change = {"inter": prices("float", "1e39", "1", "")}
+    dataset = make(change, load_col=None, numerical_features=["price"], normalize_field=["price"])
+    assert sorted({value for value, _ in dataset.inter_feat["price"]})[::2] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["float", "float_seq"])
+def test_large_unscaled_numbers_are_reported(make, kind, caplog):
+    make({"inter": prices(kind, "100000", "1")}, load_col=None, numerical_features=["price"])
+    assert "the feature price ranges from 1 to 100000 and is not scaled" in caplog.text
+
+
+def test_a_nul_is_found_in_any_encoding(make):
+    change = {"inter": cell(0, {3: "u2+AAA-1", 4: "u2+AAA-2"})}
+    with pytest.raises(DataError, match="tiny.inter, line 3, column user_id: a NUL character"):
+        make(change, encoding="utf-7")
