@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,24 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
         The table, sequences as arrays; the type of an unsplit field is ``token``.
 
     Raises:
-        DataError: The file cannot be read, or a sequence of numbers holds something else.
+        DataError: The file cannot be read, a text holds a NUL, a sequence of numbers holds something else, or
+            ``rename_fields`` names a field that is not there or gives two fields one name.
     """
     names = (config["rename_fields"] or {}).get(source, {})
+    header: list[str] = []
+
+    def wanted_of_file(field: str) -> bool:
+        header.append(field)
+        return wanted(names.get(field, field))
+
     table = read_atomic(
         path,
         separator=config["field_separator"],
         encoding=config["encoding"] or "utf-8",
         quoted=config["quoting"] == "csv",
-        wanted=lambda field: wanted(names.get(field, field)),
+        wanted=wanted_of_file,
     )
+    _check_renaming(names, header, path)
     if table.looks_quoted:
         getLogger().warning(
             f"{path}: quotes are read as ordinary characters, but look like CSV quoting (a quote inside quotes is "
@@ -57,6 +65,8 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
             f"{table.line_of(rows[0])}"
         )
     for field, kind in types.items():
+        if kind != "float" and config["encoding"] not in (None, "utf-8"):
+            _check_nul(table, frame[field], path)
         if kind == "token_seq" and field in (config["unsplit_fields"] or ()):
             words = frame[field].fillna("").str.split().map(" ".join)
             frame[field], types[field] = words.where(words != "", None), "token"
@@ -66,6 +76,30 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
                 index=frame.index,
             )
     return table._replace(frame=frame, types=types, infinite=infinite)
+
+
+def _check_renaming(names: Mapping[str, str], header: list[str], path: Path) -> None:
+    for old in names:
+        if old not in header:
+            raise DataError(
+                f"rename_fields names {old!r} of {path}, which has no such field; its fields are "
+                f"{', '.join(map(repr, header))}"
+            )
+    new = [names.get(field, field) for field in header]
+    for field, name in zip(header, new, strict=True):
+        if field in names and new.count(name) > 1:
+            raise DataError(
+                f"rename_fields gives {field!r} of {path} the name {name!r}, which another of its fields has; "
+                "give it another name"
+            )
+
+
+def _check_nul(table: AtomicTable, texts: pd.Series, path: Path) -> None:
+    # UTF-7 and the like write it without a byte of zero, which read_atomic looks for
+    found = texts.str.contains("\0", regex=False, na=False)
+    if found.any():
+        line = table.line_of(int(found.to_numpy().argmax()))
+        raise DataError(f"{path}, line {line}, column {texts.name}: a NUL character; the file is damaged")
 
 
 def _sequences(values: pd.Series, place: str, kind: str, field: str, config: Any) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import torch
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.data.text import FieldText, Textualizer, number_text
+from recbole_clickprompt.errors import DataError
 
 __all__ = ["add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers", "value_text"]
 
@@ -22,8 +23,17 @@ def add_text_columns(dataset: Any) -> None:
     """Adds a column of tokens for each text field of the row alone that holds numbers or sequences.
 
     Text is looked up by id, and RecBole gives such values none: here each distinct one has an id of its own.
+
+    Raises:
+        DataError: A field has the name of such a column.
     """
     for field, column in _text_columns(dataset).items():
+        if column in dataset.field2type:
+            raise DataError(
+                f"text_fields names {field!r}, whose text is kept as {column!r}, but the files of "
+                f"{dataset.dataset_name} have a field of this name; give one of them another name with "
+                "rename_fields, or leave one out"
+            )
         dataset.inter_feat[column] = [value_text(value) for value in dataset.inter_feat[field]]
         dataset.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
         dataset._rest_fields = np.append(dataset._rest_fields, column)
