@@ -40,8 +40,12 @@ class TrainingError(ClickPromptError):
     """A training that cannot go on, such as one whose loss is no longer a number."""
 
 
+def _is_text(name: object) -> bool:
+    return isinstance(name, str) and len(name) < 200
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean X?"`` for the closest known name, whatever its case, or an empty string."""
-    by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    by_lower_case = {candidate.lower(): candidate for candidate in sorted(filter(_is_text, known))}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1) if _is_text(name) else []
     return f"; did you mean {by_lower_case[close[0]]}?" if close else ""

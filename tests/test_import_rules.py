@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "recbole_clickprompt"
 # Lowest first; those of one line do not import one another, unless a line below says so
 LAYERS = (
     {"errors"},
-    {"files", "distributed"},
+    {"files", "distributed", "settings"},
     {"data", "evaluation"},
     {"text"},
     {"backbones", "plm", "preprocessing"},

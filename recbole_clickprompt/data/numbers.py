@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-__all__ = ["MISSING_NUMBERS", "ParsedNumbers", "number_text", "parse_numbers"]
+__all__ = [
+    "MISSING_NUMBERS", "ArrowNumbers", "ParsedNumbers", "number_text", "parse_arrow_numbers", "parse_numbers",
+]  # fmt: skip
 
 # In lower case. In a number column these mean that there is no number; in a text column they are ordinary text.
 MISSING_NUMBERS = frozenset(
@@ -14,35 +18,58 @@ MISSING_NUMBERS = frozenset(
     | {"-1.#ind", "-1.#qnan", "1.#ind", "1.#qnan", "none", "null", "nil"}
 )
 _INFINITE = frozenset({f"{sign}{word}" for sign in ("", "+", "-") for word in ("inf", "infinity")})
+_NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$"
 
 
-class ParsedNumbers(NamedTuple):
+class ArrowNumbers(NamedTuple):
     """A column of numbers, and the rows where the text was none.
 
     Attributes:
-        values: ``(rows,)`` float64, finite; None where missing, infinite or invalid.
+        values: ``(rows,)`` float64, finite; null where missing, infinite or invalid.
         infinite: ``(rows,)`` bool: infinity, or a number too large for 64 bits.
         invalid: ``(rows,)`` bool: neither a number nor a word for a missing one.
     """
+
+    values: pa.Array
+    infinite: pa.Array
+    invalid: pa.Array
+
+
+class ParsedNumbers(NamedTuple):
+    """The same as polars' series."""
 
     values: pl.Series
     infinite: pl.Series
     invalid: pl.Series
 
 
-def parse_numbers(texts: pl.Series) -> ParsedNumbers:
+def parse_arrow_numbers(texts: pa.ChunkedArray | pa.Array) -> ArrowNumbers:
     """Reads numbers; surrounding blanks and upper or lower case make no difference.
 
+    It works in this thread alone: polars has a pool of threads, which would be gone in a forked process.
+
     Args:
-        texts: ``(rows,)`` strings; None where a cell is empty.
+        texts: ``(rows,)`` strings; null where a cell is empty.
     """
-    words = texts.str.strip_chars().str.to_lowercase()
-    numbers = words.cast(pl.Float64, strict=False)
-    infinite = (words.is_in(list(_INFINITE)) | numbers.is_infinite()).fill_null(False)
-    missing = words.is_null() | words.is_in(list(MISSING_NUMBERS))
-    finite = numbers.is_finite().fill_null(False) & ~missing
-    values = pl.select(pl.when(finite).then(numbers).otherwise(None)).to_series().rename(texts.name)
-    return ParsedNumbers(values, infinite, ~(finite | infinite | missing.fill_null(True)))
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), "")))
+    is_number = pc.match_substring_regex(words, _NUMBER)
+    unsigned = pc.utf8_ltrim(words, characters="+")
+    numbers = pc.if_else(is_number, unsigned, pa.scalar(None, pa.large_string())).cast(pa.float64())
+    finite = pc.fill_null(pc.is_finite(numbers), False)
+    named = pc.is_in(words, value_set=pa.array(sorted(_INFINITE), pa.large_string()))
+    missing = pc.is_in(words, value_set=pa.array(sorted(MISSING_NUMBERS), pa.large_string()))
+    infinite = pc.or_(named, pc.and_(is_number, pc.invert(finite)))
+    values = pc.if_else(finite, numbers, pa.scalar(None, pa.float64()))
+    invalid = pc.invert(pc.or_(finite, pc.or_(infinite, missing)))
+    return ArrowNumbers(values, infinite, invalid)
+
+
+def parse_numbers(texts: pl.Series) -> ParsedNumbers:
+    """As ``parse_arrow_numbers``, of a series of strings."""
+    parsed = parse_arrow_numbers(texts.to_arrow())
+    return ParsedNumbers(*(pl.Series(texts.name, pl.from_arrow(part)) for part in parsed))
 
 
 def number_text(value: float) -> str:

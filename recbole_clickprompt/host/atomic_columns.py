@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.data.numbers import parse_arrow_numbers
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.atomic_reader import AtomicTable, read_atomic
 
@@ -33,16 +34,24 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
         The table, sequences as arrays; the type of an unsplit field is ``token``.
 
     Raises:
-        DataError: The file cannot be read, or a sequence of numbers holds something else.
+        DataError: The file cannot be read, a text holds a NUL, a sequence of numbers holds something else, or
+            ``rename_fields`` names a field that is not there or gives two fields one name.
     """
     names = (config["rename_fields"] or {}).get(source, {})
+    header: list[str] = []
+
+    def wanted_of_file(field: str) -> bool:
+        header.append(field)
+        return wanted(names.get(field, field))
+
     table = read_atomic(
         path,
         separator=config["field_separator"],
         encoding=config["encoding"] or "utf-8",
         quoted=config["quoting"] == "csv",
-        wanted=lambda field: wanted(names.get(field, field)),
+        wanted=wanted_of_file,
     )
+    _check_renaming(names, header, path)
     if table.looks_quoted:
         getLogger().warning(
             f"{path}: quotes are read as ordinary characters, but look like CSV quoting (a quote inside quotes is "
@@ -56,6 +65,8 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
             f"{table.line_of(rows[0])}"
         )
     for field, kind in types.items():
+        if kind != "float" and config["encoding"] not in (None, "utf-8"):
+            _check_nul(table, frame[field], path)
         if kind == "token_seq" and field in (config["whole_text_fields"] or ()):
             words = frame[field].fillna("").str.split().map(" ".join)
             frame[field], types[field] = words.where(words != "", None), "token"
@@ -67,16 +78,40 @@ def read_features(path: Path, source: str, config: Any, *, wanted: Callable[[str
     return table._replace(frame=frame, types=types, infinite=infinite)
 
 
+def _check_renaming(names: Mapping[str, str], header: list[str], path: Path) -> None:
+    for old in names:
+        if old not in header:
+            raise DataError(
+                f"rename_fields names {old!r} of {path}, which has no such field; its fields are "
+                f"{', '.join(map(repr, header))}"
+            )
+    new = [names.get(field, field) for field in header]
+    for field, name in zip(header, new, strict=True):
+        if field in names and new.count(name) > 1:
+            raise DataError(
+                f"rename_fields gives {field!r} of {path} the name {name!r}, which another of its fields has; "
+                "give it another name"
+            )
+
+
+def _check_nul(table: AtomicTable, texts: pd.Series, path: Path) -> None:
+    # UTF-7 and the like write it without a byte of zero, which read_atomic looks for
+    found = texts.str.contains("\0", regex=False, na=False)
+    if found.any():
+        line = table.line_of(int(found.to_numpy().argmax()))
+        raise DataError(f"{path}, line {line}, column {texts.name}: a NUL character; the file is damaged")
+
+
 def _sequences(values: pd.Series, place: str, kind: str, field: str, config: Any) -> list[np.ndarray]:
     # split("\x20") as RecBole does, and not at every white space
     separator, length = config["seq_separator"], (config["seq_len"] or {}).get(field)
     rows = [list(filter(None, value.split(separator)))[:length] for value in values]
     if kind == "token_seq":
         return [np.array(row, dtype=object) for row in rows]
-    flat = pl.Series([value for row in rows for value in row], dtype=pl.String)
-    numbers = parse_numbers(flat).values
-    if numbers.null_count():
-        bad = flat[int(numbers.is_null().arg_true()[0])]
+    flat = pa.array([value for row in rows for value in row], pa.string())
+    numbers = parse_arrow_numbers(flat).values
+    if numbers.null_count:
+        bad = flat[pc.indices_nonzero(numbers.is_null())[0].as_py()].as_py()
         raise DataError(f"{place}: {bad[:60]!r} is no finite number; a sequence of numbers cannot have gaps")
     ends = np.cumsum([len(row) for row in rows])
-    return np.split(numbers.to_numpy(), ends[:-1]) if rows else []
+    return np.split(numbers.to_numpy(zero_copy_only=False), ends[:-1]) if rows else []

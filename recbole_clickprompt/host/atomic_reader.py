@@ -7,6 +7,7 @@ ordinary character, unless the setting ``quoting`` is ``csv``.
 
 from __future__ import annotations
 
+import csv
 import mmap
 import re
 from collections.abc import Callable
@@ -15,19 +16,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.encoding import decode
+from recbole_clickprompt.data.convert.quotes import refuse_swallowed_rows
 from recbole_clickprompt.data.convert.table import read_lines
-from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.data.numbers import parse_arrow_numbers
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["AtomicTable", "read_atomic"]
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_REMEDY = "; leave out `quoting: csv` where quotes are ordinary characters"
 
 
 class AtomicTable(NamedTuple):
@@ -65,13 +68,16 @@ def read_atomic(
         DataError: The file is empty, not text, not rectangular, or holds something else than its header says; by
             line and column.
     """
-    header = _header(path, separator, encoding)
+    header = _header(path, separator, encoding, quoted=quoted)
     names = [name for name in header if wanted(name.partition(":")[0])]
-    looks_quoted = _check_bytes(path, separator, encoding)
+    looks_quoted = _check_bytes(path, separator, encoding, quoted=quoted)
     line_of: Callable[[int], int]
     if quoted:
-        table = read_csv(decode(path.read_bytes(), str(path), encoding), str(path), separator=separator)
-        texts, line_of = table.frame.select(names), table.line_of
+        text = decode(path.read_bytes(), str(path), encoding)
+        number = next((name for name in header if name.endswith(":float")), None)
+        refuse_swallowed_rows(text, str(path), separator, header, number, _REMEDY)
+        table = read_csv(text, str(path), separator=separator, quote_remedy=_REMEDY)
+        texts, line_of = table.frame.select(names).to_arrow(), table.line_of
     else:
         line_of = _Lines(path)
         texts = _read_unquoted(path, separator, encoding, header, names)
@@ -81,23 +87,21 @@ def read_atomic(
         if kind != "float":
             columns[field] = texts[name].to_pandas()
             continue
-        parsed = parse_numbers(texts[name])
-        if parsed.invalid.any():
-            row = int(parsed.invalid.arg_true()[0])
-            more = f" (and {int(parsed.invalid.sum()) - 1} more rows)" if parsed.invalid.sum() > 1 else ""
-            raise DataError(
-                f"{path}, line {line_of(row)}, column {name}: {texts[name][row][:60]!r} is no number{more}"
-            )
+        parsed = parse_arrow_numbers(texts[name])
+        if rows := pc.indices_nonzero(parsed.invalid).to_pylist():
+            more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+            value = texts[name][rows[0]].as_py()
+            raise DataError(f"{path}, line {line_of(rows[0])}, column {name}: {value[:60]!r} is no number{more}")
         columns[field] = parsed.values.to_pandas()
-        if parsed.infinite.any():
-            infinite[field] = parsed.infinite.arg_true().to_list()
+        if rows := pc.indices_nonzero(parsed.infinite).to_pylist():
+            infinite[field] = rows
     types = dict(name.split(":") for name in names)
     return AtomicTable(pd.DataFrame(columns), types, infinite, line_of, looks_quoted and not quoted)
 
 
-def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str], names: list[str]) -> pl.DataFrame:
+def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str], names: list[str]) -> pa.Table:
     try:
-        table = pa_csv.read_csv(
+        return pa_csv.read_csv(
             path,
             pa_csv.ReadOptions(use_threads=False, block_size=1 << 26, encoding=encoding),
             pa_csv.ParseOptions(delimiter=separator, quote_char=False, newlines_in_values=False),
@@ -117,7 +121,6 @@ def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str],
                 raise DataError(f"{fault}; set `quoting: csv` if values are in quotes") from error
             raise
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
-    return pl.DataFrame(pl.from_arrow(table))
 
 
 class _Lines:
@@ -132,17 +135,18 @@ class _Lines:
             return next(islice(content, row + 1, None))
 
 
-def _header(path: Path, separator: str, encoding: str) -> list[str]:
+def _header(path: Path, separator: str, encoding: str, *, quoted: bool) -> list[str]:
     with path.open("rb") as stream:
         first = decode(stream.readline(), str(path), encoding).rstrip("\r\n")
     if not first:
         raise DataError(f"{path} is empty; its first line must name the fields, such as user_id:token")
-    header = first.split(separator)
+    header = next(csv.reader([first], delimiter=separator)) if quoted else first.split(separator)
     for column, name in enumerate(header, 1):
         field, _, kind = name.partition(":")
         if not field or kind not in _TYPES:
             other = re.search(r":(?:token|float)(?:_seq)?(\W+)\w+:(?:token|float)", name)
             hint = f"; if the fields are separated by {other[1]!r}, set field_separator" if other else ""
+            hint += "; set `quoting: csv` if values are in quotes" if '"' in name and not quoted else ""
             raise DataError(
                 f"{path}, line 1, column {column}: {name!r} must be a name, a colon and one of "
                 f"{', '.join(_TYPES)}{hint}"
@@ -152,12 +156,22 @@ def _header(path: Path, separator: str, encoding: str) -> list[str]:
     return header
 
 
-def _check_bytes(path: Path, separator: str, encoding: str) -> bool:
-    """Refuses a NUL, behind which pandas does not compare texts; returns whether quotes look like CSV quoting."""
+def _check_bytes(path: Path, separator: str, encoding: str, *, quoted: bool) -> bool:
+    """Refuses a NUL, after which pandas does not compare texts, and a carriage return inside a line.
+
+    Returns:
+        Whether quotes look like CSV quoting.
+    """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"\0") >= 0:
             decode(content[:], str(path), encoding)  # raises with the place
             raise DataError(f"{path} holds a NUL character; the file is damaged")
+        if not quoted and (lone := re.search(rb"\r(?!\n)", content)):
+            line = content[: lone.start()].count(b"\n") + 1
+            raise DataError(
+                f"{path}, line {line}: a carriage return inside the line; lines must end in a line feed, and "
+                "values may hold neither"
+            )
         return content.find(b'"') >= 0 and _looks_quoted(content, separator)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from logging import getLogger
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.errors import DataError, nearest
+from recbole_clickprompt.preprocessing.scaling import numbers_of
 
 # RecBole's own
 _OF_THE_HOST = (
@@ -17,8 +19,19 @@ _OF_THE_HOST = (
 )  # fmt: skip
 
 _LARGE = 100  # of a number feature's values
+_FLOAT32 = (float(np.finfo(np.float32).max), "unscaled numbers are float32, which holds")
+_SCALABLE = (1e300, "the mean and the range of numbers are float64, which is safe with")
 
-__all__ = ["check_fields", "check_labels", "check_rows", "check_times", "tell_left_out", "warn_unscaled"]
+__all__ = [
+    "check_classes",
+    "check_fields",
+    "check_labels",
+    "check_numbers",
+    "check_rows",
+    "check_times",
+    "tell_left_out",
+    "warn_unscaled",
+]
 
 
 def check_fields(dataset: Any) -> None:
@@ -31,13 +44,10 @@ def check_fields(dataset: Any) -> None:
                     f"load_col leaves out; loaded are {', '.join(dataset.field2type)}"
                     f"{nearest(field, dataset.field2type)}"
                 )
+    _check_label_field(dataset)
     for field in dataset.config["numerical_features"] or ():
         if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
             raise DataError(f"numerical_features names {field!r}, which is no number field; leave it out")
-        if field in (dataset.config["threshold"] or ()):
-            raise DataError(
-                f"numerical_features names {field!r}, of which threshold makes the label; leave it out"
-            )
     for field, values in (dataset.config["val_interval"] or {}).items():
         if (dataset.field2type[field] is FeatureType.FLOAT) is not isinstance(values, str):
             raise DataError(
@@ -47,6 +57,48 @@ def check_fields(dataset: Any) -> None:
     for field in dataset.config["discretization"] or ():
         if field not in dataset.config["numerical_features"]:
             raise DataError(f"discretization names {field!r}, which numerical_features does not; add it there")
+
+
+def _check_label_field(dataset: Any) -> None:
+    """Raises DataError where there are two labels, or the model would read the label as a feature."""
+    label, threshold = dataset.label_field, dataset.config["threshold"] or {}
+    if label in dataset.field2type and threshold and label not in threshold:
+        raise DataError(
+            f"both the field {label!r} (LABEL_FIELD) and threshold, on {next(iter(threshold))!r}, give labels; "
+            f"leave one out: remove threshold, or leave {label!r} out with load_col"
+        )
+    labels = {label: "which holds the label", **dict.fromkeys(threshold, "of which threshold makes the label")}
+    for setting in ("text_fields", "numerical_features", "normalize_field", "discretization"):
+        for field in dataset.config[setting] or ():
+            if field in labels:
+                raise DataError(f"{setting} names {field!r}, {labels[field]}; leave it out")
+
+
+def check_numbers(dataset: Any) -> None:
+    """Raises DataError where a number field that is read or scaled has no number, or one too large to reckon with.
+
+    To be called before missing numbers are filled in.
+    """
+    scaled = {*(dataset.config["normalize_field"] or ()), *(dataset.config["discretization"] or ())}
+    if dataset.config["normalize_all"]:
+        scaled.update(dataset.float_like_fields)
+    features = dataset.config["numerical_features"] or ()
+    # all fields are scaled by normalize_all, and those that no model reads may be without numbers
+    for field in dict.fromkeys([*features, *(dataset.config["normalize_field"] or ())]):
+        if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+            continue
+        setting = "numerical_features" if field in features else "normalize_field"
+        place, numbers = f"{setting} names {field!r}", numbers_of(dataset, field)
+        path = dataset.origins[field].path
+        if not len(numbers):
+            raise DataError(f"{place}, but no row of {path} has a finite number there; leave the field out")
+        largest = numbers[np.abs(numbers).argmax()]
+        limit, why = _SCALABLE if field in scaled else _FLOAT32
+        if abs(largest) > limit:
+            raise DataError(
+                f"{place}, but {path} holds {largest:g} there, and {why} at most {limit:.3g}; correct it, or "
+                "leave the field out"
+            )
 
 
 def check_rows(dataset: Any, why: str) -> None:
@@ -84,14 +136,28 @@ def check_times(dataset: Any) -> None:
 def warn_unscaled(dataset: Any) -> None:
     """Warns of number features whose values, scaled as set, are so large that they drown all others."""
     for field in dataset.config["numerical_features"] or ():
-        if dataset.field2type[field] is not FeatureType.FLOAT or field in (dataset.config["discretization"] or ()):
+        if field in (dataset.config["discretization"] or ()):
             continue
-        values = dataset.field2feats(field)[0][field]
-        if values.abs().max() > _LARGE:
+        values = numbers_of(dataset, field)
+        if np.abs(values).max() > _LARGE:
             getLogger().warning(
                 f"the feature {field} ranges from {values.min():g} to {values.max():g} and is not scaled, where "
                 f"embeddings are below 1; set `normalize_field: [{field}]`, or training may diverge"
             )
+
+
+def check_classes(dataset: Any) -> None:
+    """Raises DataError where all labels of a file are the same."""
+    if dataset.config["threshold"] or dataset.label_field not in dataset.inter_feat:
+        return
+    labels = dataset.inter_feat[dataset.label_field]
+    if labels.nunique() == 1:
+        kind, other = ("positive", "negative") if labels.iloc[0] > 0 else ("negative", "positive")
+        raise DataError(
+            f"all {len(labels)} rows of {dataset.dataset_name} are {kind} (their {dataset.label_field} is "
+            f"{labels.iloc[0]:g}), but {other} rows are needed too, and none are sampled here; add rows whose "
+            f"{dataset.label_field} is {int(kind == 'negative')}"
+        )
 
 
 def check_labels(part: Any, name: str) -> None:

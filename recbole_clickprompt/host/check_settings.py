@@ -85,11 +85,10 @@ def check_settings(
     if final["train_stage"] not in stages:
         raise SettingError(f"train_stage must be one of {', '.join(stages)}, got {final['train_stage']!r}")
     method.check(final)
-    pretrains = final.get("pretrain_epochs") != 0
-    if not pretrains and final["train_stage"] == "pretrain":
+    if any(stage.name == final["train_stage"] and not stage.is_enabled(final) for stage in method.stages):
         raise SettingError(
-            "train_stage: pretrain has nothing to do with pretrain_epochs: 0; set it to 1 or more, or train_stage "
-            "to finetune"
+            f"train_stage: {final['train_stage']} has nothing to do with pretrain_epochs: 0; set it to 1 or more, "
+            "or train_stage to finetune"
         )
     return set(command_line) - known
 

@@ -15,8 +15,10 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_clickprompt import distributed as ranks
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.check_data import (
+    check_classes,
     check_fields,
     check_labels,
+    check_numbers,
     check_rows,
     check_times,
     tell_left_out,
@@ -31,6 +33,7 @@ from recbole_clickprompt.host.dataset_text import (
     raw_numbers,
 )
 from recbole_clickprompt.host.dataset_tokens import build_token_table
+from recbole_clickprompt.host.fields import FieldOrigin, check_header, check_names, check_parts, quoted
 from recbole_clickprompt.host.ids import give_ids
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.plm.loading import load_tokenizer
@@ -41,8 +44,9 @@ from recbole_clickprompt.text.tokens import TokenTable
 
 __all__ = ["TextDataset"]
 
-_PART = "the part of a row"  # a column while rows are filtered; no header can hold blanks
-_TIMES = "_file_time"  # a column that goes through the split with the rows, and never into a batch
+# Columns of our own; no field's name can hold a colon
+_PART = "part:row"  # while rows are filtered
+_TIMES = "time:file"  # goes through the split with the rows, and never into a batch
 
 
 class TextDataset(Dataset):
@@ -94,6 +98,10 @@ class TextDataset(Dataset):
         part = self.inter_feat.pop(_PART)
         self.file_size_list = np.bincount(part, minlength=len(sizes)).tolist()
 
+    def _get_preset(self) -> None:
+        super()._get_preset()
+        self.origins: dict[str, FieldOrigin] = {}
+
     def _load_data(self, token: str, dataset_path: str) -> None:
         folder = Path(dataset_path)
         ranks.current().in_turn(lambda: None if folder.exists() else self._download())
@@ -111,29 +119,41 @@ class TextDataset(Dataset):
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         # Here and not above: polars and pyarrow would make the plug-in's import five times as long
         from recbole_clickprompt.host.atomic_columns import read_features
-        from recbole_clickprompt.host.interactions import check_entities, check_interactions
+        from recbole_clickprompt.host.interactions import check_aliases, check_entities, check_interactions
 
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
         path, name = Path(filepath), getattr(source, "value", source)
-        table = read_features(
-            path,
-            name,
-            self.config,
-            wanted=lambda field: (load_col is None or field in load_col) and field not in (unload_col or ()),
-        )
+        header: list[str] = []
+
+        def wanted(field: str) -> bool:
+            header.append(field)
+            return (load_col is None or field in load_col) and field not in (unload_col or ())
+
+        table = read_features(path, name, self.config, wanted=wanted)
+        check_header(header, path, name, self.config)
         if lacking := sorted((load_col or set()) - table.types.keys()):
             raise DataError(
-                f"load_col lists {', '.join(map(repr, lacking))} for {path.name}, which has no such field; "
-                f"of those listed it has {', '.join(map(repr, table.types)) or 'none'}"
+                f"load_col lists {quoted(lacking)} for {path.name}, which has no such field; its fields are "
+                f"{quoted(header)}"
             )
+        check_aliases(table, path, self.config)
         feat = table.frame
         if source is FeatureSource.INTERACTION:
-            feat = check_interactions(table, path, self.config)
+            check_parts(table.types, path, self.origins)
+            feat = check_interactions(
+                table,
+                path,
+                self.config,
+                by_time=self.benchmark_filename_list is None and self.config["eval_args"]["order"] == "TO",
+            )
         elif name in ("user", "item"):
             check_entities(table, path, self.uid_field if name == "user" else self.iid_field)
+        if source != "link":
+            check_names(table.types, path, name, self.origins, self.config)
         for field, kind in table.types.items() if source != "link" else ():
+            self.origins.setdefault(field, FieldOrigin(path, name, kind))
             self.field2source[field] = source
             self.field2type[field] = FeatureType(kind)
             self.field2seqlen[field] = max(map(len, feat[field]), default=0) if kind.endswith("_seq") else 1
@@ -177,6 +197,7 @@ class TextDataset(Dataset):
         hide_text_columns(self)
 
     def _fill_nan(self) -> None:
+        check_numbers(self)
         # RecBole is about to put the mean where a number is missing and to scale numbers to [0, 1]
         self._numbers = raw_numbers(self)
         self.scales: dict[str, Scale] = observe_means(self)
@@ -186,7 +207,10 @@ class TextDataset(Dataset):
 
     def _normalize(self) -> None:
         self.scales = with_ranges(self.scales, self)
+        label = self.inter_feat[self.label_field].copy() if self.label_field in self.inter_feat else None
         super()._normalize()
+        if label is not None:  # normalize_all makes 1 of labels that are all 0
+            self.inter_feat[self.label_field] = label
 
     def _discretization(self) -> None:
         warn_unscaled(self)
@@ -197,9 +221,10 @@ class TextDataset(Dataset):
         """Splits into training, validation and test part.
 
         Raises:
-            DataError: A part has no rows or rows of one class only.
+            DataError: A part, or the whole, has no rows or rows of one class only.
             SettingError: ``cold_start`` does not go with the rest of the split.
         """
+        check_classes(self)
         if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
             check_times(self)
             self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)

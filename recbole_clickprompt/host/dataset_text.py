@@ -11,6 +11,7 @@ import torch
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.data.numbers import number_text
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
 __all__ = ["add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers", "value_text"]
@@ -23,8 +24,17 @@ def add_text_columns(dataset: Any) -> None:
     """Adds a column of tokens for each text field of the row alone that holds numbers or sequences.
 
     Text is looked up by id, and RecBole gives such values none: here each distinct one has an id of its own.
+
+    Raises:
+        DataError: A field has the name of such a column.
     """
     for field, column in _text_columns(dataset).items():
+        if column in dataset.field2type:
+            raise DataError(
+                f"text_fields names {field!r}, whose text is kept as {column!r}, but the files of "
+                f"{dataset.dataset_name} have a field of this name; give one of them another name with "
+                "rename_fields, or leave one out"
+            )
         dataset.inter_feat[column] = [value_text(value) for value in dataset.inter_feat[field]]
         dataset.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
         dataset._rest_fields = np.append(dataset._rest_fields, column)
@@ -67,6 +77,8 @@ def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textua
         _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
         for field, name in dataset.config["text_fields"].items()
     ]
+    if idle := [field for field in words if field not in dataset.config["text_fields"]]:
+        getLogger().warning(f"value_labels names {', '.join(idle)}, which text_fields does not: it has no effect")
     if dataset.config["shuffle_text"]:
         of_entities = (dataset.uid_field, dataset.iid_field)
         seed = dataset.config["seed"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from logging import getLogger
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.settings.declaration import Elsewhere
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.settings.registry import settings_of
 
@@ -40,7 +42,8 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         for key, value in node.value:
-            if key.value in TEXT_SETTINGS and isinstance(value, yaml.MappingNode):
+            # A scalar may be no mapping at all, and a list one of several to try
+            if key.value in TEXT_SETTINGS and not isinstance(value, yaml.ScalarNode):
                 _read_as_texts(value)
         return node
 
@@ -60,6 +63,9 @@ def _read_as_texts(node: yaml.Node) -> None:
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             _read_as_texts(key)
+            _read_as_texts(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
             _read_as_texts(value)
 
 
@@ -133,6 +139,7 @@ def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) ->
     """
     names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
     overall, of_model, of_dataset = map(_read_property_file, names)
+    of_model = {**_defaults(model), **of_model}
     if moved := sorted(settings_of(model).keys() & overall.keys() - settings_of("").keys()):
         getLogger().warning(
             f"{find_property_file(names[0])}: {', '.join(moved)} belong in {names[1]}, which is read after it"
@@ -140,6 +147,15 @@ def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) ->
     backbone = {**overall, **of_model, **of_dataset, **external}.get("backbone")
     of_backbone = _read_property_file(f"backbone/{backbone}.yaml")
     return {**overall, **of_model, **of_backbone, **of_dataset}
+
+
+def _defaults(model: str) -> dict[str, Any]:
+    # A method of another package has no property file here
+    return {
+        name: copy.deepcopy(setting.default)
+        for name, setting in settings_of(model).items()
+        if not isinstance(setting.default, Elsewhere)
+    }
 
 
 def quote_strings(settings: dict[str, Any]) -> dict[str, Any]:

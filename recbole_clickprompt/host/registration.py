@@ -16,8 +16,7 @@ import recbole.data.dataset
 import recbole.trainer
 from recbole.config import Config
 
-import recbole_clickprompt.backbones.settings
-import recbole_clickprompt.methods.clickprompt.settings  # noqa: F401 - both declare their settings
+import recbole_clickprompt.backbones.settings  # noqa: F401 - it declares them
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.check_settings import check_settings

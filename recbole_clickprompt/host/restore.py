@@ -12,11 +12,11 @@ import recbole.data
 import recbole.quick_start
 import recbole.quick_start.quick_start as quick_start
 import torch
-from recbole.utils import get_model, init_logger, init_seed
+from recbole.utils import init_logger, init_seed
 
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.host.saved_config import read_run, rebuild_config
+from recbole_clickprompt.host.saved_config import build_model, check_sizes, read_run, rebuild_config
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.trainer.checkpoint import load_weights, read_model
 
@@ -59,7 +59,7 @@ def _restore(config: Any, saved: dict[str, Any], path: Path) -> Restored:
     dataset = recbole.data.create_dataset(config)
     loaders = recbole.data.data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, loaders[0]._dataset)
+    model = build_model(config, loaders[0]._dataset, path)
     load_weights(model, saved, path, fitting=f"the data set {config['dataset']} as it is now")
     return Restored(config, model.to(config["device"]), dataset, *loaders)
 
@@ -81,6 +81,7 @@ def replace_recboles_reader() -> None:
                 raise
             return original(model_file)
         config = rebuild_config(saved["config"], path, (*method_names(), *NEW_MODELS))
+        check_sizes(config, saved["state_dict"], path)
         config["device"] = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         init_logger(config)
         getLogger().info(config)

@@ -7,25 +7,43 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import recbole
 import torch
 from recbole.config import Config
 from recbole.evaluator.register import metric_types
 from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.properties import load_properties
+from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.settings.old_names import DROPPED, settings_of_saved_run
 from recbole_clickprompt.settings.registry import declared
 from recbole_clickprompt.trainer.checkpoint import read_model
 
-__all__ = ["is_from_checkpoint", "read_run", "rebuild_config"]
+__all__ = ["build_model", "check_sizes", "is_from_checkpoint", "read_run", "rebuild_config"]
 
 # RecBole unpickles the files that these name, or writes them
 _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
 # Names that RecBole makes file names of
 _FILE_NAMES = ("dataset", "benchmark_filename", "additional_feat_suffix", "load_col", "unload_col", "unused_col")
+_LONGEST_NAME = 1000  # characters
 _TEXTS = ("data_path", "USER_ID_FIELD", "ITEM_ID_FIELD", "LABEL_FIELD", "TIME_FIELD", "RATING_FIELD")
+# What RecBole makes of ``mode: labeled``
+_NO_SAMPLING = {
+    "distribution": "none",
+    "sample_num": "none",
+    "alpha": "none",
+    "dynamic": False,
+    "candidate_num": 0,
+}
+# Settings that are sizes of layers; so large is any network here, so many layers has none
+_WIDTHS = (
+    "embedding_size", "mlp_hidden_size", "attention_size", "cin_layer_size", "low_rank", "num_prompts", "n_layers",
+    "num_heads", "cross_layer_num", "expert_num", "order_list", "t_depth", "depth", "conv_channels",
+    "recombined_channels", "mlp1_hidden_size", "mlp2_hidden_size", "gate_hidden_size", "num_blocks", "block_size",
+    "num_fm", "num_linear", "fm_hidden_size", "reduction_ratio",
+)  # fmt: skip
+_MOST_WIDTH, _MOST_LAYERS = 8192, 64
 # Of the processes and the machine that trained
 _OF_THE_MACHINE = ("world_size", "nproc", "ip", "port", "local_rank", "offset", "single_spec", "device", "gpu_id")
 
@@ -41,7 +59,9 @@ def read_run(path: Path, models: Collection[str]) -> tuple[Config, dict[str, Any
         WeightsError: It is missing, damaged, of another model, or holds a setting that cannot be.
     """
     checkpoint = read_model(path)
-    return rebuild_config(checkpoint["config"], path, models), checkpoint
+    config = rebuild_config(checkpoint["config"], path, models)
+    check_sizes(config, checkpoint["state_dict"], path)
+    return config, checkpoint
 
 
 def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]) -> Config:
@@ -59,26 +79,36 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
     Raises:
         WeightsError: A value cannot be; names the file and the setting.
     """
+    for key, value in saved.items():
+        if not _is_plain(value):
+            raise _refusal(path, key, value, "numbers, texts, and lists or mappings of them")
     model = saved.get("model")
     if not isinstance(model, str) or model not in models:
-        raise WeightsError(f"{path} is a checkpoint of the model {model!r}; expected {' or '.join(models)}")
-    for key in _PICKLES:
+        raise WeightsError(
+            f"{path} is a checkpoint of the model {str(model)[:80]!r}; expected {' or '.join(models)}"
+        )
+    for key in (*_PICKLES, "preload_weight"):
         if saved.get(key):
-            raise _refusal(path, key, saved[key], "nothing: it names a file that would be unpickled")
+            raise _refusal(path, key, saved[key], "nothing: it names a file that would be read")
+    for key in ("dataset", *_TEXTS):
+        if not isinstance(saved.get(key), str) or not 0 < len(saved[key]) < _LONGEST_NAME:
+            raise _refusal(path, key, saved.get(key), "a text")
     for key in _FILE_NAMES:
         if not all(map(_is_file_name, _names(saved.get(key)))):
             raise _refusal(path, key, saved[key], "names without a path")
-    for key in _TEXTS:
-        if not isinstance(saved.get(key), str):
-            raise _refusal(path, key, saved.get(key), "a text")
     values = dict(saved)
     if model in method_names():  # RecBole never checks the settings of its own
+        settings = declared()
+        if not settings["backbone"].accepts(saved.get("backbone")):
+            raise _refusal(path, "backbone", saved.get("backbone"), settings["backbone"].expected)
         values = {**_defaults(model, saved, path), **settings_of_saved_run(saved)}
         for key in DROPPED:
             values.pop(key, None)
-        for key, setting in declared().items():
+        values["eval_args"] = _evaluation(values["eval_args"])
+        for key, setting in settings.items():
             if key in values and not setting.accepts(values[key]):
                 raise _refusal(path, key, values[key], setting.expected)
+        values |= {f"{part}_neg_sample_args": dict(_NO_SAMPLING) for part in ("train", "valid", "test")}
     for key in _OF_THE_MACHINE:
         values.pop(key, None)
     values |= {"checkpoint_dir": str(path.parent), "gpu_id": "", "device": torch.device("cpu")}
@@ -86,9 +116,48 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
     return _config(values, path)
 
 
+def check_sizes(config: Config, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuses a model that is wider than its weights, before it is built and fills the memory.
+
+    Args:
+        config: Of the checkpoint.
+        weights: Its ``state_dict``.
+        path: The checkpoint.
+
+    Raises:
+        WeightsError: A setting is far larger than any layer that was saved.
+    """
+    widest = max([_MOST_WIDTH, *(min(weight.shape, default=1) for weight in weights.values())])
+    for key in _WIDTHS:
+        value = config[key]
+        widths = value if isinstance(value, list | tuple) else [value]
+        numbers = [width for width in widths if isinstance(width, int | float)]
+        if len(widths) > max(_MOST_LAYERS, len(weights)) or any(number > widest for number in numbers):
+            raise _refusal(
+                path, key, value, f"a size of the weights that were saved, which are at most {widest} wide"
+            )
+
+
 def is_from_checkpoint(config: Config) -> bool:
     """Whether ``rebuild_config`` made it."""
     return bool(config.__dict__.get("from_checkpoint"))
+
+
+def build_model(config: Config, dataset: Any, path: Path) -> Any:
+    """The model of a checkpoint, newly initialized.
+
+    Args:
+        config: What ``read_run`` gave.
+        dataset: RecBole's, or what takes its place.
+        path: The checkpoint.
+
+    Raises:
+        WeightsError: The memory does not suffice, or its settings exclude one another.
+    """
+    try:
+        return get_model(config["model"])(config, dataset)
+    except (MemoryError, RuntimeError) as error:
+        raise WeightsError(f"{path}: its model cannot be built: {' '.join(str(error).split())[:200]}") from error
 
 
 def _config(values: dict[str, Any], path: Path) -> Config:
@@ -109,10 +178,28 @@ def _config(values: dict[str, Any], path: Path) -> Config:
 
 
 def _defaults(model: str, saved: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    folder = Path(recbole.__file__).parent / "properties"
+    theirs = ("overall.yaml", "dataset/sample.yaml", "quick_start_config/context-aware.yaml")
     try:
-        return load_properties(model=model, dataset="", external=saved)
+        host = {key: value for name in theirs for key, value in read_yaml(folder / name).items()}
+        return {**host, **load_properties(model=model, dataset="", external={"backbone": saved["backbone"]})}
     except SettingError as error:
         raise WeightsError(f"{path}: its config cannot be completed: {error}") from error
+
+
+def _evaluation(value: Any) -> Any:
+    """``eval_args`` with a mode for each part, as RecBole's config has it."""
+    mode = value.get("mode") if isinstance(value, dict) else None
+    return {**value, "mode": {"valid": mode, "test": mode}} if isinstance(mode, str) else value
+
+
+def _is_plain(value: Any) -> bool:
+    # The file has been checked to hold no cycles and no deep nesting
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.keys())) and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _names(value: Any) -> list[Any]:
@@ -122,11 +209,16 @@ def _names(value: Any) -> list[Any]:
 
 
 def _is_file_name(name: Any) -> bool:
-    return isinstance(name, str) and re.fullmatch(r"[^/\\\0]+", name) is not None and name not in (".", "..")
+    return (
+        isinstance(name, str)
+        and len(name) < 200
+        and re.fullmatch(r"[^/\\\0]+", name) is not None
+        and name not in (".", "..")
+    )
 
 
 def _refusal(path: Path, key: str, value: Any, expected: str) -> WeightsError:
-    shown = repr(value)
+    shown = repr(value if type(value) is not int or abs(value) < 10**60 else "a number of more than 60 digits")
     shown = shown if len(shown) < 80 else f"{shown[:80]}..."
     return WeightsError(
         f"{path}: the setting {key} in it is {shown}, expected {expected}; the file was changed, or written by "

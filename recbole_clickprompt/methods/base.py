@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.trainer.protocols import PretrainingStage
 
 __all__ = ["Curve", "Method"]
@@ -41,7 +42,6 @@ class Method:
         stages: Before finetuning, in order; each hands its checkpoint to the next (``trainer/protocols.py``).
         serves_text: The model reads the text of rows when it predicts, so serving has to tokenize it.
         prediction_columns: What its predictions hold besides the score, in words by column.
-        properties: A YAML file with defaults of its own settings; None where ``props/model/<name>.yaml`` has them.
         curves: Learning curves of its stages, for reports.
         aliases: Further names on the command line and in grids, and the settings that each stands for.
     """
@@ -50,7 +50,6 @@ class Method:
     stages: Sequence[PretrainingStage] = ()
     serves_text: bool = False
     prediction_columns: Mapping[str, str] = {}
-    properties: Path | None = None
     curves: Sequence[Curve] = ()
     aliases: Mapping[str, Mapping[str, Any]] = {}
 
@@ -58,8 +57,8 @@ class Method:
         """The class of the model that is finetuned, evaluated and served: a ``trainer.protocols.CTRModel``."""
         raise NotImplementedError
 
-    def settings(self) -> Mapping[str, Any]:
-        """The method's own settings: name to what it may be."""
+    def settings(self) -> Mapping[str, Setting]:
+        """The method's own settings, and shared ones for which it has another default."""
         return {}
 
     def check(self, settings: Mapping[str, Any]) -> None:

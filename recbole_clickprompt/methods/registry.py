@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.settings.registry import declare
 
 __all__ = [
     "ENTRY_POINTS", "find_method", "load_methods", "method_names", "methods", "on_register", "register_method",
@@ -35,6 +36,7 @@ def register_method(method: Method) -> None:
         other = next((m for m in _methods.values() if name in (m.name, *m.aliases)), None)
         if other is not None and type(other) is not type(method):
             raise SettingError(f"the name {name} is that of the method {other.name}; choose another one")
+    declare(method.settings(), method.name)
     _methods[method.name] = method
     for listener in _listeners:
         listener(method)

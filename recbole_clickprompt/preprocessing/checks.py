@@ -19,6 +19,8 @@ def check_preprocessing(loaded: Preprocessing) -> None:
     """Raises ValueError where types or sizes are not those that a training wrote."""
     for name in (loaded.user, loaded.item):
         _hold(name in loaded.fields and loaded.fields[name].type == "token", f"{name!r} is no field of ids")
+    _hold(all(isinstance(name, str) for name in loaded.ignored), "the ignored columns are no names")
+    _hold(set(loaded.vocabulary) <= set(loaded.fields), "the vocabulary holds fields that there are not")
     for field in loaded.fields.values():
         _check_field(loaded, field)
     if loaded.text is not None:
@@ -29,6 +31,10 @@ def _check_field(loaded: Preprocessing, field: Field) -> None:
     name, is_token = field.name, field.type.startswith("token")
     _hold(field.type in _TYPES and field.source in _SOURCES, f"{name!r} has an unknown type or source")
     _hold(isinstance(field.size, int) and isinstance(field.width, int), f"sizes of {name!r} are no integers")
+    _hold(
+        isinstance(field.feature, bool) and isinstance(field.unsplit, bool),
+        f"{name!r} has no valid feature flag",
+    )
     _hold(is_token == (field.scale is None), f"{name!r} of the type {field.type} and its scale do not fit")
     if field.scale is not None:
         _hold(isinstance(field.scale.missing, int | float), f"the mean of {name!r} is no number")
@@ -49,7 +55,8 @@ def _check_field(loaded: Preprocessing, field: Field) -> None:
     shape += (field.width,) if field.type.endswith("_seq") else ()
     shape += () if is_token or not field.feature else (2,)
     _hold(table.shape == shape, f"the table of {name!r} has the shape {table.shape}, not {shape}")
-    _hold(table.dtype.kind == ("i" if is_token else "f"), f"the table of {name!r} holds {table.dtype}")
+    expected = np.int64 if is_token else np.float32
+    _hold(table.dtype == expected, f"the table of {name!r} holds {table.dtype}, not {np.dtype(expected)}")
     if is_token:
         _hold(_within(table, field.size), f"the table of {name!r} holds ids beyond its {field.size} tokens")
 

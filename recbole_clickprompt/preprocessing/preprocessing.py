@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -232,8 +233,12 @@ def _field(entry: dict[str, Any]) -> Field:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
+    with zipfile.ZipFile(path) as archive:
+        packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise ValueError(f"{path.name} has a compressed part, {packed[0]}, which an export never writes")
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _write_json(path: Path, content: Any, indent: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from recbole.utils import FeatureType
 
-__all__ = ["Scale", "observe_means", "with_bins", "with_ranges"]
+__all__ = ["Scale", "numbers_of", "observe_means", "with_bins", "with_ranges"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def with_ranges(scales: Mapping[str, Scale], dataset: Any) -> dict[str, Scale]:
     """The scales with ``low`` and ``high`` of the fields that are about to be normalised."""
     found = dict(scales)
     named = dataset.config["normalize_field"] or (dataset.config["normalize_all"] and dataset.float_like_fields)
-    for field, numbers in _numbers(scales, dataset, named or ()):
+    for field, numbers in _numbers(
+        scales, dataset, [field for field in named or () if field != dataset.label_field]
+    ):
         found[field] = replace(found[field], low=float(numbers.min()), high=float(numbers.max()))
     return found
 
@@ -85,14 +87,20 @@ def with_bins(scales: Mapping[str, Scale], dataset: Any) -> dict[str, Scale]:
     return found
 
 
+def numbers_of(dataset: Any, field: str) -> np.ndarray:
+    """All numbers of a number field that are not missing, those of sequences one after the other, ``(N,)``."""
+    values = dataset.field2feats(field)[0][field].dropna()
+    if dataset.field2type[field] is FeatureType.FLOAT:
+        return values.to_numpy()
+    return np.concatenate([np.zeros(0), *values])
+
+
 def _numbers(scales: Mapping[str, Scale], dataset: Any, fields: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
     # Since the scales were observed a threshold may have taken a rating away, and made a label that has none
     for field in fields:
         if field not in scales or field not in dataset.float_like_fields:
             continue
-        values = dataset.field2feats(field)[0][field]
-        is_single = dataset.field2type[field] is FeatureType.FLOAT
-        numbers = values.to_numpy() if is_single else np.concatenate([np.zeros(0), *values])
+        numbers = numbers_of(dataset, field)
         if len(numbers):
             yield field, numbers
 

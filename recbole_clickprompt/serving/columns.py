@@ -71,8 +71,10 @@ def to_table(rows: Any) -> pa.Table:
         return rows.to_arrow()
     try:
         return pa.Table.from_pandas(rows, preserve_index=False)
-    except pa.ArrowException as error:
-        raise DataError(f"a column holds values of several types: {' '.join(str(error).split())}") from error
+    except (pa.ArrowException, OverflowError) as error:
+        raise DataError(
+            f"a column holds numbers that are too large or values of several types: {' '.join(str(error).split())}"
+        ) from error
     except (AttributeError, TypeError) as error:
         raise DataError(f"rows must be a DataFrame, got {type(rows).__name__}") from error
 

@@ -19,6 +19,7 @@ from recbole_clickprompt.errors import DataError
 __all__ = ["CsvRows"]
 
 _BOM = b"\xef\xbb\xbf"
+_LONGEST_VALUE = 1 << 24  # characters; where a quote is never closed, no more of the file is held in memory
 _NO_QUOTING = "where quotes are ordinary characters, pass --no-quoting"
 
 
@@ -155,6 +156,7 @@ class CsvRows:
 
     def _records(self, lines: list[bytes]) -> Iterator[tuple[int, list[str]]]:
         """Index of the first line and the values of each row, none for an empty line."""
+        csv.field_size_limit(_LONGEST_VALUE)
         reader = csv.reader(
             self._extended(lines),
             delimiter=self.delimiter,
@@ -184,7 +186,7 @@ class CsvRows:
         if "new-line" in reason:
             return self._fault(end - 1, "a carriage return stands inside a row; end lines with a line feed")
         delimiter = re.escape(self.delimiter)
-        value = re.compile(rf'(?:"(?:[^"]|"")*"|[^"{delimiter}][^{delimiter}]*|){delimiter}')
+        value = re.compile(rf'(?:"[^"]*(?:""[^"]*)*"|[^"{delimiter}][^{delimiter}]*|){delimiter}')
         text, at = b"".join(lines[start:end]).decode(), 0
         while whole := value.match(text, at):
             at = whole.end()
@@ -192,7 +194,7 @@ class CsvRows:
         if "expected after" in reason:
             fault = f"a quote opens here and is closed in the middle of a value in line {self._line + end - 1}"
         elif "field limit" in reason:
-            fault = f"a value has more than {csv.field_size_limit():,} characters; its quote may never be closed"
+            fault = f"a value has more than {_LONGEST_VALUE:,} characters; its quote may never be closed"
         else:
             fault = "a quote opens here and is never closed"
         return self._fault(opened, f"{fault}; {_NO_QUOTING}")

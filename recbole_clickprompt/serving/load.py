@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.host.saved_config import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
@@ -70,9 +70,7 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     else:
         data = build_data(config)
         preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
-    from recbole.utils import get_model
-
-    model = get_model(config["model"])(config, StandIn(preprocessing))
+    model = build_model(config, StandIn(preprocessing), _file(run))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if preprocessing.text is not None and model.plm.num_frozen_layers:
         model.text = LoneStates(model.plm, preprocessing.text)

@@ -12,6 +12,7 @@ from recbole_clickprompt.settings.types import (
     ENCODING,
     EVALUATION,
     FIELD_LIST,
+    FIELD_SEPARATOR,
     INTERVAL,
     INTERVALS,
     LENGTHS,
@@ -133,7 +134,7 @@ _DATA = {
     ),
     "seq_len": Setting(optional(LENGTHS), RECBOLE, "The most values of a sequence field.", "pretrain"),
     "seq_separator": Setting(SEPARATOR, RECBOLE, "Between the values of a sequence.", "pretrain"),
-    "field_separator": Setting(SEPARATOR, RECBOLE, "Between the columns of an atomic file.", "pretrain"),
+    "field_separator": Setting(FIELD_SEPARATOR, RECBOLE, "Between the columns of an atomic file.", "pretrain"),
     "encoding": Setting(optional(ENCODING), RECBOLE, "Of the atomic files.", "pretrain"),
 }
 _OUTPUT = {

@@ -45,7 +45,7 @@ _TEXT = {
 }
 _TRAINING = {
     "train_stage": Setting(
-        choice("all", "pretrain", "finetune"), "all", "The stages to run: all, pretrain or finetune.", "finetune"
+        NAME, "all", "The stages to run: all, finetune, or one before it, such as pretrain.", "finetune"
     ),
     "pre_model_path": Setting(
         optional(TEXT),

@@ -14,8 +14,8 @@ from recbole.utils import EvaluatorType
 
 __all__ = [
     "ARGUMENTS", "BINS", "BOOLEAN", "CLIPPING", "COLUMNS", "DROPOUT", "ENCODING", "EVALUATION", "FEATURE_GROUPS",
-    "FIELD_LIST", "FIELD_NAMES", "FRACTION", "INTERVAL", "INTERVALS", "LENGTHS", "LORA", "METRIC", "METRICS",
-    "NAME", "NO_TRANSFORM", "PARTS", "POSITIVE", "RENAMINGS", "SEPARATOR", "SIZES", "TEXT", "THRESHOLD", "TOPK",
+    "FIELD_LIST", "FIELD_NAMES", "FIELD_SEPARATOR", "FRACTION", "INTERVAL", "INTERVALS", "LENGTHS", "LORA", "METRIC",
+    "METRICS", "NAME", "NO_TRANSFORM", "PARTS", "POSITIVE", "RENAMINGS", "SEPARATOR", "SIZES", "TEXT", "THRESHOLD", "TOPK",
     "VALUE_LABELS", "WIDTHS",
     "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
@@ -28,12 +28,19 @@ class ValueType:
     Attributes:
         name: Short, as in ``key: value  # (int or None) ...``.
         expected: In words, for an error: ``<setting> must be <expected>``.
-        accepts: The test.
+        test: Whether a value is one of them.
     """
 
     name: str
     expected: str
-    accepts: Callable[[Any], bool]
+    test: Callable[[Any], bool]
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is one of them, whatever it is."""
+        try:
+            return bool(self.test(value))
+        except (TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+            return False
 
 
 def integer(at_least: int) -> ValueType:
@@ -132,7 +139,7 @@ def _is_code_mapping(v: Any) -> bool:
 VALUE_LABELS = ValueType(
     "dict",
     "a mapping of fields to mappings of codes to words, both of them texts",
-    lambda v: isinstance(v, dict) and all(map(_is_code_mapping, v.values())),
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and _is_code_mapping(w) for k, w in v.items()),
 )
 RENAMINGS = ValueType(
     "dict",
@@ -167,6 +174,10 @@ FEATURE_GROUPS = ValueType(
 _VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
 
 
+def _has_names(v: Any) -> bool:
+    return isinstance(v, dict) and all(isinstance(name, str) for name in v)
+
+
 def _is_metric(v: Any) -> bool:
     return isinstance(v, str) and v.lower() in _VALUE_METRICS
 
@@ -182,6 +193,11 @@ TOPK = ValueType(
     "an integer from 1, or a list of them",
     lambda v: integer(1).accepts(v) or (isinstance(v, list | tuple) and all(map(integer(1).accepts, v))),
 )
+FIELD_SEPARATOR = ValueType(
+    "str",
+    "one ASCII character",
+    lambda v: isinstance(v, str) and len(v) == 1 and v.isascii() and v not in '"\r\n',
+)
 SEPARATOR = ValueType("str", "one or more characters", lambda v: isinstance(v, str) and bool(v))
 NO_TRANSFORM = ValueType("None", "nothing (~), as transforms are for sequential models", lambda v: v is None)
 FIELD_LIST = ValueType("list of str", "a list of fields", list_of(NAME).accepts)
@@ -195,7 +211,7 @@ COLUMNS = ValueType(
 LENGTHS = ValueType(
     "dict",
     "a mapping of fields to integers from 1",
-    lambda v: isinstance(v, dict) and all(map(integer(1).accepts, v.values())),
+    lambda v: _has_names(v) and all(map(integer(1).accepts, v.values())),
 )
 CLIPPING = ValueType(
     "dict",
@@ -211,12 +227,15 @@ CLIPPING = ValueType(
 
 def _is_encoding(v: Any) -> bool:
     try:
-        return isinstance(v, str) and bool(codecs.lookup(v))
-    except LookupError:
+        # Lines and separators are looked for as bytes
+        return isinstance(v, str) and bool(codecs.lookup(v)) and "a,\t\n".encode(v) == b"a,\t\n"
+    except (LookupError, UnicodeError):
         return False
 
 
-ENCODING = ValueType("str", "an encoding that Python knows, such as utf-8", _is_encoding)
+ENCODING = ValueType(
+    "str", "an encoding that Python knows and that contains ASCII, such as utf-8 or latin-1", _is_encoding
+)
 
 _END = r"\s*(-?inf|[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)\s*"
 _INTERVAL = rf"\s*[\[(]{_END},{_END}[\])]\s*"
@@ -234,7 +253,7 @@ INTERVAL = ValueType("str", 'an interval such as "[5,inf)"', _is_interval)
 INTERVALS = ValueType(
     "dict",
     'a mapping of number fields to intervals such as "[1,2];[4,5]", and of others to lists of values',
-    lambda v: isinstance(v, dict) and all(map(_is_filter, v.values())),
+    lambda v: _has_names(v) and all(map(_is_filter, v.values())),
 )
 PARTS = ValueType(
     "list of str",
@@ -245,7 +264,7 @@ ARGUMENTS = ValueType("dict", "a mapping of arguments, which RecBole checks itse
 THRESHOLD = ValueType(
     "dict",
     "a mapping of one field to a number",
-    lambda v: isinstance(v, dict) and len(v) == 1 and all(real(-math.inf).accepts(w) for w in v.values()),
+    lambda v: _has_names(v) and len(v) == 1 and all(real(-math.inf).accepts(w) for w in v.values()),
 )
 
 
@@ -258,7 +277,7 @@ def _is_binning(v: Any) -> bool:
 BINS = ValueType(
     "dict",
     "a mapping of fields to {method: LD} or {method: ED, bucket: an integer from 1}",
-    lambda v: isinstance(v, dict) and all(map(_is_binning, v.values())),
+    lambda v: _has_names(v) and all(map(_is_binning, v.values())),
 )
 
 

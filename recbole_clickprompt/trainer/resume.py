@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from recbole_clickprompt import distributed as ranks
-from recbole_clickprompt.errors import TrainingError
+from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
 from recbole_clickprompt.trainer.resume_file import write_state
 from recbole_clickprompt.trainer.stage import Progress, Stage
@@ -61,12 +61,16 @@ class Keeper:
 
     def restore(self, state: dict[str, Any]) -> int:
         """Sets the stage to a state that ``find_state`` gave; returns the epoch that it is in."""
-        self.stage.model.load_state_dict(state["model"])
-        self.stage.optimizer.load_state_dict(state["optimizer"])
-        self.stage.scheduler.load_state_dict(state["scheduler"])
-        self._restored = {key: state[key] for key in ("progress", "order", "random")}
+        try:
+            self.stage.model.load_state_dict(state["model"])
+            self.stage.optimizer.load_state_dict(state["optimizer"])
+            self.stage.scheduler.load_state_dict(state["scheduler"])
+            self._restored = {key: state[key] for key in ("progress", "order", "random")}
+            epoch, batches = int(state["progress"]["epoch"]), int(state["progress"]["batches"])
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"{self.path} is damaged, or the state of another training: {reason}") from error
         self._written = self._restored
-        epoch, batches = state["progress"]["epoch"], state["progress"]["batches"]
         getLogger().info(f"{self.stage.name} goes on in epoch {epoch} behind {batches} batches: {self.path}")
         return epoch
 

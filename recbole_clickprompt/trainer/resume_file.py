@@ -62,7 +62,12 @@ def find_state(
 
 
 def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -> None:
-    if differing := differences(inputs, json.loads(state["inputs"])):
+    try:
+        theirs = json.loads(state["inputs"])
+        differing = differences(inputs, theirs)
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged: it does not say what it is the state of") from error
+    if differing:
         raise SettingError(
             f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
             "made with, or leave out --resume to begin anew"

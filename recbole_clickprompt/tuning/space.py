@@ -92,7 +92,8 @@ def _draw(name: str, text: Any, where: str) -> Draw:
     rest = rest.strip()
     try:
         # RecBole writes tuples too, and numbers without brackets
-        values = parse_yaml(rest if rest.startswith("[") else f"[{rest.removeprefix('(').removesuffix(')')}]")
+        listed = rest if rest.startswith("[") else f"[{rest.removeprefix('(').removesuffix(')')}]"
+        values = parse_yaml(listed, name)
     except yaml.YAMLError as error:
         raise SettingError(f"{where}: {name}: {rest!r} is no list: {' '.join(str(error).split())}") from error
     wanted = _KINDS[kind]

@@ -132,9 +132,8 @@ CASES = {
         [],
         "clicks.csv, line 2: 2 values where the header has 8 columns",
     ),
-    "long": (replaced("Product name", "x" * 10**6), [], "line 3: a value has more than 131072 characters"),
     "nul": (replaced("Product name", "a\0"), [], "clicks.csv, line 3, column"),
-    "same name": ({"header": [*HEADER[:3], "item_id", *HEADER[4:]]}, [], "would both be called item_id"),
+    "same name": ({"header": [*HEADER[:3], "hour ", *HEADER[4:]]}, [], "would both be called hour"),
     "nothing": ({"header": HEADER, "body": [[]]}, [], "clicks.csv has a header and no rows"),
     "bad name": ({}, ["--name=../x"], "--name must be letters"),
     "setting": ({}, ["--epochs=1"], "from-table knows no --epochs=1"),
@@ -181,7 +180,7 @@ def test_nothing_that_is_there_is_replaced(capsys):
 
 
 def test_long_texts_are_cut_and_told(capsys):
-    assert main(["from-table", write(**replaced("Product name", "x" * 5000)), *COLUMNS]) == 0
+    assert main(["from-table", write(**replaced("Product name", "x" * 200_000)), *COLUMNS]) == 0
     assert "1 values of Product_name had more than 2000 characters and were cut" in capsys.readouterr().out
 
 

@@ -1,14 +1,18 @@
 """``recbole-cp from-table``: no row, label, time, number or id is dropped, changed or misread without a word."""
 
 import csv
+import gzip
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recbole_clickprompt.__main__ import main
 
 HEADER = ["user", "item", "y", "when", "price", "code"]
+TABLE = {"user": [*"abcd"], "item": [*"efgh"], "y": [0, 1, 0, 1]}
 COLUMNS = ["--user=user", "--item=item", "--label=y", "--name=own"]
 
 
@@ -205,3 +209,140 @@ def test_options_of_dates_want_a_time_and_exclude_each_other(capsys):
     with pytest.raises(SystemExit):
         main(["from-table", "own.csv", *COLUMNS, "--time=when", "--day-first", "--month-first"])
     assert "not allowed with argument --day-first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["label", "rating", "timestamp", "user_id", "item_id", " label "])
+@pytest.mark.parametrize("stars", [False, True])
+def test_a_column_with_the_name_of_a_role_gets_another(name, stars, capsys):
+    body = [[*row[:2], 1 + n % 5 if stars else row[2], *row[3:5], n % 3] for n, row in enumerate(rows())]
+    out = out_of(capsys, write(header=[*HEADER[:5], name], body=body), "--time=when")
+    field = f"{name.strip()}_column"
+    assert f"note: column {name!r} is called {field}, as {name.strip()} is the name of another field\n" in out
+    assert column(f"{field}:token")[:4] == ["0", "1", "2", "0"]
+    assert len(set(header := Path("dataset_atomic/own/own.inter").read_text().partition("\n")[0].split("\t"))) == 6
+    assert sum(of.startswith(f"{name.strip()}:") for of in header) <= 1
+
+
+def test_a_new_name_of_a_column_is_no_other_columns(capsys):
+    header = ["user", "item", "y", "when", "label", "label_column"]
+    out_of(capsys, write(header=header), "--time=when")
+    assert column("label_column:token")[:3] == ["0", "1", "2"]
+    assert column("label_column_:float")[:3] == ["0.5", "1.5", "2.5"]
+
+
+def test_values_that_span_lines_are_told_as_they_may_hide_rows(capsys):
+    body = [[*row[:5], "x"] for row in rows()]
+    lines = [
+        ",".join(map(str, row))
+        for row in [[HEADER[0], HEADER[5], *HEADER[1:5]], *([r[0], r[5], *r[1:5]] for r in body)]
+    ]
+    lines[5], lines[6] = 'u1,"gift, x,i1,0,1700000003,3.5', 'u2,idea, y",i2,0,1700000004,3.5'
+    Path("own.csv").write_text("\n".join(lines) + "\n")
+    out = out_of(capsys, "own.csv")
+    assert "rows: 299 read" in out
+    assert "note: own.csv: 1 quoted value spans lines, the first from line 6 to line 7; " in out
+
+
+@pytest.mark.parametrize("path", ["own.tsv", "own.tsv.gz"])
+def test_a_tsv_is_separated_by_tabs_whatever_its_names_hold(path, capsys):
+    lines = ["\t".join(map(str, row)) for row in [[*HEADER[:5], "a,b,c,d,e,f,g"], *rows()]]
+    content = ("\n".join(lines) + "\n").encode()
+    Path(path).write_bytes(gzip.compress(content) if path.endswith("gz") else content)
+    assert "a_b_c_d_e_f_g (token)" in out_of(capsys, path)
+
+
+def test_separators_in_quoted_names_of_a_csv_do_not_count(capsys):
+    lines = [";".join(map(str, row)) for row in [[*HEADER[:5], '"a,b,c,d,e,f,g"'], *rows()]]
+    Path("own.csv").write_text("\n\n" + "\r".join(lines))
+    assert "a_b_c_d_e_f_g (token)" in out_of(capsys, "own.csv")
+
+
+def test_the_separator_is_said_where_the_number_of_values_is_wrong(capsys):
+    path = write()
+    Path(path).write_text(Path(path).read_text() + "u1;i1;0\n")
+    assert "line 302: 1 values where the header has 6 columns" in (error := error_of(capsys, path))
+    assert "separated by ','" in error
+
+
+@pytest.mark.parametrize(
+    ("values", "texts", "missing"),
+    [
+        (
+            [[1.5, float("nan")], [3.0], [float("inf"), None], None],
+            ["1.5", "3.0", "", ""],
+            3,
+        ),
+        ([["a", None], ["b"], ["", "c"], None], ["a", "b", "c", ""], 2),
+    ],
+)
+def test_elements_of_lists_that_are_missing_are_left_out_and_counted(values, texts, missing, capsys):
+    frame = pl.DataFrame({"user": [*"abcd"], "item": [*"efgh"], "y": [0, 1, 0, 1], "tags": values}, strict=False)
+    frame.write_parquet("own.parquet")
+    out = out_of(capsys, "own.parquet")
+    assert f"note: tags: {missing} elements are missing or infinite and left out\n" in out
+    assert column("tags:token_seq") == texts
+
+
+def test_a_column_of_maps_is_told(capsys):
+    table = pa.table({**TABLE, "tags": pa.array([[("a", 1)]] * 4, pa.map_(pa.string(), pa.int64()))})
+    pq.write_table(table, "own.parquet")
+    assert "own.parquet, column tags: " in (error := error_of(capsys, "own.parquet"))
+    assert "leave it out" in error
+
+
+def test_whole_numbers_with_a_point_are_ids_of_whole_numbers(capsys):
+    pl.DataFrame({**TABLE, "user": [1.0, 2.0, -3.0, 1.0]}).write_parquet("own.parquet")
+    assert "note: user: ids such as 1.0 were read as whole numbers, such as 1\n" in out_of(capsys, "own.parquet")
+    assert column("user_id:token") == ["1", "2", "-3", "1"]
+
+
+@pytest.mark.parametrize(("value", "reason"), [(1.5, "1.5 is no whole number"), (2.0**53, "may be rounded")])
+def test_numbers_that_are_no_ids_are_told(value, reason, capsys):
+    pl.DataFrame({**TABLE, "user": [1.0, 2.0, value, 1.0]}).write_parquet("own.parquet")
+    assert "own.parquet, line 3, column user: " in (error := error_of(capsys, "own.parquet"))
+    assert reason in error
+
+
+def test_rows_that_repeat_another_are_counted(capsys):
+    body = rows()
+    assert "note: 3 rows repeat an earlier one\n" in out_of(capsys, write(body=[*body, *body[:2], body[0]]))
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "row"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_counts_the_rows_is_told(name, first, capsys):
+    body = [[*row[:5], first + n] for n, row in enumerate(rows())]
+    out = out_of(capsys, write(header=[*HEADER[:5], name], body=body))
+    assert f"note: column {name!r} counts the rows from {first}: leave it out\n" in out
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Action|Comedy", "Drama"],
+        ["['a', 'b']", "[]"],
+        ['["a"]', '["b"]'],
+        ["a, b", "a", "b", "c", "a, b, c", "b, c"],
+        ["a;b", "a", "b", "c", "a;b;c", "b;c"],
+    ],
+)
+def test_texts_that_look_like_lists_are_told(values, capsys):
+    cells = [(line, "code", values[line % len(values)]) for line in range(2, 302)]
+    out = out_of(capsys, write(cells))
+    assert "note: code: looks like a list, such as " in out
+    assert "and is read as one value" in out
+    assert "code (token)" in out
+
+
+@pytest.mark.parametrize("values", [["Garçon, Le", "A, B", "x"], ["[sic]", "a", "b"], ["a; b", "c"]])
+def test_texts_that_only_hold_commas_or_brackets_are_no_lists(values, capsys):
+    cells = [(line, "code", values[line % len(values)]) for line in range(2, 302)]
+    assert "note: " not in out_of(capsys, write(cells))
+
+
+@pytest.mark.parametrize("element", ["a b", "a\tb", "a\nb"])
+def test_elements_of_lists_that_a_file_would_split_are_told(element, capsys):
+    pl.DataFrame({**TABLE, "tags": [[element, "c"]] * 4}).write_parquet("own.parquet")
+    assert "column tags: a list with blanks inside its values cannot be kept apart" in error_of(
+        capsys, "own.parquet"
+    )

@@ -185,7 +185,7 @@ CASES = {
     "an escaped NUL in json": (
         "goodreads",
         lambda p: goodreads(p, BOOKS_FILE, line(1, b"The ", b"The\\u0000 ")),
-        "column book_title: holds a NUL character",
+        "column book_title: 'The\\x00 \"0\"' holds a NUL character",
     ),
     "half a json line": ("goodreads", lambda p: goodreads(p, BOOKS_FILE, line(1, b"}]", b"")), "line 1, column"),
 }
@@ -221,8 +221,8 @@ def prepared(name, raw, capsys):
 def test_a_million_characters_a_tab_and_a_return_in_a_title_are_read_and_told(tmp_path, capsys):
     movies = MOVIES.replace(b"Film 7", b"x" * 10**6).replace(b"Film 8", b"Film\t8").replace(b"Film 9", b"Film\r9")
     items, out = prepared("ml-1m", films(tmp_path, movies=movies), capsys)
-    assert [items[item][1] for item in "789"] == ["x" * 2000, "Film\t8", "Film\r9"]
-    assert "note: 1 texts had more than 2000 characters and were cut" in out
+    assert [items[item][1] for item in "789"] == ["x" * 2000, "Film 8", "Film 9"]
+    assert "1 values of movie_title had more than 2000 characters and were cut" in out
 
 
 def test_books_and_toys_that_no_file_describes_are_named(tmp_path, capsys):
@@ -256,3 +256,22 @@ def test_published_texts_that_were_decoded_wrongly_are_kept_and_named(tmp_path, 
     assert items["B0"][2] == '"CaÃ©" Doll'
     assert "1 values of title look as if they had been decoded wrongly and are kept" in out
     assert "of item_id 'B0'" in out
+
+
+SWALLOWED_ROWS = {
+    "movies": b'movieId,title,genres\n1,A,War\n9,"gift,Drama\n10,idea",Comedy\n',
+    "ratings": SMALL["ratings.csv"] + b'9,"1,3,9\n10,1",3,9\n',
+}
+
+
+@pytest.mark.parametrize("file", SWALLOWED_ROWS)
+def test_rows_behind_a_stray_quote_are_told_by_line(file, tmp_path, capsys):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    small(raw, **{file: SWALLOWED_ROWS[file]})
+    line = {"movies": 3, "ratings": 32}[file]
+    assert main(["prepare", "ml-latest-small", "--raw", str(raw)]) == 2
+    assert (
+        f"{file}.csv, line {line}: a quote opens here and closes in line {line + 1}, with whole rows"
+        in capsys.readouterr().err
+    )

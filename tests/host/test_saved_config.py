@@ -88,6 +88,22 @@ def test_settings_that_an_earlier_version_did_not_have_get_their_defaults(run):
     assert (config["unseen_id_embeddings"], config["save_predictions"]) == ("random", True)
 
 
+@pytest.mark.parametrize("key", ["worker", "eval_args", "train_neg_sample_args", "field_separator"])
+def test_settings_of_recbole_that_are_missing_get_its_defaults(key, run):
+    whole, _ = read_run(run, method_names())
+    saved = torch.load(run)
+    del saved["config"][key]
+    torch.save(saved, run)
+    assert read_run(run, method_names())[0][key] == whole[key]
+    assert len(restore(run, device=CPU).test_data._dataset) == 131
+
+
+@pytest.mark.parametrize("value", [None, "x", {"a": 1}, [[1]]])
+def test_what_follows_from_labeled_rows_is_not_read_from_a_file(value, run):
+    change(run, {"valid_neg_sample_args": value, "train_neg_sample_args": value})
+    assert len(restore(run, device=CPU).valid_data._dataset) == 131
+
+
 HOSTILE = {
     "another model": {"model": "LR"},
     "a model of no known name": {"model": "../clickprompt"},
@@ -106,6 +122,15 @@ HOSTILE = {
     "a metric of no known name": {"metrics": ["Fortune"]},
     "no folder of data": {"data_path": 3},
     "no field of users": {"USER_ID_FIELD": None},
+    "a tensor": {"dataset_save_path": torch.ones(2)},
+    "bytes": {"valid_metric": b"AUC"},
+    "a number beyond floats": {"learning_rate": 10**400},
+    "a name of any length": {"data_path": "a" * 5000},
+    "a backbone of any name": {"backbone": "1" * 500},
+    "weights to preload": {"preload_weight": {"item_id": "x"}},
+    "layers wider than the weights": {"mlp_hidden_size": [10**9]},
+    "more layers than weights": {"mlp_hidden_size": [8] * 100_000},
+    "keys that are no names": {"threshold": {1: 2}},
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from recbole.config import Config
+from recbole_clickprompt.commands.space import read_space
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands.options import parse_settings
@@ -30,6 +31,13 @@ def test_a_grid_or_tuning_file_keeps_them_at_any_depth():
     text = f"settings:\n  value_labels: {{gender: {CODES}}}\nruns:\n  a: {{value_labels: {{gender: {CODES}}}}}\n"
     content = parse_yaml(text)
     assert content["settings"]["value_labels"] == content["runs"]["a"]["value_labels"] == {"gender": WORDS}
+
+
+def test_values_to_try_keep_them_too():
+    text = f"vary:\n  value_labels: [{{gender: {CODES}}}]\n"
+    assert parse_yaml(text)["vary"]["value_labels"] == [{"gender": WORDS}]
+    (draw,) = read_space({"value_labels": "choice [{gender: {NO: 007}}]"}, Path("tune.yaml"))
+    assert list(draw.ends()) == [{"gender": {"NO": "007"}}]
 
 
 def test_the_command_line_and_a_dict_of_settings_keep_them(make_config, small):
@@ -67,3 +75,11 @@ def test_a_code_that_no_row_has_is_reported(make_config, make_data, caplog):
     assert "value_labels: no row has gender 'W'; its values are 'F', 'M'" in caplog.text
     assert "value_labels: no row has year '3000'; its values are " in caplog.text
     assert json.dumps("1996") not in caplog.text.partition("its values")[0]
+
+
+def test_words_of_a_field_outside_the_text_are_reported(make_config, make_data, caplog):
+    config = make_config(
+        value_labels={"device": {"phone": "mobile"}}, text_fields={"user_id": "user", "gender": "sex"}
+    )
+    make_data(config)[0]._dataset.textualizer()
+    assert "value_labels names device, which text_fields does not: it has no effect" in caplog.text

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.serving import csv_rows
 from recbole_clickprompt.serving.csv_rows import CsvRows
 
 
@@ -53,7 +54,7 @@ BAD = {
     "never closed in a header": (b'a,"b\n1,2\n', "line 1: a quote opens here and is never closed"),
     "rows in a quoted header": (b'a,"b\n1,2\n3,b"\n5,6\n', "line 1: a quote opens in the header and is"),
     "delimiters in quotes": (b'a,b\n"1,2"\n', "line 2: 1 values where the header has 2: .*; .*pass --no-quoting"),
-    "never closed in a long file": (b'a,b\n1,"2\n' + b"3\n" * 99999, "line 2: a value has more than 131,072 char"),
+    "never closed in a long file": (b'a,b\n1,"2\n' + b"3\n" * 99999, "line 2: a quote opens here and is never"),
     "closed inside a value": (b'a,b\n1,2\n3,"4"x\n', "line 3: a quote opens here and is closed in the middle"),
     "closed far away": (b'a,b\n1,"2\n3\n"4",5\n', "line 2: .* closed in the middle of a value in line 4"),
     "too long": (b"a,b\n1,2\n\n1,2,3\n", "line 4: 3 values where the header has 2: 'a', 'b'"),
@@ -94,6 +95,14 @@ def test_without_quoting_a_quote_is_an_ordinary_character():
 def test_without_quoting_rows_are_held_to_the_header_too():
     with pytest.raises(DataError, match="line 3: 3 values where the header has 2: '\"a\"', 'b'"):
         read(b'"a",b\n1,2\n"1,2",3\n', quoting=False)
+
+
+def test_values_may_be_long_up_to_a_limit(monkeypatch):
+    for value in ("x" * 200_000, "x\n" * 200_000):
+        assert read(f'a,b\n1,"{value}"\n3,4\n'.encode()) == [("1", value), ("3", "4")]
+    monkeypatch.setattr(csv_rows, "_LONGEST_VALUE", 300_000)
+    with pytest.raises(DataError, match="line 2: a value has more than 300,000 characters; its quote may never"):
+        read(b'a,b\n1,"' + b"3\n" * 400_000)
 
 
 def test_empty_lines_are_counted():

@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 from recbole.config import Config
-from recbole_clickprompt.host.models import MODELS
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.host.restore import restore
 from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
 
@@ -219,7 +219,7 @@ def test_a_tuning_file_may_have_old_names(monkeypatch, capsys, caplog, small):
 
 
 def test_no_pretraining_is_finetuning_from_scratch(make_config):
-    for model in MODELS:
+    for model in method_names():
         assert make_config(model, pretrain_epochs=0)["train_stage"] == "finetune"
     assert make_config("ClickPromptNoPLM", dataset="unknown", pretrain_epochs=0)["text_fields"] is None
     assert make_config(pretrain_epochs=1)["train_stage"] == "all"
@@ -250,7 +250,7 @@ def earlier_run(trained_runs, tmp_path):
 
 
 def test_a_saved_run_of_the_earlier_version_loads_and_predicts(earlier_run, trained_runs):
-    config, _ = read_run(earlier_run, MODELS)
+    config, _ = read_run(earlier_run, method_names())
     assert config["value_labels"]["gender"] == {"F": "female", "M": "male"}
     assert config["whole_text_fields"] == ["title"]
     assert not (RENAMED.keys() | DROPPED.keys()) & config.final_config_dict.keys()
@@ -267,7 +267,7 @@ def test_a_saved_value_under_an_old_name_is_checked(earlier_run):
     with pytest.raises(
         ValueError, match="run.pth: the setting load_pretrained in it is 'layers', expected one of"
     ):
-        read_run(earlier_run, MODELS)
+        read_run(earlier_run, method_names())
 
 
 def test_a_report_shows_earlier_settings_next_to_todays(earlier_run, trained_runs):

@@ -210,6 +210,13 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
             lambda file: torch.save(torch.load(file) | {"format": "clickprompt-resume-1"}, file),
             r"is not .*\(clickprompt-resume-2\), but clickprompt-resume-1; leave out --resume to begin anew",
         ),
+        (
+            lambda file: torch.save(torch.load(file) | {"inputs": "x"}, file),
+            "is damaged: it does not say what it is the state of",
+        ),
+        (lambda file: torch.save(torch.load(file) | {"model": {}}, file), "is damaged, or the state of another"),
+        (lambda file: torch.save(torch.load(file) | {"optimizer": None}, file), "is damaged, or the state of an"),
+        (lambda file: torch.save(torch.load(file) | {"progress": []}, file), "is damaged, or the state of anoth"),
     ],
 )
 def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spoil, message, resume):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import html
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -41,11 +42,12 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
     Raises:
         DataError: The files are not the publisher's; with file and line.
     """
-    ratings = _table(raw, "BX-Book-Ratings.csv", _RATINGS)
-    user_table = _table(raw, "BX-Users.csv", _USERS)
+    ratings = _table(raw, "BX-Book-Ratings.csv", _RATINGS, "Book-Rating")
+    user_table = _table(raw, "BX-Users.csv", _USERS, "User-ID")
     user_table.with_numbers(pl.Float64, "age")
     users = _first_of_each(user_table, "user_id")
-    books = _first_of_each(_table(raw, "BX-Books.csv", _BOOKS), "item_id")
+    book_table = _table(raw, "BX-Books.csv", _BOOKS, "Year-Of-Publication")
+    books = _first_of_each(book_table, "item_id")
     ratings.refuse_missing(*_RATINGS.values())
     ratings = ratings.with_numbers(pl.Int64, "rating")
     written = write_atomic(folder / "book-crossing.user", users, dict.fromkeys(_USERS.values(), "token"))
@@ -73,6 +75,7 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
         parts=parts,
         vocabulary=vocabulary,
         notes=(
+            *(note for table in (ratings, user_table, book_table) for note in table.notes),
             *_undescribed(ratings, users, books),
             f"the dump has no time: rows are shuffled with seed {_SEED}; the paper's order is not published",
             *written,
@@ -94,13 +97,21 @@ def _undescribed(ratings: TextTable, users: pl.DataFrame, books: pl.DataFrame) -
     return notes
 
 
-def _table(raw: RawFiles, file: str, columns: dict[str, str]) -> TextTable:
+def _table(raw: RawFiles, file: str, columns: dict[str, str], number_column: str) -> TextTable:
     text = decode(raw.read(file), file, "cp1252", errors=_KEEP)
-    table = read_csv(text, file, separator=";", escape="\\", required=columns, missing=("", "NULL"))
+    table = read_csv(
+        text,
+        file,
+        separator=";",
+        escape="\\",
+        required=columns,
+        missing=("", "NULL"),
+        number_column=number_column,
+    )
     frame = table.frame.select(pl.col(name).alias(field) for name, field in columns.items())
     with_entities = [name for name in frame.columns if frame[name].str.contains("&", literal=True).any()]
     frame = frame.with_columns(pl.col(name).map_elements(html.unescape, pl.String) for name in with_entities)
-    return TextTable(frame, file, table.line_of)
+    return replace(table, frame=frame)
 
 
 def _first_of_each(table: TextTable, key: str) -> pl.DataFrame:

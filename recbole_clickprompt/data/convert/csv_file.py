@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from recbole_clickprompt.data.convert.quotes import refuse_swallowed_rows, unclosed_quote
+from recbole_clickprompt.data.convert.quotes import allow_long_values, refuse_swallowed_rows, unclosed_quote
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.errors import DataError
 
@@ -43,7 +43,7 @@ def read_csv(
         missing: Values that stand for none where they are not quoted.
         quoting: Whether a value may be in quotes; else a quote is a character like any other.
         number_column: A column of numbers, by which rows are found that a stray quote has made part of a value;
-            None for files known to have no stray quotes.
+            None for files known to have no stray quotes. Notes tell of other values that span lines.
         quote_remedy: What to do about a fault of a quote, as it ends the message.
 
     Raises:
@@ -56,11 +56,13 @@ def read_csv(
     rows = _Rows(text, file, separator, escape, quoted or bool(quoting and escape), quote_remedy)
     _, header = next(iter(rows))
     _check_header(header, file, required, quote_remedy)
+    notes: list[str] = []
     if quoted:
         # pyarrow takes a quote that is never closed for a long value
         number = rows.check(header)
         if number_column in header:
-            refuse_swallowed_rows(text, file, separator, header, str(number_column), quote_remedy)
+            column = str(number_column)
+            notes = refuse_swallowed_rows(text, file, separator, header, column, quote_remedy, escape)
     else:
         number = rows.count()
     try:
@@ -73,7 +75,8 @@ def read_csv(
     if table.num_rows != number:
         raise DataError(f"{file}: {table.num_rows} rows were read of {number}; its lines or quotes are irregular")
     frame = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.all().replace("", None))
-    return TextTable(frame, file, rows.line_of)
+    frame.columns = header  # polars makes up a name for a column without one
+    return TextTable(frame, file, rows.line_of, tuple(notes))
 
 
 def _check_header(header: Sequence[str], file: str, required: Iterable[str], quote_remedy: str) -> None:
@@ -131,6 +134,7 @@ class _Rows:
                 yield number, line.rstrip("\n").split(self.separator)
 
     def _by_csv(self) -> Iterator[tuple[int, list[str]]]:
+        allow_long_values(self.text)
         # A published file with escapes may hold bare quotes too, which strict reading would refuse
         reader = csv.reader(
             io.StringIO(self.text, newline=""),
@@ -171,7 +175,8 @@ class _Rows:
                 is_joined = self.quoting and any(self.separator in value or "\n" in value for value in row)
                 raise DataError(
                     f"{self.file}, line {line}: {len(row)} values where the header has {len(header)} columns, "
-                    f"{self.separator.join(header)}{self.remedy if is_joined else ''}"
+                    f"{self.separator.join(header)}, separated by {self.separator!r}"
+                    f"{self.remedy if is_joined else ''}"
                 )
         if self.escape and re.sub(r"\\.", "", self.text).count('"') % 2:
             raise DataError(f"{self.file}, line {line}: a quote is opened and never closed, here or before")
@@ -179,10 +184,8 @@ class _Rows:
 
     def _fault(self, line: int, reason: str) -> DataError:
         opened = unclosed_quote(self.text, self.separator)
-        if opened and ("unexpected end" in reason or "field limit" in reason):
+        if opened and "unexpected end" in reason:
             line, reason = opened, "a quote is opened and never closed"
         elif "expected after" in reason:
             reason = f"a quote is closed in the middle of a value, or one before it never ({reason})"
-        elif "field limit" in reason:
-            reason = "a value has more than 131072 characters"
         return DataError(f"{self.file}, line {line}: {reason}{self.remedy}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Literal
 
 import pandas as pd
 import polars as pl
 
+from recbole_clickprompt.data.convert.digits import pad_digits
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.data.numbers import MISSING_NUMBERS
 from recbole_clickprompt.errors import DataError, SettingError
@@ -35,16 +37,36 @@ def parse_format(table: TextTable, column: str, form: str) -> pl.Series:
     values = table.frame[column]
     if values.dtype.is_float():
         values = values.fill_nan(None)
-    # A column of whole numbers with a gap is often written with a decimal point
-    texts = values.cast(pl.String).str.strip_chars().str.replace(r"^(\d{8,})\.0$", "$1")
-    texts = _without_missing(texts)
+    texts = values.cast(pl.String).str.strip_chars()
+    if "." not in form:  # a column of whole numbers with a gap is often written with a decimal point
+        texts = texts.str.replace(r"^(\d+)\.0$", "$1")
+    texts = pad_digits(table, _without_missing(texts), form)
     try:
         found = pd.to_datetime(pd.Series(texts.to_list(), dtype=object), format=form, utc=True, errors="coerce")
     except ValueError as error:
         raise SettingError(f"--date-format {form!r}: {error}") from error
-    times = pl.Series(column, found.dt.tz_localize(None).to_numpy())
+    times = _with_far_years(pl.Series(column, found.dt.tz_localize(None).to_numpy()), texts, form)
     table.refuse(column, times.is_null() & texts.is_not_null(), f"is no time of the form {form}")
     return times
+
+
+def _with_far_years(times: pl.Series, texts: pl.Series, form: str) -> pl.Series:
+    """``times`` with those before 1678 and after 2261 that pandas, which counts nanoseconds, leaves out."""
+    unread = texts.filter(times.is_null()).drop_nulls().unique()
+    far = {text: time for text in unread if (time := _far_time(text, form))}
+    if not far:
+        return times
+    others = texts.replace_strict(far, default=None, return_dtype=pl.Datetime("us"))
+    return times.cast(pl.Datetime("us")).fill_null(others)
+
+
+def _far_time(text: str, form: str) -> datetime | None:
+    try:
+        time = datetime.strptime(text, form)
+        utc = time.astimezone(timezone.utc).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError):
+        return None
+    return None if 1678 < utc.year < 2262 else utc
 
 
 def parse_dates(table: TextTable, column: str, day_first: bool | None) -> tuple[pl.Series, str]:
@@ -65,6 +87,11 @@ def parse_dates(table: TextTable, column: str, day_first: bool | None) -> tuple[
         column, ~is_date, "is no number and no time such as 2024-05-31 12:00:00; say how with --date-format"
     )
     form = "dates"
+    if day_first is not None and parts["y"].is_not_null().any() and parts["year"].is_null().all():
+        raise DataError(
+            f"{table.file}, column {column}: --{'day' if day_first else 'month'}-first has no effect, as dates "
+            f"such as {texts.drop_nulls()[0]!r} begin with the year; leave it out, or say how with --date-format"
+        )
     if parts["year"].is_not_null().any():
         day_first = _is_day_first(table, column, parts) if day_first is None else day_first
         form = f"dates, the {'day' if day_first else 'month'} first"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from recbole_clickprompt.data.convert.typed import column_numbers, number_notes
+from recbole_clickprompt.data.convert.typed import column_numbers, counted, number_notes
 from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
 from recbole_clickprompt.errors import DataError
 
@@ -19,6 +19,8 @@ _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets
 
 _CROWDED = 0.05  # part of the range that nine in ten values take at most, where they are too close to tell apart
 
+_ROLES = ("user_id", "item_id", "label", "rating", "timestamp")
+
 _MOSTLY = 0.9  # part of the values that look like numbers in a column that was meant to be one
 
 _LOOKS_LIKE_A_NUMBER = (
@@ -27,21 +29,31 @@ _LOOKS_LIKE_A_NUMBER = (
     r" ?(?:%|[$€£¥₹]|[a-z]{3})?\)?$"
 )
 
-_WITHOUT_TEXT = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary, pl.Duration)
+_WITHOUT_TEXT = (pl.Object, pl.Binary, pl.Duration)
 
 
-def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> dict[str, str]:
-    """Columns to the names that a header of an atomic file can hold.
+def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> tuple[dict[str, str], list[str]]:
+    """Columns to the names that a header of an atomic file can hold, and a note on each that is not its own.
 
     Raises:
         DataError: Two would be called alike.
     """
     fields = {name: roles.get(name) or re.sub(r"[^\w.-]+", "_", name.strip()) or "column" for name in names}
+    notes = []
+    # RecBole and a run write the label into the field of that name, whatever it held
+    for name, role in fields.items():
+        if name in roles or role not in _ROLES:
+            continue
+        field = f"{role}_column"
+        while field in fields.values():
+            field += "_"
+        fields[name] = field
+        notes.append(f"column {name!r} is called {field}, as {role} is the name of another field")
     for name, field in fields.items():
         same = next((other for other, f in fields.items() if f == field and other != name), None)
         if same is not None:
             raise DataError(f"{path}: columns {same!r} and {name!r} would both be called {field}; rename one")
-    return fields
+    return fields, notes
 
 
 class Column(NamedTuple):
@@ -69,13 +81,13 @@ def guess_column(values: pl.Series, path: Path) -> Column:
     """
     dtype, place = values.dtype, f"{path}, column {values.name}"
     inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-    if isinstance(inner, _WITHOUT_TEXT):
+    if inner.is_nested() or isinstance(inner, _WITHOUT_TEXT):
         raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
     if isinstance(dtype, pl.List):
-        texts = values.cast(pl.List(pl.String))
-        if texts.list.eval(pl.element().str.contains(" ")).list.any().any():
+        texts, notes = _without_missing_elements(values)
+        if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
             raise DataError(f"{place}: a list with blanks inside its values cannot be kept apart")
-        return Column(texts.list.join(" "), "token_seq", [])
+        return Column(texts.list.join(" "), "token_seq", notes)
     if not (dtype == pl.String or dtype.is_numeric()):
         return Column(values.cast(pl.String), "token", [])
     numbers = column_numbers(values)
@@ -88,6 +100,18 @@ def guess_column(values: pl.Series, path: Path) -> Column:
         return Column(numbers.values, "float", [*notes, *_scale_notes(numbers.values)])
     codes = pl.select(pl.when(numbers.values.is_not_null()).then(values)).to_series().rename(values.name)
     return Column(codes.cast(pl.String), "token", notes)
+
+
+def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Lists as texts without elements that are missing, empty, NaN or infinite, and a note on their number."""
+    element = pl.element()
+    is_there = element.is_not_null() & (element.cast(pl.String) != "")
+    if lists.dtype.inner.is_float():  # type: ignore[attr-defined]
+        is_there &= element.is_finite()
+    kept = lists.list.eval(element.filter(is_there))
+    lacking = int(lists.list.len().sum()) - int(kept.list.len().sum())
+    notes = [f"{lists.name}: {counted(lacking, 'element')} missing or infinite and left out"] if lacking else []
+    return kept.cast(pl.List(pl.String)), notes
 
 
 def _unread_numbers(texts: pl.Series, numbers: ParsedNumbers) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -101,8 +102,8 @@ def _csv(raw: RawFiles, file: str, names: dict[str, str]) -> TextTable:
     text = decode(raw.read(file), file, "utf-8")
     refuse_mojibake(text, file)
     required = {"ratings.csv": ("rating", "timestamp"), "movies.csv": ("title", "genres")}[file]
-    table = read_csv(text, file, required=(*names, *required))
-    return TextTable(table.frame.rename(names), file, table.line_of)
+    table = read_csv(text, file, required=(*names, *required), number_column="movieId")
+    return replace(table, frame=table.frame.rename(names))
 
 
 def _title() -> pl.Expr:
@@ -150,5 +151,5 @@ def _write(
         positive=int((kept["rating"] >= 4).sum()),
         parts=parts,
         vocabulary=vocabulary,
-        notes=written,
+        notes=(*ratings.notes, *movies.notes, *written),
     )

@@ -20,11 +20,13 @@ class TextTable:
         frame: All columns as text; None where a value is missing.
         file: Name of the file.
         line_of: Line of a row, both counted as people do for lines and from 0 for rows.
+        notes: What is odd about the file, a line each.
     """
 
     frame: pl.DataFrame
     file: str
     line_of: Callable[[int], int]
+    notes: tuple[str, ...] = ()
 
     def place(self, row: int, column: str) -> str:
         """``"ratings.dat, line 3, column rating"``."""

@@ -10,13 +10,12 @@ import numpy as np
 import polars as pl
 
 from recbole_clickprompt.data.convert.dates import parse_dates, parse_format
+from recbole_clickprompt.data.convert.digits import refuse_digits_of_dates
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.data.convert.typed import column_numbers, counted
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["Times", "read_times", "shown", "time_notes"]
-
-_DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 # A number below the limit is in the unit: seconds up to the year 5138, the others from March 1973 on
 _LIMITS = (1e11, 1e14, 1e17, 2.0**63)
@@ -53,19 +52,27 @@ def read_times(
         DataError: A value is no time, is infinite, or can be read in two ways.
         SettingError: ``date_format`` is none.
     """
-    values = table.frame[column]
+    values, place = table.frame[column], f"{table.file}, column {column}"
+    option = {True: "--day-first", False: "--month-first", None: ""}[day_first]
     if values.dtype == pl.Date:
         values = values.cast(pl.Datetime("us"))
     if isinstance(values.dtype, pl.Datetime):
+        if option or date_format is not None:
+            raise DataError(f"{place}: {option or '--date-format'} has no effect on {values.dtype}; leave it out")
         return _of_datetimes(values, "dates")
     if not (values.dtype.is_numeric() or values.dtype in (pl.String, pl.Null)):
-        raise DataError(f"{table.file}, column {column}: {values.dtype} is no time")
+        raise DataError(f"{place}: {values.dtype} is no time")
     if date_format is not None:
         return _of_datetimes(parse_format(table, column, date_format), date_format)
     numbers = column_numbers(values)
     if numbers.invalid.any():
         return _of_datetimes(*parse_dates(table, column, day_first))
     table.refuse(column, numbers.infinite, "is infinite, which is no time")
+    if option:
+        raise DataError(
+            f"{place}: {option} has no effect on numbers; leave it out, or say how dates are written with "
+            "--date-format"
+        )
     return _since_1970(table, column, numbers.values)
 
 
@@ -86,7 +93,7 @@ def _in_seconds(numbers: pl.Series, per_second: int, form: str) -> Times:
 
 
 def _since_1970(table: TextTable, column: str, numbers: pl.Series) -> Times:
-    _refuse_digits_of_dates(table, column, numbers)
+    refuse_digits_of_dates(table, column, numbers)
     sizes = numbers.abs()
     table.refuse(column, sizes >= _LIMITS[-1], "is beyond 64 bits, which is no time")
     number = sum(int((sizes >= limit).any()) for limit in _LIMITS[:-1])
@@ -105,23 +112,6 @@ def _exactly(values: pl.Series, numbers: pl.Series) -> pl.Series:
         return numbers
     whole = values.cast(pl.Int64, strict=False)
     return whole if whole.null_count() == numbers.null_count() else numbers
-
-
-def _refuse_digits_of_dates(table: TextTable, column: str, numbers: pl.Series) -> None:
-    """Raises DataError for numbers such as 20180901, a date to people and a second of 1970 to a computer."""
-    found = numbers.drop_nulls().unique()
-    if not len(found) or not found.is_between(19e6, 1e14).all() or (found % 1 != 0).any():
-        return
-    digits = found.cast(pl.Int64).cast(pl.String)
-    form = _DIGITS.get(len(digits[0]))
-    are_alike = (digits.str.len_chars() == len(digits[0])).all() and digits.str.contains("^(19|20)").all()
-    days = digits.str.slice(0, 8).str.to_date("%Y%m%d", strict=False)
-    # One in 27 other numbers looks like a date, and a column of dates may hold some that are wrong
-    if form and are_alike and 2 * days.null_count() < len(days):
-        raise DataError(
-            f"{table.file}, column {column}: numbers such as {digits[0]} look like dates, not like a number of "
-            f"seconds; say so with --date-format {form}"
-        )
 
 
 def time_notes(column: str, times: Times) -> list[str]:

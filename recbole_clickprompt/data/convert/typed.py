@@ -44,14 +44,14 @@ def read_ids(table: TextTable, column: str) -> tuple[pl.Series, list[str]]:
     """Ids as texts without blanks around them, and a note where there were some.
 
     Raises:
-        DataError: One is missing or holds a character that would split or merge ids in a file.
+        DataError: One is missing, a number that is not whole, or holds a character that would split or merge ids
+            in a file.
     """
     values = table.frame[column]
     if values.dtype.is_nested() or values.dtype == pl.Binary:
         raise DataError(f"{table.file}, column {column}: an id must be a text or a number, got {values.dtype}")
     if values.dtype.is_float():
-        table.refuse(column, values.is_infinite().fill_null(False), "is infinite, which is no id")
-        values = values.fill_nan(None)
+        return _whole_ids(table, column)
     texts = values.cast(pl.String)
     ids = texts.str.strip_chars().replace("", None)
     table.refuse(column, ids.is_null(), "is missing")
@@ -62,3 +62,15 @@ def read_ids(table: TextTable, column: str) -> tuple[pl.Series, list[str]]:
     merged = texts.n_unique() - ids.n_unique()
     more = f"; {counted(merged, 'id')} now one with another that has none" if merged else ""
     return ids, [f"{column}: blanks around ids were removed, in {changed:,} of {len(ids):,} rows{more}"]
+
+
+def _whole_ids(table: TextTable, column: str) -> tuple[pl.Series, list[str]]:
+    """Ids such as 1.0, as libraries make of whole numbers where one is missing, to 1 as in any other file."""
+    values = table.frame[column]
+    table.refuse(column, values.is_infinite().fill_null(False), "is infinite, which is no id")
+    table.refuse(column, values.is_null() | values.is_nan(), "is missing")
+    table.refuse(column, values % 1 != 0, "is no whole number; write ids as whole numbers or texts")
+    exact = 2.0 ** (24 if values.dtype == pl.Float32 else 53)
+    table.refuse(column, values.abs() >= exact, "may be rounded; write ids as whole numbers or texts")
+    ids = values.cast(pl.Int64).cast(pl.String)
+    return ids, [f"{column}: ids such as {values[0]} were read as whole numbers, such as {ids[0]}"]

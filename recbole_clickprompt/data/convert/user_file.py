@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -37,15 +38,24 @@ def read_own_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
             raise DataError(f"{path} is no parquet file: {' '.join(str(error).split())}") from error
         return TextTable(_plain(frame), str(path), lambda row: row + 1)
     text = decode(read_file(path), str(path), "utf-8")
-    header = text.partition("\n")[0]
     return read_csv(
         text,
         str(path),
-        separator=max(",\t;|", key=header.count),
+        separator=_separator(path, text, quoting),
         quoting=quoting,
         number_column=label,
         quote_remedy=_NO_QUOTING,
     )
+
+
+def _separator(path: Path, text: str, quoting: bool) -> str:
+    """A tab in a .tsv; else what the header has most of outside quotes: comma, tab, semicolon or bar."""
+    if path.name.removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    header = next(iter(text.lstrip("\r\n").splitlines()), "")
+    if quoting:
+        header = re.sub(r'"[^"]*"', "", header)
+    return max(",\t;|", key=header.count)
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import polars as pl
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.infer_schema import field_names, guess_column, guess_source
 from recbole_clickprompt.data.convert.named import Columns, Reading, read_named
+from recbole_clickprompt.data.convert.oddities import counting_columns, list_notes, repeated_rows
 from recbole_clickprompt.data.convert.user_file import read_own_file
 
 __all__ = ["OwnTable", "read_own_table"]
@@ -72,8 +73,12 @@ def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
     frame, threshold = named.table.frame, named.threshold
     known = columns.fields(label="label" if threshold is None else "rating")
     guessed = {name: guess_column(frame[name], path) for name in frame.columns if name not in known}
-    notes = named.notes + [note for column in guessed.values() for note in column.notes]
-    fields = field_names(frame.columns, known, path)
+    notes = [*table.notes, *named.notes] + [note for column in guessed.values() for note in column.notes]
+    fields, renamed = field_names(frame.columns, known, path)
+    notes += [*renamed, *counting_columns(table.frame, list(guessed)), *repeated_rows(frame)]
+    notes += [
+        note for name, column in guessed.items() if column.kind == "token" for note in list_notes(frame[name])
+    ]
     frame = frame.with_columns(column.values for column in guessed.values()).rename(fields)
     types = {field: "token" if field in ("user_id", "item_id") else "float" for field in known.values()}
     types |= {fields[name]: column.kind for name, column in guessed.items()}

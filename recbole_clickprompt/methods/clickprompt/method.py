@@ -10,6 +10,8 @@ from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method
 from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+from recbole_clickprompt.methods.clickprompt.settings import WITH_PLM, WITHOUT_PLM
+from recbole_clickprompt.settings.declaration import Setting
 
 __all__ = ["ClickPromptMethod", "ClickPromptNoPLMMethod"]
 
@@ -72,6 +74,9 @@ class ClickPromptMethod(_ClickPromptFamily):
         "fusion_weight": "share of the CTR model's logit",
     }
 
+    def settings(self) -> Mapping[str, Setting]:
+        return WITH_PLM
+
     def model_class(self) -> type:
         from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
 
@@ -92,6 +97,9 @@ class ClickPromptNoPLMMethod(_ClickPromptFamily):
     name = "ClickPromptNoPLM"
     prediction_columns = {"logit_ctr": "logit of the CTR model"}
     aliases = {name: {"backbone": name, "train_stage": "finetune"} for name in BACKBONES}
+
+    def settings(self) -> Mapping[str, Setting]:
+        return WITHOUT_PLM
 
     def model_class(self) -> type:
         from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM

@@ -7,7 +7,6 @@ from typing import Any
 
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.recbole import RECBOLES
-from recbole_clickprompt.settings.registry import declare
 from recbole_clickprompt.settings.shared import SHARED
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
@@ -22,7 +21,7 @@ from recbole_clickprompt.settings.types import (
     subset_of,
 )
 
-__all__ = ["WITHOUT_PLM", "WITH_PLM"]
+__all__ = ["PLM", "POOLING", "PRETRAINING", "WITHOUT_PLM", "WITH_PLM", "training"]
 
 _TRAINING = {
     "load_pretrained": Setting(
@@ -32,16 +31,8 @@ _TRAINING = {
         "finetune",
     ),
 }
-_PLM = {
+PLM = {
     "plm_num_layers": Setting(optional(integer(1)), None, "Keep the PLM's first layers only. None: all.", "text"),
-    "plm_interaction_layers": Setting(
-        optional(integer(1)),
-        None,
-        "Train this many top layers. The layers below are frozen and encode the text of each user and each item "
-        "separately, once, before training: an approximation, whose outputs differ from the exact model's. None: "
-        "the exact model, which trains all layers.",
-        "text",
-    ),
     "plm_dropout": Setting(optional(DROPOUT), None, "Dropout inside the PLM. None: the PLM's own.", "text"),
     "plm_gradient_checkpointing": Setting(
         BOOLEAN, False, "Compute layers again in the backward pass, to save memory.", "text"
@@ -51,6 +42,24 @@ _PLM = {
         "text",
     ),
 }  # fmt: skip
+POOLING = {
+    "plm_pooling": Setting(
+        choice("cls", "avg", "avg_first_last", "avg_top2"),
+        "cls",
+        "How token states become one vector: cls, avg, avg_first_last or avg_top2.",
+        "finetune",
+    ),
+}
+_APPROXIMATION = {
+    "plm_interaction_layers": Setting(
+        optional(integer(1)),
+        None,
+        "Train this many top layers. The layers below are frozen and encode the text of each user and each item "
+        "separately, once, before training: an approximation, whose outputs differ from the exact model's. None: "
+        "the exact model, which trains all layers.",
+        "text",
+    ),
+}
 _PROMPTS = {
     "num_prompts": Setting(integer(1), 5, "Prompts per layer, K.", "text"),
     "prompt_strategy": Setting(
@@ -67,12 +76,6 @@ _PROMPTS = {
     ),
 }
 _FUSION = {
-    "plm_pooling": Setting(
-        choice("cls", "avg", "avg_first_last", "avg_top2"),
-        "cls",
-        "How token states become one vector: cls, avg, avg_first_last or avg_top2.",
-        "finetune",
-    ),
     "fusion_weight": Setting(FRACTION, 0.5, "Initial weight of the backbone's logit, a.", "finetune"),
     "fusion_learnable": Setting(BOOLEAN, True, "Train the fusion weight.", "finetune"),
     "tower_loss_weight": Setting(
@@ -92,14 +95,7 @@ _FUSION = {
         "finetune",
     ),
 }
-_PRETRAINING = {
-    "pretrain_objectives": Setting(
-        subset_of("mlm", "replaced_item"),
-        ["mlm"],
-        "mlm: PA-MLM. replaced_item: the backbone learns to distinguish real rows from rows whose item was "
-        "swapped in from another row; alone it needs no PLM.",
-        "pretrain",
-    ),
+PRETRAINING = {
     "mask_ratio": Setting(real(0, 1, low_open=True), 0.15, "The share of a row's tokens to recover.", "text"),
     "mask_target": Setting(
         choice("tokens", "values", "fields"),
@@ -126,6 +122,15 @@ _PRETRAINING = {
         choice("cosine", "linear", "constant"), "cosine", "As lr_scheduler, for pretraining.", "pretrain"
     ),
 }
+_OBJECTIVES = {
+    "pretrain_objectives": Setting(
+        subset_of("mlm", "replaced_item"),
+        ["mlm"],
+        "mlm: PA-MLM. replaced_item: the backbone learns to distinguish real rows from rows whose item was "
+        "swapped in from another row; alone it needs no PLM.",
+        "pretrain",
+    ),
+}
 _EXPERIMENTAL = {
     "plm_cached_masks": Setting(
         integer(1), 8, "With plm_interaction_layers: masked versions of each text for pretraining.", "text"
@@ -144,17 +149,22 @@ _EXPERIMENTAL = {
 }  # fmt: skip
 
 
-def _training(**defaults: Any) -> dict[str, Setting]:
+def training(**defaults: Any) -> dict[str, Setting]:
     """The settings of finetuning, shared ones among them, with a model's defaults."""
     known = {**RECBOLES, **SHARED, **_TRAINING}
     return {name: replace(known[name], default=default) for name, default in defaults.items()}
 
 
-_BOTH = {"PLM": _PLM, "Prompts": _PROMPTS, "Pretraining": _PRETRAINING, "Experimental": _EXPERIMENTAL}
+_BOTH = {
+    "PLM": {**PLM, **_APPROXIMATION},
+    "Prompts": _PROMPTS,
+    "Pretraining": {**_OBJECTIVES, **PRETRAINING},
+    "Experimental": _EXPERIMENTAL,
+}
 
 WITH_PLM = grouped(
     {
-        "Training": _training(
+        "Training": training(
             epochs=4,
             train_batch_size=256,
             learning_rate=1e-3,
@@ -165,13 +175,13 @@ WITH_PLM = grouped(
             stopping_step=2,
             load_pretrained="all",
         ),
-        "Fusion": _FUSION,
+        "Fusion": {**POOLING, **_FUSION},
         **_BOTH,
     }
 )
 WITHOUT_PLM = grouped(
     {
-        "Training": _training(
+        "Training": training(
             epochs=10,
             train_batch_size=256,
             learning_rate=1e-3,
@@ -185,5 +195,3 @@ WITHOUT_PLM = grouped(
         **_BOTH,
     }
 )
-declare(WITH_PLM, "ClickPrompt")
-declare(WITHOUT_PLM, "ClickPromptNoPLM")

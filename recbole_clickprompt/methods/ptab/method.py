@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt.methods.base import Curve, Method
 from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+from recbole_clickprompt.methods.ptab.settings import SETTINGS
+from recbole_clickprompt.settings.declaration import Setting
 
 __all__ = ["PTabMethod"]
 
@@ -54,6 +57,9 @@ class PTabMethod(Method):
             "Masked tokens that were recovered; shared likewise.",
         ),
     )  # fmt: skip
+
+    def settings(self) -> Mapping[str, Setting]:
+        return SETTINGS
 
     def model_class(self) -> type:
         from recbole_clickprompt.methods.ptab.model import PTab

@@ -200,3 +200,38 @@ def test_missing_numbers_may_be_words(tmp_path):
     assert np.isnan(price[[0, 1, 2, 4]]).all()
     assert price[3] == 1000
     assert read.infinite == {"price": [4]}
+
+
+@pytest.mark.parametrize(
+    "header", ["item_id:token\ttitle:token\tprice:float", '"item_id:token"\t"title:token"\t"price:float"']
+)
+def test_a_stray_quote_in_a_quoted_file_is_an_error_with_its_line(tmp_path, header):
+    path = tmp_path / "x.item"
+    path.write_text(f'{header}\n1\t"Heroes\t1\n2\tb\t2\n3\tVillains"\t3\n4\td\t4\n')
+    with pytest.raises(
+        DataError, match="x.item, line 2: a quote opens here and closes in line 4, with whole rows"
+    ):
+        our_reader(path, quoted=True)
+    path.write_text(f'{header}\n1\t"a ""b"""\t1\n')
+    assert our_reader(path, quoted=True).frame["title"].tolist() == ['a "b"']
+
+
+def test_a_quoted_file_without_numbers_is_held_to_its_columns(tmp_path):
+    path = tmp_path / "x.item"
+    path.write_text('item_id:token\ttitle:token\n1\t"Heroes\n2\tb\n3\tVillains"\n')
+    with pytest.raises(DataError, match="x.item, line 2: a quote opens here"):
+        our_reader(path, quoted=True)
+
+
+@pytest.mark.parametrize(
+    "content", ["item_id:token\ttitle:token\n1\ta\rb\n", "item_id:token\n1\r2\n", "item_id:token\r1\r"]
+)
+def test_a_carriage_return_inside_a_line_is_refused(tmp_path, content):
+    path = tmp_path / "x.item"
+    path.write_bytes(content.encode())
+    with pytest.raises(
+        DataError, match=r"x.item, line \d: (a carriage return inside the line|column)|must be a name"
+    ):
+        our_reader(path)
+    path.write_bytes(b"item_id:token\ttitle:token\r\n1\ta\r\n")
+    assert our_reader(path).frame["title"].tolist() == ["a"]

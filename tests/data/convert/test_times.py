@@ -149,3 +149,76 @@ def test_odd_times_are_noted():
     ]
     nanoseconds = read(["1700000000123456789", "1700000000123456788"])
     assert time_notes("t", nanoseconds) == ["t: 1 time is the same as another to a microsecond"]
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        (["20180901", "20180902", "0"], "%Y%m%d"),
+        (["20180901", "20180902", "99991231", "-1"], "%Y%m%d"),
+        ([20180901, 20180902, 99991231, None], "%Y%m%d"),
+        (["01022018", "03022018"], "%d%m%Y or %m%d%Y"),
+        ([1022018, 3022018], "%d%m%Y or %m%d%Y"),
+        (["13022018", "03022018"], "%d%m%Y"),
+        (["02132018", "02032018"], "%m%d%Y"),
+        ([2132018.0, 2032018.0], "%m%d%Y"),
+        (["20180101101112123", "20180102101112124"], "%Y%m%d%H%M%S%f"),
+        (["180101", "180102"], "%y%m%d"),
+    ],
+)
+def test_whole_numbers_that_are_dates_want_a_format(values, form):
+    with pytest.raises(
+        DataError, match=rf"x.csv, column t: numbers such as .* look like dates.*--date-format {form}$"
+    ):
+        read(values)
+
+
+@pytest.mark.parametrize("power", [0, 3, 6, 9])
+@pytest.mark.parametrize("first", [1, 10**6, 20_180_101, 31_536_000, 315_532_800, 1_700_000_000, 2_018_010_100])
+def test_seconds_of_any_year_from_1970_to_2100_are_no_dates(first, power):
+    numbers = [(first + 97_001 * n) * 10**power for n in range(200)]
+    if numbers[0] >= [0, 10**11, 10**14, 10**17][power // 3]:
+        assert read(numbers).seconds[0] == first
+
+
+@pytest.mark.parametrize("values", [["01022018", "1022018"], [1022018, 1022018], [1022018.0, None]])
+def test_a_lost_zero_at_the_beginning_of_a_date_is_no_other_date(values):
+    assert texts(values, date_format="%d%m%Y")[0] == "2018-02-01 00:00:00"
+    assert texts(values, date_format="%m%d%Y")[0] == "2018-01-02 00:00:00"
+
+
+def test_a_format_reads_every_year():
+    values = ["31.12.9999", "01.02.2018", "01.01.0001", None]
+    assert texts(values, date_format="%d.%m.%Y") == [
+        "9999-12-31 00:00:00",
+        "2018-02-01 00:00:00",
+        "0001-01-01 00:00:00",
+        None,
+    ]
+    assert texts(["31.12.9999 +0200"], date_format="%d.%m.%Y %z") == ["9999-12-30 22:00:00"]
+    with pytest.raises(DataError, match="line 3, column t: '31.13.9999' is no time of the form"):
+        read(["31.12.9999", "31.13.9999"], date_format="%d.%m.%Y")
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "message"),
+    [
+        ([1_700_000_000], {"day_first": True}, "--day-first has no effect on numbers"),
+        (["1700000000"], {"day_first": False}, "--month-first has no effect on numbers"),
+        (["2018-02-01"], {"day_first": True}, "--day-first has no effect.* begin with the year"),
+        (pl.Series([1], dtype=pl.Datetime("us")), {"day_first": True}, "--day-first has no effect"),
+        (pl.Series([1], dtype=pl.Datetime("us")), {"date_format": "%Y"}, "--date-format has no effect"),
+        (pl.Series([1], dtype=pl.Date), {"date_format": "%Y"}, "--date-format has no effect"),
+    ],
+)
+def test_an_option_of_dates_without_an_effect_is_an_error(values, how, message):
+    with pytest.raises(DataError, match=f"x.csv, column t: {message}"):
+        read(values, **how)
+
+
+@pytest.mark.parametrize(
+    ("value", "form"), [("201809011030", "%Y%m%d%H%M%S"), ("201811", "%Y%m%d"), ("12118", "%d%m%Y")]
+)
+def test_digits_that_are_too_few_for_a_format_are_refused(value, form):
+    with pytest.raises(DataError, match=f"line 2, column t: '{value}' is no time of the form {form}, which has "):
+        read([value], date_format=form)
