@@ -14,9 +14,9 @@ from recbole.utils import EvaluatorType
 
 __all__ = [
     "ARGUMENTS", "BINS", "BOOLEAN", "CLIPPING", "COLUMNS", "DROPOUT", "ENCODING", "EVALUATION", "FEATURE_GROUPS",
-    "FIELD_LIST", "FIELD_NAMES", "FIELD_SEPARATOR", "FRACTION", "INTERVAL", "INTERVALS", "LENGTHS", "LORA", "METRIC",
-    "METRICS", "NAME", "NO_TRANSFORM", "PARTS", "POSITIVE", "RENAMINGS", "SEPARATOR", "SIZES", "TEXT", "THRESHOLD", "TOPK",
-    "VALUE_LABELS", "WIDTHS",
+    "FIELD_LIST", "FIELD_NAMES", "FIELD_SEPARATOR", "FRACTION", "INTERVAL", "INTERVALS", "LENGTHS", "LORA",
+    "METRIC", "METRICS", "NAME", "NO_TRANSFORM", "PARTS", "POSITIVE", "RENAMINGS", "SEPARATOR", "SIZES", "TEXT",
+    "THRESHOLD", "TOPK", "VALUE_LABELS", "WIDTHS",
     "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
 
