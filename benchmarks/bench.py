@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recbole_clickprompt.commands.options import parse_settings
-from recbole_clickprompt.errors import ClickPromptError, SettingError, nearest
+from recbole_clickprompt.errors import SettingError, UserError, nearest
 from recbole_clickprompt.files import write_text
 
 __all__ = ["main"]
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.argv = sys.argv[:1]  # RecBole reads the command line of the process by itself
     try:
         _execute(options, settings)
-    except ClickPromptError as error:
+    except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

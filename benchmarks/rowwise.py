@@ -48,10 +48,10 @@ def step_seconds(config_of: Callable[..., Any], train_data: Any, rounds: int) ->
 
 
 def _step(config: Any, train_data: Any) -> Callable[[Any], float]:
-    from recbole_clickprompt.trainer.stage import Stage
+    from recbole_clickprompt.trainer.stage import TrainingStage
 
     trainer = build_trainer(config, train_data)
-    stage = Stage.of(
+    stage = TrainingStage.from_config(
         config,
         name="load",
         model=trainer.model.train(),

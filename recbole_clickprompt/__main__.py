@@ -23,7 +23,7 @@ from recbole_clickprompt.commands import (
     show,
     tune,
 )
-from recbole_clickprompt.errors import ClickPromptError
+from recbole_clickprompt.errors import UserError
 
 __all__ = ["main"]
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.argv = sys.argv[:1]
     try:
         _COMMANDS[options.command].execute(options, settings)
-    except ClickPromptError as error:
+    except UserError as error:
         return _fail(str(error), 2)
     except OSError as error:
         if error.errno not in _STORAGE | _NO_FOLDER:

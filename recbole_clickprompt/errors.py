@@ -6,37 +6,37 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
-    "ClickPromptError",
     "DataError",
     "SettingError",
     "StorageError",
     "TrainingError",
+    "UserError",
     "WeightsError",
     "nearest",
 ]
 
 
-class ClickPromptError(ValueError):
+class UserError(ValueError):
     """Bad input; the message says what, what was expected, what came and what to do."""
 
 
-class SettingError(ClickPromptError):
+class SettingError(UserError):
     """A setting that is unknown, of the wrong type or out of range."""
 
 
-class DataError(ClickPromptError):
+class DataError(UserError):
     """A data set that cannot be trained on as it stands."""
 
 
-class WeightsError(ClickPromptError):
+class WeightsError(UserError):
     """PLM weights, tokenizer or a checkpoint that are missing, foreign or damaged."""
 
 
-class StorageError(ClickPromptError):
+class StorageError(UserError):
     """A file that cannot be written: the disk is full, or the folder takes no files."""
 
 
-class TrainingError(ClickPromptError):
+class TrainingError(UserError):
     """A training that cannot go on, such as one whose loss is no longer a number."""
 
 

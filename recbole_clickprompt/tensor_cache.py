@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
 
@@ -133,7 +133,7 @@ class TensorCache:
                 write()
                 getLogger().info(f"{self.kind} saved: {path}")
 
-        ranks.current().in_turn(write_missing)
+        distributed.current().main_process_first(write_missing)
         return self.read(path)
 
     def _checksum(self, metadata: Metadata, tensors: Tensors) -> str:

@@ -52,8 +52,8 @@ def on_ranks(function: Callable[..., Any], *arguments: Any, world: int = 2, time
 def _work(pipe: Any, place: dict[str, Any], folder: str, function: Any, arguments: tuple[Any, ...]) -> None:
     import torch
 
-    from recbole_clickprompt import distributed as ranks
-    from recbole_clickprompt.host.distributed import take_place
+    from recbole_clickprompt import distributed
+    from recbole_clickprompt.host.distributed import set_rank_environment
 
     os.chdir(folder)
     sys.argv = ["pytest"]
@@ -61,9 +61,9 @@ def _work(pipe: Any, place: dict[str, Any], folder: str, function: Any, argument
     torch.set_num_threads(1)
     try:
         if place["world"] > 1:
-            take_place(**place)
+            set_rank_environment(**place)
         answer = (False, function(*arguments))
-        ranks.leave()
+        distributed.destroy()
     except BaseException:
         answer = (True, traceback.format_exc())
     pipe.send_bytes(pickle.dumps(answer))  # or tensors would stay with this process, which ends

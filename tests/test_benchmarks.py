@@ -12,7 +12,7 @@ from benchmarks import goodreads, pretraining_length
 from benchmarks.measure import measured
 from benchmarks.rowwise import step_seconds
 from recbole_clickprompt.data.convert.catalog import prepare
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,13 +54,13 @@ def test_steps_of_all_rows_and_row_wise_ones_take_turns(make_config, make_data, 
         settings = {"lazy_embedding_min_rows": 50, "train_batch_size": 600, **more}
         return make_config(model, train_stage="finetune", **settings)
 
-    train_batch, steps = Stage.train_batch, []
+    train_batch, steps = TrainingStage.train_batch, []
 
     def noting(stage, interaction):
         steps.append(stage.optimizer.param_groups[0]["rowwise"])
         return train_batch(stage, interaction)
 
-    monkeypatch.setattr(Stage, "train_batch", noting)
+    monkeypatch.setattr(TrainingStage, "train_batch", noting)
     whole, rowwise = step_seconds(config_of, make_data(config_of("ClickPromptNoPLM"))[0], rounds=1)
     assert steps == 2 * [False, *10 * [True]]
     assert whole > 0

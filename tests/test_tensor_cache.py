@@ -123,4 +123,4 @@ def test_pretraining_checkpoints_of_earlier_versions_are_read():
     checksum = sha256(*parts, b"backbone.weight torch.float32 (4, 3)", raw(weights))
     save_file({"backbone.weight": weights}, "file", metadata={**metadata, "sha256": checksum})
     assert pretrained_checkpoint.read_inputs(Path("file")) == {"settings": {}}
-    assert pretrained_checkpoint.read_sum(Path("file")) == checksum
+    assert pretrained_checkpoint.read_checksum(Path("file")) == checksum

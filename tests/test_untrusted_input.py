@@ -23,7 +23,7 @@ from torch.serialization import get_safe_globals
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
-from recbole_clickprompt.host.untrusted_input import plain_value
+from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.plm.loading import load_plm, load_tokenizer
 from recbole_clickprompt.trainer.checkpoint import read_model
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_inputs
@@ -231,8 +231,8 @@ def test_values_are_never_evaluated(small, monkeypatch, capsys):
     ],
 )
 def test_texts_stand_for_plain_values(text, value):
-    assert plain_value(text) == value
-    assert type(plain_value(text)) is type(value)
+    assert parse_literal(text) == value
+    assert type(parse_literal(text)) is type(value)
 
 
 def test_other_models_are_read_as_recbole_reads_them():

@@ -12,7 +12,7 @@ import transformers
 
 import recbole_clickprompt  # noqa: F401 - registers the models
 from benchmarks.stages.job import Job
-from recbole_clickprompt.errors import ClickPromptError
+from recbole_clickprompt.errors import UserError
 
 __all__ = ["answer"]
 
@@ -34,7 +34,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if question["task"] == "curves":
             return {"losses": train_curves(job, question["steps"], question["seeds"], _tell)}
         result = run_job(job)
-    except ClickPromptError as error:
+    except UserError as error:
         return {"error": str(error)}
     return {**result, "figures": [asdict(figure) for figure in result["figures"]]}
 

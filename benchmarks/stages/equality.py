@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.stages.job import Contender
 from benchmarks.stages.workload import Workload
-from recbole_clickprompt.errors import ClickPromptError
+from recbole_clickprompt.errors import UserError
 
 __all__ = ["TOLERANCE", "UnequalError", "check_curves", "check_stage"]
 
@@ -17,7 +17,7 @@ _CURVE_TOLERANCE = 1e-3  # of the mean loss of an epoch, over which rounding add
 _BATCHES = 2
 
 
-class UnequalError(ClickPromptError):
+class UnequalError(UserError):
     """Two forms of one model that must agree do not."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.stages.job import Figure, Job, contenders
 from benchmarks.stages.scaling import Axis
-from recbole_clickprompt.errors import ClickPromptError, SettingError
+from recbole_clickprompt.errors import SettingError, UserError
 
 __all__ = ["KEEP_MEMORY", "measure_curves", "measure_memory", "measure_scaling", "measure_time"]
 
@@ -27,7 +27,7 @@ KEEP_MEMORY = {
 }
 
 
-class ChildError(ClickPromptError):
+class ChildError(UserError):
     """A process of the benchmark ended without an answer."""
 
 

@@ -12,7 +12,7 @@ from recbole.trainer import Trainer
 from benchmarks.stages.job import PLM_STAGES, Contender
 from benchmarks.stages.workload import Workload, scratch_folder
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.stage import Stage, autocast
+from recbole_clickprompt.trainer.stage import TrainingStage, autocast
 
 __all__ = ["Turn", "build_turn"]
 
@@ -65,12 +65,12 @@ def _rates(config: Any, stage: str) -> tuple[float, float]:
     return config[f"{prefix}learning_rate"], config[f"{prefix}plm_learning_rate"]
 
 
-def _stage(config: Any, stage: str, model: Any) -> Stage:
+def _stage(config: Any, stage: str, model: Any) -> TrainingStage:
     rate, plm_rate = _rates(config, stage)
     optimizer = build_optimizer(
         model, learner="adamw", learning_rate=rate, plm_learning_rate=plm_rate, weight_decay=0.0
     )
-    return Stage.of(
+    return TrainingStage.from_config(
         config,
         name=stage,
         model=model,

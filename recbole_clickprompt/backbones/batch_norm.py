@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 
 __all__ = ["batch_norm_over_ranks"]
 
@@ -44,7 +44,7 @@ class _SumOverRanks(torch.autograd.Function):
 class _OverRanks(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """This rank's part of the layer's output for the rows of all ranks: ``(B, C, ...)``."""
-        if not self.training or ranks.current().world == 1:
+        if not self.training or distributed.current().world == 1:
             return super().forward(input)
         self._check_input_dim(input)
         rest = [d for d in range(input.dim()) if d != 1]
@@ -71,11 +71,11 @@ def _statistics(input: Tensor, rest: list[int]) -> tuple[Tensor, Tensor, int]:
     Every rank contributes the mean of its values and their squared distances to it; combined in this way, no
     digits are lost where the mean is large compared with the spread.
     """
-    here = ranks.current()
+    here = distributed.current()
     channels = input.shape[1]
     mean = input.mean(rest)
     spread = (input - mean.view([1, -1, *[1] * (input.dim() - 2)])).square().sum(rest)
-    count = 0 if here.idle else input.numel() // channels
+    count = 0 if here.is_padding else input.numel() // channels
     row = torch.cat([mean, spread * bool(count), mean.new_tensor([count])])
     # Each rank fills its own row of a table, and the sum over ranks has all of them
     table = _SumOverRanks.apply(F.pad(row.unsqueeze(0), (0, 0, here.rank, here.world - 1 - here.rank)))

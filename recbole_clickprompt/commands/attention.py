@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import check_options, hand_out
+from recbole_clickprompt.commands.runs import check_options, emit_table
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
 from recbole_clickprompt.evaluation.tables import markdown_table, number, prompt_columns
@@ -45,7 +45,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         raise SettingError(f"--rows must be 1 or more, got {options.rows}")
     rows = range(options.rows) if options.row is None else options.row
     table = attention_of(open_run(options.run), rows, split=options.split)
-    hand_out(table, markdown(table), out=options.out)
+    emit_table(table, markdown(table), out=options.out)
 
 
 def attention_of(run: RunFolder, rows: Sequence[int], *, split: str = "test") -> pd.DataFrame:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_clickprompt.data.convert.named import Columns, Reading
-from recbole_clickprompt.data.convert.user_table import OwnTable, read_own_table
+from recbole_clickprompt.data.convert.user_table import UserTable, read_user_table
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.files import new_folder
@@ -67,7 +67,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if properties.exists():
         raise DataError(f"{properties} is there already; remove it, or choose another --name")
     columns = Columns(options.user, options.item, options.label, options.time)
-    table = read_own_table(options.table, columns, _reading(options))
+    table = read_user_table(options.table, columns, _reading(options))
     with new_folder(options.out / name) as work:
         written = table.write(work, name)
         properties.parent.mkdir(parents=True, exist_ok=True)
@@ -95,12 +95,12 @@ def _reading(options: argparse.Namespace) -> Reading:
     )
 
 
-def _scaled(table: OwnTable) -> list[str]:
+def _scaled(table: UserTable) -> list[str]:
     """Number fields that the backbone reads."""
     return [field for field, kind in table.types.items() if kind == "float" and field in table.words]
 
 
-def _properties(table: OwnTable, name: str, options: argparse.Namespace) -> str:
+def _properties(table: UserTable, name: str, options: argparse.Namespace) -> str:
     timed = "timestamp" in table.sources
     label = "label" if table.threshold is None else "rating"
     lines = [
@@ -138,7 +138,7 @@ def _properties(table: OwnTable, name: str, options: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sentence(table: OwnTable) -> str:
+def _sentence(table: UserTable) -> str:
     row = table.frame.row(0, named=True)
     texts = {
         field: None if row[field] in (None, "") else _text(row[field], table.types[field]) for field in table.words

@@ -28,11 +28,11 @@ from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.evaluation.summary import markdown, summarise
+from recbole_clickprompt.evaluation.summary import markdown, summarize
 from recbole_clickprompt.host.properties import find_file, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
-from recbole_clickprompt.trainer.run_logger import watch_runs
+from recbole_clickprompt.trainer.run_logger import collect_finished_runs
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["add_arguments", "execute"]
@@ -75,7 +75,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             continue
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
-        with watch_runs() as runs:
+        with collect_finished_runs() as runs:
             outcome = run_recbole(config_dict=dict(config))
         row = {
             **cell,
@@ -88,7 +88,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         results = append_row(row, table)
     asked = results[results["digest"].isin([key for _, _, key in cells])]
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
-    print(f"\n{markdown(summarise(asked, by=list(vary), baseline=baseline), by=list(vary))}")
+    print(f"\n{markdown(summarize(asked, by=list(vary), baseline=baseline), by=list(vary))}")
 
 
 def _base(name: str, dataset: Any) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_clickprompt.commands.runs import add_runs, check_options, chosen_runs, hand_out
+from recbole_clickprompt.commands.runs import add_runs, check_options, emit_table, parse_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.comparison import check_same_rows
-from recbole_clickprompt.evaluation.latency import summarise_times, time_interleaved
+from recbole_clickprompt.evaluation.latency import summarize_times, time_interleaved
 from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.evaluation.tables import markdown_table, number, with_interval
 
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints a table with a line for each run, and on what it was measured."""
     check_options(options, settings)
-    runs, baseline = chosen_runs(options)
+    runs, baseline = parse_runs(options)
     table, how = measure(options, runs, baseline or next(iter(runs)))
-    hand_out(table, f"{markdown(table, batch_size=options.batch_size)}\n\n{how}", out=options.out)
+    emit_table(table, f"{markdown(table, batch_size=options.batch_size)}\n\n{how}", out=options.out)
 
 
 def measure(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline: str) -> tuple[pd.DataFrame, str]:
-    """``summarise_times`` of runs, and on what and how it was measured, in words.
+    """``summarize_times`` of runs, and on what and how it was measured, in words.
 
     Raises:
         SettingError: A number is out of range, or there is no such device.
@@ -73,7 +73,7 @@ def measure(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline
     on_cpu = f"CPU, threads: {torch.get_num_threads()}"
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu
     how = f"{batches} batches of {options.batch_size} rows, {options.rounds} rounds, {where}"
-    return summarise_times(times, baseline=baseline).set_index("run").loc[list(calls)].reset_index(), how
+    return summarize_times(times, baseline=baseline).set_index("run").loc[list(calls)].reset_index(), how
 
 
 def _calls(
@@ -106,7 +106,7 @@ def _calls(
 
 
 def markdown(table: pd.DataFrame, *, batch_size: int) -> str:
-    """What ``summarise_times`` gives as a Markdown table."""
+    """What ``summarize_times`` gives as a Markdown table."""
     header = ["run", f"ms per {batch_size} rows", "95th percentile", "ratio [95 %]"]
     rows = [
         [

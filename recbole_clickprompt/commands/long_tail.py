@@ -26,17 +26,17 @@ import pandas as pd
 from recbole_clickprompt.commands.runs import (
     add_runs,
     add_sampling,
+    bootstrap_options,
     check_options,
-    chosen_runs,
-    hand_out,
-    sampling_of,
+    emit_table,
+    parse_runs,
 )
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail, compare_subsets
 from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.evaluation.seeds import Cut, measure_grid, varied
 from recbole_clickprompt.evaluation.summary import markdown as over_seeds
-from recbole_clickprompt.evaluation.summary import summarise
+from recbole_clickprompt.evaluation.summary import summarize
 from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval
 from recbole_clickprompt.tuning.results import read_results
 
@@ -68,14 +68,14 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         table, text = _over_seeds(Path(options.runs[0]), cut, options)
     else:
         table, text = _over_rows(cut, options)
-    hand_out(table, text, out=options.out)
+    emit_table(table, text, out=options.out)
 
 
 def _over_rows(cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
-    runs, baseline = chosen_runs(options)
+    runs, baseline = parse_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
     subsets = cut(next(iter(tables.values())), _shared_counts(runs))
-    table = compare_subsets(tables, subsets, baseline=baseline, **sampling_of(options))
+    table = compare_subsets(tables, subsets, baseline=baseline, **bootstrap_options(options))
     return table, markdown(table, confidence=options.confidence)
 
 
@@ -91,7 +91,7 @@ def _over_seeds(path: Path, cut: Cut, options: argparse.Namespace) -> tuple[pd.D
     subsets = measured["subset"].unique().tolist()
     in_order = measured.sort_values("subset", key=lambda names: names.map(subsets.index), kind="stable")
     named = in_order.assign(subset=in_order["subset"] + in_order["rows"].map(" ({:,} rows)".format))
-    return measured, over_seeds(summarise(named, by=by, baseline=options.baseline), by=by)
+    return measured, over_seeds(summarize(named, by=by, baseline=options.baseline), by=by)
 
 
 def _edges(text: str) -> list[float]:

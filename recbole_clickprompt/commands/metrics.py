@@ -21,10 +21,10 @@ import pandas as pd
 from recbole_clickprompt.commands.runs import (
     add_runs,
     add_sampling,
+    bootstrap_options,
     check_options,
-    chosen_runs,
-    hand_out,
-    sampling_of,
+    emit_table,
+    parse_runs,
 )
 from recbole_clickprompt.evaluation.comparison import compare_runs
 from recbole_clickprompt.evaluation.tables import markdown_table, number, percent, with_interval
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Prints one table of metrics and, with a baseline, one of differences."""
     check_options(options, settings)
-    runs, baseline = chosen_runs(options)
+    runs, baseline = parse_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
-    table = compare_runs(tables, baseline=baseline, **sampling_of(options))
-    hand_out(table, markdown(table, confidence=options.confidence), out=options.out)
+    table = compare_runs(tables, baseline=baseline, **bootstrap_options(options))
+    emit_table(table, markdown(table, confidence=options.confidence), out=options.out)
 
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:

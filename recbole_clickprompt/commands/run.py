@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.distributed import started_together
+from recbole_clickprompt.host.distributed import is_distributed
 from recbole_clickprompt.host.launch import launch
 
 __all__ = ["add_arguments", "execute"]
@@ -34,11 +34,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Runs training and testing, in one process or several; results go to RecBole's log."""
     described = parse_run(options, settings)
     world_size = options.nproc if options.world_size < 0 else options.world_size
-    if started_together():
+    if is_distributed():
         if options.nproc != 1 or options.world_size > 0:
             raise SettingError("torchrun says how many processes there are; leave out --nproc and --world_size")
         run_recbole(*described)
-        ranks.leave()
+        distributed.destroy()
     elif world_size == options.nproc == 1:
         run_recbole(*described)
     else:

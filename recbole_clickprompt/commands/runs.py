@@ -17,8 +17,14 @@ from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
 from recbole_clickprompt.evaluation.tables import check_table_path, write_table
 
 __all__ = [
-    "add_runs", "add_sampling", "baseline_of", "check_options", "chosen_runs", "hand_out", "named_runs",
-    "sampling_of",
+    "add_runs",
+    "add_sampling",
+    "baseline_of",
+    "bootstrap_options",
+    "check_options",
+    "emit_table",
+    "named_runs",
+    "parse_runs",
 ]  # fmt: skip
 
 
@@ -40,7 +46,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--confidence", type=float, default=0.95, help="of intervals (default: %(default)s)")
 
 
-def sampling_of(options: argparse.Namespace) -> dict[str, Any]:
+def bootstrap_options(options: argparse.Namespace) -> dict[str, Any]:
     """How rows are resampled, as ``compare_runs`` and ``compare_subsets`` take it."""
     return {name: getattr(options, name) for name in ("samples", "seed", "confidence")}
 
@@ -64,7 +70,7 @@ def check_options(options: argparse.Namespace, settings: Sequence[str]) -> None:
             raise SettingError(f"--confidence must be between 0 and 1, got {options.confidence}")
 
 
-def chosen_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str | None]:
+def parse_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str | None]:
     """The runs by name, and the name of the baseline among them, where one is asked for.
 
     Raises:
@@ -126,7 +132,7 @@ def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | No
     raise SettingError(f"--baseline must be one of {', '.join(runs)}, got {baseline!r}{nearest(baseline, runs)}")
 
 
-def hand_out(table: pd.DataFrame, text: str, *, out: Path | None) -> None:
+def emit_table(table: pd.DataFrame, text: str, *, out: Path | None) -> None:
     """Prints the table as text, and writes it to a file where one is asked for."""
     if out is not None:
         write_table(table, out)

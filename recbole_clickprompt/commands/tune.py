@@ -81,7 +81,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     ).run()
     print(f"\n{trials.markdown([draw.name for draw in space])}")
     best = trials.best([draw.name for draw in space])
-    print(f"\n# best of {len(trials.asked())} by validation; for your property file or --config_files\n")
+    print(f"\n# best of {len(trials.requested())} by validation; for your property file or --config_files\n")
     print(yaml.safe_dump(best, sort_keys=False).strip())
 
 
@@ -109,7 +109,7 @@ def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool
     for draw in space:
         if draw.name in base:
             raise SettingError(f"{path}: {draw.name} is both in settings and in space")
-        for value in draw.ends():
+        for value in draw.bounds():
             try:
                 Config(config_dict=quote_strings({**base, draw.name: value, "state": "error"}))
             except SettingError as error:

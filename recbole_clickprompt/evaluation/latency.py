@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["summarise_times", "time_interleaved"]
+__all__ = ["summarize_times", "time_interleaved"]
 
 
 def time_interleaved(
@@ -47,7 +47,7 @@ def time_interleaved(
     return pd.DataFrame(lines, columns=["run", "round", "batch", "ms"])
 
 
-def summarise_times(
+def summarize_times(
     times: pd.DataFrame, *, baseline: str, samples: int = 1000, seed: int = 2020, confidence: float = 0.95
 ) -> pd.DataFrame:
     """One line for each run.

@@ -46,7 +46,7 @@ def measure_grid(results: pd.DataFrame, cut: Cut, *, split: str) -> pd.DataFrame
 
     Returns:
         ``run``, the varied settings, ``subset``, ``seed``, ``rows``, ``auc`` (nan where a subset has one class
-        only) and ``logloss``: what ``summarise`` takes.
+        only) and ``logloss``: what ``summarize`` takes.
 
     Raises:
         DataError: A run's folder is not there, or has other rows than the first one's; a run would count twice, as

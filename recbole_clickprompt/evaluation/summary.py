@@ -11,10 +11,10 @@ from scipy.stats import ttest_rel
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.tables import markdown_table, number
 
-__all__ = ["check_seeds", "markdown", "summarise"]
+__all__ = ["check_seeds", "markdown", "summarize"]
 
 
-def summarise(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None) -> pd.DataFrame:
+def summarize(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None) -> pd.DataFrame:
     """One line for each run and setting, in the order of the table.
 
     Args:

@@ -29,7 +29,7 @@ __all__ = [
     "check_numbers",
     "check_rows",
     "check_times",
-    "tell_left_out",
+    "warn_dropped_rows",
     "warn_unscaled",
 ]
 
@@ -107,7 +107,7 @@ def check_rows(dataset: Any, why: str) -> None:
         raise DataError(f"{dataset.dataset_name} {why}; give it rows or relax the filters")
 
 
-def tell_left_out(dataset: Any, before: pd.DataFrame) -> None:
+def warn_dropped_rows(dataset: Any, before: pd.DataFrame) -> None:
     """Warns of rows whose user or item is in no user or item file, and which RecBole has left out for that.
 
     Args:

@@ -12,7 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.check_data import (
     check_classes,
@@ -21,11 +21,11 @@ from recbole_clickprompt.host.check_data import (
     check_numbers,
     check_rows,
     check_times,
-    tell_left_out,
+    warn_dropped_rows,
     warn_unscaled,
 )
 from recbole_clickprompt.host.cold_start import cold_start_parts
-from recbole_clickprompt.host.dataset_files import choose_parts, obtain
+from recbole_clickprompt.host.dataset_files import obtain, resolve_split_files
 from recbole_clickprompt.host.dataset_text import (
     add_text_columns,
     build_textualizer,
@@ -34,7 +34,7 @@ from recbole_clickprompt.host.dataset_text import (
 )
 from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin, check_header, check_names, check_parts, quoted
-from recbole_clickprompt.host.ids import give_ids
+from recbole_clickprompt.host.ids import remap_ids
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.plm.loading import load_tokenizer
 from recbole_clickprompt.plm.weights import find_plm
@@ -104,9 +104,9 @@ class TextDataset(Dataset):
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         folder = Path(dataset_path)
-        ranks.current().in_turn(lambda: None if folder.exists() else self._download())
+        distributed.current().main_process_first(lambda: None if folder.exists() else self._download())
         parts: list[str] | None = self.benchmark_filename_list  # type: ignore[has-type]
-        self.benchmark_filename_list = choose_parts(folder, token, parts)
+        self.benchmark_filename_list = resolve_split_files(folder, token, parts)
         super()._load_data(token, dataset_path)
 
     def _download(self) -> None:
@@ -174,7 +174,7 @@ class TextDataset(Dataset):
 
     def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
         if remap_list:
-            give_ids(self, remap_list)
+            remap_ids(self, remap_list)
 
     def _data_filtering(self) -> None:
         check_rows(self, "has no rows")
@@ -183,7 +183,7 @@ class TextDataset(Dataset):
     def _filter_inter_by_user_or_item(self) -> None:
         before = self.inter_feat[[self.uid_field, self.iid_field]]
         super()._filter_inter_by_user_or_item()
-        tell_left_out(self, before)
+        warn_dropped_rows(self, before)
 
     def _filter_by_inter_num(self) -> None:
         super()._filter_by_inter_num()

@@ -17,12 +17,12 @@ from recbole_clickprompt.data.convert.download import RemoteFile, fetch, remote_
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["choose_parts", "obtain"]
+__all__ = ["obtain", "resolve_split_files"]
 
 _MOST_BYTES = 1 << 36  # of an archive of RecBole's
 
 
-def choose_parts(folder: Path, name: str, parts: list[str] | None) -> list[str] | None:
+def resolve_split_files(folder: Path, name: str, parts: list[str] | None) -> list[str] | None:
     """The parts of an exact split to read; None for the whole file, whose rows RecBole splits.
 
     Args:
@@ -92,7 +92,7 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
 @contextmanager
 def _our_downloads() -> Iterator[None]:
     """RecBole downloads and unpacks in our way, which is bounded and checks what comes."""
-    # Behind a download RecBole waits for its own other ranks; ours wait in `Ranks.in_turn`
+    # Behind a download RecBole waits for its own other ranks; ours wait in `ProcessGroup.in_turn`
     barrier = torch.distributed.barrier
     theirs = {name: getattr(recbole_dataset, name) for name in ("decide_download", "download_url", "extract_zip")}
     torch.distributed.barrier = lambda *_, **__: None

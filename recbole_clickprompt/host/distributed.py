@@ -17,16 +17,16 @@ import recbole.trainer.trainer
 import torch
 from recbole.config import Config
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.registry import method_names
 
-__all__ = ["install", "run_recboles", "started_together", "take_place"]
+__all__ = ["install", "is_distributed", "run_recboles", "set_rank_environment"]
 
-_PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def take_place(*, local_rank: int, nproc: int, offset: int, world: int, ip: str, port: int) -> None:
+def set_rank_environment(*, local_rank: int, nproc: int, offset: int, world: int, ip: str, port: int) -> None:
     """Tells this process its place among those of its run, and keeps it to its share of the cores.
 
     Args:
@@ -38,16 +38,16 @@ def take_place(*, local_rank: int, nproc: int, offset: int, world: int, ip: str,
         port: There.
     """
     place = (offset + local_rank, local_rank, world, nproc, ip, port)
-    os.environ.update(zip(_PLACE, map(str, place), strict=True))
+    os.environ.update(zip(_RANK_VARIABLES, map(str, place), strict=True))
     if "OMP_NUM_THREADS" not in os.environ:
         # More threads than cores wait for each other by spinning, which slows all of them many times
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // nproc))
 
 
-def started_together() -> bool:
-    """Whether this process is one of several of a run, by torchrun or by ``take_place``."""
-    return all(name in os.environ for name in _PLACE) and int(os.environ["WORLD_SIZE"]) > 1
+def is_distributed() -> bool:
+    """Whether this process is one of several of a run, by torchrun or by ``set_rank_environment``."""
+    return all(name in os.environ for name in _RANK_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def install() -> None:
@@ -56,7 +56,7 @@ def install() -> None:
 
     @functools.wraps(init_device)
     def init_device_of_rank(self: Config) -> None:
-        if self.model not in method_names() or not started_together():
+        if self.model not in method_names() or not is_distributed():
             init_device(self)
             return
         settings = self.final_config_dict
@@ -65,9 +65,9 @@ def install() -> None:
         init_device(self)  # as for a single process
         settings["device"] = _join(settings["device"])
         # RecBole adds local_rank, which stays 0, to the seed; the weights of all ranks begin the same
-        settings["offset"] = ranks.current().rank
+        settings["offset"] = distributed.current().rank
         os.makedirs(settings["checkpoint_dir"], exist_ok=True)  # RecBole's ranks would race for it
-        if not ranks.current().main:
+        if not distributed.current().is_main:
             settings.update(state="error", show_progress=False, verbose=False, log_wandb=False)
             settings.update(save_dataset=False, save_dataloaders=False)
             _write_nothing()
@@ -83,7 +83,7 @@ def run_recboles(rank: int, *arguments: Any) -> None:
     options = arguments[-1]
     settings = options["config_dict"]
     settings["local_rank"] = rank
-    take_place(
+    set_rank_environment(
         local_rank=rank,
         nproc=settings["nproc"],
         offset=settings["offset"],
@@ -93,11 +93,11 @@ def run_recboles(rank: int, *arguments: Any) -> None:
     )
     queue = options["queue"] if rank == 0 else None
     quick_start.run_recbole(*arguments[:-1], config_dict=settings, queue=queue)
-    ranks.leave()
+    distributed.destroy()
 
 
 def _join(device: torch.device) -> torch.device:
-    rank, local_rank, world, nproc, port = (int(os.environ[n]) for n in (*_PLACE[:4], _PLACE[5]))
+    rank, local_rank, world, nproc, port = (int(os.environ[n]) for n in (*_RANK_VARIABLES[:4], _RANK_VARIABLES[5]))
     if device.type == "cuda":
         if torch.cuda.device_count() < nproc:
             raise SettingError(
@@ -106,8 +106,8 @@ def _join(device: torch.device) -> torch.device:
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    if ranks.current().world == 1:  # a tuning makes many configs in one process
-        ranks.join(
+    if distributed.current().world == 1:  # a tuning makes many configs in one process
+        distributed.init(
             rank=rank,
             world=world,
             local_rank=local_rank,

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
-__all__ = ["give_ids"]
+__all__ = ["remap_ids"]
 
 
-def give_ids(dataset: Any, columns: Sequence[tuple[pd.DataFrame, str, FeatureType]]) -> None:
+def remap_ids(dataset: Any, columns: Sequence[tuple[pd.DataFrame, str, FeatureType]]) -> None:
     """Puts ids from 1 on in the place of tokens, as RecBole's ``Dataset._remap`` does.
 
     RecBole keeps the tokens of a field in a table as wide as the longest; one long title among a million would

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch.multiprocessing as mp
 
-from recbole_clickprompt.errors import ClickPromptError, SettingError
-from recbole_clickprompt.host.distributed import take_place
+from recbole_clickprompt.errors import SettingError, UserError
+from recbole_clickprompt.host.distributed import set_rank_environment
 
 __all__ = ["launch"]
 
@@ -36,7 +36,7 @@ def launch(
 
     Raises:
         SettingError: The numbers contradict each other.
-        ClickPromptError: As a single process would.
+        UserError: As a single process would.
         RuntimeError: A rank failed; the message ends in its traceback.
         SystemExit: A rank ended with this exit code by itself.
     """
@@ -82,14 +82,14 @@ def _ending(processes: Sequence[Any]) -> Iterator[None]:
 def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], failures: Any) -> None:
     from recbole.quick_start import run_recbole
 
-    from recbole_clickprompt import distributed as ranks
+    from recbole_clickprompt import distributed
 
-    take_place(local_rank=local_rank, **place)
+    set_rank_environment(local_rank=local_rank, **place)
     try:
         run_recbole(*arguments)
-        ranks.leave()
+        distributed.destroy()
     except Exception as error:
-        known = str(error) if isinstance(error, ClickPromptError) else None
+        known = str(error) if isinstance(error, UserError) else None
         rank = place["offset"] + local_rank
         failures.put((time.time(), rank, known, traceback.format_exc()[-_TRACEBACK:]))
         raise
@@ -106,7 +106,7 @@ def _first_failure(failures: Any, error: mp.ProcessRaisedException | mp.ProcessE
         return RuntimeError(f"a process of this run ended: {error}")
     _, rank, known, text = min(reported)
     if known is not None:
-        return ClickPromptError(known)
+        return UserError(known)
     return RuntimeError(f"rank {rank} failed and the run has ended:\n{text}")
 
 

@@ -24,7 +24,7 @@ from recbole_clickprompt.host.dataset import TextDataset
 from recbole_clickprompt.host.model_modules import add_model
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.restore import replace_recboles_reader
-from recbole_clickprompt.host.untrusted_input import close_doors
+from recbole_clickprompt.host.untrusted_input import install_safety_patches
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 from recbole_clickprompt.settings.old_names import use_new_names
@@ -39,7 +39,7 @@ def register() -> None:
     Methods that are registered later are added too. Further calls do nothing.
     """
     _restore_numpy_names()
-    close_doors()
+    install_safety_patches()
     replace_recboles_reader()
     for model in NEW_MODELS:
         add_model(model, functools.partial(_backbone_class, model))

@@ -23,10 +23,10 @@ from recbole_clickprompt.host.properties import TEXT_SETTINGS, parse_yaml, read_
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.methods.registry import method_names
 
-__all__ = ["close_doors", "plain_value", "refuse_pickles"]
+__all__ = ["install_safety_patches", "parse_literal", "reject_pickles"]
 
 
-def plain_value(text: str, setting: str = "") -> Any:
+def parse_literal(text: str, setting: str = "") -> Any:
     """The value that a text stands for, as RecBole would have it, and never by running it.
 
     Python's literals (``1e-3``, ``[64, 64]``, ``None``, ``'text'``), true and false in any case, and YAML in
@@ -57,7 +57,7 @@ def plain_value(text: str, setting: str = "") -> Any:
     return text
 
 
-def refuse_pickles(config: Any) -> None:
+def reject_pickles(config: Any) -> None:
     """Refuses the files that RecBole would unpickle for this config.
 
     Raises:
@@ -74,7 +74,7 @@ def refuse_pickles(config: Any) -> None:
         )
 
 
-def close_doors() -> None:
+def install_safety_patches() -> None:
     """Wraps RecBole's config and data functions; for other models than those of methods nothing changes."""
     _wrap_values()
     _wrap_files()
@@ -97,7 +97,7 @@ def _wrap_values() -> None:
         begin(self, model, dataset, config_file_list, config_dict)
         del self._model_asked_for
         if self.model in method_names():
-            refuse_pickles(self)
+            reject_pickles(self)
 
     @functools.wraps(convert)
     def convert_plainly(self: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _wrap_values() -> None:
             return convert(self, config_dict)
         for key, value in config_dict.items():
             if isinstance(value, str):
-                config_dict[key] = plain_value(value, key)
+                config_dict[key] = parse_literal(value, key)
         return config_dict
 
     Config.__init__ = begin_ours
@@ -147,7 +147,7 @@ def _wrap_pickles(name: str) -> None:
     @functools.wraps(original)
     def guarded(config: Any) -> Any:
         if config["model"] in method_names() or is_from_checkpoint(config):
-            refuse_pickles(config)
+            reject_pickles(config)
         return original(config)
 
     # Modules of RecBole hold it under its name each

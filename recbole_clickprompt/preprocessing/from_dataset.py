@@ -14,13 +14,13 @@ from recbole.utils import FeatureType
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment, Text
 
-__all__ = ["PREPROCESSING", "keep_preprocessing", "observe"]
+__all__ = ["PREPROCESSING", "observe", "save_preprocessing"]
 
 # In the folder of a run
 PREPROCESSING = "preprocessing"
 
 
-def keep_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
+def save_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
     """Writes the preprocessing of a finetuned run into its folder, so that it serves without its data set.
 
     Args:

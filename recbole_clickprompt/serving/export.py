@@ -13,7 +13,7 @@ from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.checksums import write_checksums
 from recbole_clickprompt.serving.load import ONNX_FILE, Trained, build_data, load_trained
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores
-from recbole_clickprompt.serving.onnx import ExportError, input_names, quantise, write_onnx
+from recbole_clickprompt.serving.onnx import ExportError, input_names, quantize, write_onnx
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
 from recbole_clickprompt.serving.score_script import example
 
@@ -78,7 +78,7 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
             (work / SCRIPT).write_text(script, encoding="utf-8")
         auc_int8 = None
         if int8:
-            quantise(path, work / INT8_FILE)
+            quantize(path, work / INT8_FILE)
             auc_int8 = _auc(labels, OnnxScores(work / INT8_FILE)(columns))
         write_checksums(work, but=[SCRIPT])
         return Exported(

@@ -14,8 +14,8 @@ from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
-from recbole_clickprompt.serving.on_the_fly_states import LoneStates
-from recbole_clickprompt.serving.schema_dataset import StandIn
+from recbole_clickprompt.serving.on_the_fly_states import OnTheFlyStates
+from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.trainer.checkpoint import load_weights
 
 __all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained"]
@@ -70,10 +70,10 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     else:
         data = build_data(config)
         preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
-    model = build_model(config, StandIn(preprocessing), _file(run))
+    model = build_model(config, SchemaDataset(preprocessing), _file(run))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if preprocessing.text is not None and model.plm.num_frozen_layers:
-        model.text = LoneStates(model.plm, preprocessing.text)
+        model.text = OnTheFlyStates(model.plm, preprocessing.text)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 
 

@@ -11,10 +11,10 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.preprocessing.preprocessing import Text
 from recbole_clickprompt.serving.rows import INPUT_IDS, SEGMENT_LENGTHS, TEXT_LENGTH
 
-__all__ = ["LoneStates"]
+__all__ = ["OnTheFlyStates"]
 
 
-class LoneStates(nn.Module):
+class OnTheFlyStates(nn.Module):
     """In the place of ``StateTable``: makes its states of the tokens that rows bring along.
 
     Each segment of a row is read alone, between special tokens of its own, once for all rows of a batch that

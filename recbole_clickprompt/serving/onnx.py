@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import feature_names
-from recbole_clickprompt.errors import ClickPromptError, SettingError
+from recbole_clickprompt.errors import SettingError, UserError
 from recbole_clickprompt.plm.weights import first_line
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
 
-__all__ = ["ExportError", "input_names", "quantise", "write_onnx"]
+__all__ = ["ExportError", "input_names", "quantize", "write_onnx"]
 
 _OUTPUT = "score"
 # PLM families that torch's exporter does not take, and why
@@ -30,7 +30,7 @@ _REFUSED = {
 }
 
 
-class ExportError(ClickPromptError):
+class ExportError(UserError):
     """A model that cannot be exported, or whose export does not give its scores."""
 
 
@@ -132,7 +132,7 @@ def _check_exportable(model: Any) -> None:
             )
 
 
-def quantise(path: Path, target: Path) -> None:
+def quantize(path: Path, target: Path) -> None:
     """Writes an ONNX file with its weights, embeddings too, as 8-bit integers; products are computed in them."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

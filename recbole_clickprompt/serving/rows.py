@@ -26,7 +26,7 @@ class Counts:
     Attributes:
         rows: How many.
         unseen: Field: values of rows that training never saw, and which therefore count as none.
-        overruled: Rows that say something else on a user or item than training did; training's was taken.
+        overridden: Rows that say something else on a user or item than training did; training's was taken.
         no_id: User or item field: rows without an id, which are scored like those of an unseen one.
         blanks: User or item field: rows whose id had surrounding blanks, which were left out.
         infinite: Number field: rows with an infinite number, which counts as missing.
@@ -35,7 +35,7 @@ class Counts:
 
     rows: int = 0
     unseen: Counter[str] = field(default_factory=Counter)
-    overruled: int = 0
+    overridden: int = 0
     no_id: Counter[str] = field(default_factory=Counter)
     blanks: Counter[str] = field(default_factory=Counter)
     infinite: Counter[str] = field(default_factory=Counter)
@@ -56,9 +56,9 @@ class Counts:
     def remarks(self) -> list[str]:
         """All that a user should know, a line each."""
         lines = [*self.changes(), *_lines(self.unseen, "rows hold what training never saw")]
-        if self.overruled:
+        if self.overridden:
             lines.append(
-                f"{self.overruled:,} rows say something else on a user or item than training did; "
+                f"{self.overridden:,} rows say something else on a user or item than training did; "
                 "training's features were used"
             )
         return lines
@@ -111,7 +111,7 @@ class RowEncoder:
                 of = fields[entry.name.removesuffix("_text")]
                 raw[entry.name] = np.array(value_texts(of, raw[of.name], {}), dtype=object)
         columns: dict[str, np.ndarray] = {}
-        overruled = np.zeros(len(table), dtype=bool)
+        overridden = np.zeros(len(table), dtype=bool)
         for entry in self._fields:
             key = self.preprocessing.key(entry)
             own = self._encoded(entry, raw[entry.name], counts) if entry.name in raw else None
@@ -122,11 +122,11 @@ class RowEncoder:
                 columns[entry.name] = of_training = self.preprocessing.tables[entry.name][columns[key]]
                 if own is not None:
                     known = columns[key] > 0
-                    overruled |= known & _given(entry, raw[entry.name]) & _differs(entry, own, of_training)
+                    overridden |= known & _given(entry, raw[entry.name]) & _differs(entry, own, of_training)
                     of_training[~known] = own[~known]
                     unseen = _unseen(entry, raw[entry.name], own) & ~known
                     counts.unseen[entry.name] += int(unseen.sum())
-        counts.overruled += int(overruled.sum())
+        counts.overridden += int(overridden.sum())
         counts.rows += len(table)
         features = {name: values for name, values in columns.items() if fields[name].feature}
         if self._tokens is not None:

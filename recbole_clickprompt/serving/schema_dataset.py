@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
 
-__all__ = ["GivenTokens", "StandIn"]
+__all__ = ["PrecomputedTokens", "SchemaDataset"]
 
 
-class GivenTokens(nn.Module):
+class PrecomputedTokens(nn.Module):
     """In the place of ``TokenTable``: rows bring their tokens along."""
 
     def lengths(self, batch: Any) -> Tensor:
@@ -29,7 +29,7 @@ class GivenTokens(nn.Module):
         return batch[INPUT_IDS][:, : int(lengths.max())], lengths
 
 
-class StandIn:
+class SchemaDataset:
     """A data set of one row of missing values, with the fields of the training's.
 
     Args:
@@ -68,6 +68,6 @@ class StandIn:
             columns[name] = torch.zeros(shape, dtype=torch.float32 if number else torch.int64)
         return Interaction(columns)
 
-    def token_table(self, plm: str) -> GivenTokens:
+    def token_table(self, plm: str) -> PrecomputedTokens:
         """Of whatever PLM: rows bring their tokens along."""
-        return GivenTokens()
+        return PrecomputedTokens()

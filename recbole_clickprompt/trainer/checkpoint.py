@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.plain_values import SavedConfig, check_plain, records_only, to_plain
@@ -123,9 +123,9 @@ def save_model(trainer: Any, epoch: int, verbose: bool = True, **kwargs: Any) ->
         "other_parameter": trainer.model.other_parameter(),
         "optimizer": trainer.optimizer.state_dict(),
     }
-    if ranks.current().main:
+    if distributed.current().is_main:
         write_checkpoint(Path(path), state)
-    ranks.current().wait()
+    distributed.current().barrier()
     if verbose:
         trainer.logger.info(f"Saving current: {path}")
 

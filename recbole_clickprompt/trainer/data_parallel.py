@@ -15,51 +15,51 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.backbones.batch_norm import batch_norm_over_ranks
 
-__all__ = ["begin_together", "own_random", "predict", "shares", "sum_gradients"]
+__all__ = ["all_reduce_gradients", "broadcast_parameters", "predict", "rank_rng", "shares"]
 
 _BUCKET = 2**23  # numbers that are summed over the ranks at once
 
 
-def begin_together(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def broadcast_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Gives what is trained the values of rank 0, and batch norms the rows of all ranks; frozen weights stay."""
-    here = ranks.current()
+    here = distributed.current()
     if here.world > 1:
         batch_norm_over_ranks(model)
-        here.send_out([p for group in optimizer.param_groups for p in group["params"]])
+        here.broadcast([p for group in optimizer.param_groups for p in group["params"]])
 
 
 def shares(model: Any, parts: Iterable[tuple[Any, float]]) -> Iterator[tuple[Any, float]]:
     """This rank's rows of the parts of a batch; weights of all ranks' shares sum to that of the part.
 
     A rank that has no row of a part takes one of another's at weight 0, for the sake of layers that all ranks
-    compute together; it counts nowhere (``Ranks.idle``).
+    compute together; it counts nowhere (``ProcessGroup.is_padding``).
 
     Args:
         model: Has ``rows`` and ``select``.
         parts: Of ``model.split``, the same on all ranks: what it draws comes from their common random state, and
             rows of equal length stay in order.
     """
-    here = ranks.current()
+    here = distributed.current()
     if here.world == 1:
         yield from parts
         return
     for part, weight in parts:
         own = torch.arange(here.rank, model.rows(part), here.world)
-        here.idle = not len(own)
+        here.is_padding = not len(own)
         try:
             selected, share = model.select(part, own if len(own) else torch.zeros(1, dtype=torch.long))
-            yield selected, 0.0 if here.idle else weight * share
+            yield selected, 0.0 if here.is_padding else weight * share
         finally:
-            here.idle = False
+            here.is_padding = False
 
 
 @contextmanager
-def own_random(step: int, device: torch.device) -> Iterator[None]:
+def rank_rng(step: int, device: torch.device) -> Iterator[None]:
     """Gives this rank its own dropout for one step and leaves the random state, equal on all ranks, as it was."""
-    here = ranks.current()
+    here = distributed.current()
     if here.world == 1:
         yield
         return
@@ -69,17 +69,17 @@ def own_random(step: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def sum_gradients(optimizer: torch.optim.Optimizer, loss: float) -> float:
+def all_reduce_gradients(optimizer: torch.optim.Optimizer, loss: float) -> float:
     """Sums what the ranks computed: the gradients of what is trained, in place, and the loss, which is returned.
 
     A parameter that no rank has a gradient for keeps none. Of a table that is updated row by row only those rows
     are exchanged that some rank has read.
     """
-    here = ranks.current()
+    here = distributed.current()
     if here.world == 1:
         return loss
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    total, *reached = here.sum([loss, *(p.grad is not None for p in trained)], trained[0].device)
+    total, *reached = here.all_reduce([loss, *(p.grad is not None for p in trained)], trained[0].device)
     rowwise = {id(p) for group in optimizer.param_groups if group.get("rowwise") for p in group["params"]}
     present = [p for p, count in zip(trained, reached, strict=True) if count]
     _sum_rows([p for p in present if id(p) in rowwise])
@@ -98,7 +98,7 @@ def _sum_rows(tables: Sequence[nn.Parameter]) -> None:
         return
     own = [_rows_and_values(table) for table in tables]
     counts = torch.tensor([[len(rows) for rows, _ in own]], device=tables[0].device)
-    counts = _gather(counts, [1] * ranks.current().world)  # (world, tables)
+    counts = _gather(counts, [1] * distributed.current().world)  # (world, tables)
     for table, (rows, values), sizes in zip(tables, own, counts.T.tolist(), strict=True):
         read, summands = _gather(rows, sizes), _gather(values, sizes)
         table.grad = torch.sparse_coo_tensor(read.unsqueeze(0), summands, table.shape).coalesce()
@@ -137,7 +137,7 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]
 
 def predict(model: Any, interaction: Any, device: torch.device) -> Tensor:
     """Scores of all rows in their order, ``(B,)``, each computed by one rank and known to all."""
-    here = ranks.current()
+    here = distributed.current()
     if here.world == 1:
         return model.predict(interaction)
     blocks = model.blocks(interaction, here.world)

@@ -12,7 +12,7 @@ import torch
 
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.registry import of_stage
-from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
+from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 
 __all__ = [
     "checkpoint_path",
@@ -62,7 +62,7 @@ def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path 
         "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
-        **({} if previous is None else {"previous": read_sum(previous)}),
+        **({} if previous is None else {"previous": read_checksum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
 

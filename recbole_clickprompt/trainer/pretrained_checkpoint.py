@@ -10,25 +10,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
 
-__all__ = ["load_parts", "load_whole", "read_inputs", "read_sum", "save_whole"]
+__all__ = ["load_components", "load_pretrained", "read_checksum", "read_inputs", "save_pretrained"]
 
 _CACHE = TensorCache(
     "clickprompt-pretraining-2", "pretraining checkpoint of ClickPrompt", "delete it and pretrain again"
 )
 
 
-def save_whole(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
+def save_pretrained(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
     """Writes all weights of a pretraining model, a tied one once, with the inputs that determined them.
 
     Rank 0 writes; all return when the file is there.
     """
-    if ranks.current().main:
+    if distributed.current().is_main:
         _write(model, path, inputs=inputs, epoch=epoch)
-    ranks.current().wait()
+    distributed.current().barrier()
 
 
 def _write(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
@@ -51,13 +51,15 @@ def read_inputs(path: Path) -> dict[str, Any]:
     return json.loads(metadata["inputs"])
 
 
-def read_sum(path: Path) -> str:
+def read_checksum(path: Path) -> str:
     """The checksum over all that a checkpoint holds; raises as ``read_inputs``."""
     metadata, _ = _read(path)
     return metadata["sha256"]
 
 
-def load_parts(model: nn.Module, path: Path, parts: Iterable[str], *, embeddings_of: Collection[str] = ()) -> None:
+def load_components(
+    model: nn.Module, path: Path, parts: Iterable[str], *, embeddings_of: Collection[str] = ()
+) -> None:
     """Copies named parts of a checkpoint, such as ``backbone``, into the modules of that name, strictly.
 
     Args:
@@ -95,7 +97,7 @@ def _tables(module: nn.Module) -> set[str]:
     return {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
 
 
-def load_whole(model: nn.Module, path: Path) -> None:
+def load_pretrained(model: nn.Module, path: Path) -> None:
     """Copies a checkpoint into the pretraining model that wrote it."""
     _, state = _read(path)
     own = model.state_dict()

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
-from recbole_clickprompt.trainer.resume_file import write_state
-from recbole_clickprompt.trainer.stage import Progress, Stage
+from recbole_clickprompt.trainer.resume_file import save_resume_state
+from recbole_clickprompt.trainer.stage import Progress, TrainingStage
 
-__all__ = ["Keeper"]
+__all__ = ["ResumeCheckpointer"]
 
 
-class Keeper:
+class ResumeCheckpointer:
     """Keeps the state of a stage: every so many minutes, and when the process is asked to end.
 
     Args:
@@ -36,7 +36,7 @@ class Keeper:
 
     def __init__(
         self,
-        stage: Stage,
+        stage: TrainingStage,
         *,
         path: Path,
         inputs: dict[str, Any],
@@ -48,19 +48,19 @@ class Keeper:
         self._progress = Progress(0)
         self._restored: dict[str, Any] | None = None
         self._order: dict[str, Any] = {}  # random states when the epoch began, out of which comes its order
-        self._point: dict[str, Any] | None = None  # where the weights are now, if between two batches
+        self._snapshot_state: dict[str, Any] | None = None  # where the weights are now, if between two batches
         self._written: dict[str, Any] | None = None  # the point that the file is of, if there is one
         self._last = monotonic()
         self._training = self._asked_to_stop = False
-        stage.keeper = self
+        stage.checkpointer = self
 
     @classmethod
-    def of(cls, config: Any, stage: Stage, **how: Any) -> Keeper:
-        """A keeper that writes as often as the config says."""
+    def from_config(cls, config: Any, stage: TrainingStage, **how: Any) -> ResumeCheckpointer:
+        """A checkpointer that writes as often as the config asks."""
         return cls(stage, every_minutes=config["checkpoint_minutes"], **how)
 
     def restore(self, state: dict[str, Any]) -> int:
-        """Sets the stage to a state that ``find_state`` gave; returns the epoch that it is in."""
+        """Sets the stage to a state that ``load_resume_state`` gave; returns the epoch that it is in."""
         try:
             self.stage.model.load_state_dict(state["model"])
             self.stage.optimizer.load_state_dict(state["optimizer"])
@@ -81,23 +81,23 @@ class Keeper:
 
     def batches(self, loader: Any) -> Iterator[Any]:
         """Those batches of the epoch that are left, in the order they would have had; keeps the state between."""
-        left = self._left(loader)
+        left = self._remaining(loader)
         self._training = True
         try:
             for interaction in left:
                 yield interaction
                 # The batch has been trained on by now
-                if self._is_due():
-                    self._mark()
+                if self._should_save():
+                    self._snapshot()
                     self._write()
-            self._mark()
+            self._snapshot()
         finally:
             self._training = False
-        if self._is_due():
+        if self._should_save():
             self._write()
 
-    def _left(self, loader: Any) -> Iterator[Any]:
-        device, generator, rank = self.stage.device, getattr(loader, "generator", None), ranks.current().rank
+    def _remaining(self, loader: Any) -> Iterator[Any]:
+        device, generator, rank = self.stage.device, getattr(loader, "generator", None), distributed.current().rank
         restored, self._restored = self._restored, None
         if restored:
             began = restored["order"][rank]
@@ -115,7 +115,7 @@ class Keeper:
             restore_random_states(restored["random"][rank], device)
         return left
 
-    def keep_up(self, *, begin: bool = False) -> None:
+    def flush(self, *, begin: bool = False) -> None:
         """Brings the file up to date, between two epochs.
 
         Where there is one it must not be older than the best model, which the next epochs may overwrite.
@@ -123,19 +123,19 @@ class Keeper:
         Args:
             begin: Write one also where there is none.
         """
-        if self._point is None or self._point is self._written:
+        if self._snapshot_state is None or self._snapshot_state is self._written:
             return
         if begin or self._written is not None:
             self._write()
 
     def remove(self) -> None:
         """The training is finished."""
-        self._point = self._written = None
-        if ranks.current().main:
+        self._snapshot_state = self._written = None
+        if distributed.current().is_main:
             self.path.unlink(missing_ok=True)
 
     @contextmanager
-    def guarding(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         """Within, SIGTERM keeps the state and ends the process with code 143; Ctrl-C says how to go on."""
         if threading.current_thread() is not threading.main_thread():
             yield  # where signals do not arrive
@@ -145,7 +145,7 @@ class Keeper:
             yield
         except KeyboardInterrupt:
             if self._written is not None:
-                getLogger().warning(f"interrupted: {self._how_to_go_on()}")
+                getLogger().warning(f"interrupted: {self._resume_hint()}")
             raise
         finally:
             signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
@@ -154,42 +154,42 @@ class Keeper:
         if self._training:
             self._asked_to_stop = True  # until the batch is done
             return
-        self.keep_up(begin=True)  # an evaluation: the weights rest
+        self.flush(begin=True)  # an evaluation: the weights rest
         self._stop()
 
-    def _is_due(self) -> bool:
+    def _should_save(self) -> bool:
         is_late = bool(self.every_minutes) and monotonic() - self._last >= 60 * self.every_minutes
         # What one rank has to do, all do
-        asked, late = zip(*ranks.current().gather((self._asked_to_stop, is_late)), strict=True)
+        asked, late = zip(*distributed.current().all_gather((self._asked_to_stop, is_late)), strict=True)
         self._asked_to_stop = any(asked)
         return self._asked_to_stop or any(late)
 
-    def _mark(self) -> None:
+    def _snapshot(self) -> None:
         """Takes the place where the training stands for the point to write."""
         if not all(bool(torch.isfinite(weight).all()) for weight in self.stage.model.parameters()):
             raise TrainingError(f"{self.stage.name}: weights are no longer finite; lower the learning rate")
         progress = self._progress
-        self._point = {
+        self._snapshot_state = {
             "progress": {"epoch": progress.epoch, "batches": progress.batches, "loss": progress.loss},
-            "order": ranks.current().gather(self._order),
-            "random": ranks.current().gather(random_states(self.stage.device)),
+            "order": distributed.current().all_gather(self._order),
+            "random": distributed.current().all_gather(random_states(self.stage.device)),
             "own": self.capture(),
         }
 
     def _write(self) -> None:
         """Writes the point, and ends the process if it was asked to end."""
-        assert self._point is not None
-        write_state(self.path, self.stage, inputs=self.inputs, point=self._point)
-        self._written, self._last = self._point, monotonic()
+        assert self._snapshot_state is not None
+        save_resume_state(self.path, self.stage, inputs=self.inputs, point=self._snapshot_state)
+        self._written, self._last = self._snapshot_state, monotonic()
         if self._asked_to_stop:
             self._stop()
 
     def _stop(self) -> None:
-        if ranks.current().main:
-            print(f"SIGTERM: {self._how_to_go_on()}", file=sys.stderr)
+        if distributed.current().is_main:
+            print(f"SIGTERM: {self._resume_hint()}", file=sys.stderr)
         raise SystemExit(143)
 
-    def _how_to_go_on(self) -> str:
+    def _resume_hint(self) -> str:
         if self._written is None:
             return "the training ends before its first step"
         return f"the training is kept in {self.path}; give --resume=auto to go on"

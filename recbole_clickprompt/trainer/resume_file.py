@@ -7,20 +7,20 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import differences
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 
-__all__ = ["find_state", "write_state"]
+__all__ = ["load_resume_state", "save_resume_state"]
 
 _FORMAT = "clickprompt-resume-2"  # 1 had other groups of weights in its optimiser
 _KEYS = {"stage", "inputs", "random"}  # what is read here
 _KIND = "the state of an unfinished training of ClickPrompt"
 
 
-def find_state(
+def load_resume_state(
     config: Any, own: Path, *, stage: str, inputs: dict[str, Any], allowed: Collection[str]
 ) -> tuple[Path, dict[str, Any] | None]:
     """Where a stage keeps its state, and the state to go on from.
@@ -40,7 +40,7 @@ def find_state(
         SettingError: It is of another stage or of other settings; says which.
     """
     resume = config["resume"]
-    if resume is None or (resume == "auto" and not ranks.current().agree(own.exists())):
+    if resume is None or (resume == "auto" and not distributed.current().broadcast_object(own.exists())):
         return own, None
     path = own if resume == "auto" else Path(resume)
     state = read_checkpoint(path, kind=_KIND)
@@ -72,15 +72,15 @@ def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -
             f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
             "made with, or leave out --resume to begin anew"
         )
-    here, there = ranks.current().world, len(state["random"])
+    here, there = distributed.current().world, len(state["random"])
     if here != there:
         raise SettingError(
             f"resume: {path} is of {there} processes and this run has {here}; start it with {there}"
         )
 
 
-def write_state(path: Path, stage: Stage, *, inputs: dict[str, Any], point: dict[str, Any]) -> None:
-    """Writes what ``find_state`` finds.
+def save_resume_state(path: Path, stage: TrainingStage, *, inputs: dict[str, Any], point: dict[str, Any]) -> None:
+    """Writes what ``load_resume_state`` finds.
 
     Args:
         path: The file.
@@ -100,5 +100,5 @@ def write_state(path: Path, stage: Stage, *, inputs: dict[str, Any], point: dict
         "scheduler": stage.scheduler.state_dict(),
         **point,
     }
-    if ranks.current().main:
+    if distributed.current().is_main:
         write_checkpoint(path, state)

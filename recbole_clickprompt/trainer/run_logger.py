@@ -14,17 +14,17 @@ import pandas as pd
 
 from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
 from recbole_clickprompt.evaluation.run_folder import folder_of, write_counts, write_info, write_predictions
-from recbole_clickprompt.preprocessing.from_dataset import keep_preprocessing
+from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
 from recbole_clickprompt.trainer.predictions import predict_split, training_rows
 from recbole_clickprompt.trainer.protocols import FinetuningMethod
 
-__all__ = ["RunRecord", "record_pretraining", "watch_runs"]
+__all__ = ["RunLogger", "collect_finished_runs", "log_stage_epoch"]
 
 _watchers: list[list[Path]] = []
 
 
 @contextmanager
-def watch_runs() -> Iterator[list[Path]]:
+def collect_finished_runs() -> Iterator[list[Path]]:
     """A list of the checkpoints of the runs that finish inside, which ``run_recbole`` does not tell."""
     finished: list[Path] = []
     _watchers.append(finished)
@@ -34,16 +34,14 @@ def watch_runs() -> Iterator[list[Path]]:
         _watchers.remove(finished)
 
 
-def record_pretraining(
-    config: Any, checkpoint: Path, epoch: int, figures: dict[str, float], *, stage: str
-) -> None:
+def log_stage_epoch(config: Any, checkpoint: Path, epoch: int, figures: dict[str, float], *, stage: str) -> None:
     """Adds an epoch of a stage, counted from 0, to the history next to its checkpoint."""
     if not _writes(config):
         return
     append_epoch(history_beside(checkpoint), {"stage": stage, "epoch": epoch, **figures})
 
 
-class RunRecord:
+class RunLogger:
     """Writes the folder of a finetuned run while it is trained and tested.
 
     Args:
@@ -106,7 +104,7 @@ class RunRecord:
             ]  # fmt: skip
             write_predictions(self.folder, pd.concat(tables, ignore_index=True))
             plm = self.config["plm"] if self.method.serves_text else None
-            keep_preprocessing(self.train_data._dataset, self.folder, plm)
+            save_preprocessing(self.train_data._dataset, self.folder, plm)
         write_counts(self.folder, training_rows(self.train_data._dataset))
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(

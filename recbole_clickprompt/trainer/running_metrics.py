@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 
 __all__ = ["RunningMean", "compute_and_reset"]
 
@@ -29,14 +29,14 @@ class RunningMean:
             loss: Their mean loss, a scalar.
             right: Which answers are right, ``(N,)``.
         """
-        if ranks.current().idle:
+        if distributed.current().is_padding:
             return
         losses, hits, count = self.sums
         self.sums = (losses + loss.item() * len(right), hits + float(right.sum()), count + len(right))
 
     def compute_and_reset(self, device: torch.device) -> tuple[float, float]:
         """Mean loss and share of right answers over all ranks; the sums start again at zero."""
-        loss, hits, count = ranks.current().sum(self.sums, device)
+        loss, hits, count = distributed.current().all_reduce(self.sums, device)
         self.sums = (0.0, 0.0, 0.0)
         return loss / max(count, 1), hits / max(count, 1)
 

@@ -11,11 +11,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from recbole_clickprompt.errors import TrainingError
-from recbole_clickprompt.trainer.data_parallel import begin_together, own_random, shares, sum_gradients
+from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, broadcast_parameters, rank_rng, shares
 from recbole_clickprompt.trainer.lazy_adam import clip_gradients
 from recbole_clickprompt.trainer.optimizer import build_scheduler
 
-__all__ = ["Progress", "Stage", "autocast"]
+__all__ = ["Progress", "TrainingStage", "autocast"]
 
 # Predicting a constant costs 0.7 for clicks and some 10 for masked words
 _ABSURD_LOSS = 1000.0
@@ -41,7 +41,7 @@ class Progress:
     loss: float = 0.0
 
 
-class KeepsState(Protocol):
+class BatchCheckpointer(Protocol):
     """Hands out the batches of an epoch, and keeps between them what is done; see ``trainer/resume.py``."""
 
     def begin(self, epoch: int) -> Progress: ...
@@ -50,7 +50,7 @@ class KeepsState(Protocol):
 
 
 @dataclass
-class Stage:
+class TrainingStage:
     """A model under training.
 
     Attributes:
@@ -60,7 +60,7 @@ class Stage:
         micro_batch_size: Rows, of all ranks together, that go through the model at once; gradients add up to those
             of the batch.
         clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
-        keeper: Keeps the state of the training, or None.
+        checkpointer: Keeps the state of the training, or None.
     """
 
     name: str
@@ -72,10 +72,10 @@ class Stage:
     device: torch.device
     enable_amp: bool
     clip_grad_norm: dict[str, Any] | None
-    keeper: KeepsState | None = None
+    checkpointer: BatchCheckpointer | None = None
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         config: Any,
         *,
@@ -86,9 +86,9 @@ class Stage:
         epochs: int,
         schedule: str,
         warmup_ratio: float,
-    ) -> Stage:
+    ) -> TrainingStage:
         """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config."""
-        begin_together(model, optimizer)
+        broadcast_parameters(model, optimizer)
         scheduler = build_scheduler(optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio)
         return cls(
             name=name,
@@ -116,7 +116,7 @@ class Stage:
             TrainingError: The loss is not finite, or far beyond any that something was learned with.
         """
         self.model.train()
-        done = self.keeper.begin(epoch) if self.keeper else Progress(epoch)
+        done = self.checkpointer.begin(epoch) if self.checkpointer else Progress(epoch)
         rows = len(loader._dataset)
         with tqdm(
             total=rows,
@@ -126,7 +126,7 @@ class Stage:
             disable=not show_progress,
             dynamic_ncols=True,
         ) as bar:
-            for interaction in self.keeper.batches(loader) if self.keeper else loader:
+            for interaction in self.checkpointer.batches(loader) if self.checkpointer else loader:
                 done.loss += self.train_batch(interaction.to(self.device))
                 done.batches += 1
                 if bar.update(len(interaction)):  # it was drawn: once in a while, as a plain backbone takes 10 ms
@@ -145,13 +145,13 @@ class Stage:
         self.optimizer.zero_grad()
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
-        with own_random(self.scheduler.last_epoch, self.device):
+        with rank_rng(self.scheduler.last_epoch, self.device):
             for part, weight in shares(self.model, parts):
                 with autocast(self.device, self.enable_amp):
                     loss = weight * self.model.calculate_loss(part)
                 loss.backward()
                 total += loss.item()
-        total = sum_gradients(self.optimizer, total)
+        total = all_reduce_gradients(self.optimizer, total)
         if not total - total == 0:
             raise TrainingError(f"{self.name}: the training loss is {total}; lower the learning rate")
         if self.clip_grad_norm:

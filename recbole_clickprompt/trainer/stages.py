@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from recbole.data.dataloader import TrainDataLoader
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, stage_inputs, state_path
-from recbole_clickprompt.trainer.pretrained_checkpoint import load_whole, read_inputs, save_whole
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained, read_inputs, save_pretrained
 from recbole_clickprompt.trainer.protocols import PretrainingStage
-from recbole_clickprompt.trainer.resume import Keeper
-from recbole_clickprompt.trainer.resume_file import find_state
-from recbole_clickprompt.trainer.run_logger import record_pretraining
+from recbole_clickprompt.trainer.resume import ResumeCheckpointer
+from recbole_clickprompt.trainer.resume_file import load_resume_state
+from recbole_clickprompt.trainer.run_logger import log_stage_epoch
 from recbole_clickprompt.trainer.running_metrics import compute_and_reset
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 
 __all__ = ["load_stage_model", "run_stage", "stages_of"]
 
@@ -68,13 +68,13 @@ def run_stage(
     dataset = stage.training_rows(config, train_data, valid_data)
     inputs = stage_inputs(config, dataset, reads_text=stage.reads_text(config), previous=previous)
     path = checkpoint_path(config, stage.label(config), inputs)
-    if ranks.current().agree(path.exists() and read_inputs(path) == inputs):
+    if distributed.current().broadcast_object(path.exists() and read_inputs(path) == inputs):
         logger.info(f"{stage.name} reused: {path}")
         for line in read_epochs(history_beside(path)):
             report(line["epoch"], {name: value for name, value in line.items() if name not in ("stage", "epoch")})
         return path
     own, device = state_path(config, stage.label(config), inputs), config["device"]
-    kept, state = find_state(config, own, stage=stage.name, inputs=inputs, allowed=allowed)
+    kept, state = load_resume_state(config, own, stage=stage.name, inputs=inputs, allowed=allowed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = stage.build(config, dataset).to(device)
@@ -82,19 +82,21 @@ def run_stage(
             stage.begin(config, dataset, model, previous)
         loader = _loader(config, train_data, dataset, stage.batch_size(config))
         training = _training(stage, config, model, len(loader))
-        keeper = Keeper.of(config, training, path=kept, inputs=inputs, capture=lambda: _sums(model))
-        begin = keeper.restore(state) if state else 0
-        if state and ranks.current().main:
+        checkpointer = ResumeCheckpointer.from_config(
+            config, training, path=kept, inputs=inputs, capture=lambda: _sums(model)
+        )
+        begin = checkpointer.restore(state) if state else 0
+        if state and distributed.current().is_main:
             for name, sums in state["own"]["tallies"].items():
                 model.metrics[name].sums = sums
-        with keeper.guarding():
+        with checkpointer.handle_signals():
             for epoch in range(begin, training.epochs):
                 training.train_epoch(loader, epoch, show_progress=show_progress)
                 metrics = compute_and_reset(model.metrics, device)
                 report(epoch, metrics)
-                record_pretraining(config, path, epoch, metrics, stage=stage.name)
-            save_whole(model, path, inputs=inputs, epoch=training.epochs)
-            keeper.remove()
+                log_stage_epoch(config, path, epoch, metrics, stage=stage.name)
+            save_pretrained(model, path, inputs=inputs, epoch=training.epochs)
+            checkpointer.remove()
     logger.info(f"{stage.name} saved: {path}")
     return path
 
@@ -102,19 +104,19 @@ def run_stage(
 def load_stage_model(stage: PretrainingStage, config: Any, dataset: Any, path: Path) -> Any:
     """A stage's trained model out of its checkpoint, on the run's device."""
     model = stage.build(config, dataset)
-    load_whole(model, path)
+    load_pretrained(model, path)
     return model.to(config["device"])
 
 
 def _sums(model: Any) -> dict[str, Any]:
     # Each rank counts its own rows; the sum is the same wherever it is
-    gathered = {name: ranks.current().gather(metric.sums) for name, metric in model.metrics.items()}
+    gathered = {name: distributed.current().all_gather(metric.sums) for name, metric in model.metrics.items()}
     return {"tallies": {name: tuple(map(sum, zip(*sums, strict=True))) for name, sums in gathered.items()}}
 
 
-def _training(stage: PretrainingStage, config: Any, model: Any, batches: int) -> Stage:
+def _training(stage: PretrainingStage, config: Any, model: Any, batches: int) -> TrainingStage:
     schedule, warmup_ratio = stage.schedule(config)
-    return Stage.of(
+    return TrainingStage.from_config(
         config,
         name=stage.name,
         model=model,

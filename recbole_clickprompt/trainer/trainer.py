@@ -14,20 +14,20 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
+from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 from recbole_clickprompt.trainer.protocols import FinetuningMethod, PretrainingStage
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
-from recbole_clickprompt.trainer.resume import Keeper
-from recbole_clickprompt.trainer.resume_file import find_state
-from recbole_clickprompt.trainer.run_logger import RunRecord
+from recbole_clickprompt.trainer.resume import ResumeCheckpointer
+from recbole_clickprompt.trainer.resume_file import load_resume_state
+from recbole_clickprompt.trainer.run_logger import RunLogger
 from recbole_clickprompt.trainer.sampling import finetuning_loader
-from recbole_clickprompt.trainer.stage import Stage, autocast
+from recbole_clickprompt.trainer.stage import TrainingStage, autocast
 from recbole_clickprompt.trainer.stages import load_stage_model, run_stage, stages_of
 
 __all__ = ["StagedTrainer"]
@@ -52,11 +52,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         # RecBole's name changes every second; runs side by side must not share a file
         self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
-        self.saved_model_file = ranks.current().agree(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
-        self._stage: Stage
-        self._keeper: Keeper | None = None
+        self.saved_model_file = distributed.current().broadcast_object(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
+        self._stage: TrainingStage
+        self._checkpointer: ResumeCheckpointer | None = None
         self._fitting = False
-        self._record: RunRecord | None = None  # of a run that is kept, until it is tested
+        self._record: RunLogger | None = None  # of a run that is kept, until it is tested
         self._last: tuple[PretrainingStage, Any] | None = (
             None  # stage and model to evaluate where finetuning is left out
         )
@@ -100,16 +100,18 @@ class StagedTrainer(PlainCheckpoints, Trainer):
                 config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=whole
             )
         self._stage = self._build_stage(batches=len(train_data))
-        self._keeper = Keeper.of(config, self._stage, path=kept, inputs=inputs, capture=self._own_state)
+        self._checkpointer = ResumeCheckpointer.from_config(
+            config, self._stage, path=kept, inputs=inputs, capture=self._own_state
+        )
         if state is not None:
-            self.start_epoch = self._keeper.restore(state)
+            self.start_epoch = self._checkpointer.restore(state)
             self._restore_own_state(state["own"], beside=kept, saved=saved)
         self._record = (
-            RunRecord(config, self.saved_model_file, train_data, valid_data, self.method) if saved else None
+            RunLogger(config, self.saved_model_file, train_data, valid_data, self.method) if saved else None
         )
         if self._record is not None and state is None:  # or its history is there
             self._record.begin(start)
-        with self._keeper.guarding(), self._in_fit():
+        with self._checkpointer.handle_signals(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _finetuning_state(
@@ -121,11 +123,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             config,
             train_data,
             valid_data,
-            read_sum(start) if start else None,
+            read_checksum(start) if start else None,
             reads_text=self.method.reads_text(config) or any(stage.reads_text(config) for stage in stages),
         )
         own = state_path(config, f"{config['model']}-finetune", inputs)
-        return *find_state(config, own, stage="finetune", inputs=inputs, allowed=allowed), inputs
+        return *load_resume_state(config, own, stage="finetune", inputs=inputs, allowed=allowed), inputs
 
     def _evaluate_last(
         self, stage: PretrainingStage, path: Path | None, train_data: Any, valid_data: Any
@@ -136,8 +138,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
         return result[stage.selection_metric(self.config, bigger=self.valid_metric_bigger)], result
 
-    def _build_stage(self, *, batches: int) -> Stage:
-        return Stage.of(
+    def _build_stage(self, *, batches: int) -> TrainingStage:
+        return TrainingStage.from_config(
             self.config,
             name="finetune",
             model=self.model,
@@ -234,18 +236,18 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             result = super().evaluate(eval_data, False, None, show_progress)
         if self._record is not None and load_best_model and model_file is None:  # the best weights are in place
             self._record.finish(self.model, eval_data, result, self.best_valid_score, show_progress=show_progress)
-        if self._keeper is not None and not self._fitting:
-            self._keeper.remove()  # kept up to here, or a kill before the test would cost the training
+        if self._checkpointer is not None and not self._fitting:
+            self._checkpointer.remove()  # kept up to here, or a kill before the test would cost the training
         return result
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
         # Every rank has all rows, so what RecBole ranks instead of scoring each can compute in whole
-        if ranks.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
+        if distributed.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
             return super()._neg_sample_batch_eval(batched_data)
         interaction, _, positive_u, positive_i = batched_data
         return interaction, predict(self.model, interaction.to(self.device), self.device), positive_u, positive_i
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        if self._keeper is not None:
-            self._keeper.keep_up()
+        if self._checkpointer is not None:
+            self._checkpointer.flush()
         super()._save_checkpoint(epoch, verbose, **kwargs)

@@ -49,7 +49,7 @@ class Draw:
         whole = self.kind == "quniform" and all(float(v).is_integer() for v in self.values)
         return round(drawn) if whole else float(drawn)
 
-    def ends(self) -> Iterator[Any]:
+    def bounds(self) -> Iterator[Any]:
         """Every option, or both ends: values that must be possible."""
         if self.kind == "choice":
             yield from self.values

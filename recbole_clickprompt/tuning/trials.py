@@ -75,7 +75,7 @@ class Trials:
         row = {**shown, **row, "digest": digest(self._base, values)}
         self._rows = append_row(row, self._table)
 
-    def asked(self) -> pd.DataFrame:
+    def requested(self) -> pd.DataFrame:
         """The rows of this search, the best first and those that failed last."""
         rows = self._rows[self._rows["digest"].isin(list(self._asked))]
         return rows.sort_values("valid_score", ascending=not self._bigger, na_position="last", kind="stable")
@@ -86,14 +86,14 @@ class Trials:
         Raises:
             SettingError: Every trial failed.
         """
-        first = self.asked().iloc[0]
+        first = self.requested().iloc[0]
         if math.isnan(first["valid_score"]):
             raise SettingError(f"every trial failed, one with {first['error']}; see {self._table}")
         return {name: self._asked[first["digest"]][name] for name in names}
 
     def markdown(self, names: list[str]) -> str:
         """A table of the trials: settings, validation and test metrics, errors."""
-        rows = self.asked()
+        rows = self.requested()
         metrics = [name for name in rows.columns if name.startswith(("valid_", "test_"))]
         metrics.remove("valid_score")
         failed = ["error"] if rows["error"].notna().any() else []

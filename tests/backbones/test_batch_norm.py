@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.backbones.batch_norm import batch_norm_over_ranks
 from recbole_clickprompt.host.distributed import _join
 from tests.ranks import on_ranks
@@ -41,16 +41,16 @@ def normalise(kind, momentum, idle):
     """Output and input gradient of this rank's rows, parameter gradients and statistics, after two batches."""
     module = nn.Sequential(layer(kind, momentum))
     batch_norm_over_ranks(module)
-    here = ranks.current()
+    here = distributed.current()
     inputs, pull = batches(kind)
-    here.idle = here.rank == 2 and idle
+    here.is_padding = here.rank == 2 and idle
     # An idle rank computes a row of another's
-    own = slice(0, 1) if here.idle else slice(here.rank, None, here.world - idle)
+    own = slice(0, 1) if here.is_padding else slice(here.rank, None, here.world - idle)
     for batch in inputs:
         module.zero_grad()
         x = batch[own].requires_grad_()
         output = module(x)
-        (float(not here.idle) * (output * pull[own]).sum()).backward()
+        (float(not here.is_padding) * (output * pull[own]).sum()).backward()
     return output.detach(), x.grad, module[0].weight.grad, module[0].bias.grad, dict(module[0].named_buffers())
 
 
@@ -81,7 +81,7 @@ def one_value():
     _join(torch.device("cpu"))
     module = nn.BatchNorm1d(3)
     batch_norm_over_ranks(module)
-    ranks.current().idle = dist.get_rank() == 1
+    distributed.current().is_padding = dist.get_rank() == 1
     with pytest.raises(ValueError, match="more than one row"):
         module(torch.ones(1, 3))
     module.eval()

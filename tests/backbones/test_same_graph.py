@@ -6,7 +6,7 @@ from recbole.utils import get_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_clickprompt.backbones.adapter import build_backbone
-from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 from tests.stages import pretrain
 
 
@@ -46,7 +46,7 @@ def test_pretraining_leaves_nothing_behind_but_weights(make_config, make_data):
     plain = get_model("ClickPromptNoPLM")(config, train._dataset).eval()
     pretrained = get_model("ClickPromptNoPLM")(config, train._dataset).eval()
     path = pretrain(config, train, valid, show_progress=False, report=lambda *_: None)
-    load_parts(pretrained, path, pretrained.pretrained_components)
+    load_components(pretrained, path, pretrained.pretrained_components)
     rows = test._dataset[:128]
     assert operations(pretrained.predict, rows) == operations(plain.predict, rows)
     shapes = [{name: tuple(p.shape) for name, p in model.state_dict().items()} for model in (plain, pretrained)]

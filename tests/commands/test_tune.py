@@ -176,7 +176,7 @@ def test_a_draw_gives_numbers_of_its_kind():
     (draw,) = read_space({"x": "quniform 0.5, 2, 0.5"}, Path("f"))
     assert draw == Draw("x", "quniform", (0.5, 2, 0.5))
     assert draw.value(1.0) == 1.0
-    assert list(Draw("x", "loguniform", (-1, 0)).ends()) == [math.exp(-1), 1.0]
+    assert list(Draw("x", "loguniform", (-1, 0)).bounds()) == [math.exp(-1), 1.0]
 
 
 @pytest.mark.parametrize(

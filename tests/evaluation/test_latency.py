@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from recbole_clickprompt.evaluation import latency
-from recbole_clickprompt.evaluation.latency import summarise_times, time_interleaved
+from recbole_clickprompt.evaluation.latency import summarize_times, time_interleaved
 
 
 def test_each_timed_call_follows_an_untimed_one_of_its_run(monkeypatch):
@@ -43,7 +43,7 @@ def test_medians_percentiles_and_the_ratio_to_the_baseline():
         ],
         columns=["run", "round", "batch", "ms"],
     )
-    table = summarise_times(times, baseline="quick").set_index("run")
+    table = summarize_times(times, baseline="quick").set_index("run")
     assert table.loc["quick", ["timed", "median_ms", "p95_ms"]].tolist() == pytest.approx([5, 3.0, 4 + 0.8 * 97])
     # a busy turn is busy for both: the ratio has no spread
     assert table.loc["slow", ["ratio", "ratio_low", "ratio_high"]].tolist() == pytest.approx([2.0, 2.0, 2.0])

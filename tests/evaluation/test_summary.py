@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.evaluation.summary import markdown, summarise
+from recbole_clickprompt.evaluation.summary import markdown, summarize
 
 RESULTS = pd.DataFrame(
     [
@@ -24,7 +24,7 @@ RESULTS = pd.DataFrame(
 
 @pytest.fixture
 def summary():
-    return summarise(RESULTS, by=["backbone"], baseline="plain").set_index(["run", "backbone"])
+    return summarize(RESULTS, by=["backbone"], baseline="plain").set_index(["run", "backbone"])
 
 
 def test_means_and_spreads_over_seeds(summary):
@@ -65,7 +65,7 @@ def test_a_setting_that_is_varied_from_null_on_is_compared_within_null_too():
         ("ours", 2, 1, 0.7, 0.7),
     ]
     results = pd.DataFrame(rows, columns=["run", "plm_interaction_layers", "seed", "auc", "logloss"])
-    found = summarise(results, by=["plm_interaction_layers"], baseline="plain")
+    found = summarize(results, by=["plm_interaction_layers"], baseline="plain")
     assert found.loc[found["run"] == "ours", "improvement"].tolist() == pytest.approx([20.0, 40.0])
     *_, without, _, with_two = markdown(found, by=["plm_interaction_layers"]).splitlines()
     assert without.startswith("| ours | None | 1 |")
@@ -77,11 +77,11 @@ def test_a_seed_that_comes_twice_is_refused_and_never_paired_twice(row):
     twice = pd.concat([RESULTS, row.to_frame().T], ignore_index=True)
     told = f"run {row['run']}, backbone A, seed 1 has 2 rows, and a seed counts once"
     with pytest.raises(DataError, match=re.escape(told)):
-        summarise(twice, by=["backbone"], baseline="plain")
+        summarize(twice, by=["backbone"], baseline="plain")
 
 
 def test_a_seed_that_comes_twice_is_refused_also_under_a_missing_setting():
     rows = [("plain", None, 1, 0.5, 0.7), ("plain", None, 1.0, 0.6, 0.7)]
     results = pd.DataFrame(rows, columns=["run", "plm_interaction_layers", "seed", "auc", "logloss"])
     with pytest.raises(DataError, match="plm_interaction_layers None, seed 1 has 2 rows"):
-        summarise(results, by=["plm_interaction_layers"], baseline=None)
+        summarize(results, by=["plm_interaction_layers"], baseline=None)

@@ -14,7 +14,7 @@ import pytest
 import torch.multiprocessing as mp
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.errors import ClickPromptError, SettingError
+from recbole_clickprompt.errors import SettingError, UserError
 from recbole_clickprompt.host.launch import _first_failure, launch
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ LATE, EARLY, KNOWN = (9.0, 0, None, "connection closed"), (8.0, 2, None, "out of
     ("failures", "kind", "message"),
     [
         ((LATE, EARLY), RuntimeError, "rank 2 failed .*\nout of memory"),
-        ((EARLY, KNOWN), ClickPromptError, "bad plm"),
+        ((EARLY, KNOWN), UserError, "bad plm"),
     ],
 )
 def test_of_several_failures_the_first_is_told(failures, kind, message):

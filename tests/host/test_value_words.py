@@ -37,7 +37,7 @@ def test_values_to_try_keep_them_too():
     text = f"vary:\n  value_labels: [{{gender: {CODES}}}]\n"
     assert parse_yaml(text)["vary"]["value_labels"] == [{"gender": WORDS}]
     (draw,) = read_space({"value_labels": "choice [{gender: {NO: 007}}]"}, Path("tune.yaml"))
-    assert list(draw.ends()) == [{"gender": {"NO": "007"}}]
+    assert list(draw.bounds()) == [{"gender": {"NO": "007"}}]
 
 
 def test_the_command_line_and_a_dict_of_settings_keep_them(make_config, small):

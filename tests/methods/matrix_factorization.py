@@ -8,7 +8,7 @@ from recbole_clickprompt import register_method
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
 
@@ -70,7 +70,7 @@ class MatrixFactorization(Method):
 
     def begin_finetuning(self, config, model, *, start, **_):
         if start is not None:
-            load_parts(model, start, ("bias",))
+            load_components(model, start, ("bias",))
 
 
 register_method(MatrixFactorization())

@@ -92,14 +92,14 @@ CHILD = """
 import json, os, sys
 import tests.methods.matrix_factorization
 from recbole.quick_start import run_recbole
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 settings = json.loads(sys.argv.pop())
-train_batch = Stage.train_batch
+train_batch = TrainingStage.train_batch
 def slowly(self, batch):
     if self.name == "finetune" and settings.get("resume") is None and self.scheduler.last_epoch == 20:
         os.kill(os.getpid(), 9)
     return train_batch(self, batch)
-Stage.train_batch = slowly
+TrainingStage.train_batch = slowly
 run_recbole(model="Factors", dataset="tiny", config_dict=settings)
 """
 

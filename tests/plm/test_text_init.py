@@ -129,7 +129,7 @@ def test_training_begins_there_with_and_without_pretraining(make_config, make_da
     for module in (pretraining, trainer):
         monkeypatch.setattr(
             module,
-            "begin_from_text",
+            "init_embeddings_from_text",
             lambda *given, of=module: begun.append(of) or init_embeddings_from_text(*given),
         )
     config = make_config("ClickPromptNoPLM", **{**FROM_TEXT, "train_stage": stage})

@@ -23,7 +23,7 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.model import OnnxScores, TorchScores
 from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
-from recbole_clickprompt.serving.schema_dataset import StandIn
+from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.score_script import example
 from tests.serving.conftest import field, preprocessing_of, with_features
 
@@ -183,7 +183,7 @@ def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_seque
         "ClickPromptNoPLM", backbone=backbone, numerical_features=["year"], mlp_hidden_size=[8], embedding_size=4,
         cross_layer_num=1, num_blocks=1, n_layers=1,
     )  # fmt: skip
-    model = ClickPromptNoPLM(config, StandIn(preprocessing)).eval()
+    model = ClickPromptNoPLM(config, SchemaDataset(preprocessing)).eval()
     columns = {name: rows[name].numpy() for name in input_names(model)}
     write_onnx(model, preprocessing, {name: values[:3] for name, values in columns.items()}, tmp_path / "m.onnx")
     exported = OnnxScores(tmp_path / "m.onnx")

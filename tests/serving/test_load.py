@@ -118,7 +118,7 @@ def test_an_unseen_items_own_features_are_read_and_a_known_ones_are_those_of_tra
     np.testing.assert_array_equal(encoded["year"][0], encoded["year"][1])
     np.testing.assert_array_equal(encoded["year"][0], encoded["year"][2])  # training's, not 1960
     assert sorted(encoded["genre"][0]) == sorted(encoded["genre"][1])
-    assert counts.overruled == 1  # the year of the last row; the order of genres is none of a model's business
+    assert counts.overridden == 1  # the year of the last row; the order of genres is none of a model's business
 
 
 def test_a_row_without_anything_known_is_scored(served):

@@ -72,12 +72,12 @@ def test_a_changed_checkpoint_is_refused_by_name(spoil):
 @pytest.mark.parametrize("spoil", [flipped, truncated])
 def test_a_changed_pretraining_is_refused_by_name(spoil):
     path, model, whole = Path("file.safetensors"), Small(), Small()
-    load_pretrained.save_whole(model, path, inputs={"settings": {}}, epoch=1)
+    load_pretrained.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
     refused = 0
     for content in spoil(path.read_bytes()):
         path.write_bytes(content)
         try:
-            load_pretrained.load_whole(whole, path)
+            load_pretrained.load_pretrained(whole, path)
             assert same(dict(whole.state_dict()), dict(model.state_dict()))
         except WeightsError as error:
             refused += 1
@@ -87,11 +87,11 @@ def test_a_changed_pretraining_is_refused_by_name(spoil):
 
 def test_a_flipped_weight_is_told_by_the_checksum():
     path, model = Path("file.safetensors"), Small()
-    load_pretrained.save_whole(model, path, inputs={"settings": {}}, epoch=1)
+    load_pretrained.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
     content = path.read_bytes()
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not fit; delete it"):
-        load_pretrained.load_parts(model, path, ["backbone"])
+        load_pretrained.load_components(model, path, ["backbone"])
 
 
 def test_a_flipped_weight_of_a_model_is_told_by_the_checksum():

@@ -19,8 +19,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from recbole_clickprompt.host.distributed import _join
 from recbole_clickprompt.trainer import resume
-from recbole_clickprompt.trainer.data_parallel import predict, sum_gradients
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, predict
+from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.ranks import on_ranks
 
 FINETUNE = {"train_stage": "finetune"}
@@ -123,7 +123,7 @@ class Ended(Exception):
 
 def ended_after(steps, model_name, settings):
     """Keeps the state after every step, and ends all ranks in the same one."""
-    clock, step, done = iter(range(1_000_000)), Stage.train_batch, []
+    clock, step, done = iter(range(1_000_000)), TrainingStage.train_batch, []
 
     def counting(stage, interaction):
         if len(done) == steps:
@@ -132,7 +132,7 @@ def ended_after(steps, model_name, settings):
         return done[-1]
 
     resume.monotonic = lambda: 60.0 * next(clock)
-    Stage.train_batch = counting
+    TrainingStage.train_batch = counting
     with pytest.raises(Ended):
         train(model_name, settings)
     return sorted(path.name for path in Path(settings["checkpoint_dir"]).glob("*.resume"))
@@ -221,7 +221,7 @@ def summed(present):
     for weight, ranks_with_gradient in zip(weights, present, strict=True):
         if rank in ranks_with_gradient:
             weight.grad = torch.full((3,), rank + 1.0)
-    loss = sum_gradients(optimizer, rank + 0.5)
+    loss = all_reduce_gradients(optimizer, rank + 0.5)
     return loss, [None if w.grad is None else w.grad.tolist() for w in weights]
 
 
@@ -242,7 +242,7 @@ def rows_summed(read):
             (table(torch.tensor(rows[rank], dtype=torch.long)).sum() * (rank + 1.0)).backward()
     sizes, gather = [], dist.all_gather
     dist.all_gather = lambda parts, own: (sizes.append(own.numel()), gather(parts, own))
-    sum_gradients(optimizer, 0.0)
+    all_reduce_gradients(optimizer, 0.0)
     return sizes, [None if t.weight.grad is None else t.weight.grad for t in tables]
 
 

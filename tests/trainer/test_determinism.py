@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_clickprompt.trainer.pretrained_checkpoint import read_sum
+from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_fresh_processes_with_the_same_seed_give_the_same_result(small):
         assert done.returncode == 0, done.stderr
     first, second = (torch.load(f"answer{number}") for number in (1, 2))
     assert differing(first, second) == []
-    sums = [read_sum(path) for path in sorted(Path().glob("saved*/*-pretrained-*.safetensors"))]
+    sums = [read_checksum(path) for path in sorted(Path().glob("saved*/*-pretrained-*.safetensors"))]
     assert len(sums) == 2
     assert sums[0] == sums[1]
 

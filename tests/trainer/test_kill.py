@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_clickprompt.trainer import checkpoint, resume
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 pytestmark = pytest.mark.slow
@@ -21,11 +21,11 @@ class Moments:
     def __init__(self, monkeypatch, deadly=None):
         self.deadly, self.count, self.names = deadly, 0, []
         wrap = lambda owner, name, moment: monkeypatch.setattr(owner, name, self.around(owner, name, moment))  # noqa: E731
-        wrap(Stage, "train_batch", "step")
+        wrap(TrainingStage, "train_batch", "step")
         wrap(torch.optim.AdamW, "step", "optimiser")
         wrap(os, "fsync", "written, not yet renamed")
         wrap(os, "replace", "rename")
-        wrap(resume.Keeper, "remove", "end of a stage")
+        wrap(resume.ResumeCheckpointer, "remove", "end of a stage")
         save = checkpoint.torch.save
         monkeypatch.setattr(checkpoint.torch, "save", lambda state, stream: self.in_halves(save, state, stream))
         ticks = iter(range(1_000_000))

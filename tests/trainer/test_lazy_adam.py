@@ -10,7 +10,7 @@ from recbole_clickprompt.backbones.adapter import build_backbone
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.trainer.lazy_adam import clip_gradients
 from recbole_clickprompt.trainer.optimizer import build_optimizer, build_scheduler
-from recbole_clickprompt.trainer.stage import Stage, autocast
+from recbole_clickprompt.trainer.stage import TrainingStage, autocast
 from tests.trainer.whole_run import RUN, whole_run
 
 
@@ -186,13 +186,13 @@ def test_the_tables_of_every_backbone_get_sparse_gradients_equal_to_dense_ones(m
 
 @pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM"])
 def test_a_run_learns_with_both_stages_row_by_row(make_config, make_data, monkeypatch, model):
-    seen, train_batch = set(), Stage.train_batch
+    seen, train_batch = set(), TrainingStage.train_batch
 
     def noting(stage, interaction):
         seen.add((stage.name, stage.optimizer.param_groups[0]["rowwise"]))
         return train_batch(stage, interaction)
 
-    monkeypatch.setattr(Stage, "train_batch", noting)
+    monkeypatch.setattr(TrainingStage, "train_batch", noting)
     settings = {**RUN, "plm_num_layers": 1, "pretrain_epochs": 1, "epochs": 4, "learning_rate": 0.03}
     config = make_config(model=model, **settings, lazy_embedding_min_rows=50, weight_decay=0.1)
     outcome = whole_run(config, make_data(config))

@@ -19,7 +19,7 @@ from recbole_clickprompt.methods.clickprompt.mlm_evaluation import evaluate_paml
 from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining, pretraining_rows
 from recbole_clickprompt.methods.clickprompt.pretraining_evaluation import evaluate_pretraining
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, stage_inputs
-from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, read_inputs
 from tests.stages import load_pretrained, pretrain
 
 
@@ -68,7 +68,7 @@ def test_every_family_learns_and_is_pretrained_components(make_config, make_data
     path = run_pretraining(config, data, losses)
     assert losses[-1] < losses[0]
     model = get_model("ClickPrompt")(config, data[0]._dataset)
-    load_parts(model, path, model.pretrained_components)
+    load_components(model, path, model.pretrained_components)
     rows = data[0]._dataset[torch.arange(8)]
     assert model.predict(rows).std() > 0
     load_pretrained(config, data[0]._dataset, path)
@@ -213,7 +213,7 @@ def test_finetuning_begins_from_the_pretrained_parts(base):
     config, data = base
     path = run_pretraining(config, data)
     model = get_model("ClickPrompt")(config, data[0]._dataset)
-    load_parts(model, path, model.pretrained_components)
+    load_components(model, path, model.pretrained_components)
     state, written = model.state_dict(), load_file(path)
     for part in ("backbone", "prompt", "plm"):
         names = [name for name in written if name.startswith(f"{part}.")]
@@ -263,7 +263,7 @@ def test_a_bad_checkpoint_is_refused_by_name(base, how, message, tmp_path):
     with pytest.raises(
         WeightsError, match=f"{re.escape(path.name)}.* {message}|{re.escape(path.name)}.*{message}"
     ):
-        load_parts(model, path, model.pretrained_components)
+        load_components(model, path, model.pretrained_components)
 
 
 def test_a_checkpoint_of_another_shape_is_refused(base, make_config, make_data):
@@ -271,7 +271,7 @@ def test_a_checkpoint_of_another_shape_is_refused(base, make_config, make_data):
     config = make_config("ClickPromptNoPLM", embedding_size=4)
     model = get_model("ClickPromptNoPLM")(config, make_data(config)[0]._dataset)
     with pytest.raises(WeightsError, match="its backbone does not fit this run's"):
-        load_parts(model, path, model.pretrained_components)
+        load_components(model, path, model.pretrained_components)
 
 
 def test_the_pretrain_stage_alone_reports_mlm_figures(make_config, make_data):
@@ -348,7 +348,7 @@ def test_both_objectives_give_a_checkpoint_that_hands_over_what_pamlm_does(make_
     assert {name.split(".")[0] for name in names} == {"backbone", "prompt", "plm", "lm_head", "detector"}
     assert not [name for name in names if name.startswith("detector.backbone.")]  # kept once
     model = get_model("ClickPrompt")(config, data[0]._dataset)
-    load_parts(model, path, model.pretrained_components)
+    load_components(model, path, model.pretrained_components)
     again = load_pretrained(config, data[0]._dataset, path)
     assert torch.equal(
         again.detector.backbone.model.token_embedding_table.embedding.weight,
@@ -396,4 +396,4 @@ def test_tables_that_the_file_lacks_are_an_error_and_no_new_ones(make_config, ma
     config = make_config("ClickPromptNoPLM", embedding_size=4)
     model = get_model("ClickPromptNoPLM")(config, base[1][0]._dataset)
     with pytest.raises(WeightsError, match="its backbone does not fit this run's"):
-        load_parts(model, path, ["backbone"], embeddings_of=["backbone"])
+        load_components(model, path, ["backbone"], embeddings_of=["backbone"])

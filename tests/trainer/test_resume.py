@@ -13,7 +13,7 @@ from recbole.utils import get_model, get_trainer
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 from recbole_clickprompt.trainer.trainer import StagedTrainer
 from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
@@ -45,24 +45,27 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
 @pytest.mark.parametrize(
     ("settings", "moment"),
     [
-        ({"plm_interaction_layers": 1}, (7, Stage, "train_batch")),
+        ({"plm_interaction_layers": 1}, (7, TrainingStage, "train_batch")),
         (
             {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
-            (20, Stage, "train_batch"),
+            (20, TrainingStage, "train_batch"),
         ),
-        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, Stage, "train_batch")),
+        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, TrainingStage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
         ),
         (
             {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},
-            (14, Stage, "train_batch"),
+            (14, TrainingStage, "train_batch"),
         ),
-        ({"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}}, (18, Stage, "train_batch")),
+        (
+            {"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}},
+            (18, TrainingStage, "train_batch"),
+        ),
         (
             {**NO_PLM, "lazy_embedding_min_rows": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
-            (14, Stage, "train_batch"),
+            (14, TrainingStage, "train_batch"),
         ),
     ],
     ids=[
@@ -99,7 +102,7 @@ def stopped(make_config, make_data):
     data = make_data(make_config(**settings))
 
     def work():
-        at(25, Stage, "train_batch", terminate)
+        at(25, TrainingStage, "train_batch", terminate)
         whole_run(make_config(**settings), data)
 
     assert in_child(work, Path("answer")) == 143
@@ -277,14 +280,14 @@ def disk_full():
     ("moment", "what", "code", "message"),
     [
         (
-            (15, Stage, "train_batch"),
+            (15, TrainingStage, "train_batch"),
             interrupt,
             130,
             "interrupted; a training whose state was kept goes on with",
         ),
         ((6, os, "replace"), interrupt, 130, "interrupted; a training"),
         ((6, os, "fsync"), disk_full, 2, "cannot be written: No space left on device"),
-        ((15, Stage, "train_batch"), terminate, 143, ""),
+        ((15, TrainingStage, "train_batch"), terminate, 143, ""),
     ],
     ids=["Ctrl-C in a step", "Ctrl-C in a write", "disk full", "SIGTERM"],
 )

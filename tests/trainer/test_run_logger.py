@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from recbole_clickprompt.evaluation.history import read_epochs
 from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.trainer.run_logger import RunRecord, record_pretraining
+from recbole_clickprompt.trainer.run_logger import RunLogger, log_stage_epoch
 
 PLAIN = {"backbone": "DNN", "train_stage": "finetune"}
 
@@ -132,13 +132,13 @@ def test_a_damaged_history_of_the_pretraining_leaves_the_run_going(caplog):
     beside = Path("saved/p.history.jsonl")
     beside.parent.mkdir()
     beside.write_bytes(DAMAGED)
-    record = RunRecord(config, "saved/run.pth", None, None, None)
+    record = RunLogger(config, "saved/run.pth", None, None, None)
     record.begin(pretrained)
     record.epoch(0, 0.5)
     lines = read_epochs(Path("saved/run/history.jsonl"))
     assert [(line["stage"], line["epoch"]) for line in lines] == [("pretrain", 0), ("finetune", 0)]
     assert beside.read_bytes() == DAMAGED
-    record_pretraining(config, pretrained, 1, {"mlm_loss": 4.5}, stage="pretrain")
+    log_stage_epoch(config, pretrained, 1, {"mlm_loss": 4.5}, stage="pretrain")
     assert [line["mlm_loss"] for line in read_epochs(beside)] == [5.5, 4.5]
     assert Path("saved/p.history.jsonl.damaged").read_bytes() == DAMAGED
     told = "saved/p.history.jsonl: 1 of 2 lines is damaged or repeats an epoch, and is left out"
@@ -149,7 +149,7 @@ def test_a_damaged_history_of_a_run_that_goes_on_is_kept(caplog):
     folder = Path("saved/run")
     folder.mkdir(parents=True)
     (folder / "history.jsonl").write_bytes(DAMAGED)
-    RunRecord({"local_rank": None, "offset": None}, "saved/run.pth", None, None, None).begin(None)
+    RunLogger({"local_rank": None, "offset": None}, "saved/run.pth", None, None, None).begin(None)
     assert (folder / "history.jsonl").read_bytes() == b""
     assert (folder / "history.jsonl.damaged").read_bytes() == DAMAGED
     assert len(caplog.messages) == 1

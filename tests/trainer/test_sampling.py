@@ -9,7 +9,7 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
 from recbole_clickprompt.trainer.sampling import finetuning_loader, sample
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 
 
 def rows_of(part):
@@ -81,13 +81,13 @@ def test_each_stage_passes_over_its_own_rows(make_config, make_data, monkeypatch
     config = make_config(train_rows=70, pretrain_rows=100, epochs=1)
     data = make_data(config)
     seen = {"pretrain": 0, "finetune": 0}
-    batch = Stage.train_batch
+    batch = TrainingStage.train_batch
 
     def counted(self, interaction):
         seen[self.name] += len(interaction)
         return batch(self, interaction)
 
-    monkeypatch.setattr(Stage, "train_batch", counted)
+    monkeypatch.setattr(TrainingStage, "train_batch", counted)
     trainer = train(config, data)
     assert seen == {"pretrain": 100, "finetune": 70}
     trainer.evaluate(data[2])

@@ -7,7 +7,7 @@ from recbole.utils import get_model, get_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recbole_clickprompt.errors import TrainingError
-from recbole_clickprompt.trainer.stage import Stage
+from recbole_clickprompt.trainer.stage import TrainingStage
 
 
 def train(config, data, **options):
@@ -110,7 +110,7 @@ def test_gradients_are_clipped(make_config, make_data):
     data = make_data(config)
     model = get_model("ClickPromptNoPLM")(config, data[0]._dataset)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    stage = Stage.of(config, name="x", model=model, optimizer=optimizer, batches=1, epochs=1,
+    stage = TrainingStage.from_config(config, name="x", model=model, optimizer=optimizer, batches=1, epochs=1,
                      schedule="constant", warmup_ratio=0.0)  # fmt: skip
     stage.train_batch(next(iter(data[0])))
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()

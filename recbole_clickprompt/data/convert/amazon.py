@@ -11,7 +11,7 @@ import pyarrow as pa
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.encoding import decode
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
-from recbole_clickprompt.data.convert.notes import undescribed, wrongly_decoded
+from recbole_clickprompt.data.convert.notes import missing_descriptions, mojibake_notes
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
@@ -64,7 +64,7 @@ def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
             f"3s are dropped before the {_K}-core; which core the paper took, and when, is not published",
             *remarks,
             *written,
-            *wrongly_decoded(items, "item_id"),
+            *mojibake_notes(items, "item_id"),
         ),
     )
 
@@ -103,5 +103,5 @@ def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, list[str]]:
     without, cut = int(items["title"].is_null().sum()), int(items["is_code"].sum())
     return items.drop("is_code"), [
         f"{without} items have no title; {cut} titles were page code and are taken for missing",
-        *undescribed(wanted, found["item_id"], "items", f"meta_{_CATEGORY}.json"),
+        *missing_descriptions(wanted, found["item_id"], "items", f"meta_{_CATEGORY}.json"),
     ]

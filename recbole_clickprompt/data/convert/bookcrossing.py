@@ -12,7 +12,7 @@ import polars as pl
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.encoding import decode
-from recbole_clickprompt.data.convert.notes import wrongly_decoded
+from recbole_clickprompt.data.convert.notes import mojibake_notes
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.split import Counts, shuffled, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable
@@ -79,7 +79,7 @@ def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
             *_undescribed(ratings, users, books),
             f"the dump has no time: rows are shuffled with seed {_SEED}; the paper's order is not published",
             *written,
-            *wrongly_decoded(books, "item_id"),
+            *mojibake_notes(books, "item_id"),
         ),
     )
 

@@ -6,7 +6,7 @@ import re
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["MOJIBAKE", "decode", "refuse_mojibake"]
+__all__ = ["MOJIBAKE", "decode", "reject_mojibake"]
 
 # UTF-8 that was read as latin-1 or cp1252, as in "Ã©" for "é", or the mark of a lost character
 MOJIBAKE = re.compile("\ufffd|[\u00c2-\u00c5][\u0080-\u00bf\u0152-\u0192\u2018-\u203a\u20ac\u2122]|\u00e2\u20ac")
@@ -33,7 +33,7 @@ def decode(content: bytes, file: str, encoding: str, errors: str = "strict") -> 
     return text.removeprefix("\ufeff")
 
 
-def refuse_mojibake(text: str, file: str) -> None:
+def reject_mojibake(text: str, file: str) -> None:
     """Raises DataError, by line and column, for text that was decoded wrongly before it came here."""
     match = MOJIBAKE.search(text)
     if match:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.jsonlines import read_json_lines
-from recbole_clickprompt.data.convert.notes import undescribed, wrongly_decoded
+from recbole_clickprompt.data.convert.notes import missing_descriptions, mojibake_notes
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.reviews import Core, scratch_interactions
 from recbole_clickprompt.data.convert.split import Counts
@@ -96,7 +96,7 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
             "began with is not published",
             *remarks,
             *written,
-            *wrongly_decoded(items, "item_id"),
+            *mojibake_notes(items, "item_id"),
         ),
     )
 
@@ -127,7 +127,7 @@ def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, list[str]]:
         "text_reviews_count": "num_reviews",
         "name": "author_name",
     }
-    remarks = undescribed(wanted, books["book_id"], "books", "goodreads_books.json")
+    remarks = missing_descriptions(wanted, books["book_id"], "books", "goodreads_books.json")
     return joined.rename(names).select(_ITEM_FIELDS), remarks
 
 

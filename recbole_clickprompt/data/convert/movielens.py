@@ -9,7 +9,7 @@ import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.csv_file import read_csv
-from recbole_clickprompt.data.convert.encoding import decode, refuse_mojibake
+from recbole_clickprompt.data.convert.encoding import decode, reject_mojibake
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.split import Counts, write_interactions
 from recbole_clickprompt.data.convert.table import TextTable, read_lines
@@ -94,13 +94,13 @@ def convert_ml_latest_small(raw: RawFiles, folder: Path) -> Counts:
 
 def _lines(raw: RawFiles, file: str, separator: str, columns: tuple[str, ...]) -> TextTable:
     text = decode(raw.read(file), file, "latin-1")
-    refuse_mojibake(text, file)
+    reject_mojibake(text, file)
     return read_lines(text, file, separator, columns)
 
 
 def _csv(raw: RawFiles, file: str, names: dict[str, str]) -> TextTable:
     text = decode(raw.read(file), file, "utf-8")
-    refuse_mojibake(text, file)
+    reject_mojibake(text, file)
     required = {"ratings.csv": ("rating", "timestamp"), "movies.csv": ("title", "genres")}[file]
     table = read_csv(text, file, required=(*names, *required), number_column="movieId")
     return replace(table, frame=table.frame.rename(names))

@@ -6,10 +6,10 @@ import polars as pl
 
 from recbole_clickprompt.data.convert.encoding import MOJIBAKE
 
-__all__ = ["undescribed", "wrongly_decoded"]
+__all__ = ["missing_descriptions", "mojibake_notes"]
 
 
-def undescribed(ids: pl.Series, known: pl.Series, what: str, file: str) -> list[str]:
+def missing_descriptions(ids: pl.Series, known: pl.Series, what: str, file: str) -> list[str]:
     """Those of ``ids``, such as all ``items``, that are none of ``known``, the ids of ``file``."""
     lacking = ids.filter(~ids.is_in(known.implode()))
     if not len(lacking):
@@ -17,7 +17,7 @@ def undescribed(ids: pl.Series, known: pl.Series, what: str, file: str) -> list[
     return [f"{len(lacking)} of {len(ids)} {what} are not in {file}, the first of them {lacking[0]!r}: no text"]
 
 
-def wrongly_decoded(frame: pl.DataFrame, key: str) -> list[str]:
+def mojibake_notes(frame: pl.DataFrame, key: str) -> list[str]:
     """Texts such as "CafÃ©", which are kept as they are published; named by column and ``key``."""
     notes = []
     for name in (name for name, dtype in frame.schema.items() if dtype == pl.String and name != key):

@@ -13,12 +13,12 @@ from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.data.convert.unpacking import read_file
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["read_own_file"]
+__all__ = ["read_user_file"]
 
 _NO_QUOTING = "; where quotes are ordinary characters of the text, pass --no-quoting"
 
 
-def read_own_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
+def read_user_file(path: Path, *, label: str, quoting: bool = True) -> TextTable:
     """All rows of the file.
 
     Args:

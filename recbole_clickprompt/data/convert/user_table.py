@@ -11,15 +11,15 @@ from recbole_clickprompt.data.convert.atomic import write_atomic
 from recbole_clickprompt.data.convert.infer_schema import field_names, guess_column, guess_source
 from recbole_clickprompt.data.convert.named import Columns, Reading, read_named
 from recbole_clickprompt.data.convert.oddities import counting_columns, list_notes, repeated_rows
-from recbole_clickprompt.data.convert.user_file import read_own_file
+from recbole_clickprompt.data.convert.user_file import read_user_file
 
-__all__ = ["OwnTable", "read_own_table"]
+__all__ = ["UserTable", "read_user_table"]
 
 _SOURCES = ("inter", "user", "item")
 
 
 @dataclass(frozen=True)
-class OwnTable:
+class UserTable:
     """What was read and guessed.
 
     Attributes:
@@ -58,7 +58,7 @@ class OwnTable:
         return notes
 
 
-def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
+def read_user_table(path: Path, columns: Columns, reading: Reading) -> UserTable:
     """Reads a csv, tsv or parquet file and guesses what its columns are.
 
     A column is of the user where every user has one value of it, or of the item where every item has; else it is
@@ -68,7 +68,7 @@ def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
         DataError: The file or a column of it cannot be used; by line and column.
         SettingError: The date format or the threshold is none.
     """
-    table = read_own_file(path, label=columns.label, quoting=reading.quoting)
+    table = read_user_file(path, label=columns.label, quoting=reading.quoting)
     named = read_named(table, columns, reading)
     frame, threshold = named.table.frame, named.threshold
     known = columns.fields(label="label" if threshold is None else "rating")
@@ -87,7 +87,7 @@ def read_own_table(path: Path, columns: Columns, reading: Reading) -> OwnTable:
     text = ["user_id", *_of(others, "user"), "item_id", *_of(others, "item"), *_of(others, "inter")]
     sources = {**dict.fromkeys(known.values(), "inter"), **others}
     words = {field: words[field] for field in text}
-    return OwnTable(frame, words, sources, types, threshold, len(table.frame), named.facts, notes)
+    return UserTable(frame, words, sources, types, threshold, len(table.frame), named.facts, notes)
 
 
 def _of(sources: dict[str, str], source: str) -> list[str]:

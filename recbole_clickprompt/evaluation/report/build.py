@@ -28,7 +28,7 @@ class Extras:
     """What no run folder holds.
 
     Attributes:
-        latency: ``summarise_times``; None if it was not measured.
+        latency: ``summarize_times``; None if it was not measured.
         latency_note: On what and how it was measured.
         attention: ``attention_table`` by the run's name; None if it was not asked for.
         curves: Learning curves of stages before finetuning, as ``learning_section`` takes them.

@@ -164,7 +164,7 @@ def cost_section(results: pd.DataFrame, latency: pd.DataFrame | None, *, note: s
 
     Args:
         results: As ``results_of`` gives them.
-        latency: ``summarise_times`` of some or all runs, or None.
+        latency: ``summarize_times`` of some or all runs, or None.
         note: On what and how it was measured.
     """
     title = "AUC against latency"

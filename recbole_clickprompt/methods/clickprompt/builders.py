@@ -17,7 +17,7 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncod
 from recbole_clickprompt.plm.loading import LanguageModel
 from recbole_clickprompt.plm.text_inputs import build_masked_text
 
-__all__ = ["Parts", "build_pamlm", "build_parts", "build_pretraining"]
+__all__ = ["Components", "build_components", "build_pamlm", "build_pretraining"]
 
 # (prompt_strategy, prompt_projection): the encoder and what generates its prompts
 _VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[PromptGenerator | SharedPromptGenerator]]] = {
@@ -27,7 +27,7 @@ _VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[PromptGenerat
 }
 
 
-class Parts(NamedTuple):
+class Components(NamedTuple):
     """What pretraining and finetuning with the PLM have in common."""
 
     backbone: Backbone
@@ -36,7 +36,7 @@ class Parts(NamedTuple):
     language_model: LanguageModel
 
 
-def build_parts(config: Any, dataset: Any) -> Parts:
+def build_components(config: Any, dataset: Any) -> Components:
     """Backbone and prompts freshly initialised, the PLM from its files.
 
     Raises:
@@ -64,7 +64,7 @@ def build_parts(config: Any, dataset: Any) -> Parts:
         num_prompts=config["num_prompts"],
         hidden_size=plm.hidden_size,
     )
-    return Parts(backbone, prompt, plm, language_model)
+    return Components(backbone, prompt, plm, language_model)
 
 
 def build_pretraining(config: Any, dataset: Any) -> PAMLM | ReplacedItem:
@@ -84,7 +84,7 @@ def _width(backbone: Backbone, dataset: Any) -> int:
 
 def build_pamlm(config: Any, dataset: Any) -> PAMLM:
     """PA-MLM, with what else ``pretrain_objectives`` asks of its backbone."""
-    parts = build_parts(config, dataset)
+    parts = build_components(config, dataset)
     lm_head, vocabulary = build_lm_head(config, dataset, parts.language_model)
     return PAMLM(
         backbone=parts.backbone,

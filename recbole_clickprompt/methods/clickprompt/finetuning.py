@@ -9,7 +9,7 @@ from typing import Any
 from recbole_clickprompt.backbones.unseen import zero_unseen_rows
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
 from recbole_clickprompt.plm.text_init import init_embeddings_from_text
-from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts, read_inputs
+from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, read_inputs
 
 __all__ = ["begin_finetuning"]
 
@@ -26,7 +26,7 @@ def begin_finetuning(
         # backbone was pretrained
         objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
         components = model.pretrained_components if "mlm" in objectives else ("backbone",)
-        load_parts(model, start, components, embeddings_of=tables_only)
+        load_components(model, start, components, embeddings_of=tables_only)
     elif from_text:
         number = init_embeddings_from_text(backbone, config, all_rows._dataset)
         logger.info(f"{number} embeddings are initialized from text")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.masked_lm import MaskedRows
 from recbole_clickprompt.trainer.stage import autocast
@@ -28,7 +28,7 @@ def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
     """
     device = config["device"]
     model.eval()
-    here = ranks.current()
+    here = distributed.current()
     total = dict.fromkeys(("own", "right", "hidden", "swapped", "spread", "asked", "rows"), 0.0)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
@@ -40,7 +40,7 @@ def evaluate_pamlm(config: Any, model: PAMLM, data: Any) -> dict[str, float]:
                     spread = _spread(model, rows) * len(rows.lengths)
                 for name, value in {**sums, "spread": spread, "asked": count, "rows": len(rows.lengths)}.items():
                     total[name] += value
-    total = dict(zip(total, here.sum([*total.values()], device), strict=True))
+    total = dict(zip(total, here.all_reduce([*total.values()], device), strict=True))
     asked = total["asked"]
     return {
         "mlm_loss": total["own"] / asked,

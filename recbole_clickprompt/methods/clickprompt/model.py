@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import build_backbone
-from recbole_clickprompt.methods.clickprompt.builders import build_parts
+from recbole_clickprompt.methods.clickprompt.builders import build_components
 from recbole_clickprompt.methods.clickprompt.inference import SingleLayerScorer
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.plm.pooling import SummaryPooling, build_pooling
@@ -61,7 +61,7 @@ class ClickPrompt(LabeledRowsModel):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config)
         self.prompt: nn.Module
-        self.backbone, self.prompt, self.plm, _ = build_parts(config, dataset)
+        self.backbone, self.prompt, self.plm, _ = build_components(config, dataset)
         self.pretrained_components: tuple[str, ...] = ("backbone", "prompt", "plm")
         if not config["finetune_prompts"]:
             self.prompt, self.pretrained_components = NoPrompts(), ("backbone", "plm")

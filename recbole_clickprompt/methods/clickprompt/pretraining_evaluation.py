@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.methods.clickprompt.mlm_evaluation import evaluate_pamlm
 from recbole_clickprompt.methods.clickprompt.pamlm import PAMLM
 from recbole_clickprompt.methods.clickprompt.replaced_item import ReplacedItem
@@ -34,7 +34,7 @@ def evaluate_pretraining(config: Any, model: PAMLM | ReplacedItem, data: Any) ->
 
 @torch.no_grad()
 def _evaluate_detector(config: Any, detector: ReplacedItem, data: Any) -> dict[str, float]:
-    device, here = config["device"], ranks.current()
+    device, here = config["device"], distributed.current()
     detector.eval()
     compute_and_reset(detector.metrics, device)  # of whatever it was asked before
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

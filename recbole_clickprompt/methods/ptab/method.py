@@ -69,7 +69,7 @@ class PTabMethod(Method):
     def begin_finetuning(
         self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
     ) -> None:
-        from recbole_clickprompt.trainer.pretrained_checkpoint import load_parts
+        from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 
         if start is not None:
-            load_parts(model, start, ("plm",))
+            load_components(model, start, ("plm",))

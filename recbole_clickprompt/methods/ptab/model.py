@@ -14,7 +14,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_clickprompt import distributed as ranks
+from recbole_clickprompt import distributed
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.methods.masked_lm import MaskedLM
 from recbole_clickprompt.plm.builders import build_encoder, build_lm_head
@@ -72,7 +72,7 @@ def build_masked_lm(config: Any, dataset: Any) -> MaskedLM:
 @torch.no_grad()
 def evaluate_masked_lm(config: Any, model: MaskedLM, data: Any) -> dict[str, float]:
     """``mlm_loss`` and ``mlm_accuracy`` on rows that are masked once, from the run's seed."""
-    device, group = config["device"], ranks.current()
+    device, group = config["device"], distributed.current()
     model.eval()
     compute_and_reset(model.metrics, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

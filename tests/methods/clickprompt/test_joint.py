@@ -8,7 +8,7 @@ from recbole.utils import get_trainer
 from safetensors import safe_open
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.methods.clickprompt.builders import build_pamlm, build_parts
+from recbole_clickprompt.methods.clickprompt.builders import build_components, build_pamlm
 from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
@@ -36,7 +36,7 @@ def rows_of(dataset, count=16):
 
 def test_states_of_a_row_are_those_of_its_users_and_its_items_text_read_alone(setting):
     config, dataset = setting
-    plm = build_parts(config, dataset).plm
+    plm = build_components(config, dataset).plm
     rows = rows_of(dataset, 6)
     states, lengths = build_text_table(config, dataset, plm)(rows)
     table = dataset.token_table(config["plm"])
@@ -92,7 +92,7 @@ def test_masked_states_come_from_masked_text_and_ask_for_the_intact(make_config,
         plm_interaction_layers=1, plm_cached_masks=3, plm_dropout=0.0, checkpoint_dir=str(tmp_path)
     )
     dataset = make_data(config)[0]._dataset
-    plm = build_parts(config, dataset).plm
+    plm = build_components(config, dataset).plm
     text = build_masked_text(config, dataset, plm)
     rows = rows_of(dataset)
     intact, lengths = dataset.token_table(config["plm"])(rows)
@@ -114,7 +114,7 @@ def test_masked_states_come_from_masked_text_and_ask_for_the_intact(make_config,
 def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_data, tmp_path):
     def files(**settings):
         config = make_config(plm_dropout=0.0, checkpoint_dir=str(tmp_path), **settings)
-        build_text_table(config, dataset := make_data(config)[0]._dataset, build_parts(config, dataset).plm)
+        build_text_table(config, dataset := make_data(config)[0]._dataset, build_components(config, dataset).plm)
         return {p.name for p in tmp_path.iterdir()}
 
     one = files(plm_interaction_layers=1)
@@ -137,7 +137,7 @@ def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_dat
 def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, damage, message):
     config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path))
     dataset = make_data(config)[0]._dataset
-    plm = build_parts(config, dataset).plm
+    plm = build_components(config, dataset).plm
     build_text_table(config, dataset, plm)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
@@ -173,13 +173,13 @@ def test_what_cannot_be_joined_is_refused(make_config, make_data, tiny_plms, set
         settings = {**settings, "plm": str(tiny_plms[settings["plm"]])}
     config = make_config(**settings)
     with pytest.raises(SettingError, match=message):
-        build_parts(config, make_data(config)[0]._dataset)
+        build_components(config, make_data(config)[0]._dataset)
 
 
 def test_as_many_joint_layers_as_there_are_is_the_exact_form(make_config, make_data):
     config = make_config(plm_interaction_layers=3)
     dataset = make_data(config)[0]._dataset
-    plm = build_parts(config, dataset).plm
+    plm = build_components(config, dataset).plm
     assert plm.num_frozen_layers == 0
     assert build_text_table(config, dataset, plm) is dataset.token_table(config["plm"])
 

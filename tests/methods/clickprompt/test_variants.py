@@ -6,7 +6,7 @@ from recbole.utils import get_trainer
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.clickprompt.builders import build_parts
+from recbole_clickprompt.methods.clickprompt.builders import build_components
 from recbole_clickprompt.methods.clickprompt.input_prompts import InputPromptedEncoder
 from recbole_clickprompt.methods.clickprompt.model import ClickPrompt
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
@@ -178,7 +178,7 @@ def test_lora_trains_its_own_weights_and_no_others_of_the_plm(make_config, make_
 
 def test_fresh_lora_changes_nothing(make_config, make_data, plm_folder, text):
     config = make_config(plm=str(plm_folder), plm_lora={"r": 2}, plm_dropout=0.0)
-    parts = build_parts(config, make_data(config)[0]._dataset)
+    parts = build_components(config, make_data(config)[0]._dataset)
     plain = PromptedEncoder(load_plm(plm_folder, num_layers=None, dropout=0.0).encoder)
     torch.testing.assert_close(
         text_states(parts.plm(*text), text[1]), text_states(plain(*text), text[1]), rtol=0, atol=1e-5
@@ -207,4 +207,4 @@ def test_variants_that_cannot_be_are_refused(make_config, make_data, tiny_plms, 
         settings = {**settings, "plm": str(tiny_plms[settings["plm"]])}
     config = make_config(**settings)
     with pytest.raises(SettingError, match=message):
-        build_parts(config, make_data(config)[0]._dataset)
+        build_components(config, make_data(config)[0]._dataset)
