@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "recbole_clickprompt"
 LAYERS = (
     {"errors"},
     {"files", "distributed", "settings"},
-    {"data", "evaluation"},
+    {"data", "evaluation", "tensor_cache"},
     {"text"},
     {"backbones", "plm", "preprocessing"},
     {"trainer"},
@@ -24,7 +24,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What a folder may import of its own level or of a small set alone
 SIDEWAYS = {("files", "errors"), ("plm", "backbones"), ("distributed", "errors")}
-EVALUATION = {"errors", "files", "evaluation"}
+EVALUATION = {"errors", "files", "settings", "evaluation"}
 
 
 def imports():

@@ -45,8 +45,8 @@ def test_the_users_backbone_brings_its_file(make_config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"promt_len": 5}, "promt_len is no setting of RecBole or ClickPrompt"),
-        ({"num_promts": 5}, "num_promts is no setting of RecBole or ClickPrompt; did you mean num_prompts?"),
+        ({"promt_len": 5}, "promt_len is no setting of RecBole or of this package"),
+        ({"num_promts": 5}, "num_promts is no setting of RecBole or of this package; did you mean num_prompts?"),
         ({"learnign_rate": 0.1}, "did you mean learning_rate?"),
         ({"backbone": "DCNv2"}, "backbone must be one of .*, got 'DCNv2'; did you mean DCNV2?"),
         ({"backbone": "dcn"}, "backbone must be one of .*, got 'dcn'; did you mean DCN?"),

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from recbole.config import Config
-from recbole_clickprompt.commands.space import read_space
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import parse_yaml, read_yaml
+from recbole_clickprompt.tuning.space import read_space
 
 CODES = "{NO: Norway, yes: no, 007: bond, 010: ten, 1.0: one, 12:30: noon, ~: none, 1e3: many, 2020-01-01: date}"
 WORDS = {

@@ -5,7 +5,7 @@ import pytest
 from recbole_clickprompt.host.properties import load_properties
 from recbole_clickprompt.settings.declaration import Elsewhere, Setting
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
-from recbole_clickprompt.settings.registry import declare, declared, methods_of, of_stage, settings_of
+from recbole_clickprompt.settings.registry import declare, declared, methods, methods_of, of_stage, settings_of
 from recbole_clickprompt.settings.types import integer, real
 from recbole_clickprompt.settings.write import generated_files
 from recbole_clickprompt.trainer.fingerprint import settings_of_finetuning, settings_without_effect
@@ -54,10 +54,10 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
         "| `fusion_weight` | a number from 0 to 1 | `0.5` | finetune | Initial weight of the backbone's logit, a. "
         "| ClickPrompt |"
     )
-    assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM) | finetune |" in rows["epochs"]
+    assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab) | finetune |" in rows["epochs"]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM"])
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab"])
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}
@@ -66,7 +66,7 @@ def test_a_run_has_the_declared_defaults(model):
 
 
 def test_every_default_is_possible():
-    for method in ("", "ClickPrompt", "ClickPromptNoPLM"):
+    for method in ("", *methods()):
         for name, setting in settings_of(method).items():
             assert isinstance(setting.default, Elsewhere) or setting.accepts(setting.default), name
 

@@ -42,7 +42,7 @@ class _ClickPromptFamily(Method):
     def check(self, settings: Mapping[str, Any]) -> None:
         (stage,) = self.stages
         reads_text = self.reads_text(settings) or (
-            settings["train_stage"] != "finetune" and stage.reads_text(settings)
+            settings["train_stage"] != "finetune" and stage.is_enabled(settings) and stage.reads_text(settings)
         )
         if "text_fields" not in settings and reads_text:
             raise SettingError(
