@@ -32,7 +32,8 @@ def declare(settings: Mapping[str, Setting], method: str = "") -> None:
             if name in other and _form(other[name]) != _form(setting):
                 raise ValueError(f"{name} is declared twice, with different types or stages")
     own = {name: replace(setting, method=method) for name, setting in settings.items()}
-    _DECLARED.setdefault(method, {}).update(own)
+    if own:
+        _DECLARED.setdefault(method, {}).update(own)
 
 
 def _form(setting: Setting) -> tuple[str, str, str]:

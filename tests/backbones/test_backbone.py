@@ -135,9 +135,10 @@ def test_the_loss_is_cross_entropy_alone(setting):
     torch.testing.assert_close(model.calculate_loss(rows), expected)
 
 
-def test_both_models_learn_with_every_backbone(setting):
+def test_both_models_learn_with_every_backbone(setting, make_config):
     config, dataset, rows = setting
-    for model in (ClickPromptNoPLM(config, dataset), ClickPrompt(config, dataset)):
+    with_plm = make_config("ClickPrompt", backbone=config["backbone"])
+    for model in (ClickPromptNoPLM(config, dataset), ClickPrompt(with_plm, dataset)):
         model.eval()  # or dropout would move the loss by more than four steps do
         optimizer = torch.optim.Adam(model.backbone.parameters(), lr=1e-3)
         losses = []

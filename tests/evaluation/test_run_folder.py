@@ -70,13 +70,11 @@ def test_a_run_is_opened_by_its_checkpoint_or_its_folder(folder):
 @pytest.mark.parametrize(
     ("changes", "title"),
     [
-        ({}, "DNN"),
-        ({"settings": {"train_stage": "finetune", "pre_model_path": "x"}}, "ClickPrompt without PLM (DNN)"),
-        ({"settings": {"train_stage": "all"}}, "ClickPrompt without PLM (DNN)"),
-        ({"model": "ClickPrompt"}, "ClickPrompt with PLM (DNN)"),
+        ({"title": "ClickPrompt with PLM (DNN)"}, "ClickPrompt with PLM (DNN)"),
+        ({}, "ClickPromptNoPLM (DNN)"),  # a run of an earlier version
     ],
 )
-def test_a_title_says_plain_backbone_with_or_without_plm(folder, changes, title):
+def test_the_title_is_that_of_the_method(folder, changes, title):
     write_info(folder, {**INFO, **changes})
     assert open_run(folder).title == title
 

@@ -11,7 +11,9 @@ from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.backbones.adapter import build_backbone
 from recbole_clickprompt.backbones.unseen import token_embedding_tables
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.clickprompt import finetuning
 from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
+from recbole_clickprompt.plm import text_init
 from recbole_clickprompt.plm.text_init import init_embeddings_from_text, principal_components, text_vectors
 from recbole_clickprompt.text.text import Textualizer
 
@@ -123,20 +125,19 @@ def test_what_cannot_begin_from_text_is_told(build, settings, message):
 
 @pytest.mark.parametrize("stage", ["finetune", "all"])
 def test_training_begins_there_with_and_without_pretraining(make_config, make_data, monkeypatch, stage):
-    from recbole_clickprompt.trainer import pretraining, trainer
-
     begun = []
-    for module in (pretraining, trainer):
+    # The pretraining stage imports it where it is called, finetuning as a module
+    for module, kind in ((text_init, "all"), (finetuning, "finetune")):
         monkeypatch.setattr(
             module,
             "init_embeddings_from_text",
-            lambda *given, of=module: begun.append(of) or init_embeddings_from_text(*given),
+            lambda *given, kind=kind: begun.append(kind) or init_embeddings_from_text(*given),
         )
     config = make_config("ClickPromptNoPLM", **{**FROM_TEXT, "train_stage": stage})
     data = make_data(config)
     model = ClickPromptNoPLM(config, data[0]._dataset)
     get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(*data[:2], verbose=False, saved=False)
-    assert begun == [pretraining if stage == "all" else trainer]
+    assert begun == [stage]
 
 
 def test_an_id_without_clicks_keeps_its_text_where_others_are_set_to_zero(make_config, make_data):

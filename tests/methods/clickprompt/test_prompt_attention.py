@@ -6,8 +6,9 @@ import torch
 from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.tables import prompt_columns
 from recbole_clickprompt.methods.clickprompt import attention
-from recbole_clickprompt.methods.clickprompt.attention import attention_table, last_attention, prompt_columns
+from recbole_clickprompt.methods.clickprompt.attention import attention_table, last_attention
 from recbole_clickprompt.methods.clickprompt.field_masks import masked_fields
 from recbole_clickprompt.methods.clickprompt.input_prompts import InputPromptedEncoder
 from recbole_clickprompt.plm.encoder import PromptedEncoder

@@ -1,0 +1,19 @@
+"""What the methods tell the rest of the package."""
+
+import pytest
+
+from recbole_clickprompt.methods.registry import find_method
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "title"),
+    [
+        ("ClickPromptNoPLM", {"train_stage": "finetune"}, "DNN"),
+        ("ClickPromptNoPLM", {"train_stage": "finetune", "pre_model_path": "x"}, "ClickPrompt without PLM (DNN)"),
+        ("ClickPromptNoPLM", {"train_stage": "all"}, "ClickPrompt without PLM (DNN)"),
+        ("ClickPrompt", {"train_stage": "all"}, "ClickPrompt with PLM (DNN)"),
+        ("PTab", {"train_stage": "all"}, "PTab"),
+    ],
+)
+def test_a_title_says_plain_backbone_with_or_without_plm(model, changes, title):
+    assert find_method(model).title({"backbone": "DNN", "pre_model_path": None, **changes}) == title
