@@ -218,3 +218,61 @@ def test_compressed_parts_are_refused_unread():
             packed.writestr(part.filename, stored.read(part))
     with pytest.raises(WeightsError, match="packed.pth is not a model .*is compressed, which torch never writes"):
         read_model(Path("packed.pth"))
+
+
+def archive_of(content):
+    with zipfile.ZipFile("bomb.pth", "w") as archive:
+        archive.writestr("a/data.pkl", content)
+        archive.writestr("a/byteorder", "little")
+        archive.writestr("a/version", "3\n")
+
+
+def doubled(times):
+    """A tuple of two that are one tuple of two, and so on."""
+    steps = b"".join(b"tq" + bytes([at]) + b"h" + bytes([at]) for at in range(times - 1))
+    return b"(" * times + b"K\1K\2" + steps + b"t"
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"}" + doubled(60) + b"K\1s", "a tuple of more than 1,000,000 values"),
+        (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a text nor a number"),
+        (b"ccollections\nOrderedDict\n]" + doubled(3) + b"K\1\x86a\x85R", "it calls collections.OrderedDict"),
+        (b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab", "an object's state in it is no dict"),
+        (b"cbuiltins\nbytearray\nK\1\x85R", "Unsupported global: builtins.bytearray"),
+        (b"cbuiltins\nset\n]\x85R", "Unsupported global: builtins.set"),
+        (b"ctorch\nFloatStorage\nK\1\x85R", "it calls torch.FloatStorage"),
+        (b"ctorch\nFloatStorage\nK\1\x85\x81", "it calls torch.FloatStorage"),
+        (b"h\1", "its pickle is broken"),
+    ],
+)
+def test_pickles_that_hang_or_fill_the_memory_are_refused_unread(value, fault, monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch reads it"))
+    archive_of(b"\x80\2}X\6\0\0\0config" + value + b"s.")
+    with pytest.raises(WeightsError, match=f"bomb.pth is not a model .*{fault}"):
+        read_model(Path("bomb.pth"))
+
+
+def test_archives_whose_parts_are_more_than_the_file_are_refused_unread(monkeypatch):
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("zipfile reads it"))
+    with zipfile.ZipFile("bomb.pth", "w") as archive:
+        archive.writestr("a/data.pkl", bytes(10_000))
+        first = archive.filelist[0]
+        for name, fault in [("a/DATA.pkl", "two of its parts have one name"), ("a/b", "larger than itself")]:
+            other = zipfile.ZipInfo(name)
+            for field in ("CRC", "file_size", "compress_size", "header_offset"):
+                setattr(other, field, getattr(first, field))
+            with zipfile.ZipFile(f"{fault[:3]}.pth", "w") as bomb:
+                bomb.writestr("a/data.pkl", bytes(10_000))
+                bomb.filelist.append(other)
+                bomb._didModify = True
+            with pytest.raises(WeightsError, match=f"{fault[:3]}.pth is not a model .*{fault}"):
+                read_model(Path(f"{fault[:3]}.pth"))
+
+
+def test_a_file_that_torch_takes_for_its_older_format_is_refused():
+    write_checkpoint(Path("file"), STATE)
+    Path("file").write_bytes(b"\x80\2}." + Path("file").read_bytes())
+    with pytest.raises(WeightsError, match="file is not a test: it does not begin as an archive"):
+        read_checkpoint(Path("file"), kind="a test")
