@@ -17,6 +17,7 @@ from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.models import MODELS
 from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.host.settings import SETTINGS
+from recbole_clickprompt.model.plm.weights import kept_plm
 from recbole_clickprompt.trainer.checkpoint import read_model
 
 __all__ = ["build_model", "check_sizes", "is_from_checkpoint", "read_run", "rebuild_config"]
@@ -103,6 +104,11 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
         for key, setting in SETTINGS.items():
             if key in values and not setting.accepts(values[key]):
                 raise _refusal(path, key, values[key], setting.expected)
+        _check_lora(values["plm_lora"], path)
+        try:
+            values["plm"] = kept_plm(values["plm"])
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
         values |= {f"{part}_neg_sample_args": dict(_NO_SAMPLING) for part in ("train", "valid", "test")}
     for key in _OF_THE_MACHINE:
         values.pop(key, None)
@@ -186,6 +192,13 @@ def _evaluation(value: Any) -> Any:
     """``eval_args`` with a mode for each part, as RecBole's config has it."""
     mode = value.get("mode") if isinstance(value, dict) else None
     return {**value, "mode": {"valid": mode, "test": mode}} if isinstance(mode, str) else value
+
+
+def _check_lora(settings: Any, path: Path) -> None:
+    # A text is a regular expression to PEFT, and one made for it takes forever to match
+    targets = (settings or {}).get("target_modules", [])
+    if isinstance(targets, str) and not re.fullmatch(r"[\w.-]+", targets):
+        raise _refusal(path, "plm_lora", settings, "target_modules to be a list of names, or one name")
 
 
 def _is_plain(value: Any) -> bool:
