@@ -120,7 +120,7 @@ SETTINGS: dict[str, Setting] = {
     "stopping_step": integer(0),
     "metric_decimal_place": integer(0),
     "loss_decimal_place": integer(0),
-    "seed": integer(0),
+    "seed": integer(0, 2**32 - 1),
     "worker": integer(0),
     "reproducibility": BOOLEAN,
     "show_progress": BOOLEAN,
