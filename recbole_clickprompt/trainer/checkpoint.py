@@ -173,10 +173,21 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: Path, *, fitting:
             f"{path} does not fit {fitting}: its other_parameter must hold {sorted(own) or 'nothing'}"
         )
     try:
+        _check_numbers(model.state_dict(), checkpoint["state_dict"], path)
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {fitting}: {' '.join(str(error).split())[:300]}") from error
     model.load_other_parameter(other)
+
+
+def _check_numbers(own: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
+    """Refuses what torch would cast without a word."""
+    for name in own.keys() & weights.keys():
+        ours, theirs = own[name].dtype, weights[name].dtype
+        if (ours.is_floating_point, ours.is_complex) != (theirs.is_floating_point, theirs.is_complex):
+            raise WeightsError(f"{path}: its weight {name} is of {theirs}, expected {ours}; {_RECOVER}")
+        if theirs.is_floating_point and weights[name].isnan().any():
+            raise WeightsError(f"{path}: its weight {name} holds NaN, expected numbers; {_RECOVER}")
 
 
 def check_writable(folder: Path) -> None:

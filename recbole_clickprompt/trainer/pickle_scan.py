@@ -34,7 +34,19 @@ class _Item(NamedTuple):
 _SCALAR, _DICT, _OTHER = _Item("scalar"), _Item("dict"), _Item("other")
 _PUSHED = {
     **dict.fromkeys(
-        "NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 BINFLOAT BINUNICODE SHORT_BINSTRING LONG1".split(), _SCALAR
+        [
+            "NONE",
+            "NEWTRUE",
+            "NEWFALSE",
+            "BININT",
+            "BININT1",
+            "BININT2",
+            "BINFLOAT",
+            "BINUNICODE",
+            "SHORT_BINSTRING",
+            "LONG1",
+        ],
+        _SCALAR,
     ),
     "EMPTY_DICT": _DICT,
     "EMPTY_LIST": _OTHER,

@@ -16,7 +16,14 @@ from recbole_clickprompt import files
 from recbole_clickprompt.errors import StorageError, WeightsError
 from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer import handover
-from recbole_clickprompt.trainer.checkpoint import check_writable, read_checkpoint, read_model, write_checkpoint
+from recbole_clickprompt.trainer.checkpoint import (
+    check_writable,
+    load_weights,
+    read_checkpoint,
+    read_model,
+    write_checkpoint,
+)
+from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 
 STATE = {"epoch": 3, "scores": (0.1, float("inf"), None), 7: {"weights": torch.arange(50.0)}}
 
@@ -276,3 +283,42 @@ def test_a_file_that_torch_takes_for_its_older_format_is_refused():
     Path("file").write_bytes(b"\x80\2}." + Path("file").read_bytes())
     with pytest.raises(WeightsError, match="file is not a test: it does not begin as an archive"):
         read_checkpoint(Path("file"), kind="a test")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    ["no JSON", "[]", "null", "{}", '{"settings": []}', "[" * 100_000, '{"settings": {"pretrain_objectives": 1}}'],
+)
+def test_a_pretraining_of_wrong_inputs_is_refused_by_name(inputs):
+    metadata = {"format": handover._FORMAT, "inputs": inputs, "epoch": "1"}
+    metadata["sha256"] = handover._sum(metadata, {})
+    save_file({}, "file.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match=r"file.safetensors: its inputs must be a JSON mapping .*delete it"):
+        handover.read_inputs(Path("file.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "weight", [torch.ones(5, 5, dtype=int), torch.ones(5, 5) * 1j, torch.ones(5, 5) * float("nan")]
+)
+def test_weights_that_would_be_cast_or_are_no_numbers_are_refused(weight):
+    model = Small()
+    model.other_parameter, model.load_other_parameter = dict, lambda _: None
+    state = {"state_dict": {**model.state_dict(), "backbone.weight": weight}}
+    with pytest.raises(
+        WeightsError, match=r"file: its weight backbone.weight .* expected (torch.float32|numbers)"
+    ):
+        load_weights(model, state, Path("file"), fitting="this")
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": float("inf")}, {"epoch": 10**300}, {"best_valid_score": 10**400}])
+def test_counts_that_cannot_be_are_refused(wrong):
+    model = Small()
+    model.other_parameter, model.load_other_parameter = dict, lambda _: None
+    trainer = PlainCheckpoints()
+    trainer.model, trainer.optimizer, trainer.device = model, torch.optim.SGD(model.parameters()), "cpu"
+    trainer.config = {"model": "Small"}
+    state = {"config": {"model": "Small"}, "state_dict": model.state_dict(), "epoch": 1, "cur_step": 0}
+    state |= {"optimizer": trainer.optimizer.state_dict(), "best_valid_score": 0.5} | wrong
+    torch.save(state, "file")
+    with pytest.raises(WeightsError, match="^file"):
+        trainer.resume_checkpoint("file")
