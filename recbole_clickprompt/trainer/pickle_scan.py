@@ -1,7 +1,8 @@
 """The pickle inside a checkpoint, followed step by step before torch reads it.
 
-torch's safe reader calls what its own list allows, and a small file can make that hang or fill the memory: a nested
-tuple that is hashed, a ``bytearray`` or a storage of any size. Here each step is followed with kinds and sizes alone.
+torch's safe reader calls what its own list allows, and a small file can make that hang or fill the memory: a
+nested tuple that is hashed, a ``bytearray`` or a storage of any size. Here each step is followed with kinds and
+sizes alone.
 """
 
 from __future__ import annotations
