@@ -195,10 +195,14 @@ def _evaluation(value: Any) -> Any:
 
 
 def _check_lora(settings: Any, path: Path) -> None:
-    # A text is a regular expression to PEFT, and one made for it takes forever to match
+    # A text is a regular expression to PEFT, and one made for it takes forever to match; without groups and with few
+    # stars it cannot
     targets = (settings or {}).get("target_modules", [])
-    if isinstance(targets, str) and not re.fullmatch(r"[\w.-]+", targets):
-        raise _refusal(path, "plm_lora", settings, "target_modules to be a list of names, or one name")
+    if isinstance(targets, str) and (not re.fullmatch(r"[\w.*|-]+", targets) or targets.count("*") > 3):
+        expected = (
+            "target_modules to be a list of names, or an expression of names, dots, | and at most three stars"
+        )
+        raise _refusal(path, "plm_lora", settings, expected)
 
 
 def _is_plain(value: Any) -> bool:
