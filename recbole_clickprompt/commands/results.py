@@ -56,9 +56,8 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
         values = pd.to_numeric(rows[name], errors="coerce")
         for row in rows.index[rows[name].notna() & ~(values.abs() < float("inf"))][:1]:
             where = f"row {row + 1}" if table.suffix == ".parquet" else f"line {row + 2}"
-            raise DataError(
-                f"{table}, {where}: {name} must be a number, got {str(rows[name][row])[:60]!r}; restore or remove it"
-            )
+            got = repr(str(rows[name][row])[:60])
+            raise DataError(f"{table}, {where}: {name} must be a number, got {got}; restore or remove it")
         rows[name] = values
     return _one_row_each(rows, table)
 
