@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +34,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     if target.exists():
         raise DataError(f"{target} is there already; remove it, or choose another place with --out")
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -45,6 +46,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # they hold something
+            for folder in made:
+                folder.rmdir()
 
 
 class AtomicWriter:
