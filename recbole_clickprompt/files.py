@@ -91,6 +91,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     if target.exists():
         raise DataError(f"{target} is there already; remove it, or choose another place with --out")
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -105,6 +106,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # they hold something
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ FILE.yaml holds
   settings: what all runs share, and the data set
   runs:     a name for each model, with its own settings; `model` may be a backbone's name
   vary:     (optional) settings with a list of values each; every combination is run
-  seeds:    (optional) a list; default [2020]
+  seeds:    (optional) a list of whole numbers; default [2020]
   baseline: (optional) the run that others are compared with
   base:     (optional) a file below these: `settings`, and under `backbones` those of single ones;
             {dataset} in its name stands for the data set
@@ -70,7 +70,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     columns = ["run", "seed", "auc", "logloss", "digest"]
     cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
     for number, (cell, config, key) in enumerate(cells, start=1):
-        results = read_results(table, columns)  # another process may have run this one meanwhile
+        # Another process may have run this one meanwhile
+        results = read_results(table, columns, numbers=["seed", "auc", "logloss"])
         if key in set(results["digest"]):
             continue
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
@@ -124,12 +125,16 @@ def _check(grid: dict[str, Any], path: Path) -> None:
         if name == "seed":
             raise SettingError(f"{path}: vary.seed: seeds are no setting to compare; list them under seeds")
         _check_once(values, f"{path}: vary.{name}")
+    for seed in grid.get("seeds") or []:
+        if type(seed) is not int or not 0 <= seed < 1 << 32:  # what numpy takes
+            shown = repr(seed) if len(repr(seed)) < 60 else f"{repr(seed)[:60]}..."
+            raise SettingError(f"{path}: seeds must be whole numbers from 0 to {(1 << 32) - 1}, got {shown}")
     _check_once(grid.get("seeds") or [], f"{path}: seeds")
 
 
 def _check_once(values: list[Any], what: str) -> None:
     # As a table tells them apart, where 8.0 is 8
-    told = [str(float(value)) if isinstance(value, int | float) else str(value) for value in values]
+    told = [str(float(value) if isinstance(value, int) and abs(value) < 1 << 53 else value) for value in values]
     if len(set(told)) < len(told):
         raise SettingError(f"{what} has a value twice, got {values!r}")
 

@@ -94,8 +94,13 @@ def _is_epoch(line: Any) -> bool:
     return (
         isinstance(line.get("stage"), str)
         and type(line.get("epoch")) is int
-        and all(value is None or isinstance(value, int | float) for value in figures)
+        # No float has more digits, and true and false are no figures
+        and all(value is None or type(value) is float or _is_count(value) for value in figures)
     )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and abs(value) < 1 << 53
 
 
 def _free_name(path: Path) -> Path:

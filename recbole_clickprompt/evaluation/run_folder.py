@@ -34,6 +34,14 @@ _PREDICTIONS = {
     "score": "float64",
 }
 _COUNTS = {"kind": "string", "token": "string", "rows": "int64"}
+_INFO: dict[str, tuple[type, str]] = {
+    "model": (str, "a text"),
+    "dataset": (str, "a text"),
+    "backbone": (str, "a text"),
+    "seed": (int, "a whole number"),
+    "settings": (dict, "a mapping"),
+    "command": (list, "a list of texts"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,15 +86,39 @@ class RunFolder:
         if not path.is_file():
             raise DataError(f"{self.folder} has no predictions.parquet; train with save_predictions: True")
         table = _read_parquet(path, _PREDICTIONS)
+        _refuse(table, "split", ~table["split"].isin(["valid", "test"]), "valid or test", path)
+        for name in ("user", "item"):
+            _refuse(table, name, table[name].isna(), "a text", path)
+        _refuse(table, "label", ~table["label"].isin([0, 1]), "0 or 1", path)
+        _refuse(table, "score", ~table["score"].between(0, 1), "a number from 0 to 1", path)
         return table if split is None else table[table["split"] == split].reset_index(drop=True)
 
     def history(self) -> pd.DataFrame:
-        """Learning curves: columns ``stage`` (``pretrain``, ``finetune``), ``epoch`` and the figures of either."""
-        return pd.DataFrame(read_epochs(self.folder / "history.jsonl"))
+        """Learning curves: columns ``stage`` (``pretrain``, ``finetune``), ``epoch`` and the figures of either.
+
+        Raises:
+            DataError: A figure is infinite.
+        """
+        file = self.folder / "history.jsonl"
+        table = pd.DataFrame(read_epochs(file))
+        for name in table.columns.difference(["stage"]):
+            table[name] = table[name].astype(float if name != "epoch" else int)  # also where all are null
+            _refuse(table, name, table[name].abs() == float("inf"), "a finite number or null", file)
+        return table
 
     def train_counts(self) -> pd.DataFrame:
-        """Training rows of each user and item that has any: columns ``kind``, ``token``, ``rows``."""
-        return _read_parquet(self.folder / self.info["train_counts"], _COUNTS)
+        """Training rows of each user and item that has any: columns ``kind``, ``token``, ``rows``.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        path = self.folder / self.info["train_counts"]
+        table = _read_parquet(path, _COUNTS)
+        _refuse(table, "kind", ~table["kind"].isin(["user", "item"]), "user or item", path)
+        _refuse(table, "token", table["token"].isna(), "a text", path)
+        _refuse(table, "rows", ~table["rows"].gt(0).fillna(False).astype(bool), "a number above 0", path)
+        _refuse(table, "token", table.duplicated(["kind", "token"]), "there once for its kind", path)
+        return table
 
 
 def folder_of(checkpoint: str | Path) -> Path:
@@ -116,6 +148,12 @@ def open_run(path: str | Path) -> RunFolder:
             raise DataError(f"{file}: {key} must be the name of a file of this run, without a path, got {name!r}")
     if isinstance(settings := info.get("settings"), dict):
         info["settings"] = settings_of_saved_run(settings)
+    for key, (kind, told) in _INFO.items():
+        value = info.get(key)
+        texts = not isinstance(value, list) or all(isinstance(part, str) for part in value)
+        if not isinstance(value, kind) or isinstance(value, bool) or not texts:
+            got = _short(value) if key in info else "nothing"
+            raise DataError(f"{file}: {key} must be {told}, got {got}; restore the file or train again")
     return RunFolder(folder=folder, info=info)
 
 
@@ -161,7 +199,28 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is missing or damaged: {error}") from error
-    if lacking := [name for name in columns if name not in table.column_names]:
-        raise DataError(f"{path} is damaged: it has no column {lacking[0]}")
+    for name, kind in columns.items():
+        found = table.schema.field(name).type if name in table.schema.names else None
+        fits = found is not None and (
+            pa.types.is_string(found) or pa.types.is_large_string(found)
+            if kind == "string"
+            else pa.types.is_integer(found)
+            if kind.startswith("int")
+            else pa.types.is_floating(found)
+        )
+        if not fits:
+            raise DataError(f"{path}: column {name} must be of {kind}, got {found or 'no such column'}")
     # A row without a time leaves the others whole numbers
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+def _refuse(table: pd.DataFrame, column: str, wrong: pd.Series, expected: str, path: Path) -> None:
+    for row in table.index[wrong][:1]:
+        got = _short(table[column][row])
+        raise DataError(f"{path}, row {row + 1}: {column} must be {expected}, got {got}; train again")
+
+
+def _short(value: Any) -> str:
+    value = value.item() if hasattr(value, "item") else value
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

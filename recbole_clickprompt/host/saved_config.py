@@ -16,6 +16,7 @@ from recbole.utils import get_model
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.methods.registry import method_names
+from recbole_clickprompt.plm.weights import kept_plm
 from recbole_clickprompt.settings.old_names import DROPPED, settings_of_saved_run
 from recbole_clickprompt.settings.registry import declared
 from recbole_clickprompt.trainer.checkpoint import read_model
@@ -108,6 +109,11 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
         for key, setting in settings.items():
             if key in values and not setting.accepts(values[key]):
                 raise _refusal(path, key, values[key], setting.expected)
+        _check_lora(values.get("plm_lora"), path)
+        try:
+            values["plm"] = kept_plm(values["plm"])
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
         values |= {f"{part}_neg_sample_args": dict(_NO_SAMPLING) for part in ("train", "valid", "test")}
     for key in _OF_THE_MACHINE:
         values.pop(key, None)
@@ -191,6 +197,17 @@ def _evaluation(value: Any) -> Any:
     """``eval_args`` with a mode for each part, as RecBole's config has it."""
     mode = value.get("mode") if isinstance(value, dict) else None
     return {**value, "mode": {"valid": mode, "test": mode}} if isinstance(mode, str) else value
+
+
+def _check_lora(settings: Any, path: Path) -> None:
+    # A text is a regular expression to PEFT, and one made for it takes forever to match; without groups and with
+    # few stars it cannot
+    targets = (settings or {}).get("target_modules", [])
+    if isinstance(targets, str) and (not re.fullmatch(r"[\w.*|-]+", targets) or targets.count("*") > 3):
+        expected = (
+            "target_modules to be a list of names, or an expression of names, dots, | and at most three stars"
+        )
+        raise _refusal(path, "plm_lora", settings, expected)
 
 
 def _is_plain(value: Any) -> bool:

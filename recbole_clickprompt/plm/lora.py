@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,5 +34,10 @@ def add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
             target_modules=settings.get("target_modules", list(build_adapter(encoder).lora_targets)),
         )
         inject_adapter_in_model(lora, encoder)
+    except re.error as error:
+        raise SettingError(
+            f"plm_lora: target_modules {settings['target_modules']!r} is no regular expression ({error}); give a "
+            "list of names"
+        ) from error
     except ValueError as error:
         raise SettingError(f"plm_lora: {error}") from error

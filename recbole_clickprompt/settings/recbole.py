@@ -62,7 +62,7 @@ _TRAINING = {
         optional(ARGUMENTS), None, "Negative sampling of training rows. None: rows have labels.", "pretrain"
     ),
     "shuffle": Setting(BOOLEAN, RECBOLE, "Shuffle the training rows before each epoch.", "pretrain"),
-    "seed": Setting(integer(0), RECBOLE, "Random seed of split, weights, order and masks.", "pretrain"),
+    "seed": Setting(integer(0, 2**32 - 1), RECBOLE, "Random seed of split, weights, order and masks.", "pretrain"),
     "reproducibility": Setting(
         BOOLEAN,
         True,

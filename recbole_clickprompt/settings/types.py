@@ -43,12 +43,12 @@ class ValueType:
             return False
 
 
-def integer(at_least: int) -> ValueType:
+def integer(at_least: int, at_most: float = math.inf) -> ValueType:
     """Whole numbers from ``at_least`` on; True and False are none."""
     return ValueType(
         "int",
-        f"an integer, {at_least} or more",
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= at_least,
+        f"an integer, {at_least} or more" if at_most == math.inf else f"an integer from {at_least} to {at_most}",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and at_least <= v <= at_most,
     )
 
 

@@ -11,12 +11,14 @@ import torch
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
-from recbole_clickprompt.trainer.plain_values import SavedConfig, check_plain, records_only, to_plain
+from recbole_clickprompt.trainer.pickle_scan import scan
+from recbole_clickprompt.trainer.plain_values import RECORD_NAMES, SavedConfig, check_plain, records_only, to_plain
 
 __all__ = ["check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint"]
 
 # Settings that follow from others and from the machine
 _DERIVED = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
+_LARGEST_PICKLE = 64_000_000  # bytes, without the tensors; those of large models have one million
 _RECOVER = "restore it from a copy, or delete it and start without it"
 
 
@@ -83,15 +85,22 @@ def _load(path: Path, kind: str, device: Any) -> dict[str, Any]:
         raise WeightsError(f"{path}: there is no such file; expected {kind}")
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-            damaged = None if packed else archive.testzip()  # torch writes checksums and never looks at them
+            parts = archive.infolist()
+            packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
+            fault = _fault_of_parts(path, parts)
+            # torch writes checksums and never looks at them
+            damaged = None if packed or fault else archive.testzip()
     except Exception as error:  # zipfile raises whatever a damaged field leads it to
         raise WeightsError(f"{path} is damaged or foreign, expected {kind}: {error}; {_RECOVER}") from error
     if packed:
         raise WeightsError(f"{path} is not {kind}: its part {packed[0]} is compressed, which torch never writes")
+    if fault:
+        raise WeightsError(f"{path} is not {kind}: {fault}, which torch never writes; {_RECOVER}")
     if damaged is not None:
         raise WeightsError(f"{path} is damaged, expected {kind}: its part {damaged} has changed; {_RECOVER}")
     try:
+        # The very bytes that torch will read: what zipfile finds in a file made for it may be others
+        scan(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl"), RECORD_NAMES)
         with records_only():
             state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
@@ -102,6 +111,21 @@ def _load(path: Path, kind: str, device: Any) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise WeightsError(f"{path} is not {kind}: it holds a {type(state).__name__}")
     return state
+
+
+def _fault_of_parts(path: Path, parts: list[zipfile.ZipInfo]) -> str | None:
+    """What makes an archive take longer to read, or be read otherwise, than its size and its names tell."""
+    with path.open("rb") as stream:
+        if stream.read(4) != b"PK\3\4":  # or torch would take the file for one of its older format
+            return "it does not begin as an archive"
+    if len({part.filename.lower() for part in parts}) < len(parts):  # torch finds names in any case
+        return "two of its parts have one name"
+    if sum(part.file_size for part in parts) > path.stat().st_size:
+        return "its parts are larger than itself"
+    pickles = [part.file_size for part in parts if part.filename.lower().endswith("data.pkl")]
+    if any(size > _LARGEST_PICKLE for size in pickles):
+        return f"its data.pkl has more than {_LARGEST_PICKLE:,} bytes"
+    return None
 
 
 def _checked(state: dict[str, Any], path: Path, kind: str) -> dict[str, Any]:
@@ -149,10 +173,21 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: Path, *, fitting:
             f"{path} does not fit {fitting}: its other_parameter must hold {sorted(own) or 'nothing'}"
         )
     try:
+        _check_numbers(model.state_dict(), checkpoint["state_dict"], path)
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {fitting}: {' '.join(str(error).split())[:300]}") from error
     model.load_other_parameter(other)
+
+
+def _check_numbers(own: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
+    """Refuses what torch would cast without a word."""
+    for name in own.keys() & weights.keys():
+        ours, theirs = own[name].dtype, weights[name].dtype
+        if (ours.is_floating_point, ours.is_complex) != (theirs.is_floating_point, theirs.is_complex):
+            raise WeightsError(f"{path}: its weight {name} is of {theirs}, expected {ours}; {_RECOVER}")
+        if theirs.is_floating_point and weights[name].isnan().any():
+            raise WeightsError(f"{path}: its weight {name} holds NaN, expected numbers; {_RECOVER}")
 
 
 def check_writable(folder: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-__all__ = ["SavedConfig", "check_plain", "records_only", "to_plain"]
+__all__ = ["RECORD_NAMES", "SavedConfig", "check_plain", "records_only", "to_plain"]
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 _MOST_VALUES = 10_000_000  # a state of a large model has some thousand, without its tensors
@@ -45,6 +45,7 @@ _RECORDS: list[Any] = [
     (type("EvaluatorType", (Record,), {}), "recbole.utils.enum_type.EvaluatorType"),
     (type("FullLoader", (Record,), {}), "yaml.loader.FullLoader"),
 ]
+RECORD_NAMES = tuple(name for _, name in _RECORDS)
 
 
 @contextmanager

@@ -48,7 +48,18 @@ def read_inputs(path: Path) -> dict[str, Any]:
         WeightsError: It is missing, damaged or no checkpoint of ours.
     """
     metadata, _ = _read(path)
-    return json.loads(metadata["inputs"])
+    try:
+        inputs = json.loads(metadata["inputs"])
+        settings = inputs["settings"]
+        fits = isinstance(settings, dict) and isinstance(settings.get("pretrain_objectives", []), list)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        fits = False
+    if not fits:
+        raise WeightsError(
+            f"{path}: its inputs must be a JSON mapping with the settings of the pretraining, and are not; delete "
+            "it and pretrain again"
+        )
+    return inputs
 
 
 def read_checksum(path: Path) -> str:

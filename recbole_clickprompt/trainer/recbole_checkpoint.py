@@ -10,6 +10,8 @@ from recbole_clickprompt.trainer.checkpoint import load_weights, read_model, sav
 
 __all__ = ["PlainCheckpoints"]
 
+_MOST = 10**9  # epochs, far more than any training has
+
 
 class PlainCheckpoints:
     """In front of RecBole's ``Trainer``: its reading and writing of files, without its unpickling."""
@@ -60,8 +62,12 @@ class PlainCheckpoints:
         try:
             self.optimizer.load_state_dict(saved["optimizer"])
             epoch, step, score = int(saved["epoch"]), int(saved["cur_step"]), float(saved["best_valid_score"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
             raise WeightsError(f"{path} does not hold the state of this optimizer: {error!r}") from error
+        if not (-1 <= epoch < _MOST and 0 <= step < _MOST):
+            raise WeightsError(
+                f"{path}: its epoch and cur_step must be counts below {_MOST:,}; restore it from a copy"
+            )
         self.saved_model_file = str(path)
         self.start_epoch, self.cur_step, self.best_valid_score = epoch + 1, step, score
         self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")

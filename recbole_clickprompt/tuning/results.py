@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -30,7 +31,7 @@ def digest(*what: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16].translate(_LETTERS)
 
 
-def read_results(table: Path, columns: list[str]) -> pd.DataFrame:
+def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of a csv or parquet file, the first one of each digest; what is left out is told in one line.
 
     A file without a column ``digest`` is read as it is.
@@ -38,9 +39,10 @@ def read_results(table: Path, columns: list[str]) -> pd.DataFrame:
     Args:
         table: The file.
         columns: Those that it must have, and those of the answer where there is no such file.
+        numbers: Those of them that hold a finite number or nothing.
 
     Raises:
-        DataError: The file cannot be read, or lacks one of the columns.
+        DataError: The file cannot be read, lacks one of the columns, or holds something else than a number.
     """
     if not table.is_file():
         return pd.DataFrame(columns=columns)
@@ -50,6 +52,13 @@ def read_results(table: Path, columns: list[str]) -> pd.DataFrame:
         raise DataError(
             f"{table} is no results table of this command: it has no column {lacking[0]}; name another file"
         )
+    for name in numbers:
+        values = pd.to_numeric(rows[name], errors="coerce")
+        for row in rows.index[rows[name].notna() & ~(values.abs() < float("inf"))][:1]:
+            where = f"row {row + 1}" if table.suffix == ".parquet" else f"line {row + 2}"
+            got = repr(str(rows[name][row])[:60])
+            raise DataError(f"{table}, {where}: {name} must be a number, got {got}; restore or remove it")
+        rows[name] = values
     return _one_row_each(rows, table)
 
 

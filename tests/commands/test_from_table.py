@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from recbole.data import create_dataset
+from recbole_clickprompt.data.convert.own_file import _refuse_bomb
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.host.properties import read_yaml
@@ -165,6 +166,26 @@ def test_files_that_are_no_table_are_told(capsys):
         assert message in error_of(capsys)
     assert main(["from-table", "none.csv", *COLUMNS]) == 2
     assert "there is no file none.csv" in error_of(capsys)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_parquet_file_whose_dictionary_stands_for_all_memory_is_refused(capsys, listed):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows, long = 100_000, "x" * 10**6
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([long]))
+    if listed:
+        values = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), values)
+    others = {"customer_id": ["a"] * rows, "bought": [0, 1] * (rows // 2)}
+    pq.write_table(pa.table({"sku": values, **others}), "bomb.parquet")
+    assert main(["from-table", "bomb.parquet", *COLUMNS]) == 2
+    assert "bomb.parquet has more than 16 GiB of values when unpacked (column sku" in error_of(capsys)
+
+
+def test_a_parquet_file_of_many_different_texts_is_no_bomb():
+    body = frame()
+    many = pl.concat([body] * (200_000 // len(body) + 1))
+    many.with_columns(extra=pl.int_range(pl.len()).cast(pl.String).str.zfill(30) + "x").write_parquet("m.parquet")
+    _refuse_bomb(Path("m.parquet"))
 
 
 def test_nothing_that_is_there_is_replaced(capsys):

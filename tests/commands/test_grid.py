@@ -287,3 +287,46 @@ def test_a_table_of_something_else_is_refused_before_anything_runs(scored, capsy
         "results/g-tiny.csv is no results table of this command: it has no column seed" in capsys.readouterr().err
     )
     assert scored == []
+
+
+@pytest.mark.parametrize(
+    ("seeds", "got"),
+    [
+        ("[2020, '2020']", "'2020'"),
+        ("[1, -1]", "-1"),
+        ("[1.0]", "1.0"),
+        ("[true]", "True"),
+        ("[null]", "None"),
+        ("[[1]]", "[1]"),
+        ("[4294967296]", "4294967296"),
+        (f"[{10**400}]", f"1{'0' * 59}..."),
+    ],
+)
+def test_a_seed_that_is_none_is_refused_before_anything_runs(scored, seeds, got, capsys):
+    assert main(["grid", "g.yaml", f"--seeds={seeds}"]) == 2
+    assert f"seeds must be whole numbers from 0 to 4294967295, got {got}\n" in capsys.readouterr().err
+    assert scored == []
+    assert not Path("results").exists()
+
+
+def test_a_varied_number_may_be_beyond_all_floats(scored, capsys):
+    content = yaml.safe_load(Path("g.yaml").read_text())
+    Path("g.yaml").write_text(yaml.safe_dump({**content, "vary": {"epochs": [10**400, 10**400]}}))
+    assert main(["grid", "g.yaml"]) == 2
+    assert "vary.epochs has a value twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a,1,x,0.5,abc", "auc must be a number, got 'x'"),
+        ("a,1,0.5,inf,abc", "logloss must be a number, got 'inf'"),
+        ("a,one,0.5,0.5,abc", "seed must be a number, got 'one'"),
+    ],
+)
+def test_a_broken_row_of_the_table_is_refused_before_anything_runs(scored, row, told, capsys):
+    Path("results").mkdir()
+    Path("results/g-tiny.csv").write_text(f"run,seed,auc,logloss,digest\na,1,,0.5,abd\n{row}\n")
+    assert main(["grid", "g.yaml"]) == 2
+    assert f"results/g-tiny.csv, line 3: {told}; restore or remove it" in capsys.readouterr().err
+    assert scored == []

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.data.convert import recipes
+from recbole_clickprompt.errors import DataError
 
 from ..data.convert.lookalike import ml_1m
 from ..data.convert.test_bookcrossing import BOOKS, RATINGS, dump
@@ -207,7 +209,7 @@ def test_bad_input_is_told_by_its_place_and_leaves_nothing(tmp_path, capsys, cas
     assert main(["prepare", name, "--raw", str(raw), "--out", str(tmp_path / "out")]) == 2
     (error,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
     assert message in error
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
 
 
@@ -275,3 +277,22 @@ def test_rows_behind_a_stray_quote_are_told_by_line(file, tmp_path, capsys):
         f"{file}.csv, line {line}: a quote opens here and closes in line {line + 1}, with whole rows"
         in capsys.readouterr().err
     )
+
+
+def test_no_empty_folder_is_left_where_there_was_none(tmp_path):
+    raw = str(small(tmp_path, movies=b""))
+    assert main(["prepare", "ml-latest-small", "--raw", raw, "--out", "new/data"]) == 2
+    assert not Path("new").exists()
+    Path("mine").mkdir()
+    assert main(["prepare", "ml-latest-small", "--raw", raw, "--out", "mine"]) == 2
+    assert list(Path("mine").iterdir()) == []
+
+
+def test_no_empty_folder_is_left_where_nothing_can_be_downloaded(monkeypatch):
+    def refuse(file, folder, **_):
+        folder.mkdir(parents=True)
+        raise DataError("no connection")
+
+    monkeypatch.setattr(recipes, "fetch", refuse)
+    assert main(["prepare", "ml-latest-small"]) == 2
+    assert not Path("dataset_atomic").exists()

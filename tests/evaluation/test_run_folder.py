@@ -4,11 +4,14 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recbole_clickprompt.errors import DataError
@@ -29,7 +32,7 @@ ROWS = pd.DataFrame(
     }
 )
 INFO = {
-    "model": "ClickPromptNoPLM", "backbone": "DNN",
+    "model": "ClickPromptNoPLM", "backbone": "DNN", "dataset": "tiny", "seed": 1, "command": ["recbole-cp", "run"],
     "settings": {"train_stage": "finetune", "pre_model_path": None},
     "checkpoint": "a.b.pth", "train_counts": "train_counts.parquet",
 }  # fmt: skip
@@ -195,3 +198,89 @@ def test_a_run_folder_names_files_of_its_own_alone(key, name, trained_runs, tmp_
     (tmp_path / "run" / "run.json").write_text(json.dumps({**info, key: name}))
     with pytest.raises(DataError, match=f"run.json: {key} must be the name of a file of this run, without a path"):
         open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("key", ["model", "dataset", "backbone", "seed", "settings", "command"])
+@pytest.mark.parametrize("value", [None, 1.5, [1], True])
+def test_a_key_of_run_json_that_is_of_another_kind_or_missing_is_told(folder, key, value):
+    write_info(folder, {**INFO, key: value})
+    with pytest.raises(
+        DataError, match=rf"run.json: {key} must be an? .*, got {re.escape(repr(value))};"
+    ) as error:
+        open_run(folder)
+    assert "\n" not in str(error.value)
+    write_info(folder, {name: INFO[name] for name in INFO if name != key})
+    with pytest.raises(DataError, match=f"run.json: {key} must be .*, got nothing;"):
+        open_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        ("split", ["valid", "test", "x"], "row 3: split must be valid or test, got 'x'"),
+        ("user", ["a", None, "b"], "row 2: user must be a text, got None"),
+        ("label", [1, 0, 2], "row 3: label must be 0 or 1, got 2"),
+        ("label", [1, None, 0], "row 2: label must be 0 or 1, got <NA>"),
+        ("label", ["1", "0", "1"], "column label must be of int8, got string"),
+        ("score", [0.5, math.nan, 0.5], "row 2: score must be a number from 0 to 1, got nan"),
+        ("score", [0.5, 0.5, 1.5], "row 3: score must be a number from 0 to 1, got 1.5"),
+        ("score", ["a", "b", "c"], "column score must be of float64, got string"),
+        ("user", [1, 2, 3], "column user must be of string, got int64"),
+        ("logit_ctr", [[1.0]] * 3, "column logit_ctr must be of float32, got list"),
+        ("time", ["a", "b", "c"], "column time must be of int64, got string"),
+    ],
+)
+def test_predictions_that_none_can_be_are_told(folder, column, values, told):
+    file = folder / "predictions.parquet"
+    table = pq.ParquetFile(file).read()
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, pa.array(values)), file)
+    with pytest.raises(DataError, match=rf"predictions.parquet.*{told}"):
+        open_run(folder).predictions()
+
+
+def test_a_lacking_column_is_told(folder):
+    ROWS.drop(columns="score").to_parquet(folder / "predictions.parquet")
+    with pytest.raises(DataError, match="column score must be of float64, got no such column"):
+        open_run(folder).predictions()
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"kind": "shop"}, "row 2: kind must be user or item, got 'shop'"),
+        ({"token": None}, "row 2: token must be a text, got None"),
+        ({"rows": None}, "row 2: rows must be a number above 0, got <NA>"),
+        ({"rows": -1}, "row 2: rows must be a number above 0, got -1"),
+        ({"token": "i1"}, "row 2: token must be there once for its kind, got 'i1'"),
+    ],
+)
+def test_counts_that_none_can_be_are_told(folder, row, told):
+    first = {"kind": "item", "token": "i1", "rows": 2}
+    pq.write_table(pa.Table.from_pylist([first, {**first, "token": "i2", **row}]), folder / "train_counts.parquet")
+    with pytest.raises(DataError, match=f"train_counts.parquet, {told}"):
+        open_run(folder).train_counts()
+
+
+def test_counts_of_texts_are_told(folder):
+    rows = [{"kind": "item", "token": "i1", "rows": "two"}]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train_counts.parquet")
+    with pytest.raises(DataError, match="train_counts.parquet: column rows must be of int64, got string"):
+        open_run(folder).train_counts()
+
+
+@pytest.mark.parametrize("figure", ["1" + "0" * 400, "true", '"a"', "[1]"])
+def test_a_line_of_the_history_without_figures_is_left_out(folder, figure, caplog):
+    with (folder / "history.jsonl").open("a") as stream:
+        stream.write(f'{{"stage": "finetune", "epoch": 1, "train_loss": {figure}}}\n')
+    assert open_run(folder).history()["epoch"].tolist() == [0]
+    assert "1 of 2 lines is damaged" in caplog.text
+
+
+def test_an_infinite_figure_of_the_history_is_told_and_null_is_missing(folder):
+    (folder / "history.jsonl").write_text('{"stage": "finetune", "epoch": 0, "train_loss": null}\n')
+    assert open_run(folder).history()["train_loss"].isna().all()
+    (folder / "history.jsonl").write_text('{"stage": "finetune", "epoch": 0, "train_loss": 1e999}\n')
+    with pytest.raises(
+        DataError, match="history.jsonl, row 1: train_loss must be a finite number or null, got inf"
+    ):
+        open_run(folder).history()

@@ -195,3 +195,44 @@ def test_values_of_numpy_are_saved_as_plain_ones(make_config, make_data):
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer._save_checkpoint(0, saved_model_file="saved/x.pth")
     assert read_model(Path("saved/x.pth"))["config"]["stopping_step"] == 3
+
+
+def test_a_checkpoint_fetches_no_plm(run, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, *, local_files_only=False, **_):
+        asked.append((name, local_files_only))
+        raise FileNotFoundError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    change(run, {"plm": "evil/repo"})
+    with pytest.raises(
+        WeightsError, match="run.pth: plm 'evil/repo': neither a folder nor in the Hugging Face cache"
+    ):
+        read_run(run, method_names())
+    assert asked == [("evil/repo", True)]
+
+
+def test_a_plm_in_the_cache_is_read_without_asking_the_hub(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    change(run, {"plm": "some/repo"})
+    assert read_run(run, method_names())[0]["plm"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("targets", ["(a+)+$", "(", ".*.*.*.*query"])
+def test_a_checkpoint_brings_no_regular_expression(targets, run):
+    change(run, {"plm_lora": {"target_modules": targets}})
+    with pytest.raises(WeightsError, match=r"run.pth: the setting plm_lora .*a list of names"):
+        read_run(run, method_names())
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ".*query", ["query", "value"]])
+def test_names_in_plm_lora_are_read(targets, run):
+    change(run, {"plm_lora": {"target_modules": targets}})
+    assert read_run(run, method_names())[0]["plm_lora"] == {"target_modules": targets}
+
+
+def test_a_seed_that_numpy_does_not_take_is_refused(run):
+    change(run, {"seed": 2**32})
+    with pytest.raises(WeightsError, match="the setting seed in it is 4294967296, expected an integer from 0 to"):
+        read_run(run, method_names())

@@ -15,8 +15,15 @@ from safetensors.torch import save_file
 from recbole_clickprompt import files
 from recbole_clickprompt.errors import StorageError, WeightsError
 from recbole_clickprompt.files import write_whole
-from recbole_clickprompt.trainer import pretrained_checkpoint as load_pretrained
-from recbole_clickprompt.trainer.checkpoint import check_writable, read_checkpoint, read_model, write_checkpoint
+from recbole_clickprompt.trainer import pretrained_checkpoint
+from recbole_clickprompt.trainer.checkpoint import (
+    check_writable,
+    load_weights,
+    read_checkpoint,
+    read_model,
+    write_checkpoint,
+)
+from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 
 STATE = {"epoch": 3, "scores": (0.1, float("inf"), None), 7: {"weights": torch.arange(50.0)}}
 
@@ -72,12 +79,12 @@ def test_a_changed_checkpoint_is_refused_by_name(spoil):
 @pytest.mark.parametrize("spoil", [flipped, truncated])
 def test_a_changed_pretraining_is_refused_by_name(spoil):
     path, model, whole = Path("file.safetensors"), Small(), Small()
-    load_pretrained.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
+    pretrained_checkpoint.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
     refused = 0
     for content in spoil(path.read_bytes()):
         path.write_bytes(content)
         try:
-            load_pretrained.load_pretrained(whole, path)
+            pretrained_checkpoint.load_pretrained(whole, path)
             assert same(dict(whole.state_dict()), dict(model.state_dict()))
         except WeightsError as error:
             refused += 1
@@ -87,11 +94,11 @@ def test_a_changed_pretraining_is_refused_by_name(spoil):
 
 def test_a_flipped_weight_is_told_by_the_checksum():
     path, model = Path("file.safetensors"), Small()
-    load_pretrained.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
+    pretrained_checkpoint.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
     content = path.read_bytes()
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not fit; delete it"):
-        load_pretrained.load_components(model, path, ["backbone"])
+        pretrained_checkpoint.load_components(model, path, ["backbone"])
 
 
 def test_a_flipped_weight_of_a_model_is_told_by_the_checksum():
@@ -218,3 +225,100 @@ def test_compressed_parts_are_refused_unread():
             packed.writestr(part.filename, stored.read(part))
     with pytest.raises(WeightsError, match="packed.pth is not a model .*is compressed, which torch never writes"):
         read_model(Path("packed.pth"))
+
+
+def archive_of(content):
+    with zipfile.ZipFile("bomb.pth", "w") as archive:
+        archive.writestr("a/data.pkl", content)
+        archive.writestr("a/byteorder", "little")
+        archive.writestr("a/version", "3\n")
+
+
+def doubled(times):
+    """A tuple of two that are one tuple of two, and so on."""
+    steps = b"".join(b"tq" + bytes([at]) + b"h" + bytes([at]) for at in range(times - 1))
+    return b"(" * times + b"K\1K\2" + steps + b"t"
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"}" + doubled(60) + b"K\1s", "a tuple of more than 1,000,000 values"),
+        (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a text nor a number"),
+        (b"ccollections\nOrderedDict\n]" + doubled(3) + b"K\1\x86a\x85R", "it calls collections.OrderedDict"),
+        (b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab", "an object's state in it is no dict"),
+        (b"cbuiltins\nbytearray\nK\1\x85R", "Unsupported global: builtins.bytearray"),
+        (b"cbuiltins\nset\n]\x85R", "Unsupported global: builtins.set"),
+        (b"ctorch\nFloatStorage\nK\1\x85R", "it calls torch.FloatStorage"),
+        (b"ctorch\nFloatStorage\nK\1\x85\x81", "it calls torch.FloatStorage"),
+        (b"h\1", "its pickle is broken"),
+    ],
+)
+def test_pickles_that_hang_or_fill_the_memory_are_refused_unread(value, fault, monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch reads it"))
+    archive_of(b"\x80\2}X\6\0\0\0config" + value + b"s.")
+    with pytest.raises(WeightsError, match=f"bomb.pth is not a model .*{fault}"):
+        read_model(Path("bomb.pth"))
+
+
+def test_archives_whose_parts_are_more_than_the_file_are_refused_unread(monkeypatch):
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("zipfile reads it"))
+    with zipfile.ZipFile("bomb.pth", "w") as archive:
+        archive.writestr("a/data.pkl", bytes(10_000))
+        first = archive.filelist[0]
+        for name, fault in [("a/DATA.pkl", "two of its parts have one name"), ("a/b", "larger than itself")]:
+            other = zipfile.ZipInfo(name)
+            for field in ("CRC", "file_size", "compress_size", "header_offset"):
+                setattr(other, field, getattr(first, field))
+            with zipfile.ZipFile(f"{fault[:3]}.pth", "w") as bomb:
+                bomb.writestr("a/data.pkl", bytes(10_000))
+                bomb.filelist.append(other)
+                bomb._didModify = True
+            with pytest.raises(WeightsError, match=f"{fault[:3]}.pth is not a model .*{fault}"):
+                read_model(Path(f"{fault[:3]}.pth"))
+
+
+def test_a_file_that_torch_takes_for_its_older_format_is_refused():
+    write_checkpoint(Path("file"), STATE)
+    Path("file").write_bytes(b"\x80\2}." + Path("file").read_bytes())
+    with pytest.raises(WeightsError, match="file is not a test: it does not begin as an archive"):
+        read_checkpoint(Path("file"), kind="a test")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    ["no JSON", "[]", "null", "{}", '{"settings": []}', "[" * 100_000, '{"settings": {"pretrain_objectives": 1}}'],
+)
+def test_a_pretraining_of_wrong_inputs_is_refused_by_name(inputs):
+    metadata = {"format": pretrained_checkpoint._FORMAT, "inputs": inputs, "epoch": "1"}
+    metadata["sha256"] = pretrained_checkpoint._sum(metadata, {})
+    save_file({}, "file.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match=r"file.safetensors: its inputs must be a JSON mapping .*delete it"):
+        pretrained_checkpoint.read_inputs(Path("file.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "weight", [torch.ones(5, 5, dtype=int), torch.ones(5, 5) * 1j, torch.ones(5, 5) * float("nan")]
+)
+def test_weights_that_would_be_cast_or_are_no_numbers_are_refused(weight):
+    model = Small()
+    model.other_parameter, model.load_other_parameter = dict, lambda _: None
+    state = {"state_dict": {**model.state_dict(), "backbone.weight": weight}}
+    with pytest.raises(
+        WeightsError, match=r"file: its weight backbone.weight .* expected (torch.float32|numbers)"
+    ):
+        load_weights(model, state, Path("file"), fitting="this")
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": float("inf")}, {"epoch": 10**300}, {"best_valid_score": 10**400}])
+def test_counts_that_cannot_be_are_refused(wrong):
+    model = Small()
+    model.other_parameter, model.load_other_parameter = dict, lambda _: None
+    trainer = PlainCheckpoints()
+    trainer.model, trainer.optimizer, trainer.device = model, torch.optim.SGD(model.parameters()), "cpu"
+    trainer.config = {"model": "Small"}
+    state = {"config": {"model": "Small"}, "state_dict": model.state_dict(), "epoch": 1, "cur_step": 0}
+    state |= {"optimizer": trainer.optimizer.state_dict(), "best_valid_score": 0.5} | wrong
+    torch.save(state, "file")
+    with pytest.raises(WeightsError, match="^file"):
+        trainer.resume_checkpoint("file")

@@ -123,7 +123,7 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
     recipe = RECIPES[name]
     if (out / name).exists():
         raise DataError(f"{out / name} is there already; remove it, or choose another place with --out")
-    downloaded = raw is None
+    downloaded, begun = raw is None, not out.exists()
     if raw is None:
         folder = out / ".downloads" / name
         try:
@@ -132,6 +132,8 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
             with suppress(OSError):  # they hold what was begun, or nothing
                 folder.rmdir()
                 folder.parent.rmdir()
+                if begun:
+                    out.rmdir()
             raise DataError(f"{error}; or {how_to_get(name, out)}") from error
         raw = paths[0] if len(paths) == 1 else folder
     with new_folder(out / name) as work:

@@ -82,6 +82,16 @@ def remote_size(url: str) -> int | None:
         return _length(url, answer)
 
 
+class _Redirect(urllib.request.HTTPRedirectHandler):
+    """Follows without the body of the answer, which urllib reads whole: one without an end fills the memory."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()  # a closed answer reads as empty
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
 def _open(request: urllib.request.Request) -> Any:
     opener = urllib.request.OpenerDirector()
     # Without FTP's, to which a server could send us on; the other handlers follow to http and https alone
@@ -92,7 +102,7 @@ def _open(request: urllib.request.Request) -> Any:
         urllib.request.HTTPSHandler(),
         urllib.request.FileHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirect(),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)

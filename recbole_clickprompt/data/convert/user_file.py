@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["read_user_file"]
 
+_MOST_BYTES = 16 << 30  # of a parquet file's values; beyond that no memory has them
 _NO_QUOTING = "; where quotes are ordinary characters of the text, pass --no-quoting"
 
 
@@ -32,6 +34,7 @@ def read_user_file(path: Path, *, label: str, quoting: bool = True) -> TextTable
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     if path.suffix == ".parquet":
+        _refuse_bomb(path)
         try:
             frame = pl.read_parquet(path)
         except (pl.exceptions.PolarsError, OSError) as error:
@@ -46,6 +49,44 @@ def read_user_file(path: Path, *, label: str, quoting: bool = True) -> TextTable
         number_column=label,
         quote_remedy=_NO_QUOTING,
     )
+
+
+def _refuse_bomb(path: Path) -> None:
+    """A dictionary says a long value once, and some kB then stand for all memory: adds up what the rows have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        about = pq.read_metadata(path)
+        total = unread = 0  # what it is, and at most, of the columns that are not looked into
+        for group, index in itertools.product(range(about.num_row_groups), range(about.num_columns)):
+            chunk = about.row_group(group).column(index)
+            at_most = chunk.num_values * chunk.total_uncompressed_size
+            total += max(chunk.total_uncompressed_size, chunk.num_values)
+            if chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
+                pass
+            elif total + unread + at_most <= _MOST_BYTES:
+                unread += at_most
+            else:
+                name = chunk.path_in_schema
+                with pq.ParquetFile(path, read_dictionary=[name]) as file:
+                    for batch in file.iter_batches(1 << 20, row_groups=[group], columns=[name]):
+                        values = batch.column(0)
+                        while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+                            values = values.flatten()
+                        if pa.types.is_dictionary(values.type):
+                            lengths = pc.binary_length(values.dictionary)
+                            total += pc.sum(lengths.take(values.indices)).as_py() or 0
+                        if total > _MOST_BYTES:
+                            break
+            if total > _MOST_BYTES:
+                raise DataError(
+                    f"{path} has more than {_MOST_BYTES >> 30} GiB of values when unpacked (column "
+                    f"{chunk.path_in_schema}); leave out columns or rows"
+                )
+    except (pa.ArrowException, OSError):
+        return  # who reads the file says what is wrong with it
 
 
 def _separator(path: Path, text: str, quoting: bool) -> str:

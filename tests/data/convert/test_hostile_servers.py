@@ -127,6 +127,19 @@ def test_a_server_that_sends_us_on_to_http_is_followed(server, tmp_path):
     assert get(server, tmp_path, (302, {"Location": "/b.json.gz"}, []), whole()).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_body_of_a_redirect_is_not_read(server, tmp_path, status):
+    sent = []
+
+    def long():  # 64 MB: far more than lies in the buffers between
+        for _ in range(1000):
+            sent.append(1)
+            yield bytes(64_000)
+
+    assert get(server, tmp_path, (status, {"Location": "/b.json.gz"}, long()), whole()).read_bytes() == CONTENT
+    assert len(sent) < 1000
+
+
 def test_a_circle_of_redirects_ends(server, tmp_path):
     with pytest.raises(DataError, match="cannot download .*redirect"):
         get(server, tmp_path, (302, {"Location": "/a.json.gz"}, []))
