@@ -195,8 +195,8 @@ def _evaluation(value: Any) -> Any:
 
 
 def _check_lora(settings: Any, path: Path) -> None:
-    # A text is a regular expression to PEFT, and one made for it takes forever to match; without groups and with few
-    # stars it cannot
+    # A text is a regular expression to PEFT, and one made for it takes forever to match; without groups and with
+    # few stars it cannot
     targets = (settings or {}).get("target_modules", [])
     if isinstance(targets, str) and (not re.fullmatch(r"[\w.*|-]+", targets) or targets.count("*") > 3):
         expected = (
