@@ -54,7 +54,6 @@ def read_user_file(path: Path, *, label: str, quoting: bool = True) -> TextTable
 def _refuse_bomb(path: Path) -> None:
     """A dictionary says a long value once, and some kB then stand for all memory: adds up what the rows have."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
@@ -62,24 +61,13 @@ def _refuse_bomb(path: Path) -> None:
         total = unread = 0  # what it is, and at most, of the columns that are not looked into
         for group, index in itertools.product(range(about.num_row_groups), range(about.num_columns)):
             chunk = about.row_group(group).column(index)
-            at_most = chunk.num_values * chunk.total_uncompressed_size
             total += max(chunk.total_uncompressed_size, chunk.num_values)
-            if chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
-                pass
-            elif total + unread + at_most <= _MOST_BYTES:
-                unread += at_most
-            else:
-                name = chunk.path_in_schema
-                with pq.ParquetFile(path, read_dictionary=[name]) as file:
-                    for batch in file.iter_batches(1 << 20, row_groups=[group], columns=[name]):
-                        values = batch.column(0)
-                        while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-                            values = values.flatten()
-                        if pa.types.is_dictionary(values.type):
-                            lengths = pc.binary_length(values.dictionary)
-                            total += pc.sum(lengths.take(values.indices)).as_py() or 0
-                        if total > _MOST_BYTES:
-                            break
+            if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
+                at_most = chunk.num_values * chunk.total_uncompressed_size
+                if total + unread + at_most <= _MOST_BYTES:
+                    unread += at_most
+                else:
+                    total += _text_bytes(path, group, chunk.path_in_schema)
             if total > _MOST_BYTES:
                 raise DataError(
                     f"{path} has more than {_MOST_BYTES >> 30} GiB of values when unpacked (column "
@@ -87,6 +75,26 @@ def _refuse_bomb(path: Path) -> None:
                 )
     except (pa.ArrowException, OSError):
         return  # who reads the file says what is wrong with it
+
+
+def _text_bytes(path: Path, group: int, column: str) -> int:
+    """How long the texts of a column are together, without unpacking them; counted until they are too long."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    total = 0
+    with pq.ParquetFile(path, read_dictionary=[column]) as file:
+        for batch in file.iter_batches(1 << 20, row_groups=[group], columns=[column]):
+            values = batch.column(0)
+            while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+                values = values.flatten()
+            if pa.types.is_dictionary(values.type):
+                lengths = pc.binary_length(values.dictionary)
+                total += pc.sum(lengths.take(values.indices)).as_py() or 0
+            if total > _MOST_BYTES:
+                break
+    return total
 
 
 def _separator(path: Path, text: str, quoting: bool) -> str:
