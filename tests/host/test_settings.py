@@ -79,7 +79,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"lazy_embedding_min_rows": True}, "lazy_embedding_min_rows must be an integer, 1 or more, or nothing"),
         ({"double_tower": False}, "double_tower must be True"),
         ({"fields": {1: ["user_id"]}}, "fields must be a mapping of the numbers 0, 1, ... to lists"),
-        ({"seed": 1.5}, "seed must be an integer, 0 or more, got 1.5"),
+        ({"seed": 1.5}, "seed must be an integer from 0 to 4294967295, got 1.5"),
         ({"benchmark_filename": []}, "benchmark_filename must be a list of the three parts"),
         ({"benchmark_filename": ["train", "test"]}, "benchmark_filename must be a list of the three parts"),
         ({"normalize_field": "age"}, "normalize_field must be a list of fields, or nothing"),
