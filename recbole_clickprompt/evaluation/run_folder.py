@@ -199,7 +199,8 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is missing or damaged: {error}") from error
-    for name, kind in columns.items():
+    # What a method adds to predictions are numbers
+    for name, kind in {**dict.fromkeys(table.schema.names, "float32"), **columns}.items():
         found = table.schema.field(name).type if name in table.schema.names else None
         fits = found is not None and (
             pa.types.is_string(found) or pa.types.is_large_string(found)
