@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "MISSING_NUMBERS", "ArrowNumbers", "ParsedNumbers", "number_text", "parse_arrow_numbers", "parse_numbers",
@@ -68,6 +70,8 @@ def parse_arrow_numbers(texts: pa.ChunkedArray | pa.Array) -> ArrowNumbers:
 
 def parse_numbers(texts: pl.Series) -> ParsedNumbers:
     """As ``parse_arrow_numbers``, of a series of strings."""
+    import polars as pl  # here, as it would double the time that the plug-in's import takes
+
     parsed = parse_arrow_numbers(texts.to_arrow())
     return ParsedNumbers(*(pl.Series(texts.name, pl.from_arrow(part)) for part in parsed))
 
