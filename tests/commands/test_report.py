@@ -38,7 +38,10 @@ def test_attention_is_printed_and_written_for_the_rows_asked_for(trained_runs, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{without}"], "attention needs a run whose model reads prompts; this one has no PLM"),
+        (
+            ["{without}"],
+            "attention needs a run whose model reads prompts, and ClickPrompt without PLM (DCNV2) reads none",
+        ),
         (["{with}", "--row=131"], "there is no row 131: rows count from 0 to 130"),
         (["{with}", "--rows=0"], "--rows must be 1 or more, got 0"),
         (["{with}", "--num_prompts=2"], "attention knows no --num_prompts=2"),
@@ -105,7 +108,7 @@ def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(run
         (["--latency=odd.csv"], "odd.csv has no column median_ms"),
         (["--latency=others.csv"], "others.csv holds none of the runs without; name them as there"),
         (["--latency=twice.csv"], "twice.csv has the run 'without' more than once; leave one row of it"),
-        (["--attention"], "--attention needs a run of ClickPrompt that reads prompts, and none of these does"),
+        (["--attention"], "--attention needs a run whose model reads prompts, and none does; leave it out"),
         (["--epochs=2"], "report knows no --epochs=2"),
     ],
 )

@@ -42,8 +42,8 @@ def train(model_name, settings, batch_norm=False):
     """Both loss curves, validation and test results and final weights, as this rank has them."""
     trainer, data = build(model_name, settings, batch_norm=batch_norm)
     pretraining = []
-    report = trainer._reporter(False)
-    trainer._reporter = lambda verbose: lambda *row: (pretraining.append([*row[1].values()]), report(*row))
+    report = trainer._reporter(False, "pretrain")
+    trainer._reporter = lambda verbose, stage: lambda *row: (pretraining.append([*row[1].values()]), report(*row))
     _, valid = trainer.fit(data[0], data[1], verbose=False)
     return {
         "pretraining": pretraining,
