@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from recbole.data import create_dataset
-from recbole_clickprompt.data.convert.own_file import _refuse_bomb
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.data.convert.user_file import _refuse_bomb
 from recbole_clickprompt.host.properties import read_yaml
 from recbole_clickprompt.settings.registry import declared
 

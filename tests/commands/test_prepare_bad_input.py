@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.data.convert import recipes
+from recbole_clickprompt.data.convert import catalog
 from recbole_clickprompt.errors import DataError
 
 from ..data.convert.lookalike import ml_1m
@@ -293,6 +293,6 @@ def test_no_empty_folder_is_left_where_nothing_can_be_downloaded(monkeypatch):
         folder.mkdir(parents=True)
         raise DataError("no connection")
 
-    monkeypatch.setattr(recipes, "fetch", refuse)
+    monkeypatch.setattr(catalog, "fetch", refuse)
     assert main(["prepare", "ml-latest-small"]) == 2
     assert not Path("dataset_atomic").exists()
