@@ -14,6 +14,8 @@ __all__ = ["check_files", "first_line", "read_json", "stored_shapes", "weight_fi
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _READ = (".json", ".txt", ".model", ".safetensors", ".jinja")
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
 
 def first_line(error: Exception) -> str:
     """The first line of a library's error, short enough for an error message."""
@@ -107,7 +109,7 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shape of each stored weight by its name, from the files' headers.
 
     Raises:
-        WeightsError: A file is damaged.
+        WeightsError: A file is damaged, or holds weights that are no floating-point numbers.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -118,7 +120,14 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         try:
             with safe_open(file, "pt") as weights:
                 for name in weights.keys():  # noqa: SIM118 - not a dict
-                    shapes[name] = tuple(weights.get_slice(name).get_shape())
+                    stored = weights.get_slice(name)
+                    shapes[name] = tuple(stored.get_shape())
+                    # Whole numbers would be cast, quantized ones without their scales
+                    if name.endswith((".weight", ".bias")) and stored.get_dtype() not in _FLOATS:
+                        raise WeightsError(
+                            f"{folder}: {file.name} stores {name} as {stored.get_dtype()}; expected is one of "
+                            f"{', '.join(_FLOATS)}; save the model in one of them"
+                        )
         except (SafetensorError, OSError) as error:
             raise WeightsError(
                 f"{folder}: its weights cannot be read: {file.name}: {first_line(error)}"

@@ -5,7 +5,9 @@ import os
 import shutil
 
 import pytest
+import torch
 import transformers as tf
+from safetensors.torch import load_file, save_file
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.loading import load_plm, load_tokenizer
@@ -111,3 +113,22 @@ def test_a_vocabulary_that_a_tokenizer_config_takes_from_elsewhere_is_refused(ti
     path.write_text(json.dumps({**json.loads(path.read_text()), **elsewhere}))
     with pytest.raises(WeightsError, match="tokenizer_config.json: vocab is '/elsewhere/vocab.txt'"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(torch.int8, "I8"), (torch.bool, "BOOL"), (torch.int64, "I64")])
+def test_weights_that_are_no_floating_point_numbers_are_refused(tiny_bert, tmp_path, dtype, name):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    weight = next(key for key in weights if key.endswith("word_embeddings.weight"))
+    save_file({**weights, weight: weights[weight].to(dtype)}, file, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=f"model.safetensors stores {weight} as {name}; expected is one of F64"):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_read(tiny_bert, tmp_path, dtype):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    file = folder / "model.safetensors"
+    save_file({key: w.to(dtype) for key, w in load_file(file).items()}, file, metadata={"format": "pt"})
+    load(folder)
