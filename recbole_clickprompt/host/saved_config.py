@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -44,7 +46,8 @@ _WIDTHS = (
     "recombined_channels", "mlp1_hidden_size", "mlp2_hidden_size", "gate_hidden_size", "num_blocks", "block_size",
     "num_fm", "num_linear", "fm_hidden_size", "reduction_ratio",
 )  # fmt: skip
-_MOST_WIDTH, _MOST_LAYERS = 8192, 64
+# What is wider must be seen in the weights; spare numbers are for settings that the model does not read
+_MOST_WIDTH, _MOST_LAYERS, _SPARE_NUMBERS = 1024, 64, 50_000_000
 # Of the processes and the machine that trained
 _OF_THE_MACHINE = ("world_size", "nproc", "ip", "port", "local_rank", "offset", "single_spec", "device", "gpu_id")
 
@@ -134,11 +137,17 @@ def check_sizes(config: Config, weights: Mapping[str, torch.Tensor], path: Path)
         WeightsError: A setting is far larger than any layer that was saved.
     """
     widest = max([_MOST_WIDTH, *(min(weight.shape, default=1) for weight in weights.values())])
+    held = sum(weight.numel() for weight in weights.values())
     for key in _WIDTHS:
         value = config[key]
         widths = value if isinstance(value, list | tuple) else [value]
         numbers = [width for width in widths if isinstance(width, int | float)]
-        if len(widths) > max(_MOST_LAYERS, len(weights)) or any(number > widest for number in numbers):
+        connected = sum(math.prod(pair) for pair in itertools.pairwise(numbers))  # of a stack of dense layers
+        if (
+            len(widths) > max(_MOST_LAYERS, len(weights))
+            or any(number > widest for number in numbers)
+            or connected > 2 * held + _SPARE_NUMBERS
+        ):
             raise _refusal(
                 path, key, value, f"a size of the weights that were saved, which are at most {widest} wide"
             )

@@ -236,3 +236,12 @@ def test_a_seed_that_numpy_does_not_take_is_refused(run):
     change(run, {"seed": 2**32})
     with pytest.raises(WeightsError, match="the setting seed in it is 4294967296, expected an integer from 0 to"):
         read_run(run, method_names())
+
+
+@pytest.mark.parametrize("widths", [[8192], [1024] * 60, [8] * 1000])
+def test_a_model_far_larger_than_its_weights_is_not_built(widths, run):
+    change(run, {"mlp_hidden_size": widths})
+    with pytest.raises(
+        WeightsError, match=r"the setting mlp_hidden_size in it is .* expected a size of the weights"
+    ):
+        read_run(run, method_names())
