@@ -3,7 +3,7 @@
     python -m benchmarks.pretraining_length props/evidence/ml-100k.yaml --run="ClickPrompt without PLM" \
         --passes 0 1 2 4 --seeds 2 3 4
 
-Takes one run of a grid file, changes ``pretrain_epochs``, and goes on where its table ends. It prints the rows
+Takes one run of a grid file, changes ``pretrain_epochs``, and continues where its table ends. It prints the rows
 that were asked for, and writes a page with the figure beside the table.
 """
 

@@ -39,7 +39,7 @@ class Axis:
         points: Its values.
         columns: Measured columns to show, each with its heading.
         value: The measured column that stands for the value, where the job only steers it.
-        time: The column whose growth is told.
+        time: The column whose growth is reported.
     """
 
     name: str

@@ -11,7 +11,7 @@ FILE.yaml holds
   results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
 --key=value goes over `settings`, and --seeds=[1,2,3] over `seeds`. A run that the table already has, with equal
-settings, is not run again: an interrupted grid goes on where it was, and of one that is started twice each run
+settings, is not run again: an interrupted grid continues where it was, and of one that is started twice each run
 counts once.
 """
 

@@ -11,8 +11,8 @@ FILE.yaml holds
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
 --key=value goes over `settings`. Trials with equal pretraining share it. One that fails is recorded with its
-error, and the search goes on. A trial that the table already has is not run again: the same command goes on where
-it was.
+error, and the search continues. A trial that the table already has is not run again: the same command
+continues where it was.
 """
 
 from __future__ import annotations

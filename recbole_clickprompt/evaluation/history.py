@@ -34,7 +34,7 @@ def append_epoch(file: Path, epoch: Mapping[str, Any]) -> None:
 
 
 def change_epochs(file: Path, change: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]) -> None:
-    """Writes a history anew while no other process does.
+    """Rewrites a history while no other process does.
 
     A damaged one is kept under another name, and a warning says so.
 

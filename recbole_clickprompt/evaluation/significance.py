@@ -78,7 +78,7 @@ class Bootstrap(NamedTuple):
 def bootstrap(label: Any, scores: Sequence[Any], *, samples: int, seed: int) -> Bootstrap:
     """Draws rows with replacement, as many as there are, and measures all runs on each draw.
 
-    scipy's bootstrap would sort all rows anew for each draw and run; here each run is sorted once, and a draw is
+    scipy's bootstrap would sort all rows again for each draw and run; here each run is sorted once, and a draw is
     a weight a row.
 
     Args:

@@ -147,6 +147,6 @@ def _tuple(items: list[_Item]) -> _Item:
 
 
 def _check_keys(items: list[_Item]) -> None:
-    # Only a tuple's hash may take longer than reading it: it is computed anew for each place the tuple is in
+    # Only a tuple's hash may take longer than reading it: it is computed again wherever the tuple occurs
     if any(key.kind != "scalar" for key in items[::2]):
         raise ValueError("a key of a dict in it is neither a text nor a number")

@@ -1,4 +1,4 @@
-"""Keeps the state of a training, so that it goes on, after whatever ended it, as if nothing had been."""
+"""Keeps the state of a training, so that it continues after an interruption as if there had been none."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def load_resume_state(
     if state.get("format") != _FORMAT or _KEYS - state.keys():
         got = state.get("format") or "something else"
         raise WeightsError(
-            f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to begin anew, or go on with the "
+            f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to start over, or go on with the "
             "version that made it"
         )
     if state["stage"] not in allowed:
@@ -70,7 +70,7 @@ def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -
     if differing:
         raise SettingError(
             f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
-            "made with, or leave out --resume to begin anew"
+            "made with, or leave out --resume to start over"
         )
     here, there = distributed.current().world, len(state["random"])
     if here != there:

@@ -179,7 +179,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         if saved and own["best_valid_result"] is not None and not best.is_file():
             raise WeightsError(
                 f"resume: {beside} goes on from {best}, its best epoch so far, and there is no such file; put it "
-                "back, or leave out --resume to begin anew"
+                "back, or leave out --resume to start over"
             )
         self.saved_model_file = str(best)
         self.cur_step = own["cur_step"]

@@ -32,7 +32,7 @@ def digest(*what: Any) -> str:
 
 
 def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of a csv or parquet file, the first one of each digest; what is left out is told in one line.
+    """The rows of a csv or parquet file, the first one of each digest; what is left out is reported in one line.
 
     A file without a column ``digest`` is read as it is.
 

@@ -211,7 +211,7 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
         (lambda file: torch.save({"format": "clickprompt-resume-2"}, file), r"is not the state of an unfinished "),
         (  # as an earlier version wrote it
             lambda file: torch.save(torch.load(file) | {"format": "clickprompt-resume-1"}, file),
-            r"is not .*\(clickprompt-resume-2\), but clickprompt-resume-1; leave out --resume to begin anew",
+            r"is not .*\(clickprompt-resume-2\), but clickprompt-resume-1; leave out --resume to start over",
         ),
         (
             lambda file: torch.save(torch.load(file) | {"inputs": "x"}, file),

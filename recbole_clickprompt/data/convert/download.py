@@ -1,4 +1,4 @@
-"""Fetches a publisher's file: goes on where it stopped, and takes its name only when it is whole."""
+"""Fetches a publisher's file: continues where it stopped, and takes its name only when it is whole."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def fetch(file: RemoteFile, folder: Path, *, show_progress: bool = True) -> Path
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise DataError(f"cannot download {file.url}: {reason or type(error).__name__}") from error
     if size is not None and part.stat().st_size != size:
-        raise DataError(f"cannot download {file.url}: the connection broke; the same command goes on from there")
+        raise DataError(f"cannot download {file.url}: the connection broke; the same command continues from there")
     _verify(file, part)
     part.rename(target)
     return target
@@ -157,7 +157,7 @@ def _continues(content_range: str | None, have: int, file: RemoteFile) -> bool:
 
 
 def _pieces(file: RemoteFile, answer: Any, length: int | None) -> Iterator[bytes]:
-    """What comes, as it comes, up to the length that was told."""
+    """The body as it arrives, up to the length that the server gave."""
     began, got = time.monotonic(), 0
     while length is None or got < length:
         piece = answer.read1(_CHUNK if length is None else min(_CHUNK, length - got))
@@ -167,8 +167,8 @@ def _pieces(file: RemoteFile, answer: Any, length: int | None) -> Iterator[bytes
         yield piece
         if time.monotonic() - began > _PATIENCE + got / _SLOWEST:
             raise DataError(
-                f"cannot download {file.url}: less than {_SLOWEST} bytes come in a second; the same command goes "
-                "on from there"
+                f"cannot download {file.url}: less than {_SLOWEST} bytes come in a second; the same command "
+                "continues from there"
             )
 
 

@@ -1,4 +1,4 @@
-"""Bytes to text: a character that is damaged or was wrongly decoded is told by file, line and column."""
+"""Bytes to text: a character that is damaged or was wrongly decoded is reported by file, line and column."""
 
 from __future__ import annotations
 

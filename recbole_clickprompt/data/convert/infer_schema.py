@@ -17,7 +17,7 @@ __all__ = ["Column", "field_names", "guess_column", "guess_source"]
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
-_CROWDED = 0.05  # part of the range that nine in ten values take at most, where they are too close to tell apart
+_CROWDED = 0.05  # part of the range that nine in ten values take at most, where they are too close to distinguish
 
 _ROLES = ("user_id", "item_id", "label", "rating", "timestamp")
 

@@ -1,4 +1,4 @@
-"""What is often a mistake in a user's own table, and is taken as it is: it is told in notes."""
+"""What is often a mistake in a user's own table, and is read unchanged, with a note."""
 
 from __future__ import annotations
 

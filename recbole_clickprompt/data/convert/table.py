@@ -1,4 +1,4 @@
-"""Tables of text: a fault is told by file, line and column, never skipped or guessed over."""
+"""Tables of text: a fault is reported by file, line and column, never skipped or guessed over."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method
-from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.clickprompt.settings import WITH_PLM, WITHOUT_PLM
 from recbole_clickprompt.settings.declaration import Setting
 
@@ -21,14 +21,7 @@ class _ClickPromptFamily(Method):
 
     stages = (Pretraining(),)
     curves = (
-        Curve(
-            "pretrain", "mlm_loss", "Pretraining: MLM loss", "nats",
-            "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
-        ),
-        Curve(
-            "pretrain", "mlm_accuracy", "Pretraining: MLM accuracy", "share",
-            "Masked tokens that were recovered; shared likewise.",
-        ),
+        *MLM_CURVES,
         Curve(
             "pretrain", "replaced_item_loss", "Pretraining: replaced items, loss", "nats",
             "Mean cross entropy of telling rows from those with the item of another row.",

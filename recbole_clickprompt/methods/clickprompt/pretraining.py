@@ -8,8 +8,20 @@ from typing import Any
 import torch
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.base import Curve
 
-__all__ = ["Pretraining", "pretraining_rows"]
+__all__ = ["MLM_CURVES", "Pretraining", "pretraining_rows"]
+
+MLM_CURVES = (
+    Curve(
+        "pretrain", "mlm_loss", "Pretraining: MLM loss", "nats",
+        "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
+    ),
+    Curve(
+        "pretrain", "mlm_accuracy", "Pretraining: MLM accuracy", "share",
+        "Masked tokens that were recovered; shared likewise.",
+    ),
+)  # fmt: skip
 
 
 class Pretraining:

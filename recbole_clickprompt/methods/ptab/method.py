@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_clickprompt.methods.base import Curve, Method
-from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.ptab.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 
@@ -47,16 +47,7 @@ class PTabMethod(Method):
     stages = (_MaskedLanguageModeling(),)
     serves_text = True
     prediction_columns = {"logit_plm": "logit of the language model"}
-    curves = (
-        Curve(
-            "pretrain", "mlm_loss", "Pretraining: MLM loss", "nats",
-            "Mean cross entropy of the masked tokens. Runs that share a pretraining lie on one line.",
-        ),
-        Curve(
-            "pretrain", "mlm_accuracy", "Pretraining: MLM accuracy", "share",
-            "Masked tokens that were recovered; shared likewise.",
-        ),
-    )  # fmt: skip
+    curves = MLM_CURVES
 
     def settings(self) -> Mapping[str, Setting]:
         return SETTINGS

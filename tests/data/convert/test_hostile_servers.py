@@ -188,14 +188,14 @@ def test_a_body_that_trickles_is_given_up_and_kept(server, tmp_path, monkeypatch
             pause.wait(0.02)
             yield bytes([byte])
 
-    with pytest.raises(DataError, match="less than 1000000000 bytes come in a second; the same command goes on"):
+    with pytest.raises(DataError, match="less than 1000000000 bytes come in a second; the same command continues"):
         get(server, tmp_path, (200, {"Content-Length": str(len(CONTENT))}, trickle()))
     (part,) = tmp_path.iterdir()
     assert CONTENT.startswith(part.read_bytes())
 
 
 def test_a_body_that_breaks_off_is_kept_as_a_part(server, tmp_path):
-    with pytest.raises(DataError, match="the connection broke; the same command goes on from there"):
+    with pytest.raises(DataError, match="the connection broke; the same command continues from there"):
         get(server, tmp_path, (200, {"Content-Length": str(len(CONTENT))}, [CONTENT[:100]]))
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json.gz.part", CONTENT[:100])]
 
