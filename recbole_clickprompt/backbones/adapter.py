@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from recbole_clickprompt.backbones.nfm import NFM
 from recbole_clickprompt.backbones.representation_hooks import HOOKS, RepresentationHook
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["Backbone", "build_backbone"]
 
@@ -103,7 +105,7 @@ class Backbone(nn.Module):
             self.train(training)
 
 
-def build_backbone(config: Any, dataset: Any) -> Backbone:
+def build_backbone(config: Settings, dataset: Dataset) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
     model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.model.context_aware_recommender.afm import AFM as HostAFM
 from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["AFM"]
 
@@ -17,7 +18,7 @@ class AFM(HostAFM):
     weight in its ``calculate_loss`` is not used: our loss is cross entropy only.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         for vector in (self.p, self.attlayer.h):
             xavier_normal_(vector.data.unsqueeze(0))  # a linear map to one number

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor, nn
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["LogitModel", "check_fields", "feature_names"]
 
@@ -20,7 +20,7 @@ class LogitModel(ContextRecommender):
     F fields of width d are embedded by ``concat_embed_input_fields``, ``(B, F, d)``.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.loss = nn.BCEWithLogitsLoss()
         self.flat_size = self.num_feature_field * self.embedding_size

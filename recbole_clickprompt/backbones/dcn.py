@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.model.context_aware_recommender.dcn import DCN as HostDCN
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["DCN"]
 
@@ -19,7 +20,7 @@ class DCN(HostDCN):
     - No batch norm in the MLP.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         sizes = [self.num_feature_field * self.embedding_size, *self.mlp_hidden_size]
         self.mlp_layers = MLPLayers(sizes, dropout=self.dropout_prob).apply(xavier_normal_initialization)

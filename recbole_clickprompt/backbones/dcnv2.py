@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.context_aware_recommender.dcnv2 import DCNV2 as HostDCNV2
 from recbole.model.layers import MLPLayers
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["DCNV2"]
 
@@ -26,7 +27,7 @@ class DCNV2(HostDCNV2):
       in bf16 and elementwise ones in float32.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         sizes = [self.in_feature_num, *self.mlp_hidden_size]
         self.mlp_layers = MLPLayers(sizes, dropout=self.dropout_prob)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.context_aware_recommender.dssm import DSSM as HostDSSM
 from recbole.model.init import xavier_normal_initialization
@@ -12,6 +11,7 @@ from recbole.model.layers import MLPLayers
 from torch import Tensor
 
 from recbole_clickprompt.backbones.base import feature_names
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["DSSM"]
 
@@ -25,7 +25,7 @@ class DSSM(HostDSSM):
     - No batch norm, which would make scores depend on the other rows of a batch or micro-batch.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         names = feature_names(self)
         self.user_columns = [i for i, name in enumerate(names) if name in self.user_field_names]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.model.context_aware_recommender.ffm import FFM as HostFFM
 from torch import nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import check_fields, feature_names
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FFM"]
 
@@ -22,7 +22,7 @@ class FFM(HostFFM):
         SettingError: ``fields`` does not contain each feature once.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         check_fields(self.fields, feature_names(self))
         for kind, dims in (("token_seq", self.token_seq_field_dims), ("float_seq", self.float_seq_field_dims)):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["SENET", "BilinearInteraction", "FiBiNET"]
 
@@ -71,7 +71,7 @@ class FiBiNET(LogitModel):
     from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         fields = self.num_feature_field
         self.senet = SENET(num_fields=fields, reduction_ratio=config["reduction_ratio"])

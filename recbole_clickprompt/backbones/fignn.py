@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.model.context_aware_recommender.fignn import FiGNN as HostFiGNN
 from recbole.model.context_aware_recommender.fignn import GraphLayer
 from torch.nn.init import xavier_normal_
+
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FiGNN"]
 
@@ -26,7 +27,7 @@ class FiGNN(HostFiGNN):
       convolution, so that wider matrices start smaller.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.gnn = _SharedLayer(self.num_feature_field, self.attention_size)
         for weight in (self.gnn.W_in, self.gnn.W_out):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -13,6 +12,7 @@ from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel, feature_names
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["BilinearFusion", "FeatureGate", "FinalMLP"]
 
@@ -76,7 +76,7 @@ class FinalMLP(LogitModel):
         SettingError: A context is no field of the data set, or the heads do not divide a stream.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.gates = nn.ModuleList(
             FeatureGate(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.model.context_aware_recommender.fwfm import FwFM as HostFwFM
 from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import check_fields, feature_names
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FwFM"]
 
@@ -27,7 +27,7 @@ class FwFM(HostFwFM):
         SettingError: ``fields`` does not contain each feature once.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.weight = nn.Parameter(torch.empty(self.num_fields, self.num_fields, 1))
         xavier_normal_(self.weight.data.squeeze(2))

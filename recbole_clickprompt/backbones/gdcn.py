@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["GDCN", "GatedCrossLayer"]
 
@@ -41,7 +41,7 @@ class GDCN(LogitModel):
     Reads ``embedding_size``, ``cross_layer_num``, ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         sizes = [self.flat_size, *config["mlp_hidden_size"]]
         self.cross_layers = nn.ModuleList(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.context_aware_recommender.kd_dagfm import DAGFM, CrossNet
 from recbole.model.init import xavier_normal_initialization
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["KD_DAGFM"]
 
@@ -28,7 +28,7 @@ class KD_DAGFM(LogitModel):
     Reads ``embedding_size``, ``phase``, ``t_depth``, ``depth`` and ``type`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         settings = {"embedding_size": self.embedding_size, "feature_num": self.num_feature_field}
         if config["phase"] == "teacher_training":

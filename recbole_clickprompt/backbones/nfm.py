@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.model.context_aware_recommender.nfm import NFM as HostNFM
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch import nn
+
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["NFM"]
 
@@ -19,7 +20,7 @@ class NFM(HostNFM):
     - ReLU in the MLP, as NFM's authors use, where RecBole has sigmoids.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         sizes = [self.embedding_size, *self.mlp_hidden_size]
         self.bn = nn.Identity()

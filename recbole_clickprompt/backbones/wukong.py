@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FactorizationMachineBlock", "WuKong", "WuKongLayer"]
 
@@ -81,7 +81,7 @@ class WuKong(LogitModel):
     ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         outputs = config["num_fm"] + config["num_linear"]
         self.layers = nn.Sequential(

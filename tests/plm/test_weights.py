@@ -176,7 +176,7 @@ def test_remote_code_is_never_run(tiny_bert, tmp_path):
         (tf.DebertaV2Config(conv_kernel_size=3), "has a convolution beside its first layer"),
         (tf.T5Config(), "is a 't5' model, which prompts cannot enter: .*; use BART"),
         (tf.BertConfig(is_decoder=True), "is a 'bert' model; supported are"),
-        (tf.AlbertConfig(inner_group_num=2), "2 layers a group; only 1 is supported"),
+        (tf.AlbertConfig(inner_group_num=2), "2 layers per group; only 1 is supported"),
     ],
 )
 def test_a_family_that_is_not_supported_is_refused_by_name(tmp_path, config, message):

@@ -97,7 +97,7 @@ def test_a_flipped_weight_is_told_by_the_checksum():
     pretrained_checkpoint.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
     content = path.read_bytes()
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
-    with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not fit; delete it"):
+    with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not match; delete it"):
         pretrained_checkpoint.load_components(model, path, ["backbone"])
 
 

@@ -250,8 +250,8 @@ def spoil(path, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("truncated", "is damaged or no safetensors file"),
-        ("text", "is damaged or no safetensors file"),
+        ("truncated", "is damaged or not a safetensors file"),
+        ("text", "is damaged or not a safetensors file"),
         ("foreign", "is no pretraining checkpoint of ClickPrompt"),
         ("missing", "there is no such pretraining checkpoint"),
     ],

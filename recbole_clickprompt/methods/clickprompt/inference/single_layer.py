@@ -19,8 +19,8 @@ from recbole_clickprompt.methods.clickprompt.inference.kv_cache import (
 )
 from recbole_clickprompt.methods.clickprompt.inference.post_norm_block import FixedLinear, PostNormBlock
 from recbole_clickprompt.methods.clickprompt.prompts import PromptGenerator
-from recbole_clickprompt.plm.architectures import LayerAdapter
 from recbole_clickprompt.plm.encoder import PromptedEncoder
+from recbole_clickprompt.plm.prompted_layer import PromptedLayer
 from recbole_clickprompt.text.states import StateTable
 from recbole_clickprompt.text.tokens import Batch
 
@@ -68,7 +68,8 @@ class SingleLayerScorer:
     def __init__(self, plm: PromptedEncoder, prompt: nn.Module, table: StateTable, head: nn.Sequential) -> None:
         self.plm, self.prompt, self.table = plm, prompt, table
         self.heads, self.dtype = plm.encoder.config.num_attention_heads, _matmul_precision(table)
-        self.layer = _single_layer(plm)
+        self.prompted_layer = _single_layer(plm)
+        self.layer = self.prompted_layer.adapter
         modules = self.layer.post_norm()
         assert modules is not None, "is_supported"
         # Autocast would convert float32 matrices again in every batch
@@ -100,7 +101,7 @@ class SingleLayerScorer:
         """True for one interaction layer that is post-norm, not causal, and whose scores ignore positions."""
         architecture = plm.architecture
         fixed_query = not (architecture.causal or architecture.position_dependent_scores)
-        return plm.prompt_layers == 1 and fixed_query and _single_layer(plm).post_norm() is not None
+        return plm.prompt_layers == 1 and fixed_query and _single_layer(plm).adapter.post_norm() is not None
 
     @staticmethod
     def max_bytes(plm: PromptedEncoder, table: StateTable) -> int:
@@ -207,7 +208,7 @@ class SingleLayerScorer:
         prompts = self.prompt(q)
         if prompts is None:
             return user_scores, None
-        keys, values = self.plm.prompt_keys_values(self.layer, prompts[-1])
+        keys, values = self.prompted_layer.prompt_keys_values(prompts[-1])
         scores = torch.cat([user_scores, self._scores(query, keys)], dim=2)
         return scores, lambda weights: self._weighted_sum(weights, values)
 
@@ -229,8 +230,9 @@ class SingleLayerScorer:
         return (self._by_head(values) * head_weights).sum(1).flatten(1)
 
 
-def _single_layer(plm: PromptedEncoder) -> LayerAdapter:
-    return plm.architecture.layer(plm.num_frozen_layers)
+def _single_layer(plm: PromptedEncoder) -> PromptedLayer:
+    """The only interaction layer, after the frozen ones."""
+    return plm.layer(plm.num_frozen_layers)
 
 
 def _offsets(table: StateTable) -> list[Tensor]:
