@@ -60,7 +60,7 @@ def test_every_changed_byte_and_every_cut_is_refused_by_name():
 def test_another_format_is_refused_by_both_names():
     TensorCache("a-format-2", "cache of a test", "delete it").write(Path("file"), TENSORS)
     with pytest.raises(
-        WeightsError, match=r"file is no cache of a test \(a-format-1\), but a-format-2; delete it"
+        WeightsError, match=r"file is not a cache of a test \(a-format-1\), but a-format-2; delete it"
     ):
         CACHE.read(Path("file"))
 

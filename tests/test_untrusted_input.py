@@ -161,7 +161,7 @@ def test_a_checkpoint_named_in_a_setting_is_read_and_never_run(exploit, setting,
 def test_foreign_safetensors_are_no_checkpoint():
     save_file({"a": torch.ones(1)}, "foreign.safetensors")
     with pytest.raises(
-        WeightsError, match=r"foreign.safetensors is no pretraining checkpoint of ClickPrompt \(cl"
+        WeightsError, match=r"foreign.safetensors is not a pretraining checkpoint of ClickPrompt \(cl"
     ):
         read_inputs(Path("foreign.safetensors"))
 

@@ -14,7 +14,7 @@ __all__ = ["DCN"]
 
 
 class DCN(HostDCN):
-    """RecBole's DCN with these fixes.
+    """Deep & cross network (Wang et al., ADKDD 2017): RecBole's DCN with these fixes.
 
     - Cross weights start Xavier-normal: RecBole's initializer skips bare parameters, which stay N(0, 1).
     - No batch norm in the MLP.
@@ -25,4 +25,4 @@ class DCN(HostDCN):
         sizes = [self.num_feature_field * self.embedding_size, *self.mlp_hidden_size]
         self.mlp_layers = MLPLayers(sizes, dropout=self.dropout_prob).apply(xavier_normal_initialization)
         for weight in self.cross_layer_w:
-            xavier_normal_(weight.data.unsqueeze(0))  # a linear map to one number
+            xavier_normal_(weight.data.unsqueeze(0))  # as a linear map to one output

@@ -1,4 +1,4 @@
-"""DNN: embeddings, a ReLU MLP, one linear layer (RecBole's nearest, FNN, is a tanh one)."""
+"""DNN: embeddings, a ReLU MLP, one linear layer. RecBole's closest model, FNN, has a tanh MLP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DNN"]
 
 
 class DNN(LogitModel):
-    """The paper's DNN backbone.
+    """The DNN backbone of the ClickPrompt paper; q is the output of the MLP.
 
     Reads ``embedding_size``, ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """

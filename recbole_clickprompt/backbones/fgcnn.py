@@ -22,13 +22,19 @@ __all__ = ["FGCNN", "GenerationLayer"]
 class GenerationLayer(nn.Module):
     """Convolution over neighboring fields, max pooling, and a dense layer that recombines.
 
+    Shapes, for maps whose height is a number of fields::
+
+        (B, in_channels, fields, d) -> convolution, tanh -> (B, channels, fields, d)
+                                    -> max pooling       -> (B, channels, pooled_fields, d)
+                                    -> dense layer, tanh -> (B, new_fields, d)
+
     Args:
-        fields: Height n of the input map.
+        fields: Height of the input map.
         in_channels: Channels of the input map.
         channels: Channels of the output map.
-        kernel_size: Fields under the convolution at once.
+        kernel_size: Fields under the kernel of the convolution.
         pooling_size: Fields that are pooled to one.
-        recombined: New fields for each field of the pooled map.
+        recombined: New fields per field of the pooled map.
         size: Width of an embedding, d.
     """
 
@@ -56,7 +62,7 @@ class GenerationLayer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            x: ``(B, in_channels, n, d)``.
+            x: Input map, ``(B, in_channels, fields, d)``.
 
         Returns:
             The pooled map for the next layer, ``(B, channels, pooled_fields, d)``, and new fields,
@@ -68,7 +74,9 @@ class GenerationLayer(nn.Module):
 
 
 class FGCNN(LogitModel):
-    """An inner-product network (IPNN) on the fields and on those generated from a second set of embeddings.
+    """An inner-product network (IPNN) on the fields and on fields generated from a second set of embeddings.
+
+    q is the output of the MLP, whose input are all embeddings and the inner products of all pairs of fields.
 
     Reads ``embedding_size``, ``conv_channels``, ``conv_kernel_size``, ``pooling_size``, ``recombined_channels``,
     ``mlp_hidden_size`` and ``dropout_prob`` from the config.
@@ -102,7 +110,7 @@ class FGCNN(LogitModel):
         self.apply(xavier_normal_initialization)
 
     def all_fields(self, interaction: Interaction) -> Tensor:
-        """Embeddings of the raw fields and of all generated ones, ``(B, F + new, d)``."""
+        """Embeddings of the F raw fields, then of all generated ones, ``(B, fields, d)``."""
         x = self.generation_embeddings.concat_embed_input_fields(interaction).unsqueeze(1)  # (B, 1, F, d)
         fields = [self.concat_embed_input_fields(interaction)]
         for layer in self.layers:

@@ -17,7 +17,12 @@ __all__ = ["SENET", "BilinearInteraction", "FiBiNET"]
 
 
 class SENET(nn.Module):
-    """Weights each field by a function of all fields: ``(B, F, d)`` to the same shape."""
+    """Squeeze-and-excitation: weights each field by a function of the means of all fields.
+
+    Args:
+        num_fields: F.
+        reduction_ratio: F divided by the width of the hidden layer.
+    """
 
     def __init__(self, *, num_fields: int, reduction_ratio: float) -> None:
         super().__init__()
@@ -30,17 +35,18 @@ class SENET(nn.Module):
         )
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Embeddings times the weights of their fields, ``(B, F, d)``."""
+        """Embeddings ``(B, F, d)`` times the weights of their fields, in the same shape."""
         return embeddings * self.excitation(embeddings.mean(2)).unsqueeze(2)
 
 
 class BilinearInteraction(nn.Module):
-    """``(v_i W) * v_j`` of each pair of fields i < j.
+    """Bilinear products ``(v_i weight) * v_j`` of each pair of fields i < j.
 
     Args:
         num_fields: F.
-        size: Width d of an embedding.
-        bilinear_type: One W for ``all`` pairs, for ``each`` first field i, or for each ``interaction`` (i, j).
+        size: Width of an embedding, d.
+        bilinear_type: Number of matrices ``(d, d)``: one for ``all`` pairs, one for ``each`` first field i, or one
+            for each ``interaction`` (i, j).
     """
 
     pairs: Tensor
@@ -59,13 +65,15 @@ class BilinearInteraction(nn.Module):
             xavier_normal_(w)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """``(B, F, d)`` to ``(B, F * (F - 1) / 2, d)``."""
+        """Products, ``(B, F * (F - 1) / 2, d)``, of embeddings ``(B, F, d)``."""
         left, right, matrix = self.pairs
         return torch.einsum("bpd,pde->bpe", embeddings[:, left], self.weight[matrix]) * embeddings[:, right]
 
 
 class FiBiNET(LogitModel):
     """Bilinear products of the embeddings and of the weighted embeddings, an MLP on both, and a linear part.
+
+    q is the output of the MLP; the linear part is added to the logit only.
 
     Reads ``embedding_size``, ``reduction_ratio``, ``bilinear_type``, ``mlp_hidden_size`` and ``dropout_prob``
     from the config.

@@ -13,18 +13,18 @@ __all__ = ["FiGNN"]
 
 
 class _SharedLayer(GraphLayer):
-    """One layer for every step."""
+    """A graph layer that stands for the list of the layers of all steps."""
 
     def __getitem__(self, step: int) -> _SharedLayer:
         return self
 
 
 class FiGNN(HostFiGNN):
-    """RecBole's FiGNN with these fixes, after the paper.
+    """Feature interaction graph network (Li et al., CIKM 2019): RecBole's FiGNN with these fixes.
 
-    - All steps share one graph layer; RecBole's have one each.
-    - Each field's matrix starts Xavier-normal; RecBole's initializer takes the fields for the channels of a
-      convolution, so that wider matrices start smaller.
+    - All steps share one graph layer, as in the paper; in RecBole each has its own.
+    - Each field's matrix starts Xavier-normal; RecBole's initializer treats the fields as the channels of a
+      convolution, so wider matrices start with smaller weights.
     """
 
     def __init__(self, config: Settings, dataset: Dataset) -> None:

@@ -16,7 +16,11 @@ __all__ = ["GDCN", "GatedCrossLayer"]
 
 
 class GatedCrossLayer(nn.Module):
-    """``c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l``."""
+    """``c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l``.
+
+    Args:
+        size: Width of all embeddings of a row, F * d.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -30,13 +34,15 @@ class GatedCrossLayer(nn.Module):
             c: Output of the previous layer, ``(B, size)``.
 
         Returns:
-            Interactions of one order higher, ``(B, size)``.
+            Interactions of the next higher order, ``(B, size)``.
         """
         return c_0 * self.cross(c) * torch.sigmoid(self.gate(c)) + c
 
 
 class GDCN(LogitModel):
     """GDCN-P: the gated cross network in parallel with an MLP, and one linear layer on both.
+
+    q is the concatenation of the outputs of cross network and MLP.
 
     Reads ``embedding_size``, ``cross_layer_num``, ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """

@@ -16,14 +16,14 @@ __all__ = ["KD_DAGFM"]
 
 
 class KD_DAGFM(LogitModel):
-    """RecBole's KD_DAGFM with these fixes: the teacher (a cross network) or the student, without distillation.
+    """One network of KD_DAGFM (Tian et al., WSDM 2023), without distillation: RecBole's classes with these fixes.
 
-    Either is trained on labels.
+    ``phase`` selects the teacher (a cross network) or the student; either is trained on labels.
 
     - It runs on the device of the config; RecBole's networks use cuda wherever it is available.
-    - ``forward`` gives logits, where RecBole's gives probabilities, ``(B, 1)``.
-    - The teacher's cross weights start Xavier-normal: RecBole's initializer leaves N(0, 1).
-    - Only the network of the ``phase`` is built; the student needs no file of a teacher.
+    - ``forward`` returns logits, ``(B,)``; RecBole's returns probabilities, ``(B, 1)``.
+    - The teacher's cross weights start Xavier-normal: RecBole's initializer skips them, so they stay N(0, 1).
+    - Only the network of the ``phase`` is built; the student needs no checkpoint of a teacher.
 
     Reads ``embedding_size``, ``phase``, ``t_depth``, ``depth`` and ``type`` from the config.
     """
@@ -46,5 +46,5 @@ class KD_DAGFM(LogitModel):
         """Logits, ``(B,)``."""
         self.network.FeatureInteraction(self.concat_embed_input_fields(interaction))
         logits = self.network.logits
-        self.network.logits = self.network.outputs = None  # they would keep the batch's graph alive
+        self.network.logits = self.network.outputs = None  # they would keep the graph of the batch alive
         return logits.squeeze(1)

@@ -16,13 +16,13 @@ __all__ = ["MaskBlock", "MaskNet"]
 
 
 class MaskBlock(nn.Module):
-    """Instance-guided mask, linear layer, layer norm, ReLU.
+    """``ReLU(LayerNorm(linear(mask(embeddings) * normed)))``, with an instance-guided mask.
 
     Args:
-        size: Width of all embeddings together.
+        size: Width of all embeddings of a row, F * d.
         output_size: Width of the output.
-        reduction_ratio: Width of the mask's hidden layer as a multiple of the mask's.
-        dropout: Share of the output that training drops.
+        reduction_ratio: Width of the mask's hidden layer divided by ``size``.
+        dropout: Rate of dropout of the output.
     """
 
     def __init__(self, *, size: int, output_size: int, reduction_ratio: float, dropout: float) -> None:
@@ -36,8 +36,8 @@ class MaskBlock(nn.Module):
     def forward(self, embeddings: Tensor, normed: Tensor) -> Tensor:
         """
         Args:
-            embeddings: What the mask is computed from, ``(B, size)``.
-            normed: The same after layer norm, which the mask multiplies, ``(B, size)``.
+            embeddings: Embeddings, from which the mask is computed, ``(B, size)``.
+            normed: Embeddings after layer norm, which are multiplied by the mask, ``(B, size)``.
 
         Returns:
             ``(B, output_size)``.
@@ -46,7 +46,7 @@ class MaskBlock(nn.Module):
 
 
 class MaskNet(LogitModel):
-    """Parallel MaskNet: several blocks on the embeddings, an MLP on their outputs.
+    """Parallel MaskNet: several blocks on the embeddings, an MLP on their outputs. q is the output of the MLP.
 
     Reads ``embedding_size``, ``num_blocks``, ``block_size``, ``reduction_ratio``, ``mlp_hidden_size`` and
     ``dropout_prob`` from the config.
@@ -54,7 +54,7 @@ class MaskNet(LogitModel):
 
     def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        # Each field is normalized separately with its own scale, which is a group norm of F groups
+        # Layer norm of each field separately, with its own scale: a group norm with F groups
         self.norm = nn.GroupNorm(self.num_feature_field, self.flat_size)
         self.blocks = nn.ModuleList(
             MaskBlock(

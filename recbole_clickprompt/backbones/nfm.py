@@ -14,10 +14,10 @@ __all__ = ["NFM"]
 
 
 class NFM(HostNFM):
-    """RecBole's NFM with these fixes.
+    """Neural factorization machine (He and Chua, SIGIR 2017): RecBole's NFM with these fixes.
 
     - No batch norm, which would make scores depend on the other rows of a batch or micro-batch.
-    - ReLU in the MLP, as NFM's authors use, where RecBole has sigmoids.
+    - ReLU in the MLP, as in the authors' code; RecBole has sigmoids.
     """
 
     def __init__(self, config: Settings, dataset: Dataset) -> None:

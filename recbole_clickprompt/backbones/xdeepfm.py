@@ -14,9 +14,10 @@ __all__ = ["xDeepFM"]
 
 
 class xDeepFM(HostXDeepFM):
-    """RecBole's xDeepFM with this fix: the MLP's last unit is linear.
+    """Extreme deep factorization machine (Lian et al., KDD 2018): RecBole's xDeepFM with one fix.
 
-    RecBole puts a ReLU after it, so that its MLP can only raise a logit and learns nothing where it gives 0.
+    The MLP's last unit is linear. In RecBole it has a ReLU, so the MLP can only increase a logit, and gets no
+    gradient where it returns 0.
     """
 
     def __init__(self, config: Settings, dataset: Dataset) -> None:

@@ -252,7 +252,7 @@ def spoil(path, how):
     [
         ("truncated", "is damaged or not a safetensors file"),
         ("text", "is damaged or not a safetensors file"),
-        ("foreign", "is no pretraining checkpoint of ClickPrompt"),
+        ("foreign", "is not a pretraining checkpoint of ClickPrompt"),
         ("missing", "there is no such pretraining checkpoint"),
     ],
 )
