@@ -16,7 +16,7 @@ class AFM(HostAFM):
 
     The vectors after attention and pooling start Xavier-normal.
 
-    RecBole's initializer skips bare parameters, so there they stay N(0, 1). The L2 penalty in RecBole's
+    RecBole's initializer skips bare parameters, so in RecBole they stay N(0, 1). The L2 penalty in RecBole's
     ``calculate_loss`` is not used: our loss is cross entropy only.
     """
 

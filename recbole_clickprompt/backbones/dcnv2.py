@@ -36,7 +36,7 @@ class DCNV2(HostDCNV2):
             if name.startswith(("cross_layer_w", "cross_layer_u", "cross_layer_v", "cross_layer_c")):
                 for matrix in weight.data.view(-1, *weight.shape[-2:]):
                     xavier_normal_(matrix)
-        self.sigmoid = nn.Identity()  # the last step of RecBole's forward, which makes probabilities of logits
+        self.sigmoid = nn.Identity()  # in place of the sigmoid at the end of RecBole's forward
         self.loss = nn.BCEWithLogitsLoss()
 
     def concat_embed_input_fields(self, interaction: Interaction) -> Tensor:

@@ -45,7 +45,7 @@ class BilinearFusion(nn.Module):
 
     ``W_3`` is block-diagonal, with one block per head::
 
-        o_1   | head 1 | head 2 |        each head of o_1 meets the same head of o_2 only
+        o_1   | head 1 | head 2 |        products of equal heads only
         o_2   | head 1 | head 2 |
 
     Args:

@@ -47,7 +47,7 @@ _OF_SINGLE_BACKBONES = {
         integer(1),
         "DCNV2 with mixed: rank of an expert. WuKong: columns that products of embeddings are projected to.",
     ),
-    "reg_weight": _of_backbone(real(), "L2 penalty of the host's own loss; weight_decay replaces it."),
+    "reg_weight": _of_backbone(real(), "L2 penalty of RecBole's loss, not used here: set weight_decay instead."),
     "attention_size": _of_backbone(integer(1), "Width of attention."),
     "n_layers": _of_backbone(integer(1), "AutoInt, FiGNN: layers of attention or of the graph."),
     "num_heads": _of_backbone(integer(1), "Attention heads; FinalMLP: blocks of the bilinear fusion."),
@@ -79,7 +79,8 @@ _OF_SINGLE_BACKBONES = {
     "recombined_channels": _of_backbone(integer(1), "FGCNN: new fields for each pooled one."),
     "reduction_ratio": _of_backbone(
         POSITIVE,
-        "FiBiNET: fields per unit in the middle of SENET. MaskNet: width of a mask's hidden layer over its own.",
+        "FiBiNET: number of fields divided by the hidden width of SENET. MaskNet: hidden width of a mask divided "
+        "by its output width.",
     ),
     "bilinear_type": _of_backbone(
         choice("all", "each", "interaction"),
@@ -92,8 +93,8 @@ _OF_SINGLE_BACKBONES = {
     "fs2_context": _of_backbone(list_of(TEXT), "FinalMLP: features that gate the second MLP."),
     "num_blocks": _of_backbone(integer(1), "MaskNet: mask blocks."),
     "block_size": _of_backbone(integer(1), "MaskNet: width of a block's output."),
-    "num_fm": _of_backbone(integer(1), "WuKong: embeddings that a layer's factorization machine makes."),
-    "num_linear": _of_backbone(integer(1), "WuKong: embeddings that a layer makes by compressing its input."),
+    "num_fm": _of_backbone(integer(1), "WuKong: output embeddings of a layer's factorization machine."),
+    "num_linear": _of_backbone(integer(1), "WuKong: output embeddings of a layer's linear compression."),
     "fm_hidden_size": _of_backbone(SIZES, "WuKong: widths of the MLP in a factorization machine."),
 }
 

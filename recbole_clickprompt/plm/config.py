@@ -46,7 +46,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """Reads and checks the ``config.json`` of a PLM folder.
 
     Invalid values would make transformers fail with an unclear error, allocate far too much memory, or build a
-    wrong model without a message. In this order: types and ranges of values against the defaults of the family;
+    wrong model silently. In this order: types and ranges of values against the defaults of the family;
     support of the family; sizes against each other; shapes against those in the headers of the weight files.
 
     Args:

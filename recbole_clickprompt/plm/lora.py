@@ -40,8 +40,8 @@ def add_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> None:
         inject_adapter_in_model(lora, encoder)
     except re.error as error:
         raise SettingError(
-            f"plm_lora: target_modules {settings['target_modules']!r} is no regular expression ({error}); give a "
-            "list of names"
+            f"plm_lora: target_modules {settings['target_modules']!r} is not a regular expression "
+            f"({error}); give a list of names"
         ) from error
     except ValueError as error:
         raise SettingError(f"plm_lora: {error}") from error

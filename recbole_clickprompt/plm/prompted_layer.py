@@ -33,7 +33,7 @@ class LayerInputs(NamedTuple):
 
 
 class PromptedLayer:
-    """Runs one layer with prompts as additional keys and values, in front of those of the text.
+    """Runs one layer with prompts as additional keys and values, placed before those of the text.
 
     The tensors of one row, in which ``bias`` exists only where scores depend on positions (DeBERTa)::
 
@@ -43,7 +43,7 @@ class PromptedLayer:
         bias, queries 1 ... P (or Z)  | 0                     | adapter.bias        |
                                       +-----------------------+---------------------+
 
-    Prompts make no queries, so nothing has to be dropped from the outputs.
+    There are no queries of prompts, so no outputs have to be dropped.
 
     Args:
         architecture: Adapter of the PLM.

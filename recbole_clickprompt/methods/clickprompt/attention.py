@@ -1,6 +1,6 @@
 """Attention of the PLM to prompts when it recovers a field: the case study of ClickPrompt, Table 7.
 
-Letters: see ``plm/__init__.py``; F counts the fields of a row's text here.
+Letters: see ``plm/__init__.py``.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _row_table(model: ClickPrompt, dataset: TextSource, row: int) -> pd.DataFram
         masked.text,
         torch.full((count,), length, device=device),
         prompts.expand(-1, count, -1, -1),
-    ).mean(1)  # (F, Z, K + Z)
+    ).mean(1)  # (fields, Z, K + Z)
     tokens = masked.targets.sum(1)
     on_each = (weights * masked.targets.unsqueeze(2)).sum(1)[:, : prompts.shape[2]] / tokens.unsqueeze(1)
     on_prompts = on_each.sum(1)

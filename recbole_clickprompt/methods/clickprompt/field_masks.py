@@ -1,6 +1,6 @@
 """The text of a row once for each of its fields, with the value of that field masked.
 
-Letters: see ``plm/__init__.py``; F counts the fields of the text here.
+Letters: see ``plm/__init__.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["MaskedFields", "masked_fields"]
 
 @dataclass(frozen=True)
 class MaskedFields:
-    """F versions of the text of one row, for the F fields that the row has::
+    """Versions of the text of one row, one for each field of the text that the row has::
 
         names     text                                       targets
         user ID   [CLS] user ID is [M] . item ID is i0 .     0 0 0 0 1 0 0 0 0 0 0
@@ -26,8 +26,8 @@ class MaskedFields:
 
     Attributes:
         names: The masked fields in words, in the order of the text.
-        text: Input of the PLM: tokens, ``(F, Z)``, or with interaction layers states, ``(F, Z, W)``.
-        targets: True at positions that predict a token of the field, ``(F, Z)``.
+        text: Input of the PLM: tokens, ``(fields, Z)``, or with interaction layers states, ``(fields, Z, W)``.
+        targets: True at positions that predict a token of the field, ``(fields, Z)``.
     """
 
     names: list[str]
@@ -51,10 +51,10 @@ def masked_fields(table: TokenTable, plm: PromptedEncoder, row: Batch, *, mask_i
     else:
         parts = [(table(row)[0][0], table.fields(row)[0], slice(None))]
     numbers = torch.cat([fields for _, fields, _ in parts]).unique()
-    numbers = numbers[numbers > 0].unsqueeze(1)  # (F, 1)
+    numbers = numbers[numbers > 0].unsqueeze(1)  # (fields, 1)
     texts, targets = [], []
     for tokens, fields, kept in parts:
-        in_field = fields == numbers  # (F, tokens)
+        in_field = fields == numbers  # (fields, tokens)
         read = tokens.expand(len(numbers), -1)
         read = read if mask_id is None else read.masked_fill(in_field, mask_id)
         if plm.num_frozen_layers:

@@ -65,7 +65,7 @@ def evaluate_pamlm(config: Settings, model: PAMLM, data: AbstractDataLoader) -> 
 
 
 def _sums(model: PAMLM, rows: MaskedRows) -> tuple[dict[str, float], int]:
-    """Losses and recovered tokens, summed over the masked tokens of some rows; and the number of the latter."""
+    """Losses and recovered tokens, summed over the masked tokens of a part of a batch; and their number."""
     batch, device = len(rows.lengths), rows.lengths.device
     hidden = torch.zeros(batch, model.num_prompts, dtype=torch.bool, device=device)
     # Rows are sorted by length, so the neighbor has a similar one
@@ -85,6 +85,6 @@ def _sums(model: PAMLM, rows: MaskedRows) -> tuple[dict[str, float], int]:
 
 
 def _spread(model: PAMLM, rows: MaskedRows) -> float:
-    """``prompt_spread`` of some rows."""
+    """``prompt_spread`` of a part of a batch."""
     prompts = model.prompt(model.backbone(rows.interaction)[0]).float()  # (L, B, K, W)
     return (prompts.std(1, correction=0).square().mean().sqrt() / prompts.square().mean().sqrt()).item()
