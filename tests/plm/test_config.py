@@ -84,7 +84,7 @@ CASES = [
     ("bert", "transformers_weights", "sub/x.safetensors", "contains transformers_weights, which would be read"),
     ("bert", "configuration_files", ["config.5.0.0.json"], "contains configuration_files, which would be read"),
     ("bert", "quantization_config", {"quant_method": "fp8"}, "contains quantization_config, but only weights"),
-    ("bert", "attn_implementation", "some/kernel", "attn_implementation is 'some/kernel', which would be downloaded code"),
+    ("bert", "attn_implementation", "some/kernel", "attn_implementation is 'some/kernel', which would be"),
 ]
 
 
