@@ -68,14 +68,14 @@ class NoPrompts(nn.Module):
 
 
 class ClickPrompt(LabeledRowsModel):
-    """Backbone and prompted PLM together: ``sigmoid(a * y_ctr + (1 - a) * y_plm)`` (Eq. 9), a learned.
+    """Backbone and prompted PLM together: ``sigmoid(a * y_ctr + (1 - a) * y_plm)`` (Eq. 9).
 
-    The flow of a batch, where ``text`` are tokens ``(B, Z)`` or, with interaction layers, states ``(B, Z, W)``::
+    The weight a is learned. The flow of a batch, in which ``text`` are tokens ``(B, Z)`` or, with interaction
+    layers, states ``(B, Z, W)``::
 
-        ids -> backbone --> y_ctr (B,) ---------------------------------------------+
-                   |                                                                +--> fused logit (B,)
-                   +------> q (B, Q) -> prompts (L, B, K, W) --+                    |
-        ids -> text table -> text, lengths (B,) ---------------+-> pooling (B, W) -> head -> y_plm (B,)
+        ids -> backbone -+-> y_ctr (B,) ------------------------------------------------------------------+
+                         +-> q (B, Q) -> prompts (L, B, K, W) --+                                         +-> fused
+        ids -> text table -> text, lengths (B,) ----------------+-> pooling (B, W) -> head -> y_plm (B,) -+
 
     Args:
         config: Settings of the run.
