@@ -94,6 +94,7 @@ class FiBiNET(LogitModel):
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)``."""
         embeddings = self.concat_embed_input_fields(interaction)  # (B, F, d)
+        # (B, F * (F - 1), d)
         products = torch.cat([self.bilinear(embeddings), self.bilinear(self.senet(embeddings))], dim=1)
         deep = self.predict_layer(self.mlp_layers(products.flatten(1)))
         return (self.first_order_linear(interaction) + deep).squeeze(1)

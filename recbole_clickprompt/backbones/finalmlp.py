@@ -71,6 +71,7 @@ class BilinearFusion(nn.Module):
 
     def forward(self, streams: Tensor) -> Tensor:
         """Logits, ``(B,)``, of both streams concatenated, ``(B, sum(sizes))``."""
+        # (B, heads, width / heads) each
         first, second = (o.unflatten(1, (self.num_heads, -1)) for o in streams.split(self.sizes, dim=1))
         return self.linear(streams).squeeze(1) + torch.einsum("bhx,hxy,bhy->b", first, self.weight, second)
 

@@ -74,5 +74,5 @@ class MaskNet(LogitModel):
         """Logits, ``(B,)``."""
         embeddings = self.concat_embed_input_fields(interaction).flatten(1)  # (B, F * d)
         normed = self.norm(embeddings)
-        blocks = torch.cat([block(embeddings, normed) for block in self.blocks], dim=1)
+        blocks = torch.cat([block(embeddings, normed) for block in self.blocks], dim=1)  # (B, blocks * block_size)
         return self.predict_layer(self.mlp_layers(blocks)).squeeze(1)

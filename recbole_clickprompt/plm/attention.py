@@ -43,6 +43,7 @@ def attend(
     Returns:
         Concatenated outputs of the heads, ``(B, P, W)``.
     """
+    # (B, P or K + Z, W) -> (B, H, P or K + Z, D)
     query, key, value = (states.unflatten(2, (heads, -1)).transpose(1, 2) for states in (query, key, value))
     on_cpu = query.device.type == "cpu"
     if on_cpu and torch.is_grad_enabled() and (dropout or query.dtype is torch.bfloat16):
@@ -84,7 +85,7 @@ def _unfused(
         key.flatten(0, 1).transpose(1, 2),
         alpha=size**-0.5 if scale is None else scale,
     )
-    weights = drop(scores.softmax(-1), dropout)
+    weights = drop(scores.softmax(-1), dropout)  # (B * H, P, K + Z)
     return torch.bmm(weights, value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
@@ -133,6 +134,7 @@ def single_query_attention(
     scores = torch.cat([torch.bmm(projected, part.transpose(1, 2)) for part in states], dim=2)  # (B, H, K + Z)
     weights = scores.masked_fill(~mask.squeeze(1), -torch.inf).softmax(2, dtype=torch.float32)
     weights = drop(weights.to(scores.dtype), dropout)
+    # Sums over prompts and over text, added
     split = weights.split([part.shape[1] for part in states], dim=2)
     mean = reduce(torch.add, map(torch.bmm, split, states)).transpose(0, 1)  # (H, B, W)
     attended = torch.bmm(mean, value.weight.unflatten(0, (heads, -1)).transpose(1, 2))  # (H, B, D)

@@ -124,12 +124,12 @@ class DecoderHead(nn.Module):
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
         """Arguments and return value as for ``TokenHead.forward``."""
-        states = plm(masked.text, lengths, prompts, prompt_mask=prompt_mask)
+        states = plm(masked.text, lengths, prompts, prompt_mask=prompt_mask)  # (B, Z, W)
         row, slot = torch.nonzero(masked.labels >= 0, as_tuple=True)
-        original = masked.text.clone()
+        original = masked.text.clone()  # the text before masking, (B, Z)
         original[row, masked.positions[row, slot]] = masked.labels[row, slot]
         shifted = torch.cat([original.new_full((len(original), 1), self.start), original[:, :-1]], dim=1)
-        seen = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)
+        seen = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)  # (B, Z)
         decoded = self.decoder(
             input_ids=shifted, encoder_hidden_states=states, encoder_attention_mask=seen.long(), use_cache=False
         ).last_hidden_state

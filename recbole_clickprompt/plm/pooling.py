@@ -62,7 +62,7 @@ class AveragePooling:
         """Runs the PLM for all positions; arguments and return value as for ``SummaryPooling``."""
         states = plm.states(text, lengths, prompts, prompt_mask=prompt_mask)
         mean = torch.stack([states[layer] for layer in self.layers]).mean(0)  # (B, Z, W)
-        seen = torch.arange(mean.shape[1], device=mean.device) < lengths.unsqueeze(1)
+        seen = torch.arange(mean.shape[1], device=mean.device) < lengths.unsqueeze(1)  # (B, Z)
         return (mean * seen.unsqueeze(2)).sum(1) / lengths.unsqueeze(1)
 
 

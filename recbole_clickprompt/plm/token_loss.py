@@ -48,10 +48,10 @@ class _TokenLoss(torch.autograd.Function):
         losses, right = [], []
         for begin in range(0, rows, at_once):
             part, label = logits[begin : begin + at_once], labels[begin : begin + at_once].unsqueeze(1)
-            scores = part.to(torch.float32, copy=True)
+            scores = part.to(torch.float32, copy=True)  # (block, V)
             target, highest = scores.gather(1, label), scores.amax(1, keepdim=True)
             right.append(_is_first(scores, label, target == highest))
-            total = scores.sub_(highest).exp_().sum(1, keepdim=True)
+            total = scores.sub_(highest).exp_().sum(1, keepdim=True)  # in place: scores are exponentials now
             losses.append(total.log() + highest - target)
             if ctx.gradient is not None:
                 scores.div_(total * rows).scatter_add_(1, label, torch.full_like(target, -1 / rows))

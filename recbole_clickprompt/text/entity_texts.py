@@ -55,8 +55,8 @@ class EntityTexts:
             ``(B, Z)``, Z the length of the longest of these texts.
         """
         lengths = self.lengths[ids]
-        within = torch.arange(int(lengths.max()))
-        inside = within < lengths.unsqueeze(1)
+        within = torch.arange(int(lengths.max()))  # (Z,)
+        inside = within < lengths.unsqueeze(1)  # (B, Z)
         return torch.where(
             inside, values[(self.offsets[ids].unsqueeze(1) + within).clamp(max=len(values) - 1)], fill
         )
@@ -64,8 +64,8 @@ class EntityTexts:
     def in_row_mask(self) -> Tensor:
         """True at the tokens that are part of a row's text, ``(tokens,)``."""
         lengths = self.lengths
-        text = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        within = torch.arange(len(self.tokens)) - self.offsets[text]
+        text = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # id of each token, (tokens,)
+        within = torch.arange(len(self.tokens)) - self.offsets[text]  # position of each token in its text
         return (within >= self.prefix_len) & (within < lengths[text] - self.suffix_len)
 
 

@@ -91,7 +91,7 @@ class TokenMasker(nn.Module):
         if fields is not None:
             candidates = candidates & (fields > 0)
         positions, used = self._sample(candidates, fields)  # (B, P)
-        original = input_ids.gather(1, positions)
+        original = input_ids.gather(1, positions)  # (B, P)
 
         draw = torch.rand(positions.shape, device=input_ids.device)
         random_ids = self.ordinary_ids[
@@ -105,9 +105,10 @@ class TokenMasker(nn.Module):
 
     def _sample(self, candidates: Tensor, fields: Tensor | None) -> tuple[Tensor, Tensor]:
         """Draws positions among the candidates, ``(B, Z)``; returns the same as ``true_positions``."""
-        available = candidates.sum(1)
+        available = candidates.sum(1)  # (B,)
         count = (available * self.mask_ratio).round().long().clamp(min=1).minimum(available)  # (B,)
-        order = torch.rand(candidates.shape, device=candidates.device).masked_fill(~candidates, 2.0)
+        # The candidates with the smallest random numbers; 2 is larger than any of them
+        order = torch.rand(candidates.shape, device=candidates.device).masked_fill(~candidates, 2.0)  # (B, Z)
         most = int(count.max())
         positions = order.topk(most, dim=1, largest=False, sorted=True).indices
         used = torch.arange(most, device=candidates.device) < count.unsqueeze(1)
@@ -124,6 +125,7 @@ class FieldMasker(TokenMasker):
     def _sample(self, candidates: Tensor, fields: Tensor | None) -> tuple[Tensor, Tensor]:
         if fields is None:
             raise ValueError("FieldMasker needs the fields of the tokens")
+        # One random number per row and field, shared by the tokens of the field: (B, Z)
         drawn = torch.rand(len(fields), int(fields.max()) + 1, device=fields.device).gather(1, fields)
         drawn = drawn.masked_fill(~candidates, 2.0)
         sampled = candidates & ((drawn < self.mask_ratio) | (drawn == drawn.min(1, keepdim=True).values))
@@ -144,7 +146,7 @@ class NextTokens(nn.Module):
         """
         positions = torch.arange(input_ids.shape[1] - 1, device=input_ids.device).expand(len(input_ids), -1)
         inside = positions + 1 < lengths.unsqueeze(1)
-        labels = input_ids[:, 1:].masked_fill(~inside, -100)
+        labels = input_ids[:, 1:].masked_fill(~inside, -100)  # (B, Z - 1)
         return MaskedTokens(input_ids, positions.masked_fill(~inside, 0), labels)
 
 

@@ -57,8 +57,8 @@ class StateTable(nn.Module):
         """Tokens of each key in each row, ``(keys, B)`` int64, after the cut to ``max_length``."""
         offsets = [self.get_buffer(f"offsets_{index}") for index in range(len(self.keys))]
         ids = [batch[key] for key in self.keys]
-        lengths = torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])
-        ends = lengths.cumsum(0).clamp(max=self.max_length)
+        lengths = torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])  # (keys, B)
+        ends = lengths.cumsum(0).clamp(max=self.max_length)  # column after the last token of each key
         return ends.diff(dim=0, prepend=ends.new_zeros(1, len(ends[0])))
 
     def places(self, batch: Batch, copies: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -71,17 +71,17 @@ class StateTable(nn.Module):
         Returns:
             Lines of ``states``, ``(B, Z)`` int64, 0 at padding; and lengths, ``(B,)`` int64.
         """
-        key_lengths = self.lengths_by_key(batch)
-        lengths, ends = key_lengths.sum(0), key_lengths.cumsum(0)
-        column = torch.arange(int(lengths.max()), device=lengths.device)
-        stride = len(self.states) // self.copies
+        key_lengths = self.lengths_by_key(batch)  # (keys, B)
+        lengths, ends = key_lengths.sum(0), key_lengths.cumsum(0)  # (B,), (keys, B)
+        column = torch.arange(int(lengths.max()), device=lengths.device)  # (Z,)
+        stride = len(self.states) // self.copies  # lines per copy
         places = torch.zeros(len(lengths), len(column), dtype=torch.long, device=lengths.device)
         for index, key in enumerate(self.keys):
-            begin = (ends[index] - key_lengths[index]).unsqueeze(1)
-            start = self.get_buffer(f"offsets_{index}")[batch[key]]
+            begin = (ends[index] - key_lengths[index]).unsqueeze(1)  # first column of the key, (B, 1)
+            start = self.get_buffer(f"offsets_{index}")[batch[key]]  # first line of the text, (B,)
             if copies is not None:
                 start = start + stride * copies[index]
-            inside = (column >= begin) & (column < ends[index].unsqueeze(1))
+            inside = (column >= begin) & (column < ends[index].unsqueeze(1))  # (B, Z)
             places = torch.where(inside, start.unsqueeze(1) + column - begin, places)
         return places, lengths
 
@@ -128,9 +128,9 @@ class MaskedStates(nn.Module):
         copies = torch.randint(self.table.copies, (len(self.table.keys), rows), device=device)
         places, lengths = self.table.places(batch, copies)
         inside = torch.arange(places.shape[1], device=device) < lengths.unsqueeze(1)
-        labels = self.labels[places].masked_fill(~inside, -100)
+        labels = self.labels[places].masked_fill(~inside, -100)  # (B, Z)
         positions, used = true_positions(labels >= 0)
-        labels = labels.gather(1, positions).masked_fill(~used, -100)
+        labels = labels.gather(1, positions).masked_fill(~used, -100)  # (B, P)
         return MaskedTokens(self.table.gather(places), positions, labels), lengths
 
 

@@ -147,7 +147,7 @@ class TokenTable(nn.Module):
         rows = torch.arange(len(last), device=last.device)
         begin = torch.full_like(last, len(self.prefix))
         for index, (start, length) in enumerate(self._segments(batch)):
-            row = torch.repeat_interleave(rows, length)
+            row = torch.repeat_interleave(rows, length)  # row of each token of the segment in the batch
             within = torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
             column = begin[row] + within
             yield index, row, torch.where(column < last[row], column, spare), start[row] + within

@@ -52,7 +52,7 @@ class FoldedPrompts:
     def keys_values(self, q: Tensor) -> Tensor:
         """Keys, then values, without bias, ``(K, B, 2 W)``, from q, ``(B, Q)``."""
         count, width, _ = self.weight.shape
-        states = self.hidden(q)
+        states = self.hidden(q)  # (B, K * W)
         return torch.bmm(states.view(len(q), count, width).transpose(0, 1), self.weight)
 
     def scores(self, query: Tensor, keys_values: Tensor) -> Tensor:
@@ -66,7 +66,8 @@ class FoldedPrompts:
             ``(B, H, K)``.
         """
         count, rows, _ = keys_values.shape
-        products = keys_values[:, :, : query.shape[1]] * query
+        products = keys_values[:, :, : query.shape[1]] * query  # (K, B, W)
+        # Sums the D products of each head
         scores = torch.mm(products.flatten(0, 1), self.membership).view(count, rows, self.heads)
         return scores.permute(1, 2, 0)
 
@@ -87,7 +88,7 @@ class FoldedPrompts:
         rows, heads, count = weights.shape
         weights = weights.to(keys_values.dtype).reshape(rows * heads * count).contiguous()
         places, begins = _places(rows, heads, count, weights.device)
-        table = keys_values.view(count * rows * 2 * heads, -1)
+        table = keys_values.view(count * rows * 2 * heads, -1)  # (K * B * 2 * H, D)
         read = F.embedding_bag(places, table, begins, mode="sum", per_sample_weights=weights)
         return torch.addmm(read.view(rows, -1), weights.view(rows, -1), self.value_bias)
 

@@ -67,10 +67,11 @@ class TextKVCache:
         Returns:
             ``(B, H, Z)`` in the keys' type, cut to the longest of these texts; minus infinity at other tokens.
         """
+        # A text has W + 1 rows of keys; rows: (B, H * (D + 1))
         rows = (ids * (len(self.keys) // len(self.lengths))).to(self.dtype).unsqueeze(1) + self.summed
         scores = _sum_rows(self.keys, rows, query, (len(ids) * self.heads, query.shape[2]))
         seen = self.lengths.index_select(0, ids) if lengths is None else lengths
-        scores = scores.view(len(ids), self.heads, -1)[:, :, : max(1, int(seen.max()))]
+        scores = scores.view(len(ids), self.heads, -1)[:, :, : max(1, int(seen.max()))]  # (B, H, Z)
         if lengths is not None:
             unseen = self.columns[: scores.shape[2]] >= lengths.unsqueeze(1)
             scores.masked_fill_(unseen.unsqueeze(1), -torch.inf)
@@ -89,7 +90,7 @@ class TextKVCache:
         rows, heads, length = weights.shape
         places = self.begins.index_select(0, ids).unsqueeze(1) + self.columns[:length]
         places = places.clamp_(max=len(self.values) // heads - 1)  # after the last text, where weights are zero
-        places = places.unsqueeze(1) * heads + self.head_index
+        places = places.unsqueeze(1) * heads + self.head_index  # (B, H, Z)
         return _sum_rows(self.values, places, weights, (rows * heads, length)).view(rows, -1)
 
     def _arange(self, size: int) -> Tensor:
@@ -160,10 +161,10 @@ def build_kv_cache(
     for ids in torch.arange(len(lengths), device=offsets.device).split(_TEXTS_PER_BLOCK):
         inside = column < lengths[ids].unsqueeze(1)
         key, value = keys_values((offsets[ids].unsqueeze(1) + column)[inside])
-        padded = key.new_zeros(*inside.shape, key.shape[1] + 1)
+        padded = key.new_zeros(*inside.shape, key.shape[1] + 1)  # (block, Z, W + 1)
         padded[..., -1].masked_fill_(~inside, -torch.inf)
         padded[..., :-1][inside] = key
-        keys.append(padded.transpose(1, 2).flatten(0, 1))
+        keys.append(padded.transpose(1, 2).flatten(0, 1))  # (block * (W + 1), Z)
         values.append(value)
-    by_head = torch.cat(values).unflatten(1, (heads, -1)).flatten(0, 1)
+    by_head = torch.cat(values).unflatten(1, (heads, -1)).flatten(0, 1)  # (tokens * H, D)
     return TextKVCache(torch.cat(keys), by_head, lengths, heads)

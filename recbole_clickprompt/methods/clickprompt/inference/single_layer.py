@@ -76,6 +76,7 @@ class SingleLayerScorer:
             build_kv_cache(offsets, table.max_length, self.heads, self._keys_values)
             for offsets in _offsets(table)[1:]
         ]
+        # Whether a row can be longer than max_length, so that lengths have to be computed for each batch
         self.cut = sum(int(offsets.diff().max()) for offsets in _offsets(table)) > table.max_length
         self.user_scores = self.user.score
         self.folded: FoldedPrompts | None = None
@@ -136,10 +137,10 @@ class SingleLayerScorer:
         user_scores, read_prompts = self._attend_to_prompts(q, drop_mask_column(query), user_scores)
         texts = zip(self.texts, others, self._lengths(ids), strict=True)
         scores = [user_scores, *(text.scores(query, column, lengths) for text, column, lengths in texts)]
-        weights = torch.cat(scores, dim=2).softmax(2).to(self.dtype)
+        weights = torch.cat(scores, dim=2).softmax(2).to(self.dtype)  # over all parts of the row
         first, *per_text = weights.split([part.shape[2] for part in scores], dim=2)
-        user_weights, prompt_weights = first[:, :, :1], first[:, :, 1:]
-        attended = (by_head(self.user.value.index_select(0, user), self.heads) * user_weights).flatten(1)
+        user_weights, prompt_weights = first[:, :, :1], first[:, :, 1:]  # (B, H, 1), (B, H, K)
+        attended = (by_head(self.user.value.index_select(0, user), self.heads) * user_weights).flatten(1)  # (B, W)
         if read_prompts is not None:
             attended = attended + read_prompts(prompt_weights)
         for text, text_weights, column in zip(self.texts, per_text, others, strict=True):
@@ -154,7 +155,7 @@ class SingleLayerScorer:
 
     def _keys_values(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values, ``(block tokens, W)`` each, of lines of the table, ``(block tokens,)``."""
-        states = self.table.states.index_select(0, places).float()
+        states = self.table.states.index_select(0, places).float()  # (block tokens, W)
         keys, values = self.layer.keys_values(states.unsqueeze(0), None)
         return keys[0], values[0]
 
