@@ -25,7 +25,7 @@ class PromptedEncoder(nn.Module):
     Eq. 7 concatenates K prompts and the states of each layer and drops the outputs at the prompt positions. As
     these outputs are never read, prompts are needed as keys and values only, computed by the layer's own
     projections. Text keeps its positions. The last layer computes only the positions that are needed; if that is
-    one per row, it computes no keys and values either. With L = 2, of which none is frozen::
+    one per row, it computes no keys and values either. With L = 2 and no frozen layers::
 
         tokens (B, Z) -> embeddings -> layer 0 ----------> layer 1 ----------> final norm -> (B, P or Z, W)
                                           ^                   ^
