@@ -84,9 +84,7 @@ def test_codes_under_the_old_name_stay_as_they_are_written(make_config, small):
 @pytest.mark.parametrize("old", RENAMED)
 def test_old_and_new_together_are_an_error(old, make_config):
     new = RENAMED[old]
-    with pytest.raises(
-        SettingError, match=f"{old} is the old name of {new}, and both are given; keep {new} alone"
-    ):
+    with pytest.raises(SettingError, match=f"{old} is the old name of {new}, and both are given; keep only {new}"):
         make_config(**{old: OLD[old], new: OLD[old]})
 
 
