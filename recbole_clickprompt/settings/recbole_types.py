@@ -46,7 +46,7 @@ FIELD_SEPARATOR = ValueType(
     lambda v: isinstance(v, str) and len(v) == 1 and v.isascii() and v not in '"\r\n',
 )
 SEPARATOR = ValueType("str", "one or more characters", lambda v: isinstance(v, str) and bool(v))
-NO_TRANSFORM = ValueType("None", "nothing (~), as transforms are for sequential models", lambda v: v is None)
+NO_TRANSFORM = ValueType("None", "null (~), as transforms are for sequential models", lambda v: v is None)
 COLUMNS = ValueType(
     "dict",
     'a mapping of inter, user or item to lists of fields, or to "*"',

@@ -95,7 +95,7 @@ def list_of(item: ValueType) -> ValueType:
 def optional(inner: ValueType) -> ValueType:
     """A value of the given type, or None."""
     return ValueType(
-        f"{inner.name} or None", f"{inner.expected}, or nothing (~)", lambda v: v is None or inner.accepts(v)
+        f"{inner.name} or None", f"{inner.expected}, or null (~)", lambda v: v is None or inner.accepts(v)
     )
 
 
