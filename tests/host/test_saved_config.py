@@ -176,7 +176,7 @@ def test_a_data_set_that_is_gone_is_not_fetched_for_a_checkpoint(run, tmp_path):
 
 def test_what_recbole_would_set_on_a_model_is_held_to_its_names(run):
     change(run, {}, other_parameter={"predict": 1})
-    with pytest.raises(WeightsError, match="its other_parameter must hold nothing"):
+    with pytest.raises(WeightsError, match="its other_parameter must contain nothing"):
         load_model(run)
 
 

@@ -81,7 +81,10 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"fields": {1: ["user_id"]}}, "fields must be a mapping of the numbers 0, 1, ... to lists"),
         ({"seed": 1.5}, "seed must be an integer from 0 to 4294967295, got 1.5"),
         ({"benchmark_filename": []}, "benchmark_filename must be a list of the file suffixes of the three parts"),
-        ({"benchmark_filename": ["train", "test"]}, "benchmark_filename must be a list of the file suffixes of the three parts"),
+        (
+            {"benchmark_filename": ["train", "test"]},
+            "benchmark_filename must be a list of the file suffixes of the three parts",
+        ),
         ({"normalize_field": "age"}, "normalize_field must be a list of fields, or null"),
         ({"threshold": 3}, "threshold must be a mapping of one field to a number"),
         ({"threshold": {"rating": "high"}}, "threshold must be a mapping of one field to a number"),

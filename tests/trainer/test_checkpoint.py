@@ -118,9 +118,9 @@ def test_foreign_files_are_refused_by_name():
     with pytest.raises(WeightsError, match="other.pth is not a model .*: it has no config"):
         read_model(Path("other.pth"))
     torch.save([1], "list.pth")
-    with pytest.raises(WeightsError, match="list.pth is not a model saved by .*: it holds a list"):
+    with pytest.raises(WeightsError, match="list.pth is not a model saved by .*: it contains a list"):
         read_model(Path("list.pth"))
-    with pytest.raises(WeightsError, match="none.pth: there is no such file; expected a model saved by"):
+    with pytest.raises(WeightsError, match="none.pth: no such file; expected a model saved by"):
         read_model(Path("none.pth"))
 
 
@@ -244,7 +244,7 @@ def doubled(times):
     ("value", "fault"),
     [
         (b"}" + doubled(60) + b"K\1s", "a tuple of more than 1,000,000 values"),
-        (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a text nor a number"),
+        (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a string nor a number"),
         (b"ccollections\nOrderedDict\n]" + doubled(3) + b"K\1\x86a\x85R", "it calls collections.OrderedDict"),
         (b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab", "an object's state in it is no dict"),
         (b"cbuiltins\nbytearray\nK\1\x85R", "Unsupported global: builtins.bytearray"),
@@ -266,7 +266,10 @@ def test_archives_whose_parts_are_more_than_the_file_are_refused_unread(monkeypa
     with zipfile.ZipFile("bomb.pth", "w") as archive:
         archive.writestr("a/data.pkl", bytes(10_000))
         first = archive.filelist[0]
-        for name, fault in [("a/DATA.pkl", "two of its parts have one name"), ("a/b", "larger than itself")]:
+        for name, fault in [
+            ("a/DATA.pkl", "two of its parts have the same name"),
+            ("a/b", "larger than the file"),
+        ]:
             other = zipfile.ZipInfo(name)
             for field in ("CRC", "file_size", "compress_size", "header_offset"):
                 setattr(other, field, getattr(first, field))
