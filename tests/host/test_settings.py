@@ -45,8 +45,11 @@ def test_the_users_backbone_brings_its_file(make_config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"promt_len": 5}, "promt_len is no setting of RecBole or of this package"),
-        ({"num_promts": 5}, "num_promts is no setting of RecBole or of this package; did you mean num_prompts?"),
+        ({"promt_len": 5}, "promt_len is not a setting of RecBole or of this package"),
+        (
+            {"num_promts": 5},
+            "num_promts is not a setting of RecBole or of this package; did you mean num_prompts?",
+        ),
         ({"learnign_rate": 0.1}, "did you mean learning_rate?"),
         ({"backbone": "DCNv2"}, "backbone must be one of .*, got 'DCNv2'; did you mean DCNV2?"),
         ({"backbone": "dcn"}, "backbone must be one of .*, got 'dcn'; did you mean DCN?"),
@@ -68,7 +71,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"pretrain_objectives": ["mlm", "mlm"]}, "pretrain_objectives must be a list .* each once"),
         (
             {"train_stage": "pretrain", "pretrain_epochs": 0},
-            "train_stage: pretrain has nothing to do with pretrain_e",
+            "train_stage: pretrain has nothing to train with pretrain_e",
         ),
         ({"text_fields": ["user_id"]}, "text_fields must be a mapping of one or more fields"),
         ({"text_fields": {}}, "text_fields must be a mapping of one or more fields"),
@@ -100,7 +103,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"valid_metric": "Recall@10"}, "valid_metric must be a metric of scores"),
         (
             {"valid_metric": "RMSE"},
-            r"valid_metric is RMSE, which is none of the metrics \['AUC', 'LogLoss'\]; add",
+            r"valid_metric is RMSE, which is not one of the metrics \['AUC', 'LogLoss'\]; add",
         ),
         ({"topk": "x"}, "topk must be an integer from 1, or a list of them"),
         ({"load_col": ["user_id"]}, "load_col must be a mapping of inter, user or item to lists of fields"),
@@ -117,7 +120,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"clip_grad_norm": 3}, "clip_grad_norm must be a mapping with max_norm"),
         ({"clip_grad_norm": {"norm": 3}}, "clip_grad_norm must be a mapping with max_norm"),
         ({"transform": "crop_itemseq"}, "transform must be null"),
-        ({"learner": "adam"}, "learner: adam takes weight_decay as an L2 penalty, .* 1.0, is too strong; set"),
+        ({"learner": "adam"}, "learner: adam uses weight_decay as an L2 penalty, .* 1.0, is too strong; set"),
         ({"plm_lora": {"r": "many"}}, "plm_lora must be a mapping"),
         ({"plm_lora": {"dropout": 1}}, "plm_lora must be a mapping"),
         ({"plm_lora": {"target_modules": 3}}, "plm_lora must be a mapping"),
@@ -177,10 +180,10 @@ def test_models_of_the_host_keep_their_own_settings():
 def test_a_broken_property_file_is_named(tmp_path):
     file = tmp_path / "broken.yaml"
     file.write_text("epochs: [1\nseed: 2\n")
-    with pytest.raises(SettingError, match=r"broken.yaml is no valid YAML: .*line 2"):
+    with pytest.raises(SettingError, match=r"broken.yaml is not valid YAML: .*line 2"):
         read_yaml(file)
     file.write_text("- a\n- b\n")
-    with pytest.raises(SettingError, match=r"must hold `key: value` lines, got list"):
+    with pytest.raises(SettingError, match=r"must contain `key: value` lines, got list"):
         read_yaml(file)
 
 

@@ -246,12 +246,15 @@ def doubled(times):
         (b"}" + doubled(60) + b"K\1s", "a tuple of more than 1,000,000 values"),
         (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a string nor a number"),
         (b"ccollections\nOrderedDict\n]" + doubled(3) + b"K\1\x86a\x85R", "it calls collections.OrderedDict"),
-        (b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab", "an object's state in it is no dict"),
+        (
+            b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab",
+            "the state of an object in it is not a dict",
+        ),
         (b"cbuiltins\nbytearray\nK\1\x85R", "Unsupported global: builtins.bytearray"),
         (b"cbuiltins\nset\n]\x85R", "Unsupported global: builtins.set"),
         (b"ctorch\nFloatStorage\nK\1\x85R", "it calls torch.FloatStorage"),
         (b"ctorch\nFloatStorage\nK\1\x85\x81", "it calls torch.FloatStorage"),
-        (b"h\1", "its pickle is broken"),
+        (b"h\1", "its pickle is malformed"),
     ],
 )
 def test_pickles_that_hang_or_fill_the_memory_are_refused_unread(value, fault, monkeypatch):
@@ -294,7 +297,9 @@ def test_a_file_that_torch_takes_for_its_older_format_is_refused():
 )
 def test_a_pretraining_of_wrong_inputs_is_refused_by_name(inputs):
     pretrained_checkpoint._CACHE.write(Path("file.safetensors"), {}, {"inputs": inputs, "epoch": "1"})
-    with pytest.raises(WeightsError, match=r"file.safetensors: its inputs must be a JSON mapping .*delete it"):
+    with pytest.raises(
+        WeightsError, match=r"file.safetensors: its inputs are not a JSON mapping .*delete the file"
+    ):
         pretrained_checkpoint.read_inputs(Path("file.safetensors"))
 
 

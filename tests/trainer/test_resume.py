@@ -330,5 +330,5 @@ def test_a_file_where_a_folder_must_be_is_told(small, capsys, name):
     assert main(["run", "--dataset=tiny", "--model=DNN", *arguments]) == 2
     (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert name in told
-    assert "a file stands where a folder has to be" in told
+    assert "a file exists where a folder is needed" in told
     assert Path(name).read_text() == "mine"

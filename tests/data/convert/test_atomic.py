@@ -165,7 +165,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_folder_that_is_there_is_never_replaced(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(DataError, match=r"x is there already; remove it"), new_folder(tmp_path / "x"):
+    with pytest.raises(DataError, match=r"x already exists; remove it"), new_folder(tmp_path / "x"):
         pass
 
 
