@@ -137,10 +137,8 @@ class TextDataset(Dataset):
     def _load_user_or_item_feat(
         self, token: str, dataset_path: str, source: FeatureSource, field_name: str
     ) -> pd.DataFrame | None:
-        path, listed = (
-            Path(dataset_path) / f"{token}.{source.value}",
-            (self.config["load_col"] or {}).get(source.value),
-        )
+        path = Path(dataset_path) / f"{token}.{source.value}"
+        listed = (self.config["load_col"] or {}).get(source.value)
         if listed and not path.is_file():
             raise DataError(
                 f"load_col lists fields of {path}, which does not exist; add the file, or leave them out"

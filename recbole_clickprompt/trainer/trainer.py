@@ -24,6 +24,7 @@ from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, PretrainingStage, StageModel
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
+from recbole_clickprompt.trainer.reporting import stage_reporter
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
 from recbole_clickprompt.trainer.run_logger import RunLogger
@@ -178,16 +179,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self._fitting = False
 
     def _reporter(self, verbose: bool, stage: str) -> Report:
-        def report(epoch: int, metrics: dict[str, float]) -> None:
-            if verbose:
-                values = ", ".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in metrics.items())
-                self.logger.info(f"epoch {epoch} {stage} [{values}]")
-            for name, value in metrics.items():
-                objective, _, kind = name.rpartition("_")
-                self.tensorboard.add_scalar(f"{kind.title()}/{stage.title()}/{objective}", value, epoch)
-            self.wandblogger.log_metrics({"epoch": epoch, **metrics}, head=stage)
-
-        return report
+        return stage_reporter(self, stage, verbose=verbose)
 
     def _train_epoch(
         self,
