@@ -34,11 +34,11 @@ __all__ = [
 
 # Keys of RecBole's config that are not declared. All others count unless their declaration says otherwise, so a
 # key added later can only cause an unnecessary training run, never a wrong reuse.
-_OF_FINETUNING = {
+_FINETUNING_KEYS = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "valid_metric_bigger", "valid_neg_sample_args",
     "test_neg_sample_args", "eval_neg_sample_args",
 }  # fmt: skip
-_WITHOUT_EFFECT = {
+_KEYS_WITHOUT_EFFECT = {
     "gpu_id", "device", "state", "verbose", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
     "port", "single_spec", "dataset_save_path", "dataloaders_save_path", "config_files", "config_file_list",
 }  # fmt: skip
@@ -46,12 +46,12 @@ _WITHOUT_EFFECT = {
 
 def settings_without_effect() -> set[str]:
     """Settings that affect no trained result, such as paths: file contents are hashed instead."""
-    return of_stage("none") | _WITHOUT_EFFECT
+    return of_stage("none") | _KEYS_WITHOUT_EFFECT
 
 
 def settings_of_finetuning() -> set[str]:
     """Settings of finetuning and evaluation, which pretraining never reads."""
-    return of_stage("finetune") | _OF_FINETUNING
+    return of_stage("finetune") | _FINETUNING_KEYS
 
 
 def stage_inputs(

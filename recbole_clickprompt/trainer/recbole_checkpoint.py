@@ -70,7 +70,7 @@ class PlainCheckpoints:
             self.optimizer.load_state_dict(saved["optimizer"])
             epoch, step, score = int(saved["epoch"]), int(saved["cur_step"]), float(saved["best_valid_score"])
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
-            raise WeightsError(f"{path} does not hold the state of this optimizer: {error!r}") from error
+            raise WeightsError(f"{path} does not contain the state of this optimizer: {error!r}") from error
         if not (-1 <= epoch < _MOST and 0 <= step < _MOST):
             raise WeightsError(
                 f"{path}: its epoch and cur_step must be counts below {_MOST:,}; restore it from a copy"
