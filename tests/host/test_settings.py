@@ -190,7 +190,7 @@ def test_a_broken_property_file_is_named(tmp_path):
 def test_property_files_hold_plain_data_only(tmp_path):
     file = tmp_path / "evil.yaml"
     file.write_text(f"plm: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
-    with pytest.raises(SettingError, match="no valid YAML"):
+    with pytest.raises(SettingError, match="not valid YAML"):
         read_yaml(file)
     assert not (tmp_path / "ran").exists()
 

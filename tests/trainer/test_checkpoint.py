@@ -135,7 +135,7 @@ def fail_with(code):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_write_that_fails_leaves_what_was_there(monkeypatch, code, moment):
     write_checkpoint(Path("folder/file"), STATE)
-    told = rf"folder/file cannot be written: {os.strerror(code)}; what was there"
+    told = rf"folder/file cannot be written: {os.strerror(code)}; the existing file is unchanged"
     with monkeypatch.context() as patch:
         patch.setattr(files.os, moment, fail_with(code))
         with pytest.raises(StorageError, match=told):

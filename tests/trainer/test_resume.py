@@ -288,7 +288,7 @@ def disk_full():
             130,
             "interrupted; a run whose state was saved resumes with",
         ),
-        ((6, os, "replace"), interrupt, 130, "interrupted; a training"),
+        ((6, os, "replace"), interrupt, 130, "interrupted; a run"),
         ((6, os, "fsync"), disk_full, 2, "cannot be written: No space left on device"),
         ((15, TrainingStage, "train_batch"), terminate, 143, ""),
     ],

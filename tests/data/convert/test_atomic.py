@@ -170,7 +170,7 @@ def test_a_folder_that_is_there_is_never_replaced(tmp_path):
 
 
 FAULTS = {
-    "": "is empty; its first line must name the fields",
+    "": "is empty; its first line must list the fields",
     "item_id:token\ttitle\n1\ta\n": r"line 1, column 2: 'title' must be a name, a colon and one of token",
     "item_id:token\ttitle:text\n1\ta\n": r"line 1, column 2: 'title:text' must be",
     "item_id:token\titem_id:token\n1\ta\n": r"line 1, column 2: 'item_id' is in the header twice",
