@@ -57,12 +57,12 @@ class TextDataset(Dataset):
 
     Differences from ``recbole.data.dataset.Dataset``:
 
-    - ``whole_text_fields`` are read as one token; RecBole splits ``token_seq`` at blanks. - ``order: TO`` sorts by
-    the exact time. RecBole rounds times to float32 first, whose resolution at current Unix
-      times is 64 to 128 seconds, so rows can end up in the wrong part of the split.
-    - Files are read by ``read_atomic``, which does not lose values. - ``benchmark_filename`` names files written
-    by ``recbole-cp prepare``; if they are missing, the rows are split as
-      ``eval_args`` says. Filters apply to these files too; RecBole silently ignores filters for them.
+    - ``whole_text_fields`` are read as one token; RecBole splits ``token_seq`` at blanks.
+    - ``order: TO`` sorts by the exact time. RecBole rounds times to float32 first, whose resolution is 128 seconds
+      at current Unix times, so rows can end up in the wrong part of the split.
+    - Files are read by ``read_atomic``, which does not lose values.
+    - ``benchmark_filename`` names files written by ``recbole-cp prepare``; if they are missing, the rows are split
+      as ``eval_args`` says. Filters apply to these files too; RecBole silently ignores filters for them.
     - ``cold_start`` splits by users or items, so that those of validation and test rows are new.
     - ``rename_fields`` renames fields of the files.
     - Rows are indexed by tensors; RecBole converts the index to a Python list for each column.

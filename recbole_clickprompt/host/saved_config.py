@@ -38,16 +38,8 @@ _NO_SAMPLING = {
 }
 # Settings of the processes and the machine that trained the model
 _MACHINE_SETTINGS = (
-    "world_size",
-    "nproc",
-    "ip",
-    "port",
-    "local_rank",
-    "offset",
-    "single_spec",
-    "device",
-    "gpu_id",
-)
+    "world_size", "nproc", "ip", "port", "local_rank", "offset", "single_spec", "device", "gpu_id",
+)  # fmt: skip
 
 
 def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]) -> Config:

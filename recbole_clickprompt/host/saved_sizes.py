@@ -43,9 +43,8 @@ def check_sizes(config: Settings, weights: Mapping[str, torch.Tensor], path: Pat
         value = config[key]
         widths = value if isinstance(value, list | tuple) else [value]
         numbers = [width for width in widths if isinstance(width, int | float)]
-        connected = sum(
-            math.prod(pair) for pair in itertools.pairwise(numbers)
-        )  # weights of a stack of dense layers
+        # Number of weights in a stack of dense layers with these widths
+        connected = sum(math.prod(pair) for pair in itertools.pairwise(numbers))
         if (
             len(widths) > max(_MOST_LAYERS, len(weights))
             or any(number > widest for number in numbers)
