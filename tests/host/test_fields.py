@@ -266,20 +266,25 @@ NUMBERS = {
         "float",
         ["1e39", "1"],
         {},
-        r"holds 1e\+39 there, and unscaled numbers are float32, .* at most 3.4e\+38",
+        r"contains 1e\+39 in .*, and unscaled numbers are stored as float32, .* at most 3.4e\+38",
     ),
-    "a sequence": ("float_seq", ["1 -1e39", "1"], {}, r"holds -1e\+39 there, and unscaled numbers are float32"),
+    "a sequence": (
+        "float_seq",
+        ["1 -1e39", "1"],
+        {},
+        r"contains -1e\+39 in .*, and unscaled numbers are stored as",
+    ),
     "a range": (
         "float",
         ["1e308", "-1e308"],
         {"normalize_field": ["price"]},
-        r"holds 1e\+308 there, and the mean",
+        r"contains 1e\+308 in .*, and their mean",
     ),
     "a scaled sequence": (
         "float_seq",
         ["1e308 1"],
         {"normalize_field": ["price"]},
-        r"holds 1e\+308 there, and the mean",
+        r"contains 1e\+308 in .*, and their mean",
     ),
 }
 

@@ -198,7 +198,7 @@ def test_fields_listed_for_the_wrong_file_are_named(make):
         "item": ["user_id", "gender", "age", "job"],
     }
     with pytest.raises(
-        DataError, match="load_col lists 'genre', 'item_id', .* for tiny.user, which has no such field"
+        DataError, match="load_col lists 'genre', 'item_id', .* for tiny.user, but the file has no such field"
     ):
         make({}, load_col=swapped)
 
