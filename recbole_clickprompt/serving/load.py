@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.saved_config import build_model, read_run
+from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe

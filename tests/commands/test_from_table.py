@@ -196,7 +196,7 @@ def test_nothing_that_is_there_is_replaced(capsys):
     assert Path("props/dataset/shop.yaml").read_text() == "mine: 1\n"
     Path("props/dataset/shop.yaml").unlink()
     assert main(["from-table", "clicks.csv", *COLUMNS]) == 2
-    assert "dataset_atomic/shop is there already" in error_of(capsys)
+    assert "dataset_atomic/shop already exists" in error_of(capsys)
     assert not Path("props/dataset/shop.yaml").exists()
 
 

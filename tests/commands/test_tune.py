@@ -196,7 +196,7 @@ def test_a_draw_gives_numbers_of_its_kind():
         ({"space": {"dropout_prob": "uniform 0, 0.5"}}, "needs choices alone, but dropout_prob has a range"),
         (
             {"space": {"embeding_size": "choice [8]"}},
-            "space: embeding_size is no setting .*did you mean embedding_size",
+            "space: embeding_size is not a setting .*did you mean embedding_size",
         ),
         (
             {"space": {"embedding_size": "choice [8, 0]"}},

@@ -122,7 +122,7 @@ def test_the_command_says_what_it_made_and_never_replaces(without_plm, capsys):
     scores = pd.read_csv("scores.csv")["score"]
     np.testing.assert_allclose(scores, without_plm.scores, atol=1e-5, rtol=0)
     assert main(command) == 2
-    assert "out is there already" in capsys.readouterr().err
+    assert "out already exists" in capsys.readouterr().err
 
 
 def write_rows(rows):

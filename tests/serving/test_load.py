@@ -66,7 +66,7 @@ def test_frozen_lower_layers_are_run_for_rows_and_unseen_texts(train):
 def test_a_damaged_preprocessing_is_refused_by_name(with_plm, tmp_path, spoilt):
     load_trained(with_plm.checkpoint).preprocessing.save(tmp_path)
     (tmp_path / spoilt).write_text("{")
-    with pytest.raises(DataError, match=f"{tmp_path.name} holds a damaged file"):
+    with pytest.raises(DataError, match=f"{tmp_path.name} contains a damaged file"):
         Preprocessing.load(tmp_path)
     (tmp_path / "schema.json").unlink()
     with pytest.raises(DataError, match="it has no schema.json"):

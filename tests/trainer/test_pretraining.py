@@ -253,7 +253,7 @@ def spoil(path, how):
         ("truncated", "is damaged or not a safetensors file"),
         ("text", "is damaged or not a safetensors file"),
         ("foreign", "is not a pretraining checkpoint of ClickPrompt"),
-        ("missing", "there is no such pretraining checkpoint"),
+        ("missing", "no such pretraining checkpoint"),
     ],
 )
 def test_a_bad_checkpoint_is_refused_by_name(base, how, message, tmp_path):
