@@ -58,7 +58,7 @@ def test_memory_is_measured_in_a_process_of_its_own(small):
         (["--batches", "64", "0"], "--batches must be 1 or more, got [64, 0]"),
         (["--device=cuda"], "torch finds no GPU here"),
         (["--out=bench.txt"], "--out must end in .json or .csv, got bench.txt"),
-        (["--variant", "num_prompts"], "is no setting; write --key=value"),
+        (["--variant", "num_prompts"], "is not a setting; write --key=value"),
         (["--only", "theirs", "--stages", "backbone-inference"], "has 'theirs' in it; they are backbone alone, "),
     ],
 )

@@ -78,7 +78,7 @@ def test_results_can_be_parquet(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seedz": [1]}, "seedz is no part of a grid; did you mean seeds?"),
+        ({"seedz": [1]}, "unknown key seedz of a grid; did you mean seeds?"),
         ({"runs": {}}, "runs is missing"),
         ({"baseline": "other"}, "baseline must be one of plain, no PLM, with PLM, got 'other'"),
         ({"runs": {1: {"model": "DNN"}}, "baseline": 2}, "baseline must be one of 1, got 2"),
@@ -87,7 +87,7 @@ def test_results_can_be_parquet(file):
         ({"seeds": 3}, "seeds must be a list, got 3"),
         ({"seeds": [1, 2, 1]}, "seeds has a value twice, got [1, 2, 1]"),
         ({"vary": {"dropout_prob": [0, 0.0]}}, "vary.dropout_prob has a value twice, got [0, 0.0]"),
-        ({"vary": {"seed": [1, 2]}}, "vary.seed: seeds are no setting to compare; list them under seeds"),
+        ({"vary": {"seed": [1, 2]}}, "vary.seed: a seed is not a setting to compare; list it under seeds"),
         ({"runs": {"x": {"model": "DCNV"}}, "baseline": None}, "did you mean DCNV2?"),
         ({"vary": {"num_promts": [1]}}, "did you mean num_prompts?"),
     ],

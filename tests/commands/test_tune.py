@@ -182,7 +182,7 @@ def test_a_draw_gives_numbers_of_its_kind():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"spaces": {}}, "search.yaml: spaces is no part of a tuning file; did you mean space?"),
+        ({"spaces": {}}, "search.yaml: unknown key spaces of a tuning file; did you mean space?"),
         ({"space": None}, "space is missing"),
         ({"space": {}}, "space must map settings to such as `choice [8, 16]`, got {}"),
         ({"space": "nowhere.hyper"}, "there is no file nowhere.hyper"),
@@ -193,7 +193,7 @@ def test_a_draw_gives_numbers_of_its_kind():
         ({"space": {"dropout_prob": "uniform 1, 0"}}, "uniform takes numbers, the lower one first, got '1, 0'"),
         ({"space": {"dropout_prob": "uniform a, b"}}, "uniform takes numbers"),
         ({"space": {"epochs": "quniform 1, 9, 0"}, "algorithm": "bayes"}, "the step of quniform must be above 0"),
-        ({"space": {"dropout_prob": "uniform 0, 0.5"}}, "needs choices alone, but dropout_prob has a range"),
+        ({"space": {"dropout_prob": "uniform 0, 0.5"}}, "accepts only choices, but dropout_prob has a range"),
         (
             {"space": {"embeding_size": "choice [8]"}},
             "space: embeding_size is no setting .*did you mean embedding_size",

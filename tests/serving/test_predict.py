@@ -110,7 +110,12 @@ BAD_INPUT = {
     "wrong type": ("rows.csv", "user_id,item_id,device,year\nu1,i1,tv,19x\n", [], "got '19x' in row 1"),
     "no parquet": ("rows.parquet", GOOD, [], "rows.parquet cannot be read"),
     "nothing to keep": ("rows.csv", GOOD, ["--keep=x"], "has no column 'x' to keep"),
-    "unknown option": ("rows.csv", GOOD, ["--fast"], "predict knows no --fast"),
+    "unknown option": (
+        "rows.csv",
+        GOOD,
+        ["--fast"],
+        "unrecognized argument --fast; see recbole-cp predict",
+    ),
     "unknown device": ("rows.csv", GOOD, ["--device=tpu"], "device must be cpu"),
 }
 
@@ -144,7 +149,7 @@ def test_what_a_row_lacks_or_has_too_much_of_is_reported(with_plm, capsys):
     scores = pd.read_csv("s.csv")
     assert len(scores) == 6
     assert scores["score"].between(0, 1).all()
-    assert scores["user_id"].tolist()[2] == " u1"  # passed on unchanged
+    assert scores["user_id"].tolist()[2] == " u1"  # copied unchanged
     out = capsys.readouterr().out
     for remark in (
         "user_id: 1 rows hold no id; they were scored like rows of an unseen one",
@@ -152,7 +157,7 @@ def test_what_a_row_lacks_or_has_too_much_of_is_reported(with_plm, capsys):
         "user_id: 1 rows hold an id with surrounding blanks, which were left out",
         "year: 1 rows hold an infinite number, read as missing",
         "year: 2 numbers lie far outside training's range",
-        "2 empty lines are no rows and have no score",
+        "2 empty lines were skipped: they are not rows",
     ):
         assert remark in out
 
@@ -162,7 +167,7 @@ def test_other_than_one_score_a_row_is_an_error(without_plm, monkeypatch, capsys
     some = RowFile.batches
     monkeypatch.setattr(RowFile, "batches", lambda file: (table[1:] for table in some(file)))
     assert main(["predict", str(without_plm.checkpoint), "rows.parquet", "-o", "s.csv"]) == 2
-    assert "rows.parquet has 131 rows and got 130 scores; none was written" in capsys.readouterr().err
+    assert "rows.parquet has 131 rows but got 130 scores; nothing was written" in capsys.readouterr().err
     assert not list(Path().glob("s.csv*"))
 
 
@@ -189,7 +194,7 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_read(without_plm
     for output, message in [
         ("scores.txt", "must be a .csv or .parquet file"),
         ("none/s.csv", "there is no folder none"),
-        ("rows.csv", "--output is the file of the rows itself"),
+        ("rows.csv", "--output is the file that holds the rows"),
     ]:
         assert main(["predict", str(without_plm.checkpoint), "rows.csv", "-o", output]) == 2
         assert message in capsys.readouterr().err
