@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -51,7 +52,7 @@ def with_interval(value: float, low: float, high: float, form: str = ".4f") -> s
     return number(value, form) if pd.isna(low) else f"{number(value, form)} [{low:{form}}, {high:{form}}]"
 
 
-def interval_cell(line: Mapping[str, float] | pd.Series, name: str, form: str = ".4f") -> str:
+def interval_cell(line: Mapping[Hashable, Any] | pd.Series, name: str, form: str = ".4f") -> str:
     """``with_interval`` of the columns ``name``, ``name_low`` and ``name_high`` of one line of a table."""
     return with_interval(line[name], line[f"{name}_low"], line[f"{name}_high"], form)
 

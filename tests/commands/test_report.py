@@ -119,7 +119,7 @@ def test_a_report_takes_latency_from_a_table(runs, capsys):
     pd.DataFrame({"run": ["plain", "with"], "median_ms": [1.25, 30.5], "p95_ms": [2.0, 33.0]}).to_csv("l.csv")
     assert main(["report", *runs, "--samples=20", "--latency=l.csv", "--baseline=without"]) == 0
     page = Path("report.html").read_text(encoding="utf-8")
-    assert "Milliseconds a batch: from l.csv." in page
+    assert "Milliseconds per batch: from l.csv." in page
     assert '<th scope="row">with</th><td>30.500</td><td>33.000</td>' in page
     assert "are against without." in page
 
