@@ -53,7 +53,7 @@ def test_memory_is_measured_in_a_process_of_its_own(small):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stages", "pamml"], "there is no stage pamml; they are pamlm, finetune"),
+        (["--stages", "pamml"], "there is no stage pamml; the stages are pamlm, finetune"),
         (["--repeats=0"], "--repeats must be 1 or more, got 0"),
         (["--batches", "64", "0"], "--batches must be 1 or more, got [64, 0]"),
         (["--device=cuda"], "torch finds no GPU here"),

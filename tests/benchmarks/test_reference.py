@@ -1,4 +1,4 @@
-"""The benchmark's plain form against the product."""
+"""The benchmark's reference implementation against the product."""
 
 import shutil
 
@@ -70,7 +70,7 @@ def test_a_difference_stops_the_benchmark(workload_of, monkeypatch):
         return input_ids, lengths - 1  # as if the last token were padding
 
     monkeypatch.setattr(PlainPAMLM, "tokenize", wrong)
-    with pytest.raises(UnequalError, match="pamlm, batch 40: ours differs from the plain form by"):
+    with pytest.raises(UnequalError, match="pamlm, batch 40: our model differs from the reference by"):
         check_stage(workload_of(), "pamlm", 40)
 
 
