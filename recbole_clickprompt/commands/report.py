@@ -98,7 +98,7 @@ def _read_latency(path: Path, runs: Mapping[str, RunFolder]) -> tuple[pd.DataFra
         raise DataError(f"--latency: {path} has no column {min(lacking)}; recbole-cp latency --out writes them")
     table = table[table["run"].isin(list(runs))]
     if table.empty:
-        raise DataError(f"--latency: {path} holds none of the runs {', '.join(runs)}; name them as there")
+        raise DataError(f"--latency: {path} holds none of the runs {', '.join(runs)}; use the names of that table")
     if table["run"].duplicated().any():
         twice = table.loc[table["run"].duplicated(), "run"].iloc[0]
         raise DataError(f"--latency: {path} has the run {twice!r} more than once; leave one row of it")

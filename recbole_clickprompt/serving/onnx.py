@@ -65,9 +65,10 @@ class _Scores(nn.Module):
 
 
 def input_names(model: AbstractRecommender) -> list[str]:
-    """Input columns of an exported model: features of the backbone, then the text."""
+    """Input columns of an exported model: features of its backbone, if it has one, then the text."""
+    features = feature_names(model.backbone.model) if hasattr(model, "backbone") else []
     text = [INPUT_IDS, TEXT_LENGTH] if hasattr(model, "plm") else []
-    return [*feature_names(model.backbone.model), *text]
+    return [*features, *text]
 
 
 def write_onnx(
@@ -108,8 +109,9 @@ def write_onnx(
             assert exported is not None
             exported.save(str(path))
     except Exception as error:  # torch raises many different classes
+        core = model.backbone.model if hasattr(model, "backbone") else model
         raise ExportError(
-            f"{type(model.backbone.model).__name__} cannot be exported by this torch: {first_line(error)}"
+            f"{type(core).__name__} cannot be exported by this torch: {first_line(error)}"
         ) from error
     finally:
         if text is not None:
@@ -124,6 +126,11 @@ def _check_exportable(model: AbstractRecommender) -> None:
         raise SettingError(
             f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
         ) from error
+    if not input_names(model):
+        raise ExportError(
+            f"{type(model).__name__} cannot be exported: it has neither a backbone nor a PLM, from which the inputs "
+            "follow; score with `recbole-cp predict`"
+        )
     if text_model := getattr(model, "plm", None):
         family = text_model.encoder.config.model_type
         if family in _REFUSED:

@@ -140,7 +140,7 @@ def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(run
         (["--attention=0"], "--attention must be 1 or more, got 0"),
         (["--latency=gone.csv"], "gone.csv is no table; recbole-cp latency --out writes one"),
         (["--latency=odd.csv"], "odd.csv has no column median_ms"),
-        (["--latency=others.csv"], "others.csv holds none of the runs without; name them as there"),
+        (["--latency=others.csv"], "others.csv holds none of the runs without; use the names of that table"),
         (["--latency=twice.csv"], "twice.csv has the run 'without' more than once; leave one row of it"),
         (["--attention"], "--attention needs a run whose model reads prompts, and none does; leave it out"),
         (["--epochs=2"], "unrecognized argument --epochs=2"),

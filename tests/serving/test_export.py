@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.backbones import BACKBONES
@@ -237,3 +238,16 @@ def columns_by_example(preprocessing, rows):
 def test_numbers_in_bins_are_no_example():
     hour = field("hour", "float", Scale(missing=0.0, bins=4, edges=(0.0, 1.0)))
     assert example(preprocessing_of(hour)) is None
+
+
+def test_a_language_model_without_a_backbone_is_exported(small, capsys):
+    run_recbole(
+        model="PTab",
+        dataset="tiny",
+        config_dict={**small, "epochs": 1, "micro_batch_size": 64, "train_stage": "finetune"},
+    )
+    (run,) = Path("saved").glob("PTab-*.pth")
+    assert main(["export", str(run), "--out=model", "--rows=20"]) == 0
+    assert "largest difference to PyTorch's scores on 20 test rows" in capsys.readouterr().out
+    rows = pd.DataFrame({"user_id": ["u1", "new"], "item_id": ["i1", "i2"], "device": ["phone", "phone"]})
+    np.testing.assert_allclose(load_model("model").predict(rows), load_model(run).predict(rows), atol=1e-5, rtol=0)
