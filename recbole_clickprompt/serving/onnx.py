@@ -128,8 +128,8 @@ def _check_exportable(model: AbstractRecommender) -> None:
         ) from error
     if not input_names(model):
         raise ExportError(
-            f"{type(model).__name__} cannot be exported: it has neither a backbone nor a PLM, from which the inputs "
-            "follow; score with `recbole-cp predict`"
+            f"{type(model).__name__} cannot be exported: it has neither a backbone nor a PLM, so its inputs are "
+            "unknown; score with `recbole-cp predict`"
         )
     if text_model := getattr(model, "plm", None):
         family = text_model.encoder.config.model_type

@@ -7,13 +7,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole.trainer.hyper_tuning import HyperTuning, exhaustive_search
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.tuning.space import Draw
 from recbole_clickprompt.tuning.trials import Trials
+
+if TYPE_CHECKING:
+    from hyperopt import Trials as HyperoptTrials
 
 __all__ = ["Search"]
 
@@ -74,7 +77,7 @@ class Search(HyperTuning):
 
 def _stop_after(patience: int | None) -> Callable[..., tuple[bool, list[Any]]]:
     # hyperopt's version stops if the first trial fails, because no loss is a percentage below infinity
-    def stop(trials: Any, best: float = math.inf, since: int = 0) -> tuple[bool, list[Any]]:
+    def stop(trials: HyperoptTrials, best: float = math.inf, since: int = 0) -> tuple[bool, list[Any]]:
         loss = trials.trials[-1]["result"]["loss"]
         best, since = (loss, 0) if loss < best else (best, since + 1)
         return patience is not None and since >= patience, [best, since]

@@ -251,3 +251,8 @@ def test_a_language_model_without_a_backbone_is_exported(small, capsys):
     assert "largest difference to PyTorch's scores on 20 test rows" in capsys.readouterr().out
     rows = pd.DataFrame({"user_id": ["u1", "new"], "item_id": ["i1", "i2"], "device": ["phone", "phone"]})
     np.testing.assert_allclose(load_model("model").predict(rows), load_model(run).predict(rows), atol=1e-5, rtol=0)
+
+
+def test_a_model_whose_inputs_are_unknown_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="Linear cannot be exported: it has neither a backbone nor a PLM"):
+        write_onnx(torch.nn.Linear(1, 1), preprocessing_of(), {}, tmp_path / "model.onnx")
