@@ -59,7 +59,10 @@ def test_memory_is_measured_in_a_process_of_its_own(small):
         (["--device=cuda"], "torch finds no GPU here"),
         (["--out=bench.txt"], "--out must end in .json or .csv, got bench.txt"),
         (["--variant", "num_prompts"], "is not a setting; write --key=value"),
-        (["--only", "theirs", "--stages", "backbone-inference"], "has 'theirs' in it; they are backbone alone, "),
+        (
+            ["--only", "theirs", "--stages", "backbone-inference"],
+            "has 'theirs' in its name; they are backbone alone, ",
+        ),
     ],
 )
 def test_impossible_options_are_one_line_of_error(arguments, message, capsys, monkeypatch):

@@ -78,7 +78,7 @@ def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans lines"),
+        ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans several lines"),
         ("u1,i1\n", "row 1 has 2 values where the header has 3"),
         ('u1,i1,"gift\n', "unexpected end of data"),
     ],
