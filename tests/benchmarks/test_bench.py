@@ -61,7 +61,7 @@ def test_memory_is_measured_in_a_process_of_its_own(small):
         (["--variant", "num_prompts"], "is not a setting; write --key=value"),
         (
             ["--only", "theirs", "--stages", "backbone-inference"],
-            "has 'theirs' in its name; they are backbone alone, ",
+            "has 'theirs' in its name; they are",
         ),
     ],
 )
