@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
-from recbole_clickprompt.evaluation.run_folder import folder_of, write_counts, write_info, write_predictions
+from recbole_clickprompt.evaluation.run_folder import folder_of
+from recbole_clickprompt.evaluation.run_info import write_info
+from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.predictions import predict_split, training_rows

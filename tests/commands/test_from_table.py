@@ -137,7 +137,7 @@ CASES = {
     "same name": ({"header": [*HEADER[:3], "hour ", *HEADER[4:]]}, [], "would both be called hour"),
     "nothing": ({"header": HEADER, "body": [[]]}, [], "clicks.csv has a header and no rows"),
     "bad name": ({}, ["--name=../x"], "--name must be letters"),
-    "setting": ({}, ["--epochs=1"], "from-table knows no --epochs=1"),
+    "setting": ({}, ["--epochs=1"], "unrecognized argument --epochs=1"),
     "same column": ({}, ["--item=customer_id"], "must be four different columns"),
 }
 
@@ -192,7 +192,7 @@ def test_nothing_that_is_there_is_replaced(capsys):
     assert main(["from-table", write(), *COLUMNS]) == 0
     Path("props/dataset/shop.yaml").write_text("mine: 1\n")
     assert main(["from-table", "clicks.csv", *COLUMNS]) == 2
-    assert "props/dataset/shop.yaml is there already" in error_of(capsys)
+    assert "props/dataset/shop.yaml exists already" in error_of(capsys)
     assert Path("props/dataset/shop.yaml").read_text() == "mine: 1\n"
     Path("props/dataset/shop.yaml").unlink()
     assert main(["from-table", "clicks.csv", *COLUMNS]) == 2

@@ -66,7 +66,7 @@ def test_prepare_prints_counts_beside_the_published_ones_and_why_they_differ(tmp
     assert out.startswith("here/ml-1m is ready:\n")
     assert "  raw rows            1,200    1,000,209  -999,009\n" in out
     assert "note: the raw rows differ, so these are not the publisher's complete files" in out
-    assert "licence: research use, no redistribution" in out
+    assert "license: research use, no redistribution" in out
     assert (Path("here") / "ml-1m" / "ml-1m.train.inter").is_file()
 
 
@@ -99,7 +99,7 @@ def test_without_a_network_one_line_says_what_to_fetch_and_to_run(offline, name,
     [
         (["ml-1b"], "'ml-1b' cannot be prepared; did you mean ml-1m?"),
         (["ml-1m", "--raw", "nowhere.zip"], "there is no file or folder nowhere.zip"),
-        (["ml-1m", "--epochs=3"], "prepare knows no --epochs=3"),
+        (["ml-1m", "--epochs=3"], "unrecognized argument --epochs=3"),
         (["ml-1m", "--raw", "text.zip"], "text.zip is cut off or damaged"),
         (["goodreads", "--raw", "text.zip.d"], "text.zip.d holds no goodreads_books.json; it holds nothing"),
     ],
