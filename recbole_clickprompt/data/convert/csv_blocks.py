@@ -54,8 +54,8 @@ class CsvBlocks:
         """Rows as text, where None stands for an empty value, and the line of each, ``(rows,)`` int64.
 
         Raises:
-            DataError: The file cannot be read or is empty or damaged, a column name comes twice, a row is longer or
-                shorter than the header, or a quote is never closed or has whole rows after it.
+            DataError: The file cannot be read or is empty or damaged, a column name comes twice, a row is longer
+                or shorter than the header, or a quote is never closed or has whole rows after it.
         """
         has_rows = False
         for text in self._records():

@@ -68,7 +68,7 @@ class DigitDates:
         flags = np.zeros(len(digits), np.uint8)
         for bit, form in enumerate(_FORMS):
             found = digits.str.contains(_pattern(form))
-            flags |= found.to_numpy().astype(np.uint8) << bit
+            flags |= found.to_numpy().astype(np.uint8) << np.uint8(bit)
             if found.any():
                 self._examples.setdefault(form, digits.filter(found)[0])
         self._dates.add(hash_columns(digits), flags)
@@ -82,8 +82,8 @@ class DigitDates:
             return
         forms = [form for form, count in zip(_FORMS, counts, strict=True) if count == counts.max()]
         raise DataError(
-            f"{self._file}, column {self._column}: numbers such as {self._examples[forms[0]]} look like dates, not "
-            f"like a number of seconds; say so with --date-format {' or '.join(forms)}"
+            f"{self._file}, column {self._column}: numbers such as {self._examples[forms[0]]} look like dates, "
+            f"not like a number of seconds; say so with --date-format {' or '.join(forms)}"
         )
 
 

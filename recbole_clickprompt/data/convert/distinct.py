@@ -14,7 +14,7 @@ __all__ = ["DistinctValues", "FlagCounts", "combine_hashes", "hash_columns"]
 
 _SEED = 0x5DEECE66D
 _BUCKETS = 1024  # equal ranges of hashes; consecutive ones are merged together
-_MERGED = 1 << 20  # hashes merged in memory at once
+_MERGED = 1 << 18  # hashes merged in memory at once
 _FLAG_SHIFT = 56  # a row number and eight flags share 64 bits
 _ROW = (1 << _FLAG_SHIFT) - 1
 _BOUNDS = np.arange(1, _BUCKETS, dtype=np.uint64) << np.uint64(64 - _BUCKETS.bit_length() + 1)
@@ -23,8 +23,8 @@ _BOUNDS = np.arange(1, _BUCKETS, dtype=np.uint64) << np.uint64(64 - _BUCKETS.bit
 def hash_columns(*columns: pl.Series) -> np.ndarray:
     """One 64-bit hash per row over all ``columns``, ``(rows,)`` uint64.
 
-    Equal rows have equal hashes. Two different rows among n share one with a probability of about n² / 2^65: one in
-    half a million for ten million rows.
+    Equal rows have equal hashes. Two different rows among n share one with a probability of about n² / 2^65: one
+    in half a million for ten million rows.
     """
     return combine_hashes(*(column.hash(_SEED).to_numpy() for column in columns))
 

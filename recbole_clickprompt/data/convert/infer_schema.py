@@ -133,7 +133,7 @@ class ColumnScan:
         return Column("token", notes, _as_codes)
 
     def _unread_numbers(self) -> list[str]:
-        """Notes that texts such as $1,000.50, 12 % and 0,5 are no numbers, or that a few others make numbers text."""
+        """A note where texts such as $1,000.50 and 12 %, or a few others among numbers, make the column text."""
         if not self._like_numbers or self._like_numbers < _MOSTLY * (self._invalid + self._valid):
             return []
         return [

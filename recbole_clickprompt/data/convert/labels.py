@@ -107,7 +107,9 @@ class LabelCounts:
 
 
 def find_threshold(place: str, labels: LabelCounts, threshold: float | None) -> float | None:
-    """The label from which on a row is positive: what the user said, else 4 of 5 stars; None where labels are 0 and 1.
+    """The label from which on a row is positive; None where labels are 0 and 1.
+
+    It is what the user said, else 4 of 5 stars.
 
     The values count as stars where they are whole or half ones from 0.5 to 5, with 5 and with some below 4.
 

@@ -209,8 +209,8 @@ class _MissingRows:
         number = f"{self._missing:,} of {self._rows:,}"
         if not drop:
             raise DataError(
-                f"{self._place}: the {self._what} is missing, as in {number} rows; fill them in, or leave such rows "
-                "out with --drop-missing"
+                f"{self._place}: the {self._what} is missing, as in {number} rows; fill them in, or leave such "
+                "rows out with --drop-missing"
             )
         return [f"{self._column}: rows without a {self._what} were dropped, {number}"]
 

@@ -82,7 +82,7 @@ class ListScan:
         flags = np.zeros(len(texts), np.uint8)
         for bit, pattern in enumerate(_LIST_PATTERNS):
             found = texts.str.contains(pattern)
-            flags |= found.to_numpy().astype(np.uint8) << bit
+            flags |= found.to_numpy().astype(np.uint8) << np.uint8(bit)
             if found.any():
                 self._shown.setdefault(bit, texts.filter(found)[0])
         self._texts.add(hash_columns(texts), flags)
@@ -127,6 +127,6 @@ class ListScan:
         text = self._shown[bit]
         shown = text if len(text) < 60 else f"{text[:60]}…"
         return [
-            f"{self._column}: looks like a list, such as {shown!r}, and is read as one value; to have its elements, "
-            "write the table as parquet, with a column of lists"
+            f"{self._column}: looks like a list, such as {shown!r}, and is read as one value; to have its "
+            "elements, write the table as parquet, with a column of lists"
         ]

@@ -18,8 +18,8 @@ from recbole_clickprompt.errors import DataError
 __all__ = ["ParquetBlocks", "reject_bomb"]
 
 _MOST_BYTES = 16 << 30  # of the values of a file
-_BATCH_ROWS = 1 << 16
-_BATCH_BYTES = 1 << 23  # of the values of a batch, by their mean length
+_BATCH_ROWS = 1 << 14
+_BATCH_BYTES = 1 << 22  # of the values of a batch, by their mean length
 _HARMLESS_BYTES = 1 << 27  # of the values of a dictionary, at most: need not be counted exactly
 _BUFFER = 1 << 20  # bytes of a column that are read at once
 
@@ -41,7 +41,7 @@ class ParquetBlocks:
         self._path = path
 
     def batches(self) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
-        """Rows, and the number of each, ``(rows,)`` int64, counted from 1; at least one batch, which may be empty."""
+        """Rows, and the number of each from 1 on, ``(rows,)`` int64; at least one batch, which may be empty."""
         size = reject_bomb(self._path)
         start = 1
         with self._errors(), pq.ParquetFile(self._path, buffer_size=_BUFFER, pre_buffer=False) as file:
@@ -75,9 +75,10 @@ def reject_bomb(path: Path) -> int:
         for group, index in itertools.product(range(metadata.num_row_groups), range(metadata.num_columns)):
             chunk = metadata.row_group(group).column(index)
             total += max(chunk.total_uncompressed_size, chunk.num_values)
-            if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
-                if chunk.num_values * chunk.total_uncompressed_size > _HARMLESS_BYTES:
-                    total += _text_bytes(path, group, chunk.path_in_schema)
+            at_most = chunk.num_values * chunk.total_uncompressed_size
+            is_dictionary = chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page
+            if is_dictionary and at_most > _HARMLESS_BYTES:
+                total += _text_bytes(path, group, chunk.path_in_schema)
             if total > _MOST_BYTES:
                 raise DataError(
                     f"{path} has more than {_MOST_BYTES >> 30} GiB of values when unpacked (column "
@@ -91,8 +92,8 @@ def reject_bomb(path: Path) -> int:
 def _text_bytes(path: Path, group: int, column: str) -> int:
     """Total length of the texts of a column, which are not unpacked; counted until it is too large."""
     total = 0
-    with pq.ParquetFile(path, read_dictionary=[column]) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[column]):
+    with pq.ParquetFile(path, read_dictionary=[column], buffer_size=_BUFFER, pre_buffer=False) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[column], use_threads=False):
             values = batch.column(0)
             while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
                 values = values.flatten()

@@ -72,7 +72,7 @@ def find_spans(
 
     A value that begins with a stray quote ends at the next one, rows later. A line is taken for a row if it has as
     many values as the header, with a number in ``number_column`` if there is one. A line in the middle of a value
-    may not be one, and the first and the last may not both be: this is almost never true of a text of several lines.
+    may not be one, and the first and the last may not both be: a text of several lines is almost never like this.
 
     Raises:
         DataError: A quoted value has whole rows inside; by the line where its quote opens.
