@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from recbole_clickprompt.data.convert.named import Columns, Reading
 from recbole_clickprompt.data.convert.user_table import UserTable, read_user_table
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.files import new_folder, write_text
+from recbole_clickprompt.files import new_folder, storage_errors, write_text
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
 __all__ = ["add_arguments", "execute"]
@@ -68,12 +69,15 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if properties.exists():
         raise DataError(f"{properties} exists already; remove it, or choose another --name")
     columns = Columns(options.user, options.item, options.label, options.time)
-    table = read_user_table(options.table, columns, _reading(options))
-    with new_folder(options.out / name) as work:
-        written = table.write(work, name)
+    reading = _reading(options)
+    folder = options.out / name
+    with new_folder(folder) as work, storage_errors(folder):
+        with tempfile.TemporaryDirectory(prefix=".rows-", dir=work) as rows:
+            table = read_user_table(options.table, columns, reading, Path(rows))
+            written = table.write(work, name)
         write_text(properties, _properties(table, name, options))
-    print(f"{options.out / name} and {properties} are ready")
-    print(f"rows: {table.rows_read:,} read, {len(table.frame):,} written", *table.facts, sep="\n")
+    print(f"{folder} and {properties} are ready")
+    print(f"rows: {table.rows_read:,} read, {table.rows:,} written", *table.facts, sep="\n")
     for note in [*table.notes, *written]:
         print(f"note: {note}")
     for source in ("user", "item", "inter"):
@@ -139,7 +143,7 @@ def _properties(table: UserTable, name: str, options: argparse.Namespace) -> str
 
 
 def _sentence(table: UserTable) -> str:
-    row = table.frame.row(0, named=True)
+    row = table.first_row
     texts = {
         field: None if row[field] in (None, "") else _text(row[field], table.types[field]) for field in table.words
     }
