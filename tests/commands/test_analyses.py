@@ -156,7 +156,7 @@ def test_what_is_no_grids_table_is_told(capsys):
     assert "there is no table of a grid none.csv" in capsys.readouterr().err
     pd.DataFrame({"a": [1]}).to_csv("other.csv", index=False)
     assert main(["long-tail", "other.csv"]) == 2
-    assert "has columns run, seed and checkpoint, this one a" in capsys.readouterr().err
+    assert "must have columns run, seed and checkpoint, got a" in capsys.readouterr().err
     Path("empty.csv").write_text("run,seed,checkpoint\n")
     assert main(["long-tail", "empty.csv"]) == 2
     assert "the table of the grid has no valid row" in capsys.readouterr().err

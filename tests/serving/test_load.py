@@ -147,7 +147,7 @@ def test_numbers_are_scaled_as_in_training_and_beyond_its_range(encoder, with_pl
 GOOD = {"user_id": ["u1"], "item_id": ["i1"], "device": ["phone"]}
 BAD_TABLES = {
     "no item": ({"user_id": ["u1"], "device": ["phone"]}, "has no column 'item_id'"),
-    "misspelt item": ({"user_id": ["u1"], "itemid": ["i1"]}, "no field of tiny; did you mean item_id?"),
+    "misspelt item": ({"user_id": ["u1"], "itemid": ["i1"]}, "not a field of tiny; did you mean item_id?"),
     "no context": ({"user_id": ["u1"], "item_id": ["i1"]}, "has no column 'device', which the model reads"),
     "unknown": ({**GOOD, "titel": ["x"]}, "did you mean title?"),
     "floats for tokens": ({**GOOD, "age": [25.0]}, "age is a token field and accepts texts or integers, got"),
