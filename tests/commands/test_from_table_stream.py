@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import random
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +46,8 @@ def test_the_result_is_that_of_reading_the_whole_file_at_once(case, block, capsy
 PEAK = """
 import resource, sys
 from recbole_clickprompt.__main__ import main
-main(["from-table", sys.argv[1], "--user=user", "--item=item", "--label=y", "--time=when", "--name=" + sys.argv[2]])
+columns = ["--user=user", "--item=item", "--label=y", "--time=when", "--name=" + sys.argv[2]]
+main(["from-table", sys.argv[1], *columns])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
