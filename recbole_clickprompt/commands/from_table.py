@@ -12,7 +12,8 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_clickprompt.commands.arguments import reject_settings
@@ -60,6 +61,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: An argument is unknown, or the name is invalid.
         DataError: The table cannot be used, or the data set exists already.
+        StorageError: The disk is full or the folder is not writable; nothing is left behind.
     """
     reject_settings(options, settings)
     name = options.name
@@ -71,7 +73,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     columns = Columns(options.user, options.item, options.label, options.time)
     reading = _reading(options)
     folder = options.out / name
-    with new_folder(folder) as work, storage_errors(folder):
+    with storage_errors(folder), _removed_on_error(properties), new_folder(folder) as work:
         with tempfile.TemporaryDirectory(prefix=".rows-", dir=work) as rows:
             table = read_user_table(options.table, columns, reading, Path(rows))
             written = table.write(work, name)
@@ -85,6 +87,16 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if _scaled(table):
         print(f"  scaled to 0 to 1 for the backbone: {', '.join(_scaled(table))}")
     print(f"the language model will read, for the first row:\n  {_sentence(table)}")
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    """Removes a file, which did not exist before, where anything after it fails."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _reading(options: argparse.Namespace) -> Reading:

@@ -29,23 +29,23 @@ def read_csv(
     number_column: str | None = None,
     quote_remedy: str = "",
 ) -> TextTable:
-    """A table with a header; as many rows as the file has, or an error.
+    """Parses a table with a header; no row is skipped.
 
     Args:
-        text: All of the file.
+        text: The whole file.
         file: Its name, for messages.
         separator: Between the values.
         escape: The character before a quote inside quotes, where that is not another quote.
-        required: Columns that must be there.
-        missing: Values that stand for none where they are not quoted.
+        required: Columns that must exist.
+        missing: Unquoted values that stand for a missing one.
         quoting: Whether a value may be in quotes; else a quote is a character like any other.
         number_column: A column of numbers, by which rows are found that a stray quote has made part of a value;
-            None for files known to have no stray quotes. Notes tell of other values that span lines.
+            None for files known to have no stray quotes. Other values that span lines get a note.
         quote_remedy: What to do about a fault of a quote, as it ends the message.
 
     Raises:
         DataError: An empty file, a repeated or missing column, a row that is too long or short, a quote that is
-            never closed, or one that has whole rows behind it.
+            never closed, or one that has whole rows after it.
     """
     if not text.strip():
         raise DataError(f"{file} is empty")

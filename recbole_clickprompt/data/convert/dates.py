@@ -1,4 +1,4 @@
-"""Dates written as text; whether the day or the month comes first is read from the column, or asked."""
+"""Parses dates written as text; whether the day or the month comes first is read from the column or an option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates written as whole numbers, such as 20180901: a date to people, and a second of 1970 to a computer."""
+"""Dates written as whole numbers, such as 20180901, which could be mistaken for a number of seconds."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def form_width(form: str) -> int:
 
 
 def _pattern(form: str) -> str:
-    """Of all digits of a date; the first zero may be lost."""
+    """Matches all digits of a date in this form, also without a leading zero."""
     pattern = re.sub("%.", lambda code: _CODES[code.group()], form)
     return f"^{pattern.replace('(?:0', '(?:0?', 1) if form[:2] in ('%d', '%m') else pattern}$"
 

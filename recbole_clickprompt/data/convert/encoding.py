@@ -1,4 +1,4 @@
-"""Bytes to text: a character that is damaged or was wrongly decoded is reported by file, line and column."""
+"""Decodes bytes; damaged or wrongly decoded characters are reported by file, line and column."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["MOJIBAKE", "decode", "reject_mojibake"]
 
-# UTF-8 that was read as latin-1 or cp1252, as in "Ã©" for "é", or the mark of a lost character
+# UTF-8 that was read as latin-1 or cp1252, as in "Ã©" for "é", or a replacement character
 MOJIBAKE = re.compile("\ufffd|[\u00c2-\u00c5][\u0080-\u00bf\u0152-\u0192\u2018-\u203a\u20ac\u2122]|\u00e2\u20ac")
 
 
@@ -23,7 +23,7 @@ def decode(content: bytes, file: str, encoding: str, errors: str = "strict", fir
         first_line: Line of the first byte; a byte order mark is removed from line 1 only.
 
     Raises:
-        DataError: A byte that ``encoding`` has no character for, by line and column; or a NUL.
+        DataError: A byte is invalid in ``encoding``, or there is a NUL character; by line and column.
     """
     try:
         text = content.decode(encoding, errors)
@@ -43,7 +43,7 @@ def decode(content: bytes, file: str, encoding: str, errors: str = "strict", fir
 
 
 def reject_mojibake(text: str, file: str) -> None:
-    """Raises DataError, by line and column, for text that was decoded wrongly before it came here."""
+    """Raises DataError, by line and column, for text that was decoded wrongly before it was saved."""
     match = MOJIBAKE.search(text)
     if match:
         what = f"{match.group()!r}: the file has been saved in another encoding; fetch it again"

@@ -1,22 +1,20 @@
-"""What the columns of a user's own table are, guessed from their values, beside those that the user names."""
+"""Guesses from their values what those columns of a user's table are that the user does not name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
-from recbole_clickprompt.data.convert.distinct import DistinctValues, combine_hashes
 from recbole_clickprompt.data.convert.order_statistics import StoredNumbers
 from recbole_clickprompt.data.convert.typed import MissingNumbers, column_numbers, counted
 from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Column", "ColumnScan", "SourceScan", "field_names"]
+__all__ = ["Column", "ColumnScan", "field_names"]
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
@@ -36,14 +34,14 @@ _WITHOUT_TEXT = (pl.Object, pl.Binary, pl.Duration)
 
 
 def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple[dict[str, str], list[str]]:
-    """Columns to the names that a header of an atomic file can hold, and a note on each that is not its own.
+    """Maps columns to names that are valid in the header of an atomic file; with a note on each changed name.
 
     Raises:
-        DataError: Two would be called alike.
+        DataError: Two columns would have the same name.
     """
     fields = {name: roles.get(name) or re.sub(r"[^\w.-]+", "_", name.strip()) or "column" for name in names}
     notes = []
-    # RecBole and a run write the label into the field of that name, whatever it held
+    # RecBole writes the label into the field of that name, over any values in it
     for name, role in fields.items():
         if name in roles or role not in _ROLES:
             continue
@@ -60,10 +58,10 @@ def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple
 
 
 class ColumnScan:
-    """What a column is, guessed from all of its values, batch by batch.
+    """Guesses the type of a column from all of its values, batch by batch.
 
-    Numbers with words for missing ones among them, such as NA, are numbers, and there the words are empty cells;
-    in a column with any other text they are text.
+    A column of numbers may contain words for missing ones, such as NA, which become empty cells; next to any other
+    text these words are text too.
 
     Args:
         place: File and column, for messages.
@@ -89,7 +87,7 @@ class ColumnScan:
         self._numbers = StoredNumbers(folder) if self._may_be_number else None
 
     def add(self, values: pl.Series) -> None:
-        """Adds a batch. Raises DataError where the elements of a list could not be told from one another."""
+        """Adds a batch. Raises DataError where the elements of a list could not be separated again."""
         if self._is_list:
             texts, dropped = _without_missing_elements(values)
             if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
@@ -158,11 +156,11 @@ class ColumnScan:
 
 
 class Column(NamedTuple):
-    """A column as it is written.
+    """How a column is written.
 
     Attributes:
         kind: ``token``, ``token_seq`` or ``float``.
-        notes: What the user should know of it, one sentence each.
+        notes: What the user should know about it, one sentence each.
         convert: Values of the file to text, or to numbers of a ``float`` field; None where one is missing.
     """
 
@@ -201,53 +199,3 @@ def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, int]:
     kept = lists.list.eval(element.filter(is_value))
     dropped = int(lists.list.len().sum()) - int(kept.list.len().sum())
     return kept.cast(pl.List(pl.String)), dropped
-
-
-class SourceScan:
-    """Whether a field belongs to the user, to the item or to the row, from all of its values, batch by batch.
-
-    A field with more values than users in a batch is no user's, which is noticed early for most fields.
-
-    Args:
-        folder: For temporary files.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._pairs = {source: DistinctValues(folder) for source in ("user", "item")}
-        self._value: np.ndarray | None = None
-        self._is_constant = True
-
-    def add(self, values: np.ndarray, ids: Mapping[str, np.ndarray], numbers: Mapping[str, int]) -> None:
-        """Adds a batch.
-
-        Args:
-            values: Hashes of the field's values, ``(rows,)`` uint64.
-            ids: Hashes of the users' and the items' ids, each ``(rows,)`` uint64.
-            numbers: How many of these are different.
-        """
-        if not len(values):
-            return
-        self._value = values[:1] if self._value is None else self._value
-        self._is_constant &= bool((values == self._value).all())
-        for source in list(self._pairs):
-            pairs = np.unique(combine_hashes(ids[source], values))
-            if len(pairs) > numbers[source]:
-                del self._pairs[source]
-            else:
-                self._pairs[source].add(pairs)
-
-    def guess(self, rows: int, numbers: Mapping[str, int]) -> str:
-        """``user`` or ``item``, where each of them has one value of the field, tried by which there are fewer of.
-
-        Else ``inter``, also for ids that come once each and for a constant, which show nothing.
-
-        Args:
-            rows: Number of all rows.
-            numbers: Number of different users and items.
-        """
-        if self._is_constant:
-            return "inter"
-        for source in sorted(numbers, key=lambda source: numbers[source]):
-            if source in self._pairs and self._pairs[source].count() == numbers[source] < rows:
-                return source
-        return "inter"

@@ -1,4 +1,4 @@
-"""Labels of a user's own table: 0 and 1, or ratings with a threshold from which on a row is positive."""
+"""Labels of a user's table: 0 and 1, or ratings that are positive from a threshold on."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class LabelColumn:
 
 
 class LabelCounts:
-    """How often each label comes, batch by batch.
+    """Counts each label, batch by batch.
 
     Args:
-        threshold: From where on a row is positive, if the user said so.
+        threshold: The label from which on a row is positive; None if the user gave none.
 
     Attributes:
         rows: Number of labels.
@@ -67,7 +67,7 @@ class LabelCounts:
         self._threshold = threshold
         self._positive = 0  # counted here if there is a threshold
         self._values, self._counts = np.empty(0), np.empty(0, np.int64)
-        self._has_more = False  # values than are counted
+        self._has_more = False  # different labels than are counted one by one
 
     def add(self, labels: pl.Series) -> None:
         """Adds a batch, ``(rows,)`` float64, none of them missing."""
@@ -109,18 +109,18 @@ class LabelCounts:
 def find_threshold(place: str, labels: LabelCounts, threshold: float | None) -> float | None:
     """The label from which on a row is positive; None where labels are 0 and 1.
 
-    It is what the user said, else 4 of 5 stars.
+    It is the user's threshold, else 4 of 5 stars.
 
-    The values count as stars where they are whole or half ones from 0.5 to 5, with 5 and with some below 4.
+    Labels are stars if they are whole or half numbers from 0.5 to 5, and both 5 and a number below 4 occur.
 
     Args:
         place: File and column of the labels, for messages.
         labels: All labels.
-        threshold: What the user said.
+        threshold: Given by the user; None if there is none.
 
     Raises:
-        DataError: Other ratings want a threshold, or all rows are on one side of it.
-        SettingError: The threshold is no finite number.
+        DataError: Other ratings need a threshold, or all rows are on one side of it.
+        SettingError: The threshold is not a finite number.
     """
     if threshold is not None and not math.isfinite(threshold):
         raise SettingError(f"--threshold must be a finite number, got {threshold}")

@@ -1,4 +1,4 @@
-"""The columns that the user names, ids, label and time: what is missing or unclear in them is an error."""
+"""Reads the columns that the user names: ids, label and time. Missing or ambiguous values are errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Columns", "NamedTable", "Reading", "read_named"]
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the user's columns; ``time`` may be missing."""
+    """Names of the columns of user, item, label and time; ``time`` may be None."""
 
     user: str
     item: str
@@ -32,11 +32,11 @@ class Columns:
     time: str | None = None
 
     def existing(self) -> list[str]:
-        """Names of the columns that there are."""
+        """Names of the existing columns."""
         return [column for column in (self.user, self.item, self.label, self.time) if column]
 
     def fields(self, *, label: str) -> dict[str, str]:
-        """Column: the field that it becomes; the label's is called ``label`` or ``rating``."""
+        """Maps each column to its field; ``label`` is the field of the label, ``label`` or ``rating``."""
         fields = {self.user: "user_id", self.item: "item_id", self.label: label}
         return {**fields, self.time: "timestamp"} if self.time else fields
 
@@ -55,10 +55,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table is read, where it does not tell.
+    """Options for reading a table, where its values do not decide.
 
     Attributes:
-        quoting: A value of csv may be in quotes; else a quote is an ordinary character.
+        quoting: Values of csv may be in quotes; else a quote is an ordinary character.
         drop_missing: Rows without a label or a time are left out; else they are an error.
         date_format: How times are written, by codes of ``strptime``.
         day_first: Dates with the year at the end begin with the day, or the month; None: the values must show it.

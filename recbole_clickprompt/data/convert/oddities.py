@@ -1,4 +1,4 @@
-"""What is often a mistake in a user's own table, and is read unchanged, with a note."""
+"""Finds likely mistakes in a user's table, which is read unchanged; each gets a note."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Spool:
         self.sizes.append(len(frame))
 
     def finish(self) -> None:
-        """Ends the file; from here on it can be read."""
+        """Closes the file, after which it can be read."""
         if self._writer is not None:
             self._writer.close()
         self._stream.close()
@@ -83,12 +83,12 @@ class NumberSpool:
         self._spool.append(numbers.rename("number").to_frame())
 
     def restart(self) -> None:
-        """Forgets all numbers."""
+        """Removes all numbers."""
         self._spool.finish()
         self._spool = Spool(self._spool.path)
 
     def finish(self) -> None:
-        """Ends the file; from here on it can be read."""
+        """Closes the file, after which it can be read."""
         self._spool.finish()
 
     def batches(self) -> Iterator[pl.Series]:

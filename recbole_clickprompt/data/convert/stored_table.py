@@ -1,4 +1,4 @@
-"""A user's table on disk, which is read batch by batch as often as its columns have to be looked at."""
+"""A copy of a user's table on disk that can be read batch by batch, any number of times."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["StoredTable"]
 
 
 class StoredTable:
-    """All rows of a file, copied to disk without compression of the file and without the cost of its format.
+    """All rows of a file, copied to a format that is fast to read repeatedly.
 
     Args:
         source: The file.
         folder: An empty folder for temporary files.
-        check: Is given the names of the columns before any further row is read, and raises DataError.
+        check: Called with file and column names before the second batch is read; raises DataError.
 
     Attributes:
         file: Name of the file, for messages.
@@ -43,7 +43,7 @@ class StoredTable:
             if not self._spool.sizes:
                 check(self.file, frame.columns)
             self._spool.append(frame)
-            # lines that are no rows or belong to the row before; almost always zeros, which take no space on disk
+            # lines between two rows, such as blank ones; almost always zero, which takes no space on disk
             self._skipped.append(pl.Series(np.diff(lines, prepend=lines[:1]).clip(1) - 1, dtype=pl.Int32))
             self._first_lines.append(int(lines[0]) if len(lines) else 1)
             self.rows += len(frame)

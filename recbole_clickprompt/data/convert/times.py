@@ -1,4 +1,4 @@
-"""Times of a user's own table, to seconds since 1970 in UTC; what can be read in two ways is refused."""
+"""Times of a user's table as seconds since 1970 in UTC; ambiguous ones are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["TimeRange", "Times", "read_times", "shown"]
 
-# A number below the limit is in the unit: seconds up to the year 5138, the others from March 1973 on
+# Upper limits of the numbers in each unit: seconds up to the year 5138, the others from March 1973 on
 _LIMITS = (1e11, 1e14, 1e17, 2.0**63)
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}

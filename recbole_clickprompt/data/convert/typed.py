@@ -1,4 +1,4 @@
-"""Columns of a user's own table as numbers or ids, whatever type the file gives them; and what to say of them."""
+"""Columns of a user's table as numbers or ids, for any type that the file gives them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["IdColumn", "MissingNumbers", "column_numbers", "counted"]
 
 
 def column_numbers(values: pl.Series) -> ParsedNumbers:
-    """``parse_numbers`` of texts, and the same of a column that holds numbers or booleans: NaN is missing."""
+    """``parse_numbers`` for texts, and the same for a column of numbers or booleans, where NaN is missing."""
     if values.dtype == pl.String:
         return parse_numbers(values)
     numbers = values.cast(pl.Float64).fill_nan(None)
@@ -39,7 +39,7 @@ class MissingNumbers:
         missing = values.filter(numbers.values.is_null() & ~numbers.infinite & ~numbers.invalid)
         self._missing += len(missing)
         words = missing.cast(pl.String).str.strip_chars().fill_null("").unique()
-        # only the first five are shown, and in a file all may be written differently
+        # only the first five are shown
         self._words = set(sorted(self._words.union(words))[:5])
 
     def notes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reads a user's own table: csv, tsv or Parquet."""
+"""Opens a user's table: csv, tsv or Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own table of clicks or ratings to atomic files, with guessed sources and types of its columns."""
+"""Converts a user's table of clicks or ratings to atomic files; guesses source and type of its columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import AtomicWriter
 from recbole_clickprompt.data.convert.distinct import DistinctValues, combine_hashes, hash_columns
-from recbole_clickprompt.data.convert.infer_schema import Column, ColumnScan, SourceScan, field_names
+from recbole_clickprompt.data.convert.infer_schema import Column, ColumnScan, field_names
+from recbole_clickprompt.data.convert.infer_source import SourceScan
 from recbole_clickprompt.data.convert.named import Columns, NamedTable, Reading, read_named
 from recbole_clickprompt.data.convert.oddities import CountingColumn, ListScan, repeated_rows
 from recbole_clickprompt.data.convert.stored_table import StoredTable
@@ -25,10 +26,10 @@ _SOURCES = ("inter", "user", "item")
 
 @dataclass(frozen=True)
 class UserTable:
-    """What was read and guessed.
+    """A table that was read, and the guesses about its columns.
 
     Attributes:
-        words: Field: the user's name of it, in words; in the order of the text.
+        words: Field: its name in words, in the order of the text.
         sources: Field: ``inter``, ``user`` or ``item``.
         types: Field: ``token``, ``token_seq`` or ``float``.
         threshold: The label is 1 from this value of ``rating`` on; None where ``label`` is 0 or 1 itself.
@@ -83,8 +84,8 @@ class UserTable:
 def read_user_table(path: Path, columns: Columns, reading: Reading, folder: Path) -> UserTable:
     """Reads a csv, tsv or Parquet file and guesses what its columns are.
 
-    A column is of the user where every user has one value of it, or of the item where every item has; else it is
-    of the row. Numbers of more than 200 values are ``float``, lists ``token_seq``, and all others ``token``.
+    A column belongs to the user if every user has exactly one value of it, to the item if every item has, else to
+    the row. Numbers with more than 200 different values are ``float``, lists ``token_seq``, all others ``token``.
 
     Memory does not grow with the number of rows, and by 8 bytes for each user and item: rows, and hashes of what
     has to be compared, are on disk.

@@ -221,7 +221,7 @@ def test_what_is_no_plain_file_in_a_tar_is_refused(tmp_path, kind):
     entry = tarfile.TarInfo("ratings.dat")
     entry.type, entry.linkname = kind, "/etc/passwd"
     with pytest.raises(
-        DataError, match="'ratings.dat' is (a link|no plain file); an archive of data holds files alone"
+        DataError, match="'ratings.dat' is (a link|no plain file); an archive of data holds only files"
     ):
         RawFiles(tarred(tmp_path / "a.tar", [(entry, b"")]))
 

@@ -195,7 +195,7 @@ def test_a_body_that_trickles_is_given_up_and_kept(server, tmp_path, monkeypatch
 
 
 def test_a_body_that_breaks_off_is_kept_as_a_part(server, tmp_path):
-    with pytest.raises(DataError, match="the connection broke; the same command continues from there"):
+    with pytest.raises(DataError, match="the connection broke; the same command resumes it"):
         get(server, tmp_path, (200, {"Content-Length": str(len(CONTENT))}, [CONTENT[:100]]))
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json.gz.part", CONTENT[:100])]
 
