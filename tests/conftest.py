@@ -49,6 +49,9 @@ SMALL: dict[str, Any] = {
     "pretrain_plm_learning_rate": 1e-3,
 }
 
+# For runs in which little has to be learned: three batches in whole and one in part, instead of 17, an epoch
+SHORT = {"train_rows": 250, "pretrain_rows": 250}
+
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 WIDE = {"initializer_range": 0.2}  # so that layers do something
