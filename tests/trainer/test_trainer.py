@@ -71,6 +71,19 @@ def test_training_stops_after_epochs_without_a_better_auc(make_config, make_data
     assert result["auc"] == score
 
 
+def test_the_best_epoch_is_tested_and_not_the_last_one(make_config, make_data, monkeypatch):
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr(Trainer, "_valid_epoch", lambda *_: (score := next(scores), {"auc": score}))
+    config = make_config("ClickPromptNoPLM", train_stage="finetune", learning_rate=0.01, **SHORT)
+    data = make_data(config)
+    trainer, _ = train(config, data)
+    last = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    trainer.evaluate(data[2])
+    best, tested = torch.load(trainer.saved_model_file)["state_dict"], trainer.model.state_dict()
+    assert all(torch.equal(tested[name], weight) for name, weight in best.items())
+    assert any(not torch.equal(tested[name], weight) for name, weight in last.items())
+
+
 def test_a_run_never_shares_its_file(make_config, make_data):
     config = make_config("ClickPromptNoPLM", train_stage="finetune")
     data = make_data(config)
