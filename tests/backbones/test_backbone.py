@@ -18,10 +18,15 @@ START = {
 }
 
 
-@pytest.fixture(params=BACKBONES)
-def setting(request, make_config, make_data):
+@pytest.fixture(scope="module", params=BACKBONES)
+def backbone_data(request, make_config, make_data):
     config = make_config("ClickPromptNoPLM", backbone=request.param)
-    dataset = make_data(config)[0]._dataset
+    return config, make_data(config)[0]._dataset
+
+
+@pytest.fixture
+def setting(backbone_data):
+    config, dataset = backbone_data
     torch.manual_seed(0)
     return config, dataset, dataset[torch.arange(20)]
 

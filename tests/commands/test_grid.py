@@ -11,12 +11,13 @@ from recbole.config import Config
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands import grid
 from recbole_clickprompt.evaluation.run_folder import open_run
+from tests.conftest import SHORT
 
 
 @pytest.fixture
 def file(small):
     content = {
-        "settings": {**small, "dataset": "tiny", "epochs": 1},
+        "settings": {**small, **SHORT, "dataset": "tiny", "epochs": 1},
         "runs": {
             "plain": {"model": "ClickPromptNoPLM", "train_stage": "finetune"},
             "no PLM": {"model": "ClickPromptNoPLM"},

@@ -1,10 +1,7 @@
 """``recbole-cp prepare``, and a run that asks for a data set that is not there."""
 
 import dataclasses
-import functools
 import hashlib
-import http.server
-import threading
 import zipfile
 from pathlib import Path
 
@@ -16,15 +13,11 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.data.convert.catalog import RECIPES
 from recbole_clickprompt.data.convert.download import RemoteFile
 from recbole_clickprompt.errors import DataError
+from tests.server import serve_folder
 
 from ..data.convert.lookalike import ml_1m
 
 TINY = Path(__file__).parents[2] / "dataset_atomic" / "tiny"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -33,18 +26,13 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "server"
     folder.mkdir()
     path = ml_1m(folder / "ml-1m.zip")
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        file = RemoteFile(
-            f"http://127.0.0.1:{server.server_port}/ml-1m.zip", hashlib.md5(path.read_bytes()).hexdigest()
-        )
+    with serve_folder(folder) as server:
+        file = RemoteFile(f"{server.url}/ml-1m.zip", hashlib.md5(path.read_bytes()).hexdigest())
         counts = dataclasses.replace(RECIPES["ml-1m"].published, raw_rows=1200)
         monkeypatch.setitem(
             RECIPES, "ml-1m", dataclasses.replace(RECIPES["ml-1m"], files=(file,), published=counts)
         )
         yield path
-        server.shutdown()
 
 
 @pytest.fixture

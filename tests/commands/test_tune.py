@@ -12,6 +12,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.tuning import trials as trials_module
 from recbole_clickprompt.tuning.space import Draw, read_space
+from tests.conftest import SHORT
 
 
 def write(name="search.yaml", **content):
@@ -50,7 +51,7 @@ SETTINGS = {"model": "DNN", "dataset": "tiny", "gpu_id": ""}
 
 
 def test_trials_of_clickprompt_share_pretraining_and_keep_files_of_their_own(small, capsys):
-    settings = {**small, "dataset": "tiny", "epochs": 1, "backbone": "DNN", "plm_num_layers": 1}
+    settings = {**small, **SHORT, "dataset": "tiny", "epochs": 1, "backbone": "DNN", "plm_num_layers": 1}
     write(settings=settings, space={"learning_rate": "choice [1e-4, 1e-2]"})
     assert main(["tune", "search.yaml"]) == 0
     table = pd.read_csv("results/search-tiny.csv")

@@ -134,11 +134,18 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("settings", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.fixture(scope="module", params=HOSTILE.values(), ids=HOSTILE.keys())
+def hostile(request, trained_runs, tmp_path_factory):
+    """A checkpoint with a setting that cannot be."""
+    copy = shutil.copy(trained_runs["with"], tmp_path_factory.mktemp("hostile"))
+    change(copy, request.param)
+    return copy
+
+
 @pytest.mark.parametrize("command", ["predict", "export", "attention", "latency", "report"])
-def test_every_command_refuses_a_setting_that_cannot_be(settings, command, run, capsys):
+def test_every_command_refuses_a_setting_that_cannot_be(hostile, command, run, capsys):
     Path("evil.pkl").write_bytes(pickle.dumps(Exploit()))
-    change(run, settings)
+    shutil.copy(hostile, run)
     Path("rows.csv").write_text("user_id,item_id,device\nu1,i1,pc\n")
     more = {"predict": ["rows.csv", "-o=s.csv"], "export": ["--out=exported"], "report": ["--attention"]}
     assert main([command, str(run), *more.get(command, [])]) == 2

@@ -14,6 +14,7 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text_table
 from recbole_clickprompt.text.entity_texts import entity_texts
+from tests.conftest import SHORT
 
 SEPARABLE = ["bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "deberta"]
 
@@ -148,7 +149,7 @@ def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, da
 
 
 def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, make_data, tmp_path):
-    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path), epochs=1)
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path), epochs=1, **SHORT)
     train, valid, test = make_data(config)
     model = ClickPrompt(config, train._dataset)
     before = {n: p.clone() for n, p in model.plm.named_parameters()}
