@@ -1,6 +1,6 @@
 """CTR models as backbones: ``(q, logit)`` of a batch, of any model."""
 
-__all__ = ["BACKBONES", "NEW_MODELS"]
+__all__ = ["BACKBONES", "NEW_MODELS", "WITHOUT_VECTORS"]
 
 # Here instead of next to the classes, so that checking a setting loads no model
 _HOST_MODELS = (
@@ -11,4 +11,8 @@ _HOST_MODELS = (
 # Those that RecBole does not have; `run_recbole` takes them by name too
 NEW_MODELS = ("DNN", "FGCNN", "FiBiNET", "FinalMLP", "GDCN", "MaskNet", "WuKong")
 
-BACKBONES = tuple(sorted((*_HOST_MODELS, *NEW_MODELS), key=str.lower))
+# RecBole's DIN is a sequential model on other rows, and keeps its name in `run_recbole`
+BACKBONES = tuple(sorted((*_HOST_MODELS, *NEW_MODELS, "DIN"), key=str.lower))
+
+# They take embeddings by the names of fields, or in shapes of their own, so vectors cannot be fields of theirs
+WITHOUT_VECTORS = ("DSSM", "FFM", "FGCNN", "FwFM", "LR")

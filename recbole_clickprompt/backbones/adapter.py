@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from recbole_clickprompt.backbones.afm import AFM
 from recbole_clickprompt.backbones.dcn import DCN
 from recbole_clickprompt.backbones.dcnv2 import DCNV2
+from recbole_clickprompt.backbones.din import DIN
 from recbole_clickprompt.backbones.dnn import DNN
 from recbole_clickprompt.backbones.dssm import DSSM
 from recbole_clickprompt.backbones.ffm import FFM
@@ -23,10 +24,12 @@ from recbole_clickprompt.backbones.fignn import FiGNN
 from recbole_clickprompt.backbones.finalmlp import FinalMLP
 from recbole_clickprompt.backbones.fwfm import FwFM
 from recbole_clickprompt.backbones.gdcn import GDCN
+from recbole_clickprompt.backbones.history import HistoryPooling
 from recbole_clickprompt.backbones.kd_dagfm import KD_DAGFM
 from recbole_clickprompt.backbones.masknet import MaskNet
 from recbole_clickprompt.backbones.nfm import NFM
 from recbole_clickprompt.backbones.representation_hooks import HOOKS, RepresentationHook
+from recbole_clickprompt.backbones.vector_fields import with_vector_fields
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
 
@@ -36,7 +39,7 @@ __all__ = ["Backbone", "build_backbone"]
 _OURS: dict[str, type[nn.Module]] = {
     model.__name__: model
     for model in (
-        AFM, DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
+        AFM, DCN, DCNV2, DIN, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
         WuKong, xDeepFM,
     )
 }  # fmt: skip
@@ -107,4 +110,6 @@ def build_backbone(config: Any, dataset: Any) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
     model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
+    if config["history_pooling"] != "none":
+        model = with_vector_fields(model, lambda model: [HistoryPooling(config, dataset, model)])
     return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])

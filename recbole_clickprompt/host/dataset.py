@@ -34,6 +34,7 @@ from recbole_clickprompt.host.dataset_text import (
 )
 from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin, check_header, check_names, check_parts, quoted
+from recbole_clickprompt.host.history import ROW, TIME, HistoryLog, add_histories, check_history
 from recbole_clickprompt.host.ids import remap_ids
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.plm.loading import load_tokenizer
@@ -46,7 +47,6 @@ __all__ = ["TextDataset"]
 
 # Columns of our own; no field's name can hold a colon
 _PART = "part:row"  # while rows are filtered
-_TIMES = "time:file"  # goes through the split with the rows, and never into a batch
 
 
 class TextDataset(Dataset):
@@ -69,7 +69,9 @@ class TextDataset(Dataset):
 
     # Of a split part: ``(rows,)`` float64, nan where a row has none; None without a time field
     times: torch.Tensor | None = None
-    _file_times: pd.Series | None = None
+    # Of a split part: the clicks that its rows may see; None without histories
+    history_log: HistoryLog | None = None
+    file_times: pd.Series | None = None
 
     def __getitem__(self, index: Any, join: bool = True) -> Interaction:
         """Rows by an array, a tensor or whatever RecBole takes, with the columns of their users and items."""
@@ -80,7 +82,15 @@ class TextDataset(Dataset):
             for feat, key in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
                 if feat is not None and key in rows:
                     rows.update(_rows(feat, rows[key]))
+            self._join_history(rows)
         return rows
+
+    def join(self, df: Interaction) -> Interaction:
+        """RecBole's, which adds the columns of users and items; and those of the rows' histories."""
+        return self._join_history(super().join(df))
+
+    def _join_history(self, rows: Interaction) -> Interaction:
+        return rows if self.history_log is None else self.history_log.replace_columns(rows)
 
     def _data_processing(self) -> None:
         check_fields(self)
@@ -202,7 +212,7 @@ class TextDataset(Dataset):
         self._numbers = raw_numbers(self)
         self.scales: dict[str, Scale] = observe_means(self)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
-            self._file_times = self.inter_feat[self.time_field].copy()
+            self.file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
 
     def _normalize(self) -> None:
@@ -225,13 +235,17 @@ class TextDataset(Dataset):
             SettingError: ``cold_start`` does not go with the rest of the split.
         """
         check_classes(self)
+        check_history(self)
         if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
             check_times(self)
             self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
         parts = self._cold_start() if self.config["cold_start"] else super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
-            part.times = part.inter_feat.interaction.pop(_TIMES, None)
             check_labels(part, name)
+        if self.config["history_length"] is not None:
+            add_histories(parts, self.config)
+        for part in parts:
+            part.times = part.inter_feat.interaction.pop(TIME, None)
         return parts
 
     def _cold_start(self) -> list[Dataset]:
@@ -244,8 +258,10 @@ class TextDataset(Dataset):
         # Before RecBole shuffles and splits the rows; the index says where they stood in the file
         rows = self.inter_feat.index
         super()._change_feat_format()
-        if self._file_times is not None:
-            self.inter_feat[_TIMES] = torch.from_numpy(self._file_times[rows].to_numpy(dtype=np.float64))
+        if self.config["history_length"] is not None:
+            self.inter_feat[ROW] = torch.from_numpy(rows.to_numpy(dtype=np.int64))
+        if self.file_times is not None:
+            self.inter_feat[TIME] = torch.from_numpy(self.file_times[rows].to_numpy(dtype=np.float64))
 
     def textualizer(self) -> Textualizer:
         """The text of this data set's rows (Eq. 4), as ``text_fields`` and ``value_labels`` say."""

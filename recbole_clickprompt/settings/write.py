@@ -46,8 +46,8 @@ Old names work in this version, with a notice; an old and a new name together ar
 are an error in a new run. Saved runs may have both: they load, predict and report.
 """
 _GROUPS = (
-    "Backbone", "Text", "Training", "PLM", "Prompts", "Fusion", "Pretraining", "Evaluation", "Data", "Output",
-    "Experimental", "Settings of single backbones",
+    "Backbone", "History", "Text", "Training", "PLM", "Prompts", "Fusion", "Pretraining", "Evaluation", "Data",
+    "Output", "Experimental", "Settings of single backbones",
 )  # fmt: skip
 _NOTES = {
     "Pretraining": """\
@@ -73,6 +73,8 @@ def generated_files() -> dict[Path, str]:
 
 
 def _in_groups(settings: Mapping[str, Setting]) -> Iterable[tuple[str, dict[str, Setting]]]:
+    if missing := {setting.group for setting in settings.values()}.difference(_GROUPS):
+        raise ValueError(f"add {missing} to _GROUPS, or its settings are written nowhere")
     for group in _GROUPS:
         members = {name: setting for name, setting in settings.items() if setting.group == group}
         if members:

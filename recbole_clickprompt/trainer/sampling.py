@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from recbole.data.dataloader import TrainDataLoader
+from torch import Tensor
 
 from recbole_clickprompt.errors import SettingError
 
-__all__ = ["finetuning_loader", "sample"]
+__all__ = ["finetuning_loader", "sample", "sampled_rows"]
 
 
 def sample(config: Any, dataset: Any, setting: str) -> Any:
@@ -26,18 +27,29 @@ def sample(config: Any, dataset: Any, setting: str) -> Any:
     Raises:
         SettingError: There are fewer rows.
     """
-    rows, there = config[setting], len(dataset)
-    if rows is None:
+    if config[setting] is None:
         return dataset
-    if rows > there:
-        raise SettingError(
-            f"{setting} is {rows}, but there are {there} rows to draw from; leave it out to take all"
-        )
-    order = torch.randperm(there, generator=torch.Generator().manual_seed(config["seed"]))
-    drawn = order[:rows].sort().values
+    drawn = sampled_rows(config, len(dataset), setting)
     part = dataset.copy(dataset.inter_feat[drawn])
     part.times = None if dataset.times is None else dataset.times[drawn]
     return part
+
+
+def sampled_rows(config: Any, rows: int, setting: str) -> Tensor:
+    """Row numbers of a sample, ascending, ``(S,)``; see ``sample``.
+
+    Args:
+        config: Of the run.
+        rows: To draw from.
+        setting: ``train_rows`` or ``pretrain_rows``; not None.
+    """
+    size = config[setting]
+    if size > rows:
+        raise SettingError(
+            f"{setting} is {size}, but there are {rows} rows to draw from; leave it out to take all"
+        )
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(config["seed"]))
+    return order[:size].sort().values
 
 
 def finetuning_loader(config: Any, train_data: Any) -> Any:

@@ -107,10 +107,14 @@ def shuffle_items(config: Any, dataset: Any) -> Any:
 
     A control: users and items are as frequent as before, and user-item interactions are lost.
     """
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config["seed"]))
+    generator = torch.Generator().manual_seed(config["seed"])
+    order = torch.randperm(len(dataset), generator=generator)
     of_item = set(item_fields(dataset))
     columns = {
         name: column[order] if name in of_item else column
         for name, column in dataset.inter_feat.interaction.items()
     }
-    return dataset.copy(Interaction(columns))
+    shuffled = dataset.copy(Interaction(columns))
+    if shuffled.history_log is not None:
+        shuffled.history_log = shuffled.history_log.shuffled(generator)
+    return shuffled
