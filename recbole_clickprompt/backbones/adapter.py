@@ -33,7 +33,7 @@ from recbole_clickprompt.backbones.vector_fields import with_vector_fields
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "build_backbone", "recbole_model"]
 
 # Models that RecBole does not have, and RecBole's with fixes
 _OURS: dict[str, type[nn.Module]] = {
@@ -106,10 +106,15 @@ class Backbone(nn.Module):
             self.train(training)
 
 
+def recbole_model(name: str) -> type[nn.Module]:
+    """The class behind a backbone: ours where there is one, RecBole's otherwise."""
+    return _OURS[name] if name in _OURS else get_model(name)
+
+
 def build_backbone(config: Any, dataset: Any) -> Backbone:
     """The backbone that ``config["backbone"]`` names, freshly initialised."""
     name = config["backbone"]
-    model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
+    model = recbole_model(name)
     if config["history_pooling"] != "none":
         model = with_vector_fields(model, lambda model: [HistoryPooling(config, dataset, model)])
     return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])

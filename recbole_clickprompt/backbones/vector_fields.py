@@ -10,6 +10,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor, nn
 
+from recbole_clickprompt.backbones import WITHOUT_VECTORS
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
@@ -96,5 +98,10 @@ def with_vector_fields(
     Args:
         model: A context-aware model that takes its input from ``concat_embed_input_fields`` alone.
         make_sources: Called with the instance when its embedding tables exist and its layers do not.
+
+    Raises:
+        SettingError: The model takes embeddings in another way.
     """
+    if model.__name__ in WITHOUT_VECTORS:
+        raise SettingError(f"{model.__name__} takes no vectors as fields; use another backbone")
     return type(model.__name__, (model, _VectorFields), {"make_sources": make_sources})
