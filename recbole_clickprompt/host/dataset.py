@@ -243,7 +243,7 @@ class TextDataset(Dataset):
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
             check_labels(part, name)
         if self.config["history_length"] is not None:
-            add_histories(parts, self.config)
+            add_histories(self, parts)
         for part in parts:
             part.times = part.inter_feat.interaction.pop(TIME, None)
         return parts

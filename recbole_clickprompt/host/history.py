@@ -125,18 +125,21 @@ def check_history(dataset: TextDataset) -> None:
         )
 
 
-def add_histories(parts: Sequence[TextDataset], config: Settings) -> None:
+def add_histories(whole: TextDataset, parts: Sequence[TextDataset]) -> None:
     """Gives each part of a split the log of the clicks that its rows may see.
 
     Training rows see earlier clicks of training rows. Validation and test rows see the same, or with
     ``history_until: row`` earlier clicks of all parts. With ``train_rows``, the other training rows are in no
     history: their labels count as unknown.
 
+    The whole data set, of which RecBole reads a row to count a model's operations, shows no clicks.
+
     Args:
+        whole: Before the split.
         parts: Training, validation and test part, with the columns ``ROW`` and, unless ``history_order`` is
             ``file``, ``TIME``; ``ROW`` is removed.
-        config: Of the run.
     """
+    config = whole.config
     rows = torch.cat([part.inter_feat.interaction.pop(ROW) for part in parts]).numpy()
     place = np.argsort(rows)  # of each row of the file among those of all parts
 
@@ -174,3 +177,6 @@ def add_histories(parts: Sequence[TextDataset], config: Settings) -> None:
         part.history_log = history
         for name, bounds in ((_BEGIN, readable.begin), (_END, readable.end)):
             part.inter_feat[name] = torch.from_numpy(bounds[own] + np.int32(offset))
+    whole.history_log = history
+    for name in (_BEGIN, _END):
+        whole.inter_feat[name] = torch.zeros(len(whole), dtype=torch.int32)

@@ -62,6 +62,7 @@ def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path 
         "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_history(dataset),
         **({} if previous is None else {"previous": read_checksum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
@@ -85,6 +86,7 @@ def finetuning_inputs(
         "rows": _rows_hash(dataset),
         "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_history(dataset),
         "pre_model_path": start,
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
@@ -123,6 +125,10 @@ def _rows_hash(dataset: Any) -> str:
         if feat is not None
         for name in sorted(feat.columns)
     )
+
+
+def _history(dataset: Any) -> dict[str, str]:
+    return {} if dataset.history_log is None else {"history": dataset.history_log.digest()}
 
 
 def _text_inputs(config: Any, dataset: Any) -> dict[str, Any]:
