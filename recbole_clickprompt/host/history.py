@@ -18,7 +18,6 @@ from torch import Tensor
 from recbole_clickprompt.data.click_log import RowOrder, build_click_log
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.settings.history_fields import HistoryFields
-from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.sampling import sampled_rows
 
 if TYPE_CHECKING:
