@@ -1,4 +1,4 @@
-"""ClickPrompt for RecBole: import this package once and RecBole knows the models in it."""
+"""ClickPrompt for RecBole. Importing this package registers its models with RecBole."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ register()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_model":  # what serves a model would make the plug-in's import longer
+    if name == "load_model":  # imported on first access, because serving would slow down the import of the plug-in
         from recbole_clickprompt.serving import load_model
 
         return load_model

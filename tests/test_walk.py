@@ -177,9 +177,9 @@ BAD_INPUT = {
     "PLM folder without tokenizer": (["--plm=PLM"], "has no tokenizer"),
     "missing text field": (["--text_fields={genres: genre}"], "did you mean genre"),
     "empty data set": (["--val_interval={rating: '[9,10]'}"], "has no rows left"),
-    "single-class split": (["--threshold={rating: 9}"], "must hold both classes"),
-    "unknown data set": (["--dataset=nowhere", "--text_fields={user_id: user}"], "there is no folder"),
-    "missing file": (["--config_files=none.yaml"], "there is no config file none.yaml, neither here nor"),
+    "single-class split": (["--threshold={rating: 9}"], "must contain both classes"),
+    "unknown data set": (["--dataset=nowhere", "--text_fields={user_id: user}"], "nowhere does not exist"),
+    "missing file": (["--config_files=none.yaml"], "there is no config file none.yaml, neither at this path nor"),
     "missing checkpoint": (
         ["--train_stage=finetune", "--pre_model_path=none"],
         "no such pretraining checkpoint",
@@ -208,7 +208,7 @@ def test_bad_input_gives_one_line_and_exit_code_2(case, small, capsys, tiny_bert
 
 def test_what_recbole_itself_refuses_is_one_line_too(capsys):
     assert main([*TINY_RUN, "--train_neg_sample_args=3"]) == 2
-    assert re.search(r"^error: RecBole refuses this: .+$", capsys.readouterr().err, re.MULTILINE)
+    assert re.search(r"^error: RecBole rejects this: .+$", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_a_fault_that_is_nobodys_refusal_keeps_its_traceback(monkeypatch):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.settings.declaration import BACKBONE, Setting, Stage, grouped
@@ -25,12 +22,14 @@ from recbole_clickprompt.settings.types import (
     optional,
     real,
 )
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["SETTINGS", "check_history_settings"]
 
 
-def _own(type: ValueType, meaning: str) -> Setting:
-    stage: Stage = "pretrain"  # the backbone is pretrained as a whole
+def _of_backbone(type: ValueType, meaning: str) -> Setting:
+    """A setting whose default is in the property file of each backbone that has it."""
+    stage: Stage = "pretrain"  # the whole backbone is pretrained
     return Setting(type, BACKBONE, meaning, stage)
 
 
@@ -53,72 +52,77 @@ _HISTORY = {
         BOOLEAN, False, "DIN and history_pooling: attention: weights of a row's clicks sum to 1.", "pretrain"
     ),
 }
-_OWN = {
-    "embedding_size": _own(integer(1), "Width of a feature's embedding."),
-    "mlp_hidden_size": _own(WIDTHS, "Widths of the MLP."),
-    "dropout_prob": _own(DROPOUT, "Dropout, of the MLP in most backbones."),
-    "dropout_probs": _own(list_of(DROPOUT), "AutoInt: dropout of attention, MLP and embeddings."),
-    "cross_layer_num": _own(integer(1), "Cross layers."),
-    "mixed": _own(BOOLEAN, "DCNV2: a mixture of low-rank experts."),
-    "structure": _own(choice("parallel", "stacked"), "DCNV2: cross layers next to the MLP, or below it."),
-    "expert_num": _own(integer(1), "DCNV2 with mixed: experts per cross layer."),
-    "low_rank": _own(
+_OF_SINGLE_BACKBONES = {
+    "embedding_size": _of_backbone(integer(1), "Width of a feature's embedding."),
+    "mlp_hidden_size": _of_backbone(WIDTHS, "Widths of the MLP."),
+    "dropout_prob": _of_backbone(DROPOUT, "Dropout, of the MLP in most backbones."),
+    "dropout_probs": _of_backbone(list_of(DROPOUT), "AutoInt: dropout of attention, MLP and embeddings."),
+    "cross_layer_num": _of_backbone(integer(1), "Cross layers."),
+    "mixed": _of_backbone(BOOLEAN, "DCNV2: a mixture of low-rank experts."),
+    "structure": _of_backbone(choice("parallel", "stacked"), "DCNV2: cross layers next to the MLP, or below it."),
+    "expert_num": _of_backbone(integer(1), "DCNV2 with mixed: experts per cross layer."),
+    "low_rank": _of_backbone(
         integer(1),
         "DCNV2 with mixed: rank of an expert. WuKong: columns that products of embeddings are projected to.",
     ),
-    "reg_weight": _own(real(), "L2 penalty of the host's own loss; weight_decay replaces it."),
-    "attention_size": _own(integer(1), "Width of attention."),
-    "n_layers": _own(integer(1), "AutoInt, FiGNN: layers of attention or of the graph."),
-    "num_heads": _own(integer(1), "Attention heads; FinalMLP: blocks of the bilinear fusion."),
-    "has_residual": _own(BOOLEAN, "AutoInt: residual connections."),
-    "hidden_dropout_prob": _own(DROPOUT, "Dropout of hidden states."),
-    "attn_dropout_prob": _own(DROPOUT, "Dropout of attention."),
-    "cin_layer_size": _own(WIDTHS, "xDeepFM: feature maps of each CIN layer."),
-    "direct": _own(BOOLEAN, "xDeepFM: all maps go to the output and to the next layer. False: half each."),
-    "use_inner": _own(BOOLEAN, "PNN: inner products of pairs."),
-    "use_outer": _own(BOOLEAN, "PNN: outer products of pairs."),
-    "fields": _own(
+    "reg_weight": _of_backbone(real(), "L2 penalty of RecBole's loss, not used here: set weight_decay instead."),
+    "attention_size": _of_backbone(integer(1), "Width of attention."),
+    "n_layers": _of_backbone(integer(1), "AutoInt, FiGNN: layers of attention or of the graph."),
+    "num_heads": _of_backbone(integer(1), "Attention heads; FinalMLP: blocks of the bilinear fusion."),
+    "has_residual": _of_backbone(BOOLEAN, "AutoInt: residual connections."),
+    "hidden_dropout_prob": _of_backbone(DROPOUT, "Dropout of hidden states."),
+    "attn_dropout_prob": _of_backbone(DROPOUT, "Dropout of attention."),
+    "cin_layer_size": _of_backbone(WIDTHS, "xDeepFM: feature maps of each CIN layer."),
+    "direct": _of_backbone(BOOLEAN, "xDeepFM: all maps go to the output and to the next layer. False: half each."),
+    "use_inner": _of_backbone(BOOLEAN, "PNN: inner products of pairs."),
+    "use_outer": _of_backbone(BOOLEAN, "PNN: outer products of pairs."),
+    "fields": _of_backbone(
         optional(FEATURE_GROUPS),
         "FFM, FwFM: the features of each field, by number. None: each feature is a field.",
     ),
-    "double_tower": _own(must_be(True, "only DSSM reads it, and it has two towers"), "DSSM: two towers."),
-    "order_list": _own(WIDTHS, "EulerNet: order vectors of each layer."),
-    "drop_ex": _own(DROPOUT, "EulerNet: dropout of modulus and phase."),
-    "drop_im": _own(DROPOUT, "EulerNet: dropout of real and imaginary part."),
-    "apply_norm": _own(BOOLEAN, "EulerNet: layer norm after each layer."),
-    "phase": _own(choice("teacher_training", "finetuning"), "KD_DAGFM: the teacher network, or the student."),
-    "type": _own(choice("inner", "outer"), "KD_DAGFM: how the student weighs a pair of fields."),
-    "t_depth": _own(integer(1), "KD_DAGFM: layers of the teacher."),
-    "depth": _own(integer(1), "KD_DAGFM: layers of the student."),
-    "conv_channels": _own(WIDTHS, "FGCNN: channels of each convolution."),
-    "conv_kernel_size": _own(integer(1), "FGCNN: neighboring fields under a convolution."),
-    "pooling_size": _own(integer(1), "FGCNN: fields that pooling merges into one."),
-    "recombined_channels": _own(integer(1), "FGCNN: new fields for each pooled one."),
-    "reduction_ratio": _own(
-        POSITIVE,
-        "FiBiNET: fields per unit in the middle of SENET. MaskNet: width of a mask's hidden layer over its own.",
+    "double_tower": _of_backbone(must_be(True, "only DSSM reads it, and it has two towers"), "DSSM: two towers."),
+    "order_list": _of_backbone(WIDTHS, "EulerNet: order vectors of each layer."),
+    "drop_ex": _of_backbone(DROPOUT, "EulerNet: dropout of modulus and phase."),
+    "drop_im": _of_backbone(DROPOUT, "EulerNet: dropout of real and imaginary part."),
+    "apply_norm": _of_backbone(BOOLEAN, "EulerNet: layer norm after each layer."),
+    "phase": _of_backbone(
+        choice("teacher_training", "finetuning"), "KD_DAGFM: the teacher network, or the student."
     ),
-    "bilinear_type": _own(
+    "type": _of_backbone(choice("inner", "outer"), "KD_DAGFM: how the student weighs a pair of fields."),
+    "t_depth": _of_backbone(integer(1), "KD_DAGFM: layers of the teacher."),
+    "depth": _of_backbone(integer(1), "KD_DAGFM: layers of the student."),
+    "conv_channels": _of_backbone(WIDTHS, "FGCNN: channels of each convolution."),
+    "conv_kernel_size": _of_backbone(integer(1), "FGCNN: neighboring fields under a convolution."),
+    "pooling_size": _of_backbone(integer(1), "FGCNN: fields that pooling merges into one."),
+    "recombined_channels": _of_backbone(integer(1), "FGCNN: new fields for each pooled one."),
+    "reduction_ratio": _of_backbone(
+        POSITIVE,
+        "FiBiNET: number of fields divided by the hidden width of SENET. MaskNet: hidden width of a mask divided "
+        "by its output width.",
+    ),
+    "bilinear_type": _of_backbone(
         choice("all", "each", "interaction"),
         "FiBiNET: one matrix for all pairs, one per first field, or one per pair.",
     ),
-    "mlp1_hidden_size": _own(WIDTHS, "FinalMLP: widths of the first MLP."),
-    "mlp2_hidden_size": _own(WIDTHS, "FinalMLP: widths of the second MLP."),
-    "gate_hidden_size": _own(SIZES, "FinalMLP: widths of the gates."),
-    "fs1_context": _own(list_of(TEXT), "FinalMLP: features that gate the first MLP."),
-    "fs2_context": _own(list_of(TEXT), "FinalMLP: features that gate the second MLP."),
-    "num_blocks": _own(integer(1), "MaskNet: mask blocks."),
-    "block_size": _own(integer(1), "MaskNet: width of a block's output."),
-    "num_fm": _own(integer(1), "WuKong: embeddings that a layer's factorization machine makes."),
-    "num_linear": _own(integer(1), "WuKong: embeddings that a layer makes by compressing its input."),
-    "fm_hidden_size": _own(SIZES, "WuKong: widths of the MLP in a factorization machine."),
+    "mlp1_hidden_size": _of_backbone(WIDTHS, "FinalMLP: widths of the first MLP."),
+    "mlp2_hidden_size": _of_backbone(WIDTHS, "FinalMLP: widths of the second MLP."),
+    "gate_hidden_size": _of_backbone(SIZES, "FinalMLP: widths of the gates."),
+    "fs1_context": _of_backbone(list_of(TEXT), "FinalMLP: features that gate the first MLP."),
+    "fs2_context": _of_backbone(list_of(TEXT), "FinalMLP: features that gate the second MLP."),
+    "num_blocks": _of_backbone(integer(1), "MaskNet: mask blocks."),
+    "block_size": _of_backbone(integer(1), "MaskNet: width of a block's output."),
+    "num_fm": _of_backbone(integer(1), "WuKong: output embeddings of a layer's factorization machine."),
+    "num_linear": _of_backbone(integer(1), "WuKong: output embeddings of a layer's linear compression."),
+    "fm_hidden_size": _of_backbone(SIZES, "WuKong: widths of the MLP in a factorization machine."),
 }
 
-SETTINGS = grouped({"Backbone": _BACKBONE, "History": _HISTORY, "Settings of single backbones": _OWN})
+SETTINGS = grouped(
+    {"Backbone": _BACKBONE, "History": _HISTORY, "Settings of single backbones": _OF_SINGLE_BACKBONES}
+)
 declare(SETTINGS)
 
 
-def check_history_settings(settings: Mapping[str, Any]) -> None:
+def check_history_settings(settings: Settings) -> None:
     """Rejects settings of histories that do not go together.
 
     Raises:
@@ -144,7 +148,7 @@ def check_history_settings(settings: Mapping[str, Any]) -> None:
         )
     if (
         settings["history_length"] is not None
-        and settings.get("pretrain_data") == "train_valid"
+        and settings["pretrain_data"] == "train_valid"
         and settings["train_stage"] != "finetune"
         and settings["history_until"] != "training"
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from recbole.data.interaction import Interaction
@@ -75,13 +75,14 @@ class _VectorFields(ContextRecommender):
     First-order terms, which have one weight per value of a field, do not see the vectors.
     """
 
-    make_sources: Callable[[ContextRecommender], Sequence[VectorSource]]
+    make_sources: ClassVar[Callable[[ContextRecommender], Sequence[VectorSource]]]
 
     def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.vector_sources = nn.ModuleList(self.make_sources())
+        sources = type(self).make_sources(self)
+        self.vector_sources = nn.ModuleList(sources)
         # The class of the model sizes its layers by this number, after this call
-        self.num_feature_field += sum(source.count for source in self.vector_sources)
+        self.num_feature_field += sum(source.count for source in sources)
 
     def concat_embed_input_fields(self, interaction: Interaction) -> Tensor:
         """Embeddings of the fields, and then the vectors, ``(B, F + E, d)``."""

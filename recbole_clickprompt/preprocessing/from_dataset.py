@@ -1,11 +1,11 @@
-"""The preprocessing of a training, read off its data set."""
+"""Extracts the preprocessing of a training run from its data set."""
 
 from __future__ import annotations
 
 import shutil
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,19 +14,21 @@ from recbole.utils import FeatureType
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment, Text
 
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+
 __all__ = ["PREPROCESSING", "observe", "save_preprocessing"]
 
-# In the folder of a run
-PREPROCESSING = "preprocessing"
+PREPROCESSING = "preprocessing"  # name of the folder in a run folder
 
 
-def save_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
-    """Writes the preprocessing of a finetuned run into its folder, so that it serves without its data set.
+def save_preprocessing(dataset: Dataset, run_folder: Path, plm: str | None) -> None:
+    """Writes the preprocessing of a finetuned run into its folder, so that serving does not need the data set.
 
     Args:
-        dataset: The training part.
-        run_folder: An existing one; an older preprocessing in it is replaced.
-        plm: As for ``observe``.
+        dataset: The training part of a ``TextDataset``.
+        run_folder: An existing folder; an older preprocessing in it is replaced.
+        plm: As in ``observe``.
     """
     folder = run_folder / PREPROCESSING
     shutil.rmtree(folder, ignore_errors=True)
@@ -34,11 +36,12 @@ def save_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
         observe(dataset, plm).save(work)
 
 
-def observe(dataset: Any, plm: str | None) -> Preprocessing:
-    """
+def observe(dataset: Dataset, plm: str | None) -> Preprocessing:
+    """Collects the preprocessing of a data set.
+
     Args:
         dataset: The training part of a ``TextDataset``.
-        plm: The PLM that reads the text; None where none does.
+        plm: The PLM that reads the text; None if the model does not read text.
     """
     config = dataset.config
     tables = {
@@ -49,7 +52,7 @@ def observe(dataset: Any, plm: str | None) -> Preprocessing:
         if field not in (dataset.uid_field, dataset.iid_field)
     }
     fields = {name: _field(dataset, name) for name in dataset.field2type if name != dataset.label_field}
-    # What is loaded for the split or the label alone is dropped from the data set before its rows are split
+    # RecBole drops fields that only the label or the split needs before it splits the rows
     loaded = {
         name
         for setting in ("load_col", "unused_col")
@@ -74,7 +77,7 @@ def observe(dataset: Any, plm: str | None) -> Preprocessing:
     )
 
 
-def _field(dataset: Any, name: str) -> Field:
+def _field(dataset: Dataset, name: str) -> Field:
     kind, source = dataset.field2type[name], dataset.field2source[name]
     is_number = kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
     values = dataset.field2feats(name)[0][name] if source.value != "net" else dataset.inter_feat[name]
@@ -97,7 +100,7 @@ def _range(numbers: torch.Tensor) -> tuple[float, float] | None:
     return (float(finite.min()), float(finite.max())) if len(finite) else None
 
 
-def _text(dataset: Any, plm: str) -> Text:
+def _text(dataset: Dataset, plm: str) -> Text:
     config, table, tokenizer = dataset.config, dataset.token_table(plm), dataset.tokenizer(plm)
     names = dict(config["text_fields"])
     parts = zip(names, table.textualizer.fields, strict=True)

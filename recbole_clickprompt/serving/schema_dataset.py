@@ -1,9 +1,8 @@
-"""What a model asks of a data set when it is built, answered without the data."""
+"""Stands in for the data set when a model is built without its data."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -17,23 +16,23 @@ __all__ = ["PrecomputedTokens", "SchemaDataset"]
 
 
 class PrecomputedTokens(nn.Module):
-    """In the place of ``TokenTable``: rows bring their tokens along."""
+    """Replaces ``TokenTable`` in serving: tokens are columns of the batch."""
 
-    def lengths(self, batch: Any) -> Tensor:
-        """Tokens of each row, ``(B,)`` int64."""
+    def lengths(self, batch: Interaction) -> Tensor:
+        """Number of tokens of each row, ``(B,)`` int64."""
         return batch[TEXT_LENGTH]
 
-    def forward(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Token ids without columns that are padding alone, ``(B, Z)``; and lengths, ``(B,)``."""
+    def forward(self, batch: Interaction) -> tuple[Tensor, Tensor]:
+        """Token ids without columns of padding only, ``(B, Z)``; and lengths, ``(B,)``."""
         lengths = batch[TEXT_LENGTH]
         return batch[INPUT_IDS][:, : int(lengths.max())], lengths
 
 
 class SchemaDataset:
-    """A data set of one row of missing values, with the fields of the training's.
+    """A data set with one row of missing values, and the fields of the training data.
 
     Args:
-        preprocessing: Of the training.
+        preprocessing: The preprocessing of the model.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
@@ -44,7 +43,7 @@ class SchemaDataset:
     def fields(
         self, ftype: Collection[FeatureType] | None = None, source: Collection[FeatureSource] | None = None
     ) -> list[str]:
-        """Names of the fields of these types and sources; None is any."""
+        """Names of the fields with these types and sources; None means any."""
         return [
             name
             for name in self.preprocessing.fields
@@ -53,7 +52,7 @@ class SchemaDataset:
         ]
 
     def num(self, field: str) -> int:
-        """Rows of the field's embedding table."""
+        """Number of rows of the field's embedding table."""
         return self.preprocessing.fields[field].size
 
     def __len__(self) -> int:
@@ -69,5 +68,5 @@ class SchemaDataset:
         return Interaction(columns)
 
     def token_table(self, plm: str) -> PrecomputedTokens:
-        """Of whatever PLM: rows bring their tokens along."""
+        """The same for any PLM, because tokens are columns of the batch."""
         return PrecomputedTokens()

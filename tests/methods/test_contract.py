@@ -129,7 +129,7 @@ def test_names_are_unique_and_unknown_ones_are_named():
     class Other(Method):
         name = "ClickPrompt"
 
-    with pytest.raises(SettingError, match="the name ClickPrompt is that of the method ClickPrompt"):
+    with pytest.raises(SettingError, match="the name ClickPrompt is already used by the method ClickPrompt"):
         register_method(Other())
 
 

@@ -250,10 +250,10 @@ def spoil(path, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("truncated", "is damaged or no safetensors file"),
-        ("text", "is damaged or no safetensors file"),
-        ("foreign", "is no pretraining checkpoint of ClickPrompt"),
-        ("missing", "there is no such pretraining checkpoint"),
+        ("truncated", "is damaged or not a safetensors file"),
+        ("text", "is damaged or not a safetensors file"),
+        ("foreign", "is not a pretraining checkpoint of ClickPrompt"),
+        ("missing", "no such pretraining checkpoint"),
     ],
 )
 def test_a_bad_checkpoint_is_refused_by_name(base, how, message, tmp_path):

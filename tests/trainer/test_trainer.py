@@ -138,5 +138,5 @@ def test_scaled_numbers_are_no_reason_to_warn(make_config, make_data, caplog):
 def test_a_validation_score_that_is_no_number_ends_the_training(make_config, make_data, monkeypatch):
     config = make_config("ClickPromptNoPLM", train_stage="finetune")
     monkeypatch.setattr(Trainer, "_valid_epoch", lambda *_: (float("nan"), {"auc": float("nan")}))
-    with pytest.raises(TrainingError, match="the AUC of validation is nan, so no epoch can be selected by it"):
+    with pytest.raises(TrainingError, match="the validation AUC is nan, so it cannot select an epoch"):
         train(config, make_data(config))

@@ -6,6 +6,7 @@ and line breaks become one blank, and a note says how many; an id that holds one
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = ["LONGEST_TEXT", "AtomicWriter", "write_atomic"]
 # RecBole stores the tokens of a field in a table as wide as the longest, times 4 bytes, times their number. No PLM
 # reads more than some hundred words of a value.
 LONGEST_TEXT = 2000
+_WRITTEN_ROWS = 1 << 16
 _BREAKS = r"[\t\n\r]+"
 
 
@@ -62,7 +64,10 @@ class AtomicWriter:
             frame = frame.with_columns(pl.col(name).str.replace_all(_BREAKS, " ").str.slice(0, LONGEST_TEXT))
         # An empty text and a missing one are the same empty cell to every reader
         frame = frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
-        frame.write_csv(self._stream, separator="\t", include_header=False, quote_style="never")
+        for part in frame.iter_slices(_WRITTEN_ROWS):
+            content = io.BytesIO()  # from polars an error of the disk would come without its number
+            part.write_csv(content, separator="\t", include_header=False, quote_style="never")
+            self._stream.write(content.getbuffer())
         self.rows += len(frame)
 
     def _refuse(self, values: pl.Series, bad: pl.Series, why: str) -> None:

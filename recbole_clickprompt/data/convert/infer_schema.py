@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
-from recbole_clickprompt.data.convert.typed import column_numbers, counted, number_notes
+from recbole_clickprompt.data.convert.distinct import DistinctValues, combine_hashes
+from recbole_clickprompt.data.convert.order_statistics import StoredNumbers
+from recbole_clickprompt.data.convert.typed import MissingNumbers, column_numbers, counted
 from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Column", "field_names", "guess_column", "guess_source"]
+__all__ = ["Column", "ColumnScan", "SourceScan", "field_names"]
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
@@ -32,7 +35,7 @@ _LOOKS_LIKE_A_NUMBER = (
 _WITHOUT_TEXT = (pl.Object, pl.Binary, pl.Duration)
 
 
-def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> tuple[dict[str, str], list[str]]:
+def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple[dict[str, str], list[str]]:
     """Columns to the names that a header of an atomic file can hold, and a note on each that is not its own.
 
     Raises:
@@ -52,101 +55,199 @@ def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> tupl
     for name, field in fields.items():
         same = next((other for other, f in fields.items() if f == field and other != name), None)
         if same is not None:
-            raise DataError(f"{path}: columns {same!r} and {name!r} would both be called {field}; rename one")
+            raise DataError(f"{file}: columns {same!r} and {name!r} would both be called {field}; rename one")
     return fields, notes
+
+
+class ColumnScan:
+    """What a column is, guessed from all of its values, batch by batch.
+
+    Numbers with words for missing ones among them, such as NA, are numbers, and there the words are empty cells;
+    in a column with any other text they are text.
+
+    Args:
+        place: File and column, for messages.
+        column: Name of the column.
+        dtype: Its type in the file.
+        folder: For temporary files.
+
+    Raises:
+        DataError: It is no text, no number and no list of either.
+    """
+
+    def __init__(self, place: str, column: str, dtype: pl.DataType, folder: Path) -> None:
+        inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+        if inner.is_nested() or isinstance(inner, _WITHOUT_TEXT):
+            raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
+        self._place, self._column = place, column
+        self._is_list = isinstance(dtype, pl.List)
+        self._may_be_number = dtype == pl.String or dtype.is_numeric()
+        self._dropped = self._valid = self._invalid = self._like_numbers = 0
+        self._invalid_example = ""
+        self._missing = MissingNumbers(column)
+        self._values: set[float] = set()
+        self._numbers = StoredNumbers(folder) if self._may_be_number else None
+
+    def add(self, values: pl.Series) -> None:
+        """Adds a batch. Raises DataError where the elements of a list could not be told from one another."""
+        if self._is_list:
+            texts, dropped = _without_missing_elements(values)
+            if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
+                raise DataError(f"{self._place}: a list with blanks inside its values cannot be kept apart")
+            self._dropped += dropped
+        if not self._may_be_number:
+            return
+        numbers = column_numbers(values)
+        found = numbers.values.drop_nulls()
+        self._valid += len(found)
+        self._count_invalid(values, numbers)
+        if self._invalid or self._numbers is None:
+            self._numbers = None  # it is text
+            return
+        self._missing.add(values, numbers)
+        self._numbers.add(found.to_numpy())
+        if len(self._values) <= _FEW_VALUES:
+            self._values.update(found.unique().head(_FEW_VALUES + 1))
+
+    def _count_invalid(self, values: pl.Series, numbers: ParsedNumbers) -> None:
+        invalid = int(numbers.invalid.sum())
+        if invalid and not self._invalid:
+            self._invalid_example = values.filter(numbers.invalid)[0]
+        self._invalid += invalid
+        if values.dtype == pl.String:
+            texts = values.str.strip_chars().str.to_lowercase()
+            self._like_numbers += int(texts.str.contains(_LOOKS_LIKE_A_NUMBER).sum())
+
+    def guess(self) -> Column:
+        """The type of the column; all batches must have been added."""
+        if self._is_list:
+            notes = [f"{self._column}: {counted(self._dropped, 'element')} missing or infinite and left out"]
+            return Column("token_seq", notes if self._dropped else [], _joined_lists)
+        if not self._may_be_number or not (self._valid or self._invalid):
+            return Column("token", [], _as_texts)
+        if self._invalid:
+            return Column("token", self._unread_numbers(), _unchanged)
+        notes = self._missing.notes()
+        if len(self._values) > _FEW_VALUES:
+            return Column("float", [*notes, *self._scale_notes()], _as_numbers)
+        return Column("token", notes, _as_codes)
+
+    def _unread_numbers(self) -> list[str]:
+        """A note where texts such as $1,000.50 and 12 %, or a few others among numbers, make the column text."""
+        if not self._like_numbers or self._like_numbers < _MOSTLY * (self._invalid + self._valid):
+            return []
+        return [
+            f"{self._column}: read as text, because of values such as {self._invalid_example!r}; to have numbers, "
+            "write them plainly, such as 1000.5, and leave missing ones empty"
+        ]
+
+    def _scale_notes(self) -> list[str]:
+        """A note on numbers that scaling by the smallest and the largest one leaves close together."""
+        numbers = self._numbers
+        if numbers is None:
+            return []
+        low, high = numbers.low, numbers.high
+        first, last = (numbers.quantile(part) for part in (0.05, 0.95))
+        if last - first > _CROWDED * (high - low):
+            return []
+        return [
+            f"{self._column}: nine in ten values are within {(last - first) / (high - low):.1%} of its range from "
+            f"{number_text(low)} to {number_text(high)}, and scaled to 0 to 1 they hardly differ; consider a "
+            "logarithm"
+        ]
 
 
 class Column(NamedTuple):
     """A column as it is written.
 
     Attributes:
-        values: Text, or numbers of a ``float`` field; None where one is missing.
         kind: ``token``, ``token_seq`` or ``float``.
-        notes: What the user should know of it.
+        notes: What the user should know of it, one sentence each.
+        convert: Values of the file to text, or to numbers of a ``float`` field; None where one is missing.
     """
 
-    values: pl.Series
     kind: str
     notes: list[str]
+    convert: Callable[[pl.Series], pl.Series]
 
 
-def guess_column(values: pl.Series, path: Path) -> Column:
-    """A column as numbers or text, and its type.
-
-    Numbers with words for missing ones among them, such as NA, are numbers, and there the words are empty cells;
-    in a column with any other text they are text.
-
-    Raises:
-        DataError: It is neither, nor a list of either.
-    """
-    dtype, place = values.dtype, f"{path}, column {values.name}"
-    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-    if inner.is_nested() or isinstance(inner, _WITHOUT_TEXT):
-        raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
-    if isinstance(dtype, pl.List):
-        texts, notes = _without_missing_elements(values)
-        if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
-            raise DataError(f"{place}: a list with blanks inside its values cannot be kept apart")
-        return Column(texts.list.join(" "), "token_seq", notes)
-    if not (dtype == pl.String or dtype.is_numeric()):
-        return Column(values.cast(pl.String), "token", [])
-    numbers = column_numbers(values)
-    if numbers.invalid.any():
-        return Column(values, "token", _unread_numbers(values, numbers))
-    if not numbers.values.count():
-        return Column(values.cast(pl.String), "token", [])
-    notes = number_notes(values.name, values, numbers)
-    if numbers.values.drop_nulls().n_unique() > _FEW_VALUES:
-        return Column(numbers.values, "float", [*notes, *_scale_notes(numbers.values)])
-    codes = pl.select(pl.when(numbers.values.is_not_null()).then(values)).to_series().rename(values.name)
-    return Column(codes.cast(pl.String), "token", notes)
+def _unchanged(values: pl.Series) -> pl.Series:
+    return values
 
 
-def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Lists as texts without elements that are missing, empty, NaN or infinite, and a note on their number."""
+def _as_texts(values: pl.Series) -> pl.Series:
+    return values.cast(pl.String)
+
+
+def _as_numbers(values: pl.Series) -> pl.Series:
+    return column_numbers(values).values
+
+
+def _as_codes(values: pl.Series) -> pl.Series:
+    has_number = column_numbers(values).values.is_not_null()
+    return pl.select(pl.when(has_number).then(values)).to_series().rename(values.name).cast(pl.String)
+
+
+def _joined_lists(lists: pl.Series) -> pl.Series:
+    return _without_missing_elements(lists)[0].list.join(" ")
+
+
+def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, int]:
+    """Lists as texts without elements that are missing, empty, NaN or infinite, and the number of these."""
     element = pl.element()
-    is_there = element.is_not_null() & (element.cast(pl.String) != "")
+    is_value = element.is_not_null() & (element.cast(pl.String) != "")
     if lists.dtype.inner.is_float():  # type: ignore[attr-defined]
-        is_there &= element.is_finite()
-    kept = lists.list.eval(element.filter(is_there))
-    lacking = int(lists.list.len().sum()) - int(kept.list.len().sum())
-    notes = [f"{lists.name}: {counted(lacking, 'element')} missing or infinite and left out"] if lacking else []
-    return kept.cast(pl.List(pl.String)), notes
+        is_value &= element.is_finite()
+    kept = lists.list.eval(element.filter(is_value))
+    dropped = int(lists.list.len().sum()) - int(kept.list.len().sum())
+    return kept.cast(pl.List(pl.String)), dropped
 
 
-def _unread_numbers(texts: pl.Series, numbers: ParsedNumbers) -> list[str]:
-    """That texts such as $1,000.50, 12 % and 0,5 are no numbers, or that a few others make text of numbers."""
-    invalid = numbers.invalid
-    like_numbers = int(texts.str.strip_chars().str.to_lowercase().str.contains(_LOOKS_LIKE_A_NUMBER).sum())
-    if not like_numbers or like_numbers < _MOSTLY * (int(invalid.sum()) + numbers.values.count()):
-        return []
-    return [
-        f"{texts.name}: read as text, because of values such as {texts.filter(invalid)[0]!r}; to have numbers, "
-        "write them plainly, such as 1000.5, and leave missing ones empty"
-    ]
+class SourceScan:
+    """Whether a field belongs to the user, to the item or to the row, from all of its values, batch by batch.
 
+    A field with more values than users in a batch is no user's, which is noticed early for most fields.
 
-def _scale_notes(numbers: pl.Series) -> list[str]:
-    """Of numbers that scaling by the least and the largest one leaves close together."""
-    low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
-    first, last = (float(numbers.quantile(part)) for part in (0.05, 0.95))  # type: ignore[arg-type]
-    if last - first > _CROWDED * (high - low):
-        return []
-    return [
-        f"{numbers.name}: nine in ten values are within {(last - first) / (high - low):.1%} of its range from "
-        f"{number_text(low)} to {number_text(high)}, and scaled to 0 to 1 they hardly differ; consider a logarithm"
-    ]
-
-
-def guess_source(frame: pl.DataFrame, field: str) -> str:
-    """``user`` or ``item``, where each of them has one value of the field, tried by which there are fewer of; else
-    ``inter``, as for ids that come once each and for a constant, which tell nothing.
+    Args:
+        folder: For temporary files.
     """
-    if frame[field].n_unique() == 1:
+
+    def __init__(self, folder: Path) -> None:
+        self._pairs = {source: DistinctValues(folder) for source in ("user", "item")}
+        self._value: np.ndarray | None = None
+        self._is_constant = True
+
+    def add(self, values: np.ndarray, ids: Mapping[str, np.ndarray], numbers: Mapping[str, int]) -> None:
+        """Adds a batch.
+
+        Args:
+            values: Hashes of the field's values, ``(rows,)`` uint64.
+            ids: Hashes of the users' and the items' ids, each ``(rows,)`` uint64.
+            numbers: How many of these are different.
+        """
+        if not len(values):
+            return
+        self._value = values[:1] if self._value is None else self._value
+        self._is_constant &= bool((values == self._value).all())
+        for source in list(self._pairs):
+            pairs = np.unique(combine_hashes(ids[source], values))
+            if len(pairs) > numbers[source]:
+                del self._pairs[source]
+            else:
+                self._pairs[source].add(pairs)
+
+    def guess(self, rows: int, numbers: Mapping[str, int]) -> str:
+        """``user`` or ``item``, where each of them has one value of the field, tried by which there are fewer of.
+
+        Else ``inter``, also for ids that come once each and for a constant, which show nothing.
+
+        Args:
+            rows: Number of all rows.
+            numbers: Number of different users and items.
+        """
+        if self._is_constant:
+            return "inter"
+        for source in sorted(numbers, key=lambda source: numbers[source]):
+            if source in self._pairs and self._pairs[source].count() == numbers[source] < rows:
+                return source
         return "inter"
-    number = {source: frame[f"{source}_id"].n_unique() for source in ("user", "item")}
-    for source in sorted(number, key=lambda source: number[source]):
-        pairs = frame.select(f"{source}_id", field).n_unique()
-        if pairs == number[source] < len(frame):
-            return source
-    return "inter"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["TextTable", "read_lines"]
+__all__ = ["Faults", "TextTable", "read_lines"]
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,42 @@ class TextTable:
         self.refuse(column, ~there, f"is not in {known.file}")
 
     def refuse(self, column: str, bad: pl.Series, why: str) -> None:
-        """Raises DataError for the first row where ``bad`` holds, with the value and ``why``."""
-        rows = bad.arg_true()
-        if len(rows):
-            row = int(rows[0])
-            value = self.frame[column][row]
+        """Raises DataError for the first row where ``bad`` is true, with the value and ``why``."""
+        faults = Faults(column, why)
+        faults.add(self, bad)
+        faults.check()
+
+
+@dataclass
+class Faults:
+    """Bad values of a column that is read batch by batch: the first one, and how many there are.
+
+    Attributes:
+        column: Name of the column.
+        why: What is wrong with the values, as in "is no number".
+        number: Rows with a bad value so far.
+    """
+
+    column: str
+    why: str
+    number: int = 0
+    _first: str = field(default="", init=False)
+
+    def add(self, table: TextTable, bad: pl.Series) -> None:
+        """Adds a batch; ``bad`` is true for its rows with a bad value."""
+        number = int(bad.sum())
+        if number and not self.number:
+            row = int(bad.arg_true()[0])
+            value = table.frame[self.column][row]
             shown = "a value" if value is None else repr(value if len(str(value)) < 60 else f"{str(value)[:60]}…")
-            more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
-            raise DataError(f"{self.place(row, column)}: {shown} {why}{more}")
+            self._first = f"{table.place(row, self.column)}: {shown}"
+        self.number += number
+
+    def check(self) -> None:
+        """Raises DataError if there was a bad value."""
+        if self.number:
+            more = f" (and {self.number - 1} more rows)" if self.number > 1 else ""
+            raise DataError(f"{self._first} {self.why}{more}")
 
 
 def read_lines(text: str, file: str, separator: str, columns: Sequence[str], first_line: int = 1) -> TextTable:

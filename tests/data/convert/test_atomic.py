@@ -165,12 +165,12 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_folder_that_is_there_is_never_replaced(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(DataError, match=r"x is there already; remove it"), new_folder(tmp_path / "x"):
+    with pytest.raises(DataError, match=r"x already exists; remove it"), new_folder(tmp_path / "x"):
         pass
 
 
 FAULTS = {
-    "": "is empty; its first line must name the fields",
+    "": "is empty; its first line must list the fields",
     "item_id:token\ttitle\n1\ta\n": r"line 1, column 2: 'title' must be a name, a colon and one of token",
     "item_id:token\ttitle:text\n1\ta\n": r"line 1, column 2: 'title:text' must be",
     "item_id:token\titem_id:token\n1\ta\n": r"line 1, column 2: 'item_id' is in the header twice",

@@ -200,7 +200,7 @@ def test_pretraining_can_also_read_validation_text(make_config, make_data):
     [
         ({"prompt_strategy": "input", "prompt_projection": "shared_kv"}, "use per_prompt"),
         ({"plm_lora": {"target_modules": ["nothing_there"]}}, "plm_lora: .*nothing_there"),
-        ({"plm_lora": {"target_modules": "("}}, "plm_lora: target_modules .* is no regular expression"),
+        ({"plm_lora": {"target_modules": "("}}, "plm_lora: target_modules .* is not a regular expression"),
     ],
 )
 def test_variants_that_cannot_be_are_refused(make_config, make_data, tiny_plms, settings, message):
