@@ -205,6 +205,7 @@ def _mean_of_clicks(clicks: Tensor, mask: Tensor) -> Tensor:
 
 def _histogram(similarity: Tensor, mask: Tensor) -> Tensor:
     """Shares of a row's clicks in bins of equal width from -1 to 1: ``(B, T)`` to ``(B, _BINS)``."""
-    bins = ((similarity + 1) / 2 * _BINS).long().clamp_(0, _BINS - 1)
+    bins = ((similarity + 1) / 2 * _BINS).long().clamp(0, _BINS - 1)
     shares = mask.to(similarity.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
-    return torch.zeros(len(bins), _BINS, dtype=shares.dtype, device=bins.device).scatter_add_(1, bins, shares)
+    members = bins.unsqueeze(2) == torch.arange(_BINS, device=bins.device)  # (B, T, _BINS)
+    return torch.einsum("bt,btn->bn", shares, members.to(shares.dtype))
