@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recbole_clickprompt.backbones.afm import AFM
 from recbole_clickprompt.backbones.dcn import DCN
 from recbole_clickprompt.backbones.dcnv2 import DCNV2
+from recbole_clickprompt.backbones.din import DIN
 from recbole_clickprompt.backbones.dnn import DNN
 from recbole_clickprompt.backbones.dssm import DSSM
 from recbole_clickprompt.backbones.ffm import FFM
@@ -24,21 +25,23 @@ from recbole_clickprompt.backbones.fignn import FiGNN
 from recbole_clickprompt.backbones.finalmlp import FinalMLP
 from recbole_clickprompt.backbones.fwfm import FwFM
 from recbole_clickprompt.backbones.gdcn import GDCN
+from recbole_clickprompt.backbones.history import HistoryPooling
 from recbole_clickprompt.backbones.kd_dagfm import KD_DAGFM
 from recbole_clickprompt.backbones.masknet import MaskNet
 from recbole_clickprompt.backbones.nfm import NFM
 from recbole_clickprompt.backbones.representation_hooks import HOOKS, RepresentationHook
+from recbole_clickprompt.backbones.vector_fields import with_vector_fields
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
 from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "build_backbone", "recbole_model"]
 
 # Models that RecBole does not have, and RecBole's models with fixes
 _OURS: dict[str, type[nn.Module]] = {
     model.__name__: model
     for model in (
-        AFM, DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
+        AFM, DCN, DCNV2, DIN, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
         WuKong, xDeepFM,
     )
 }  # fmt: skip
@@ -114,6 +117,11 @@ class Backbone(nn.Module):
             self.train(training)
 
 
+def recbole_model(name: str) -> type[nn.Module]:
+    """The class behind a backbone: ours where there is one, RecBole's otherwise."""
+    return _OURS[name] if name in _OURS else get_model(name)
+
+
 def build_backbone(config: Settings, dataset: Dataset) -> Backbone:
     """The backbone of the setting ``backbone``, with random weights.
 
@@ -125,5 +133,7 @@ def build_backbone(config: Settings, dataset: Dataset) -> Backbone:
         SettingError: A setting of the backbone contradicts the data set.
     """
     name = config["backbone"]
-    model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
+    model = recbole_model(name)
+    if config["history_pooling"] != "none":
+        model = with_vector_fields(model, lambda model: [HistoryPooling(config, dataset, model)])
     return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])

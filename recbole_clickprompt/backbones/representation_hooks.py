@@ -89,6 +89,7 @@ HOOKS: dict[str, tuple[RepresentationHook, ...]] = {
     "DCN": _PREDICT_LAYER,
     "DCNV2": _PREDICT_LAYER,
     "DeepFM": (RepresentationHook("deep_predict_layer"), RepresentationHook("fm", _bi_interaction)),
+    "DIN": _PREDICT_LAYER,
     "DNN": _PREDICT_LAYER,
     "DSSM": (OutputHook("user_mlp_layers"), OutputHook("item_mlp_layers")),
     "EulerNet": (RepresentationHook("reg"),),  # called twice: real part, imaginary part

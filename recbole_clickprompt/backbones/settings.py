@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.settings.declaration import BACKBONE, Setting, Stage, grouped
 from recbole_clickprompt.settings.registry import declare
 from recbole_clickprompt.settings.types import (
@@ -21,8 +22,9 @@ from recbole_clickprompt.settings.types import (
     optional,
     real,
 )
+from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["SETTINGS"]
+__all__ = ["SETTINGS", "check_history_settings"]
 
 
 def _of_backbone(type: ValueType, meaning: str) -> Setting:
@@ -33,6 +35,22 @@ def _of_backbone(type: ValueType, meaning: str) -> Setting:
 
 _BACKBONE = {
     "backbone": Setting(choice(*BACKBONES), "DCNV2", "The CTR model: one of props/backbone.", "pretrain"),
+}
+_HISTORY = {
+    "history_pooling": Setting(
+        choice("none", "mean", "attention", "similarity_histogram"),
+        "none",
+        "With history_length: the history as further fields of the backbone. mean: the mean of the clicked items' "
+        "embeddings. attention: their sum, weighted by DIN's attention to the target. similarity_histogram: the "
+        "shares of clicks by their similarity to the target. none: only DIN reads it, with attention of its own.",
+        "pretrain",
+    ),
+    "attention_hidden_size": Setting(
+        integer(1), 64, "DIN and history_pooling: attention: width of the MLP that weighs clicks.", "pretrain"
+    ),
+    "attention_softmax": Setting(
+        BOOLEAN, False, "DIN and history_pooling: attention: weights of a row's clicks sum to 1.", "pretrain"
+    ),
 }
 _OF_SINGLE_BACKBONES = {
     "embedding_size": _of_backbone(integer(1), "Width of a feature's embedding."),
@@ -98,5 +116,43 @@ _OF_SINGLE_BACKBONES = {
     "fm_hidden_size": _of_backbone(SIZES, "WuKong: widths of the MLP in a factorization machine."),
 }
 
-SETTINGS = grouped({"Backbone": _BACKBONE, "Settings of single backbones": _OF_SINGLE_BACKBONES})
+SETTINGS = grouped(
+    {"Backbone": _BACKBONE, "History": _HISTORY, "Settings of single backbones": _OF_SINGLE_BACKBONES}
+)
 declare(SETTINGS)
+
+
+def check_history_settings(settings: Settings) -> None:
+    """Rejects settings of histories that do not go together.
+
+    Raises:
+        SettingError: A history is asked for and read by nothing, or the other way around; the backbone takes no
+            further fields; or pretraining would read labels of validation rows.
+    """
+    backbone, pooling = settings["backbone"], settings["history_pooling"]
+    if pooling != "none" and backbone in WITHOUT_VECTORS:
+        able = ", ".join(name for name in BACKBONES if name not in (*WITHOUT_VECTORS, "DIN"))
+        raise SettingError(
+            f"history_pooling: {pooling} adds fields to the backbone, which {backbone} does not support; use one "
+            f"of {able}, or history_pooling: none"
+        )
+    if pooling != "none" and backbone == "DIN":
+        raise SettingError(f"history_pooling: {pooling} does not go with DIN, which has its own; leave it out")
+    reader = "backbone: DIN" if backbone == "DIN" else f"history_pooling: {pooling}"
+    if settings["history_length"] is None and reader != "history_pooling: none":
+        raise SettingError(f"{reader} reads each user's earlier clicks; set history_length, for example to 20")
+    if settings["history_length"] is not None and reader == "history_pooling: none":
+        raise SettingError(
+            f"history_length is {settings['history_length']}, but {backbone} does not read histories by itself; "
+            "set history_pooling to mean, attention or similarity_histogram, or backbone to DIN"
+        )
+    if (
+        settings["history_length"] is not None
+        and settings["pretrain_data"] == "train_valid"
+        and settings["train_stage"] != "finetune"
+        and settings["history_until"] != "training"
+    ):
+        raise SettingError(
+            "pretrain_data: train_valid would read labels of validation rows in the histories of later ones; set "
+            "history_until: training, or pretrain_data: train"
+        )

@@ -34,6 +34,7 @@ from recbole_clickprompt.host.dataset_text import (
 )
 from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin
+from recbole_clickprompt.host.history import ROW, TIME, HistoryLog, add_histories, check_history
 from recbole_clickprompt.host.ids import remap_ids
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.plm.loading import load_tokenizer
@@ -47,9 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TextDataset"]
 
-# Temporary columns; names of fields cannot contain a colon
+# A temporary column; names of fields cannot contain a colon
 _PART = "part:row"  # number of the part of a row, while rows are filtered
-_TIMES = "time:file"  # exact time of a row, while rows are split; never part of a batch
 
 
 class TextDataset(Dataset):
@@ -77,7 +77,9 @@ class TextDataset(Dataset):
     """
 
     times: torch.Tensor | None = None
-    _file_times: pd.Series | None = None
+    # Of a split part: the clicks that its rows may see; None without histories
+    history_log: HistoryLog | None = None
+    file_times: pd.Series | None = None
 
     def __getitem__(
         self, index: torch.Tensor | np.ndarray | slice | int | list[int], join: bool = True
@@ -90,7 +92,15 @@ class TextDataset(Dataset):
             for feat, key in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
                 if feat is not None and key in rows:
                     rows.update(_rows(feat, rows[key]))
+            self._join_history(rows)
         return rows
+
+    def join(self, df: Interaction) -> Interaction:
+        """RecBole's, which adds the columns of users and items; and those of the rows' histories."""
+        return self._join_history(super().join(df))
+
+    def _join_history(self, rows: Interaction) -> Interaction:
+        return rows if self.history_log is None else self.history_log.replace_columns(rows)
 
     def _data_processing(self) -> None:
         check_fields(self)
@@ -175,7 +185,7 @@ class TextDataset(Dataset):
         self._numbers = raw_numbers(self)
         self.scales: dict[str, Scale] = observe_means(self)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
-            self._file_times = self.inter_feat[self.time_field].copy()
+            self.file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
 
     def _normalize(self) -> None:
@@ -198,13 +208,17 @@ class TextDataset(Dataset):
             SettingError: ``cold_start`` cannot be combined with the other settings of the split.
         """
         check_classes(self)
+        check_history(self)
         if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
             check_times(self)
             self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
         parts = self._cold_start() if self.config["cold_start"] else super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
-            part.times = part.inter_feat.interaction.pop(_TIMES, None)
             check_labels(part, name)
+        if self.config["history_length"] is not None:
+            add_histories(self, parts)
+        for part in parts:
+            part.times = part.inter_feat.interaction.pop(TIME, None)
         return parts
 
     def _cold_start(self) -> list[Dataset]:
@@ -217,8 +231,10 @@ class TextDataset(Dataset):
         # Called before RecBole shuffles and splits the rows; the index is the position in the file
         rows = self.inter_feat.index
         super()._change_feat_format()
-        if self._file_times is not None:
-            self.inter_feat[_TIMES] = torch.from_numpy(self._file_times[rows].to_numpy(dtype=np.float64))
+        if self.config["history_length"] is not None:
+            self.inter_feat[ROW] = torch.from_numpy(rows.to_numpy(dtype=np.int64))
+        if self.file_times is not None:
+            self.inter_feat[TIME] = torch.from_numpy(self.file_times[rows].to_numpy(dtype=np.float64))
 
     def textualizer(self) -> Textualizer:
         """The text of the rows (ClickPrompt, Eq. 4), built according to ``text_fields`` and ``value_labels``."""

@@ -23,6 +23,11 @@ def check_preprocessing(loaded: Preprocessing) -> None:
     _require(set(loaded.vocabulary) <= set(loaded.fields), "the vocabulary contains unknown fields")
     for field in loaded.fields.values():
         _check_field(loaded, field)
+    if loaded.history is not None:
+        columns = (loaded.history.items, loaded.history.lengths, loaded.history.labels or "")
+        _require(all(isinstance(name, str) for name in columns), "the names of history columns are not strings")
+        length = loaded.history.length
+        _require(isinstance(length, int) and length > 0, "the length of histories is not a positive integer")
     if loaded.text is not None:
         _check_text(loaded, loaded.text)
 

@@ -12,7 +12,7 @@ import torch
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.files import new_folder
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment, Text
+from recbole_clickprompt.preprocessing.preprocessing import Field, History, Preprocessing, Segment, Text
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -74,7 +74,16 @@ def observe(dataset: Dataset, plm: str | None) -> Preprocessing:
         },
         tables=tables,
         text=None if plm is None else _text(dataset, plm),
+        history=_history(dataset),
     )
+
+
+def _history(dataset: Dataset) -> History | None:
+    log = dataset.history_log
+    if log is None:
+        return None
+    labels = None if log.labels is None else log.fields.labels
+    return History(items=log.fields.items, lengths=log.fields.length, labels=labels, length=log.length)
 
 
 def _field(dataset: Dataset, name: str) -> Field:

@@ -16,7 +16,7 @@ from recbole_clickprompt.preprocessing.checks import check_preprocessing
 from recbole_clickprompt.preprocessing.checksums import verify_checksums, write_checksums
 from recbole_clickprompt.preprocessing.scaling import Scale
 
-__all__ = ["Field", "Preprocessing", "Segment", "Text"]
+__all__ = ["Field", "History", "Preprocessing", "Segment", "Text"]
 
 _FORMAT = 1
 _LARGEST = float(np.finfo(np.float32).max)
@@ -110,6 +110,33 @@ class Text:
 
 
 @dataclass(frozen=True)
+class History:
+    """The columns of a row's click history.
+
+    Attributes:
+        items: Column of item ids, oldest first.
+        lengths: Column of the number of clicks; computed from ``items``.
+        labels: Column of the clicks' labels; None if all clicks have the label 1.
+        length: Maximum number of clicks T; the latest ones are used.
+    """
+
+    items: str
+    lengths: str
+    labels: str | None
+    length: int
+
+    @property
+    def raw(self) -> list[str]:
+        """The columns that raw rows have."""
+        return [self.items] if self.labels is None else [self.items, self.labels]
+
+    @property
+    def encoded(self) -> list[str]:
+        """The columns that a model reads."""
+        return [self.items, self.lengths] if self.labels is None else [self.items, self.lengths, self.labels]
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How the data set of a training run maps raw rows to model inputs.
 
@@ -123,6 +150,7 @@ class Preprocessing:
         vocabulary: Tokens of each token field by id; id 0 stands for padding and unknown values.
         tables: Features of users and items by id, as in batches: ``(ids,)`` or ``(ids, ...)``.
         text: None if the model does not read text.
+        history: None if the model does not read click histories.
     """
 
     dataset: str
@@ -134,6 +162,7 @@ class Preprocessing:
     vocabulary: dict[str, np.ndarray]
     tables: dict[str, np.ndarray]
     text: Text | None
+    history: History | None = None
 
     def key(self, field: Field) -> str | None:
         """The id column on which a user's or an item's field depends; None for all other fields."""
@@ -156,6 +185,7 @@ class Preprocessing:
             "fields": [asdict(field) for field in self.fields.values()],
             "ignored": self.ignored,
             "text": None if self.text is None else _text_schema(self.text),
+            "history": None if self.history is None else asdict(self.history),
         }
         _write_json(folder / "schema.json", schema, indent=1)
         _write_json(folder / "vocabulary.json", {f: v.tolist() for f, v in self.vocabulary.items()}, indent=None)
@@ -190,11 +220,13 @@ class Preprocessing:
                 raise DataError(f"{folder / 'schema.json'} is of another version; export the model again")
             vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
             text, fields = schema.pop("text"), [_field(entry) for entry in schema.pop("fields")]
+            history = schema.pop("history", None)  # absent in runs of earlier versions
             loaded = cls(
                 fields={field.name: field for field in fields},
                 vocabulary={field: np.array(tokens, dtype=object) for field, tokens in vocabulary.items()},
                 tables=_arrays(folder / "features.npz"),
                 text=None if text is None else _load_text(folder, text),
+                history=None if history is None else History(**history),
                 **schema,
             )
             check_preprocessing(loaded)

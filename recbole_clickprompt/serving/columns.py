@@ -32,7 +32,8 @@ def check_columns(
         DataError: A column is missing, unknown or duplicated.
     """
     fields = {name: field for name, field in preprocessing.fields.items() if field.source != "net"}
-    known = {*fields, *preprocessing.ignored}
+    clicks = [] if preprocessing.history is None else preprocessing.history.raw
+    known = {*fields, *preprocessing.ignored, *clicks}
     for name in names:
         if list(names).count(name) > 1:
             raise DataError(f"{source} has the column {name!r} twice; remove one")
@@ -50,6 +51,11 @@ def check_columns(
                 f"{source} has no column {name!r}, the ids of a row{nearest(name, names)}; "
                 f"its columns are {', '.join(map(repr, names)) or 'none'}"
             )
+    if len({name in names for name in clicks}) > 1:
+        raise DataError(
+            f"{source} has only one of the columns {' and '.join(clicks)}, a history's items and their labels; "
+            "add the other one"
+        )
     text = {} if preprocessing.text is None else preprocessing.text.names
     for name, field in fields.items():
         if field.source == "inter" and (field.feature or name in text) and name not in names:

@@ -101,7 +101,7 @@ def _test_rows(trained: Trained, rows: int) -> tuple[dict[str, np.ndarray], np.n
     *_, test = trained.data or build_data(trained.config)
     index = torch.from_numpy(np.linspace(0, len(test) - 1, min(rows, len(test))).round().astype(np.int64))
     batch: Interaction = test[index]
-    names = input_names(trained.model)
+    names = input_names(trained.model, trained.preprocessing)
     columns = {name: batch[name].numpy() for name in names if name not in (INPUT_IDS, TEXT_LENGTH)}
     if trained.preprocessing.text is not None:
         input_ids, lengths = test.token_table(trained.config["plm"])(batch)

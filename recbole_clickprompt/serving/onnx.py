@@ -64,9 +64,11 @@ class _Scores(nn.Module):
         return torch.sigmoid(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
 
 
-def input_names(model: AbstractRecommender) -> list[str]:
-    """Input columns of an exported model: features of its backbone, if it has one, then the text."""
+def input_names(model: AbstractRecommender, preprocessing: Preprocessing) -> list[str]:
+    """Input columns of an exported model: features of its backbone, if it has one, the history, then the text."""
     features = feature_names(model.backbone.model) if hasattr(model, "backbone") else []
+    if history := preprocessing.history:
+        features += history.encoded
     text = [INPUT_IDS, TEXT_LENGTH] if hasattr(model, "plm") else []
     return [*features, *text]
 
@@ -86,8 +88,8 @@ def write_onnx(
         SettingError: A package of the extra ``export`` is missing.
         ExportError: torch cannot export this model.
     """
-    _check_exportable(model)
-    names = input_names(model)
+    _check_exportable(model, preprocessing)
+    names = input_names(model, preprocessing)
     batch = torch.export.Dim("batch", min=1)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in names]
     if preprocessing.text is not None:
@@ -118,7 +120,7 @@ def write_onnx(
             model.text = text
 
 
-def _check_exportable(model: AbstractRecommender) -> None:
+def _check_exportable(model: AbstractRecommender, preprocessing: Preprocessing) -> None:
     try:
         import onnx  # noqa: F401 - needed by torch's exporter
         import onnxscript  # noqa: F401
@@ -126,7 +128,7 @@ def _check_exportable(model: AbstractRecommender) -> None:
         raise SettingError(
             f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
         ) from error
-    if not input_names(model):
+    if not input_names(model, preprocessing):
         raise ExportError(
             f"{type(model).__name__} cannot be exported: it has neither a backbone nor a PLM, so its inputs are "
             "unknown; score with `recbole-cp predict`"

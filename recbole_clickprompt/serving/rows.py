@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
 from recbole_clickprompt.serving.columns import raw_values
+from recbole_clickprompt.serving.history import HistoryCounts, encode_history
 from recbole_clickprompt.serving.text import RowTokens, value_texts
 
 __all__ = ["INPUT_IDS", "SEGMENT_LENGTHS", "TEXT_LENGTH", "Counts", "RowEncoder"]
@@ -31,6 +32,7 @@ class Counts:
         blanks: Rows whose user or item id had surrounding blanks, which were removed.
         infinite: Rows with an infinite number, which counts as missing.
         far: Numbers far outside the range of training, which were clipped to ``Field.bounds``.
+        history: Counts of unusual histories.
     """
 
     rows: int = 0
@@ -40,6 +42,7 @@ class Counts:
     blanks: Counter[str] = field(default_factory=Counter)
     infinite: Counter[str] = field(default_factory=Counter)
     far: Counter[str] = field(default_factory=Counter)
+    history: HistoryCounts = field(default_factory=HistoryCounts)
 
     def changes(self) -> list[str]:
         """Messages about values that were not used unchanged, one line each."""
@@ -51,6 +54,7 @@ class Counts:
                 self.far,
                 "numbers are far outside the training range; they were clipped at ten times its width beyond it",
             ),
+            *self.history.messages(),
         ]
 
     def remarks(self) -> list[str]:
@@ -93,8 +97,8 @@ class RowEncoder:
             counts: Updated with these rows.
 
         Returns:
-            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; with text also token ids, ``(B, Z)``, their
-            number, ``(B,)``, and the number in each of S segments, ``(B, S)``.
+            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; the columns of histories; with text also token
+            ids, ``(B, Z)``, their number, ``(B,)``, and the number in each of S segments, ``(B, S)``.
 
         Raises:
             DataError: A value has the wrong type.
@@ -127,8 +131,11 @@ class RowEncoder:
                     unseen = _unseen(entry, raw[entry.name], given) & ~known
                     counts.unseen[entry.name] += int(unseen.sum())
         counts.overridden += int(overridden.sum())
-        counts.rows += len(table)
         features = {name: values for name, values in columns.items() if fields[name].feature}
+        if self.preprocessing.history is not None:
+            items = self._index[self.preprocessing.item]
+            features |= encode_history(table, self.preprocessing.history, items, counts.history, counts.rows + 1)
+        counts.rows += len(table)
         if self._tokens is not None:
             text = self._tokens(columns, raw)
             features |= dict(zip((INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS), text, strict=True))

@@ -39,6 +39,9 @@ class SchemaDataset:
         self.preprocessing = preprocessing
         self.field2type = {name: FeatureType(field.type) for name, field in preprocessing.fields.items()}
         self.field2source = {name: FeatureSource(field.source) for name, field in preprocessing.fields.items()}
+        items = [name for name, field in preprocessing.fields.items() if field.source == "item"]
+        # Features by item id, for items of click histories
+        self.item_feat = Interaction({name: torch.from_numpy(preprocessing.tables[name]) for name in items})
 
     def fields(
         self, ftype: Collection[FeatureType] | None = None, source: Collection[FeatureSource] | None = None
@@ -65,6 +68,10 @@ class SchemaDataset:
             shape += [field.width] if field.type.endswith("_seq") else []
             shape += [2] if number and field.feature else []
             columns[name] = torch.zeros(shape, dtype=torch.float32 if number else torch.int64)
+        if history := self.preprocessing.history:
+            for name in history.raw:
+                columns[name] = torch.zeros(len(rows), history.length, dtype=torch.int64)
+            columns[history.lengths] = torch.zeros(len(rows), dtype=torch.int64)
         return Interaction(columns)
 
     def token_table(self, plm: str) -> PrecomputedTokens:

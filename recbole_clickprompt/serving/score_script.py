@@ -79,10 +79,12 @@ if __name__ == "__main__":
 
 
 def example(preprocessing: Preprocessing) -> str | None:
-    """The script; None if a row has numbers in sequences or bins, which are too complex for an example.
+    """The script; None if a row has a history or numbers in sequences or bins, too complex for an example.
 
     Unlike ``recbole-cp predict``, the script ignores features of users and items in the rows.
     """
+    if preprocessing.history is not None:
+        return None
     text, numbers = preprocessing.text, ""
     keys = {} if text is None else {segment.key: None for segment in text.segments}
     lines = []

@@ -141,6 +141,35 @@ _DATA = {
         "pretrain",
     ),
 }
+_HISTORY = {
+    "history_length": Setting(
+        optional(integer(1)),
+        None,
+        "Add the user's last so many earlier clicks to each row. None: no history.",
+        "pretrain",
+    ),
+    "history": Setting(
+        choice("positive", "all"),
+        "positive",
+        "positive: rows with label 1 are clicks. all: every row is one, with its label.",
+        "pretrain",
+    ),
+    "history_until": Setting(
+        optional(choice("row", "training")),
+        None,
+        "row: validation and test rows see every earlier click, as in online serving. training: clicks of "
+        "training rows alone, like a model that is not updated. None: row, and with cold_start by users training. "
+        "Training rows always see earlier training rows alone.",
+        "pretrain",
+    ),
+    "history_order": Setting(
+        choice("time", "file"),
+        "time",
+        "What earlier means: time: by the exact time in the file; rows of equal time do not see one another. "
+        "file: by the order of the rows.",
+        "pretrain",
+    ),
+}
 _OUTPUT = {
     "save_predictions": Setting(
         BOOLEAN,
@@ -156,5 +185,12 @@ _EXPERIMENTAL = {
 }
 
 SHARED = grouped(
-    {"Text": _TEXT, "Training": _TRAINING, "Data": _DATA, "Output": _OUTPUT, "Experimental": _EXPERIMENTAL}
+    {
+        "Text": _TEXT,
+        "Training": _TRAINING,
+        "Data": _DATA,
+        "History": _HISTORY,
+        "Output": _OUTPUT,
+        "Experimental": _EXPERIMENTAL,
+    }
 )

@@ -45,8 +45,8 @@ Old names work in this version, with a notice; giving both the old and the new n
 are an error in a new run. Saved runs may contain both: they still load, predict and report.
 """
 _GROUPS = (
-    "Backbone", "Text", "Training", "PLM", "Prompts", "Fusion", "Pretraining", "Evaluation", "Data", "Output",
-    "Experimental", "Settings of single backbones",
+    "Backbone", "History", "Text", "Training", "PLM", "Prompts", "Fusion", "Pretraining", "Evaluation", "Data",
+    "Output", "Experimental", "Settings of single backbones",
 )  # fmt: skip
 _NOTES = {
     "Pretraining": """\
@@ -74,6 +74,8 @@ def generated_files() -> dict[Path, str]:
 
 
 def _in_groups(settings: Mapping[str, Setting]) -> Iterable[tuple[str, dict[str, Setting]]]:
+    if missing := {setting.group for setting in settings.values()}.difference(_GROUPS):
+        raise ValueError(f"add {missing} to _GROUPS, or its settings are written nowhere")
     for group in _GROUPS:
         members = {name: setting for name, setting in settings.items() if setting.group == group}
         if members:

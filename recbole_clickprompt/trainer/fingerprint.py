@@ -72,6 +72,7 @@ def stage_inputs(
         "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_history(dataset),
         **({} if previous is None else {"previous": read_checksum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
@@ -100,6 +101,7 @@ def finetuning_inputs(
         "rows": _rows_hash(dataset),
         "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_history(dataset),
         "pre_model_path": start,
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
@@ -142,6 +144,10 @@ def _rows_hash(dataset: Dataset) -> str:
         if feat is not None
         for name in sorted(feat.columns)
     )
+
+
+def _history(dataset: Dataset) -> dict[str, str]:
+    return {} if dataset.history_log is None else {"history": dataset.history_log.digest()}
 
 
 def _text_inputs(config: Settings, dataset: Dataset) -> dict[str, Any]:

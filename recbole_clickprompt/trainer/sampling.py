@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from recbole.data.dataloader import TrainDataLoader
+from torch import Tensor
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.settings.values import Settings
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from recbole.data.dataset import Dataset
 
-__all__ = ["finetuning_loader", "sample"]
+__all__ = ["finetuning_loader", "sample", "sampled_rows"]
 
 
 def sample(config: Settings, dataset: Dataset, setting: str) -> Dataset:
@@ -33,18 +34,30 @@ def sample(config: Settings, dataset: Dataset, setting: str) -> Dataset:
     Raises:
         SettingError: There are fewer rows.
     """
-    rows, available = config[setting], len(dataset)
-    if rows is None:
+    if config[setting] is None:
         return dataset
-    if rows > available:
-        raise SettingError(
-            f"{setting} is {rows}, but there are only {available} rows; leave it out to use all of them"
-        )
-    order = torch.randperm(available, generator=torch.Generator().manual_seed(config["seed"]))
-    drawn = order[:rows].sort().values
+    drawn = sampled_rows(config, len(dataset), setting)
     part = dataset.copy(dataset.inter_feat[drawn])
     part.times = None if dataset.times is None else dataset.times[drawn]
     return part
+
+
+def sampled_rows(config: Settings, rows: int, setting: str) -> Tensor:
+    """Row numbers of a sample, ascending, ``(S,)``; see ``sample``.
+
+    Args:
+        config: Settings of the run.
+        rows: The number of rows to sample from.
+        setting: ``train_rows`` or ``pretrain_rows``; not None.
+
+    Raises:
+        SettingError: There are fewer rows.
+    """
+    size = config[setting]
+    if size > rows:
+        raise SettingError(f"{setting} is {size}, but there are only {rows} rows; leave it out to use all of them")
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(config["seed"]))
+    return order[:size].sort().values
 
 
 def finetuning_loader(config: Config, train_data: AbstractDataLoader) -> AbstractDataLoader:

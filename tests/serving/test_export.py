@@ -185,7 +185,7 @@ def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_seque
         cross_layer_num=1, num_blocks=1, n_layers=1,
     )  # fmt: skip
     model = ClickPromptNoPLM(config, SchemaDataset(preprocessing)).eval()
-    columns = {name: rows[name].numpy() for name in input_names(model)}
+    columns = {name: rows[name].numpy() for name in input_names(model, preprocessing)}
     write_onnx(model, preprocessing, {name: values[:3] for name, values in columns.items()}, tmp_path / "m.onnx")
     exported = OnnxScores(tmp_path / "m.onnx")
     assert {entry.name for entry in exported.session.get_inputs()} == set(columns)

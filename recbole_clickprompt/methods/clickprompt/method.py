@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method
 from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
@@ -38,7 +39,8 @@ class _ClickPromptFamily(Method):
     )  # fmt: skip
 
     def check(self, settings: Settings) -> None:
-        """Raises SettingError if text is read but ``text_fields`` is missing."""
+        """Raises SettingError if text is read but ``text_fields`` is missing, or history settings conflict."""
+        check_history_settings(settings)
         (stage,) = self.stages
         reads_text = self.reads_text(settings) or (
             settings["train_stage"] != "finetune" and stage.is_enabled(settings) and stage.reads_text(settings)

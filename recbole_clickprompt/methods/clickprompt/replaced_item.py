@@ -119,10 +119,14 @@ def shuffle_items(config: Settings, dataset: Dataset) -> Dataset:
 
     A control: users and items are as frequent as before, but which user interacted with which item is lost.
     """
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config["seed"]))
+    generator = torch.Generator().manual_seed(config["seed"])
+    order = torch.randperm(len(dataset), generator=generator)
     item_columns = set(item_fields(dataset))
     columns = {
         name: column[order] if name in item_columns else column
         for name, column in dataset.inter_feat.interaction.items()
     }
-    return dataset.copy(Interaction(columns))
+    shuffled = dataset.copy(Interaction(columns))
+    if shuffled.history_log is not None:
+        shuffled.history_log = shuffled.history_log.shuffled(generator)
+    return shuffled
