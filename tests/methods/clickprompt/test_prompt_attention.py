@@ -121,7 +121,7 @@ def test_a_model_that_reads_no_prompts_is_refused(build):
     with pytest.raises(SettingError, match="attention needs a run whose model reads prompts; this one has no PLM"):
         attention_table(model, data, [0])
     model, data = build(finetune_prompts=False)
-    with pytest.raises(SettingError, match="this one was finetuned without them: choose a run of ClickPrompt with"):
+    with pytest.raises(SettingError, match="finetuned without them: choose a run of ClickPrompt with"):
         attention_table(model, data, [0])
 
 
