@@ -16,7 +16,7 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -W ignore -m recbole_clickprompt grid demo.yaml
+	$(BIN)/python -m recbole_clickprompt grid demo.yaml
 
 test: setup
 	$(BIN)/ruff check .
@@ -31,11 +31,11 @@ docs: setup
 
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup
-	$(BIN)/python -W ignore -m benchmarks.bench --out results/bench.json
+	$(BIN)/python -m benchmarks.bench --out results/bench.json
 
 # Property files and docs/configuration.md, out of the declarations of settings
 settings: setup
-	$(BIN)/python -W ignore -m recbole_clickprompt.settings.write
+	$(BIN)/python -m recbole_clickprompt.settings.write
 
 format: setup
 	$(BIN)/ruff check --fix .

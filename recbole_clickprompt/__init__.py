@@ -2,8 +2,12 @@
 
 from typing import Any
 
-from recbole_clickprompt.host.registration import register
-from recbole_clickprompt.methods.registry import register_method
+from recbole_clickprompt.host.third_party_warnings import ignore_third_party_warnings
+
+ignore_third_party_warnings()  # before RecBole is imported
+
+from recbole_clickprompt.host.registration import register  # noqa: E402
+from recbole_clickprompt.methods.registry import register_method  # noqa: E402
 
 __all__ = ["__version__", "load_model", "register", "register_method"]
 __version__ = "0.1.0"
