@@ -1,8 +1,9 @@
 """Make a data set of your own table: atomic files, and a property file to edit.
 
 Which columns belong to the user, the item or the row, and which are numbers, is guessed from their values; the
-property file says what came out. Of labels, times and ids only 1 to 5 stars are guessed, and what is missing or
-can be read in two ways is an error that names the option to pass. Nothing that is there already is ever replaced.
+property file shows the guesses. Labels, times and ids are not guessed, except for 1 to 5 stars: missing or
+ambiguous values are an error that names the option to pass. Files of any length are streamed; during the
+conversion rows are on disk, next to the data set. Existing files are never replaced.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Writes the files and prints what was guessed and the text of the first row.
+    """Writes the files and prints the guesses and the text of the first row.
 
     Raises:
-        SettingError: An unknown argument or impossible name.
+        SettingError: An unknown argument or an invalid name.
         DataError: The table cannot be used, or the data set exists already.
         StorageError: The disk is full, or the folder takes no files; nothing is left behind.
     """

@@ -1,7 +1,7 @@
 """Make a data set's atomic files, with the paper's split, from its publisher's files.
 
-Nothing is left in the folder unless all of it is right. Without --raw the files are downloaded; what the licence
-of a data set asks of you is printed at the end.
+The folder is complete or does not exist. Without --raw the files are downloaded; the terms of the license are
+printed at the end.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prepares the data set and prints its counts beside the published ones.
+    """Prepares the data set and prints its counts next to the published ones.
 
     Raises:
         SettingError: No such data set, or an unknown argument.
-        DataError: The files cannot be had or are not right.
+        DataError: The files cannot be obtained, or are not those of the publisher.
     """
     if settings:
         raise SettingError(f"prepare knows no {settings[0]}; it takes NAME, --raw and --out")
@@ -53,10 +53,10 @@ def _table(found: Counts, published: Counts) -> str:
     for i, part in enumerate(("train", "valid", "test")):
         pairs.append((part, found.parts and found.parts[i], published.parts and published.parts[i]))
     pairs.append(("vocabulary", found.vocabulary, published.vocabulary))
-    for name, here, there in pairs:
-        difference = here - there if here is not None and there is not None else None
+    for name, count, expected in pairs:
+        difference = count - expected if count is not None and expected is not None else None
         remark = {None: "", 0: "equal"}.get(difference, f"{difference:+,}" if difference else "")
-        lines.append(f"  {name:<12} {_number(here):>12} {_number(there):>12}  {remark}".rstrip())
+        lines.append(f"  {name:<12} {_number(count):>12} {_number(expected):>12}  {remark}".rstrip())
     return "\n".join(lines)
 
 
