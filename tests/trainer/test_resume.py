@@ -45,27 +45,27 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
 @pytest.mark.parametrize(
     ("settings", "moment"),
     [
-        ({"plm_interaction_layers": 1}, (7, TrainingStage, "train_batch")),
+        ({"plm_interaction_layers": 1}, (3, TrainingStage, "train_batch")),
         (
             {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
-            (20, TrainingStage, "train_batch"),
+            (10, TrainingStage, "train_batch"),
         ),
-        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, TrainingStage, "train_batch")),
+        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (6, TrainingStage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
         ),
         (
             {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},
-            (14, TrainingStage, "train_batch"),
+            (6, TrainingStage, "train_batch"),
         ),
         (
             {"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}},
-            (18, TrainingStage, "train_batch"),
+            (8, TrainingStage, "train_batch"),
         ),
         (
             {**NO_PLM, "lazy_embedding_min_rows": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
-            (14, TrainingStage, "train_batch"),
+            (6, TrainingStage, "train_batch"),
         ),
     ],
     ids=[
@@ -79,7 +79,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     ],
 )
 def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):
-    settings = {**RUN, **settings}
+    settings = {**RUN, "train_rows": 500, "pretrain_rows": 500, **settings}  # 4 batches in each epoch
     data = make_data(make_config(**settings))
 
     def stopped():
