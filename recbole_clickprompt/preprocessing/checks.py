@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Text
+    from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+    from recbole_clickprompt.preprocessing.schema import Field, Text
 
 __all__ = ["check_preprocessing"]
 

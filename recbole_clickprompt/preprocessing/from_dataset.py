@@ -12,7 +12,8 @@ import torch
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.files import new_folder
-from recbole_clickprompt.preprocessing.preprocessing import Field, History, Preprocessing, Segment, Text
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+from recbole_clickprompt.preprocessing.schema import Field, History, Segment, Text
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
