@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="file types")
     parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER", help="repeat these mutations")
     parser.add_argument("--out", type=Path, default=Path("results/fuzz"), help="default: %(default)s")
-    parser.add_argument("--material", type=Path, help="valid inputs that an earlier call built (default: new ones)")
+    parser.add_argument(
+        "--material", type=Path, help="valid inputs that an earlier call built (default: new ones)"
+    )
     options = parser.parse_args()
     numbers = options.only or range(options.count)
     with tempfile.TemporaryDirectory() as folder:

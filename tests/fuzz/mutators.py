@@ -8,13 +8,16 @@ from random import Random
 from typing import Any
 
 ODD_TEXTS = [
-    "", " ", "NaN", "inf", "-inf", "1e309", "-1e309", "1e-400", "-0", "-1", "0", "1", "2", "0.5", "1" * 400, "0x10",
+    "", " ", "NaN", "inf", "-inf", "1e309", "-1e309", "1e-400", "-0", "-1", "0", "1", "2", "0.5", "1" * 400,
+    "0x10",
     "None", "null", "NA", "True", "yes", "2020-02-30", "31.02.2020", "99999999999999999999", "1,5", "1_000", "1.0",
-    "x" * 300, "é", "e\u0301", "\u202e\u200b", "\ud7ff", '"', '""', "'", '"a', 'a"b', "a\tb", "a,b", "=1+1", "../x",
+    "x" * 300, "é", "e\u0301", "\u202e\u200b", "\ud7ff", '"', '""', "'", '"a',
+    'a"b', "a\tb", "a,b", "=1+1", "../x",
     "[PAD]", "٣", "😀", "{}", "[1]", "1e400", "1e38", "9007199254740993", "#", ":", "\\", "%s", "{0}",
 ]  # fmt: skip
 ODD_VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 3, 1 << 31, 1 << 63, -(1 << 63), 10**30, 10**400, 0.0, 0.5, -0.5, 1e308, 1e-320,
+    None, True, False, 0, 1, -1, 2, 3, 1 << 31, 1 << 63, -(1 << 63), 10**30, 10**400, 0.0, 0.5, -0.5, 1e308,
+    1e-320,
     math.nan, math.inf, -math.inf, "", " ", "x", "x" * 300, "NaN", "1", "None", "../..", "\0", "é😀", "a/b",
     [], {}, [[]], [None], [1, 2, 3], ["a", "a"], {"a": None}, {"a": {"a": {"a": 1}}}, {1: 2}, [{}],
 ]  # fmt: skip
@@ -33,7 +36,20 @@ def mutate_bytes(data: bytes, rng: Random) -> tuple[bytes, str]:
     size = len(data)
     at = rng.randrange(size) if size else 0
     kind = rng.choice(
-        ["flip", "flip", "flips", "truncate", "empty", "remove", "repeat", "zeros", "random", "append", "insert", "bom"]
+        [
+            "flip",
+            "flip",
+            "flips",
+            "truncate",
+            "empty",
+            "remove",
+            "repeat",
+            "zeros",
+            "random",
+            "append",
+            "insert",
+            "bom",
+        ]
     )
     if kind == "flip":
         return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :] if size else b"\0", kind

@@ -132,15 +132,16 @@ class _Work:
 
     def verdict(self, code: int) -> Verdict:
         """In the parent: what the child wrote before it ended with this code."""
-        path = self.folder / "verdict.json"
-        if not path.is_file():
-            error = self.folder / "fuzzer-error.txt"
-            raise RuntimeError(f"mutation {self.number} of {self.case.name}: {error.read_text()}")
-        verdict = Verdict(**json.loads(path.read_text(encoding="utf-8")))
-        if code:
-            error = self.folder / "fuzzer-error.txt"
-            if error.is_file():
-                raise RuntimeError(f"mutation {self.number} of {self.case.name}: {error.read_text()}")
+        path, error = self.folder / "verdict.json", self.folder / "fuzzer-error.txt"
+        verdict = Verdict(self.number, self.case.name, "crash")
+        if path.is_file():
+            verdict = Verdict(**json.loads(path.read_text(encoding="utf-8")))
+        if error.is_file():
+            verdict.kind, verdict.detail = (
+                "crash",
+                f"the fuzzer itself failed: {error.read_text(encoding='utf-8')[-300:]}",
+            )
+        elif code:
             hung = code in (-signal.SIGKILL, -signal.SIGXCPU)
             verdict.kind, verdict.detail = ("hang" if hung else "crash"), f"the process ended with {code}"
         if verdict.kind in FAILURES:
@@ -153,7 +154,7 @@ class _Work:
         (self.folder / "verdict.json").write_text(json.dumps(asdict(verdict)), encoding="utf-8")
 
     def _explain(self, verdict: Verdict) -> None:
-        (self.folder / "verdict.json").unlink()
+        (self.folder / "verdict.json").unlink(missing_ok=True)
         (self.folder / "reproduce.txt").write_text(
             f"{verdict.kind}: {verdict.detail}\n{verdict.case}: {verdict.what}\n\n"
             f"cd {self.folder}/files\n{verdict.command}\n\n"

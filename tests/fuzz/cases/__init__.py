@@ -4,8 +4,10 @@ from tests.fuzz.case import Case
 from tests.fuzz.cases import atomic, command_line, configs, models, results, tables, training
 
 CASES: list[Case] = [
-    tables.UserTable(), tables.RowsToScore(), atomic.AtomicFile(), configs.PropertyFile(), configs.DataSetProperties(),
+    tables.UserTable(), tables.RowsToScore(), atomic.AtomicFile(), configs.PropertyFile(),
+    configs.DataSetProperties(),
     configs.GridFile(), configs.SearchFile(), results.ResultTable(), results.RunFolder(), models.Checkpoint(),
-    models.Preprocessing(), models.Export(), training.StageCheckpoint(), training.ResumeState(), training.PlmFolder(),
+    models.Preprocessing(), models.Export(), training.StageCheckpoint(), training.ResumeState(),
+    training.PlmFolder(),
     training.RawFiles(), command_line.CommandLine(),
 ]  # fmt: skip

@@ -39,7 +39,10 @@ class AtomicFile(Case):
         if before.splitlines()[:1] != after.removeprefix(b"\xef\xbb\xbf").splitlines()[:1]:
             return "" if "WARNING" in answer.err or answer.out else "nothing is shown"
         name = "parts" if path.parent.name == "parts" else "mini"
-        shown, expected = Counter(answer.out.splitlines()), Counter(Path(f"shown-{name}.txt").read_text().splitlines())
+        shown, expected = (
+            Counter(answer.out.splitlines()),
+            Counter(Path(f"shown-{name}.txt").read_text().splitlines()),
+        )
         differing = (shown - expected).total() + (expected - shown).total()
         if path.suffix == ".inter":
             allowed = 2 * len(changed) + 2
@@ -47,7 +50,9 @@ class AtomicFile(Case):
             keys = {line.split(b"\t")[0] for line in changed}
             column = 0 if path.suffix == ".user" else 1
             files = (file for file in path.parent.glob("*.inter"))
-            allowed = 2 * sum(line.split(b"\t")[column] in keys for file in files for line in file.read_bytes().splitlines())
+            allowed = 2 * sum(
+                line.split(b"\t")[column] in keys for file in files for line in file.read_bytes().splitlines()
+            )
         if differing > allowed and "WARNING" not in answer.err:
             return f"{differing} of {rows} rows read otherwise, where {len(changed)} lines were changed"
         return ""

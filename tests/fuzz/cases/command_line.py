@@ -14,7 +14,14 @@ from tests.fuzz.case import Attempt, Case
 from tests.fuzz.sandbox import Answer
 
 _SMALL = ["--config_files=small.yaml"]
-_RUN = ["run", *_SMALL, "--model=ClickPromptNoPLM", "--train_stage=finetune", "--backbone=FM", "--checkpoint_dir=out"]
+_RUN = [
+    "run",
+    *_SMALL,
+    "--model=ClickPromptNoPLM",
+    "--train_stage=finetune",
+    "--backbone=FM",
+    "--checkpoint_dir=out",
+]
 COMMANDS = [
     _RUN,
     [*_RUN, "--nproc=2", "--port=29555"],
@@ -34,21 +41,45 @@ COMMANDS = [
     ["predict", "export", "rows.parquet", "--output=out.parquet"],
     ["from-table", "table.csv", "--user=user_id", "--item=item_id", "--label=liked", "--time=when", "--name=new",
      "--out=out", "--threshold=1", "--date-format=%Y-%m-%d %H:%M:%S"],
-    ["from-table", "table.parquet", "--user=user_id", "--item=item_id", "--label=liked", "--name=new", "--day-first",
+    ["from-table", "table.parquet", "--user=user_id", "--item=item_id", "--label=liked", "--name=new",
+    "--day-first",
      "--time=when", "--drop-missing"],
     ["prepare", "ml-1m", "--raw=ml-1m.zip", "--out=out"],
     ["export", "saved/plain", "--out=new", "--rows=5"],
 ]  # fmt: skip
 ODD = [
     "", " ", "0", "-1", "1", "2", "0.5", "1" * 30, "1" * 5000, "1e400", "1e-3", "nan", "inf", "-inf", ".nan", "x",
-    "x" * 300, "x" * 5000, "a/b/c", "/", ".", "..", "~", "[[1, [2]]]", "[1, 2]", "{a: 1}", "{a: {b: [1]}}", "[", "{a",
-    "2020-02-30", "&a [*a]", "*a", "!!python/object/apply:os.getcwd []", "a: b", "\udcff\udcfe", "é😀", "a\nb", "a\tb",
-    "a b", "None", "null", "True", "off", "-x", "--", "rows.csv", "saved", "saved/plain", "small.yaml", "nothing.csv",
-    "nothing/out.csv", "/dev/null", "/proc/nothing", "small.yaml/x", "'", '"', "%s", "%Q", "=", "a=b", "=saved/plain",
-    "gpu", "cuda", "cuda:7", "65536", "99999", "80", "auto", "plm", "table.csv", "data", "[" * 2000, "out/out.html",
+    "x" * 300, "x" * 5000, "a/b/c", "/", ".", "..", "~", "[[1, [2]]]", "[1, 2]", "{a: 1}", "{a: {b: [1]}}", "[",
+    "{a",
+    "2020-02-30", "&a [*a]", "*a", "!!python/object/apply:os.getcwd []", "a: b", "\udcff\udcfe", "é😀", "a\nb",
+    "a\tb",
+    "a b", "None", "null", "True", "off", "-x", "--", "rows.csv", "saved", "saved/plain", "small.yaml",
+    "nothing.csv",
+    "nothing/out.csv", "/dev/null", "/proc/nothing", "small.yaml/x", "'",
+    '"', "%s", "%Q", "=", "a=b", "=saved/plain",
+    "gpu", "cuda", "cuda:7", "65536", "99999", "80", "auto", "plm", "table.csv", "data", "[" * 2000,
+    "out/out.html",
 ]  # fmt: skip
-_VARIABLES = ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS"]
-_UNKNOWN = ["--nothing=1", "--nothing", "-q", "--seed", "--model", "--local_rank=0", "--local_rank=x", "--help=1", "x"]
+_VARIABLES = [
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "OMP_NUM_THREADS",
+]
+_UNKNOWN = [
+    "--nothing=1",
+    "--nothing",
+    "-q",
+    "--seed",
+    "--model",
+    "--local_rank=0",
+    "--local_rank=x",
+    "--help=1",
+    "x",
+]
 # A large value of these is a long training, and rightly so
 _LONG = {"epochs", "pretrain_epochs", "worker", "nproc", "stopping_step", "train_batch_size", "eval_step"}
 
@@ -63,7 +94,9 @@ class CommandLine(Case):
     def attempt(self, rng: Random) -> Attempt:
         command, environment = list(rng.choice(COMMANDS)), {}
         at = rng.randrange(1, len(command))
-        kind = rng.choice(["value"] * 8 + ["setting"] * 6 + ["drop", "repeat", "unknown", "swap", "variables", "port"])
+        kind = rng.choice(
+            ["value"] * 8 + ["setting"] * 6 + ["drop", "repeat", "unknown", "swap", "variables", "port"]
+        )
         if kind == "setting":
             command = list(rng.choice([_RUN, COMMANDS[3], COMMANDS[5], COMMANDS[6]]))
             command.append(f"--{rng.choice(_settings())}={rng.choice(ODD)}")
@@ -104,7 +137,17 @@ class CommandLine(Case):
 
 
 # RecBole makes something else of them
-_OTHERWISE = {"gpu_id", "device", "topk", "metrics", "valid_metric", "data_path", "local_rank", "world_size", "offset"}
+_OTHERWISE = {
+    "gpu_id",
+    "device",
+    "topk",
+    "metrics",
+    "valid_metric",
+    "data_path",
+    "local_rank",
+    "world_size",
+    "offset",
+}
 _PROBES: list[socket.socket] = []
 
 

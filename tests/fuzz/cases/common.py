@@ -56,10 +56,14 @@ def edit_parquet(path: Path, rng: Random) -> str:
     table = pd.read_parquet(path)
     column = rng.choice(list(table.columns))
     row = rng.randrange(len(table))
-    kind = rng.choice(["cell", "cell", "cell", "type", "type", "drop", "rename", "rows", "order", "null", "none", "odd"])
+    kind = rng.choice(
+        ["cell", "cell", "cell", "type", "type", "drop", "rename", "rows", "order", "null", "none", "odd"]
+    )
     if kind == "cell":
         values = table[column].astype(object)
-        values.iloc[row] = odd = rng.choice([math.nan, None, -1, 2, 1e308, math.inf, "", "x", "x" * 300, True, "NaN"])
+        values.iloc[row] = odd = rng.choice(
+            [math.nan, None, -1, 2, 1e308, math.inf, "", "x", "x" * 300, True, "NaN"]
+        )
         table[column] = values
         what = f"{column}, row {row}: {odd!r:.30}"
     elif kind == "type":
@@ -76,7 +80,9 @@ def edit_parquet(path: Path, rng: Random) -> str:
         if kind in ("null", "none"):
             table[column] = None
         what = f"{kind}, {column}"
-        table = {"rows": pd.concat([table, table[row : row + 1]]), "order": table[::-1], "none": table[:0]}.get(kind, table)
+        table = {"rows": pd.concat([table, table[row : row + 1]]), "order": table[::-1], "none": table[:0]}.get(
+            kind, table
+        )
     try:
         table.to_parquet(path)
     except Exception:  # pyarrow cannot write such a column: as text
@@ -101,7 +107,8 @@ def odd_tensors(tensor: Any) -> list[Any]:
     import torch
 
     return [
-        tensor.double(), tensor.half(), tensor.to(torch.int64), tensor * float("nan"), tensor.flatten(), tensor[None],
+        tensor.double(), tensor.half(), tensor.to(torch.int64), tensor * float("nan"), tensor.flatten(),
+        tensor[None],
         tensor[:0] if tensor.ndim else tensor[None], torch.zeros(0), tensor.to(torch.complex64), torch.ones(3, 5),
         torch.cat([tensor.flatten(), tensor.flatten()]), *ODD_VALUES[:20],
     ]  # fmt: skip

@@ -20,13 +20,16 @@ _EXPANDING = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 # Each stands for the value of a key, or for a line of its own
 _VALUES = [
-    "&s [*s]", "&s {a: *s}", "*unknown", "2020-02-30", "2020-13-45 99:99:99", "1:30", "!!python/none", "!!binary 'é'",
-    "!!python/object/apply:os.getcwd []", "!!set {a, b}", "!!timestamp x", "!!int x", "!!float x", "[", "{a: b", "? x",
+    "&s [*s]", "&s {a: *s}", "*unknown", "2020-02-30", "2020-13-45 99:99:99", "1:30", "!!python/none",
+    "!!binary 'é'",
+    "!!python/object/apply:os.getcwd []", "!!set {a, b}", "!!timestamp x", "!!int x", "!!float x", "[", "{a: b",
+    "? x",
     "'", '"\\x', "|\n   a\n  b", "- a", "0o17", "017", ".inf", ".nan", "~", "NO", "1e400", "&a *a", "<<", "1_000",
     "!!omap [a, b]", "!!int ''", "2001-01-01", "0b12", "+.", "!!bool x", "!!null x", "!<x> y", "%TAG ! x", "\t",
 ]  # fmt: skip
 _LINES = [
-    "<<: *s", "<<: 1", "<<: [a]", "? [a, b]\n: c", "? {a: b}\n: c", "--- \na: b", "...\na: b", "%YAML 9.9", "a: b: c",
+    "<<: *s", "<<: 1", "<<: [a]", "? [a, b]\n: c", "? {a: b}\n: c", "--- \na: b", "...\na: b", "%YAML 9.9",
+    "a: b: c",
     "\tx: 1", "1: 2", "null: 3", "true: x", "'': 1", "x", "- x", "&x key: *x", _EXPANDING,
 ]  # fmt: skip
 
@@ -66,7 +69,7 @@ class PropertyFile(Case):
     _CHANGED = {"data_path", "metrics", "valid_metric", "gpu_id", "topk", "checkpoint_dir", "plm", "device"}
 
     def attempt(self, rng: Random) -> Attempt:
-        what, node = edit_yaml(Path("small.yaml"), rng)
+        what, _ = edit_yaml(Path("small.yaml"), rng)
         command = ["show", "--config_files=small.yaml", "--model=ClickPrompt"]
         if rng.random() < 0.25:
             command = ["run", "--config_files=small.yaml", "--model=ClickPromptNoPLM", "--train_stage=finetune",
@@ -97,13 +100,17 @@ class DataSetProperties(Case):
     def attempt(self, rng: Random) -> Attempt:
         path = Path("props/dataset/mini.yaml")
         what, _ = edit_yaml(path, rng)
-        return Attempt(what, ["show", "--config_files=small.yaml", "--model=ClickPrompt", "--rows=100000"], self._judge)
+        return Attempt(
+            what, ["show", "--config_files=small.yaml", "--model=ClickPrompt", "--rows=100000"], self._judge
+        )
 
     def _judge(self, answer: Answer) -> str:
         given = yaml.load(Path("props/dataset/mini.yaml").read_text(encoding="utf-8-sig"), yaml.BaseLoader) or {}
         words = given.get("value_labels")
         for field, labels in words.items() if isinstance(words, dict) else ():
-            for label in labels.values() if isinstance(labels, dict) and field in given.get("text_fields", {}) else ():
+            for label in (
+                labels.values() if isinstance(labels, dict) and field in given.get("text_fields", {}) else ()
+            ):
                 if label and label not in answer.out and "no row" not in answer.err:
                     return f"{field}: no row has the words {label!r} and no line says so"
         return ""
@@ -139,7 +146,9 @@ class SearchFile(Case):
     def attempt(self, rng: Random) -> Attempt:
         path, tuning = Path("hyper.test"), Path("tuning.yaml")
         if rng.random() < 0.6:
-            what, _ = edit_yaml(tuning, rng, odd=[*ODD_VALUES[:30], "choice [1e-3]", "uniform 0 1", "quniform 1, 2, 0"])
+            what, _ = edit_yaml(
+                tuning, rng, odd=[*ODD_VALUES[:30], "choice [1e-3]", "uniform 0 1", "quniform 1, 2, 0"]
+            )
         else:
             if rng.random() < 0.5:
                 new, what = mutate_lines(path.read_text(), " ", rng)

@@ -24,7 +24,11 @@ def edit_pickle(path: Path, rng: Random, *, only: tuple[str, ...] = ()) -> tuple
     part = rng.choice(only or list(state))
     if rng.random() < 0.15:
         state, what, node = mutate_tree(state, rng)
-    elif isinstance(state[part], dict) and state[part] and isinstance(next(iter(state[part].values())), torch.Tensor):
+    elif (
+        isinstance(state[part], dict)
+        and state[part]
+        and isinstance(next(iter(state[part].values())), torch.Tensor)
+    ):
         name = rng.choice(list(state[part]))
         odd = rng.choice(odd_tensors(state[part][name]))
         state[part][name] = odd
@@ -32,7 +36,9 @@ def edit_pickle(path: Path, rng: Random, *, only: tuple[str, ...] = ()) -> tuple
         what, node = f"{part}.{name}: {shown}", (part, name)
     else:
         changed, what, node = mutate_tree({part: state[part]}, rng)
-        state = {**{key: value for key, value in state.items() if key != part}, **changed} if part in changed else changed
+        if isinstance(changed, dict) and part in changed:
+            changed = {**state, **changed}
+        state = changed
     torch.save(state, path)
     return f"{path.name}: {what}", node
 
@@ -164,7 +170,9 @@ def edit_safetensors(path: Path, rng: Random) -> tuple[dict[str, str], dict[str,
             metadata[key], what = rng.choice(["", "x", "null", "[]", "1e400", "{}"]), "text"
         return metadata, tensors, f"metadata {key}: {what}"
     name = rng.choice(list(tensors))
-    odd = rng.choice([value for value in odd_tensors(tensors[name]) if isinstance(value, torch.Tensor) or value is None])
+    odd = rng.choice(
+        [value for value in odd_tensors(tensors[name]) if isinstance(value, torch.Tensor) or value is None]
+    )
     if odd is None:
         del tensors[name]
     else:

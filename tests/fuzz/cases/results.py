@@ -1,4 +1,4 @@
-"""Finished runs: result tables and run folders, through ``grid``, ``tune``, ``metrics``, ``long-tail`` and ``report``."""
+"""Finished runs: result tables and run folders, through the commands that read them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class RunFolder(Case):
 
     def attempt(self, rng: Random) -> Attempt:
         folder = Path("saved/text")
-        name = rng.choice(["run.json", "run.json", "predictions.parquet", "predictions.parquet", "train_counts.parquet",
+        name = rng.choice(["run.json", "run.json", "predictions.parquet", "predictions.parquet",
+        "train_counts.parquet",
                            "history.jsonl"])  # fmt: skip
         path = folder / name
         if name == "run.json":
@@ -104,7 +105,9 @@ class RunFolder(Case):
         if not rows:
             return f"no printed line has {len(test):,} rows"
         auc = f"{roc_auc_score(test['label'], test['score']):.4f}"
-        return "" if any(row[2].startswith(auc) for row in rows) else f"the AUC is {auc} and none is printed: {rows}"
+        return (
+            "" if any(row[2].startswith(auc) for row in rows) else f"the AUC is {auc} and none is printed: {rows}"
+        )
 
     def _judge_history(self, answer: Answer) -> str:
         broken = 0

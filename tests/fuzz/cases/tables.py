@@ -23,9 +23,19 @@ class UserTable(Case):
     outputs = ("props",)
 
     def attempt(self, rng: Random) -> Attempt:
-        path, separator = rng.choice([(Path("table.csv"), ","), (Path("table.tsv"), "\t"), (Path("table.parquet"), "")])
+        path, separator = rng.choice(
+            [(Path("table.csv"), ","), (Path("table.tsv"), "\t"), (Path("table.parquet"), "")]
+        )
         what = edit_lines(path, separator, rng) if separator else edit_parquet(path, rng)
-        command = ["from-table", str(path), "--user=user_id", "--item=item_id", "--label=liked", "--name=new", "--out=out"]
+        command = [
+            "from-table",
+            str(path),
+            "--user=user_id",
+            "--item=item_id",
+            "--label=liked",
+            "--name=new",
+            "--out=out",
+        ]
         command += rng.choice([["--time=when"], [], ["--time=when", "--drop-missing"]])
         return Attempt(what, command, lambda answer: self._judge(answer, path, separator))
 
