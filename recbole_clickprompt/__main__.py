@@ -43,10 +43,14 @@ _COMMANDS = {
     "tune": tune,
 }
 
-# What a disk that is full or a folder that takes no files says
-_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-# And what it says where a file has a folder's name, RecBole's log/ for one
+# A file has the name of a folder that is needed, RecBole's log/ for one
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
+# What else the file system says about files that the user named, or about its own state
+_FILES = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+    errno.EISDIR, errno.ELOOP,
+}  # fmt: skip
+_LONGEST_MESSAGE = 1500  # characters; a value that the user gave may have millions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), 2)
     except OSError as error:
-        if error.errno not in _STORAGE | _NO_FOLDER:
+        if error.errno not in _FILES | _NO_FOLDER:
             raise
-        told = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        told = f"{error.filename or 'a file'}: {error.strerror}"
         if error.errno in _NO_FOLDER:
             told += "; a file stands where a folder has to be: move it, or run somewhere else"
         return _fail(told, 2)
@@ -98,7 +102,10 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_MESSAGE:
+        line = f"{line[: _LONGEST_MESSAGE - 500]} ... {line[-500:]}"
+    print(f"error: {line}", file=sys.stderr)
     return code
 
 

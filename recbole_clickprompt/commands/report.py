@@ -9,6 +9,7 @@ for: --latency times the runs side by side, or takes the table that `recbole-cp 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from recbole_clickprompt.methods.registry import find_method, methods
 from recbole_clickprompt.tuning.results import read_results
 
 __all__ = ["add_arguments", "execute"]
+
+_TIMES = ["median_ms", "p95_ms"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,12 +73,15 @@ def _latency(
         latency.add_arguments(parser)
         return latency.measure(parser.parse_args(options.runs), runs, baseline or next(iter(runs)))
     path = Path(options.latency)
-    if not path.is_file() or path.suffix not in (".csv", ".parquet", ".json"):
+    if not os.path.isfile(path) or path.suffix not in (".csv", ".parquet", ".json"):
         raise DataError(f"--latency: {path} is no table; recbole-cp latency --out writes one as .csv or .parquet")
-    table = pd.read_json(path, dtype={"run": str}) if path.suffix == ".json" else read_results(path, [])
-    lacking = {"run", "median_ms", "p95_ms"} - set(table)
+    table = read_results(path, [], numbers=_TIMES)
+    lacking = {"run", *_TIMES} - set(table)
     if lacking:
         raise DataError(f"--latency: {path} has no column {min(lacking)}; recbole-cp latency --out writes them")
+    unmeasured = table["run"].isna() | table[_TIMES].isna().any(axis=1) | (table[_TIMES] < 0).any(axis=1)
+    if unmeasured.any():
+        raise DataError(f"--latency: {path}: a row has no run, or no time of 0 ms or more; measure it again")
     table = table[table["run"].isin(list(runs))]
     if table.empty:
         raise DataError(f"--latency: {path} holds none of the runs {', '.join(runs)}; name them as there")

@@ -126,11 +126,18 @@ class ScoreFile:
 
     def write(self, table: pa.Table) -> None:
         """Adds rows, which all have the columns of the first ones; raises StorageError."""
-        with storage_errors(self.path):
-            if self._writer is None:
-                writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
-                self._writer = writer(self._partial, table.schema)
-            self._writer.write_table(table)
+        try:
+            with storage_errors(self.path):
+                if self._writer is None:
+                    writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
+                    self._writer = writer(self._partial, table.schema)
+                self._writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            types = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
+            raise DataError(
+                f"{self.path} cannot hold a column of {types}: {' '.join(str(error).split())}; write another kind "
+                "of file, or leave the column out of --keep"
+            ) from error
         self.rows += len(table)
 
     def __enter__(self) -> ScoreFile:

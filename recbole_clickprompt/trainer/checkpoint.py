@@ -14,7 +14,15 @@ from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.pickle_scan import scan
 from recbole_clickprompt.trainer.plain_values import RECORD_NAMES, SavedConfig, check_plain, records_only, to_plain
 
-__all__ = ["check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint"]
+__all__ = [
+    "check_numbers",
+    "check_writable",
+    "load_weights",
+    "read_checkpoint",
+    "read_model",
+    "save_model",
+    "write_checkpoint",
+]
 
 # Settings that follow from others and from the machine
 _DERIVED = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
@@ -173,15 +181,15 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: Path, *, fitting:
             f"{path} does not fit {fitting}: its other_parameter must hold {sorted(own) or 'nothing'}"
         )
     try:
-        _check_numbers(model.state_dict(), checkpoint["state_dict"], path)
+        check_numbers(model.state_dict(), checkpoint["state_dict"], path)
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {fitting}: {' '.join(str(error).split())[:300]}") from error
     model.load_other_parameter(other)
 
 
-def _check_numbers(own: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
-    """Refuses what torch would cast without a word."""
+def check_numbers(own: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
+    """Raises WeightsError for what torch would cast without a warning, and for weights that are no numbers."""
     for name in own.keys() & weights.keys():
         ours, theirs = own[name].dtype, weights[name].dtype
         if (ours.is_floating_point, ours.is_complex) != (theirs.is_floating_point, theirs.is_complex):

@@ -110,7 +110,8 @@ class ResumeCheckpointer:
         }
         left = iter(loader)
         for _ in range(self._progress.batches):
-            next(left)
+            if next(left, None) is None:
+                raise WeightsError(f"{self.path} is damaged: its epoch has more batches than the training rows")
         if restored:
             restore_random_states(restored["random"][rank], device)
         return left

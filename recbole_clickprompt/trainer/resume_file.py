@@ -11,6 +11,7 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import differences
+from recbole_clickprompt.trainer.resume_schema import fault_of_state
 from recbole_clickprompt.trainer.stage import TrainingStage
 
 __all__ = ["load_resume_state", "save_resume_state"]
@@ -50,6 +51,8 @@ def load_resume_state(
             f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to start over, or go on with the "
             "version that made it"
         )
+    if not isinstance(state["stage"], str):
+        raise WeightsError(f"{path} is damaged: its stage is {state['stage']!r:.60}, expected a name")
     if state["stage"] not in allowed:
         raise SettingError(
             f"resume: {path} is of the stage {state['stage']}, which this run leaves out; set train_stage to all "
@@ -58,6 +61,10 @@ def load_resume_state(
     if state["stage"] != stage:
         return own, None
     _check_same_run(path, state, inputs)
+    if fault := fault_of_state(state, device=config["device"]):
+        raise WeightsError(
+            f"{path} is damaged, or the state of another training: {fault}; leave out --resume to start over"
+        )
     return path, state
 
 
@@ -72,6 +79,8 @@ def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -
             f"resume: {path} is of another run: {', '.join(differing[:5])} differ; give the settings it was "
             "made with, or leave out --resume to start over"
         )
+    if not isinstance(state["random"], list):
+        raise WeightsError(f"{path} is damaged: its random states are no list; leave out --resume to start over")
     here, there = distributed.current().world, len(state["random"])
     if here != there:
         raise SettingError(

@@ -29,12 +29,14 @@ class Attempt:
         command: Of ``recbole-cp``.
         judge: See ``Judge``.
         environment: Further variables.
+        outputs: Further files that the command may write; None for any new file.
     """
 
     what: str
     command: list[str]
     judge: Judge = no_objection
     environment: dict[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] | None = ()
 
 
 class Case:
@@ -68,7 +70,8 @@ def hashes(folder: Path, outputs: tuple[str, ...] = ()) -> dict[str, str]:
     return found
 
 
-def changed_files(before: dict[str, str], after: dict[str, str]) -> str:
+def changed_files(before: dict[str, str], after: dict[str, str], *, may_add: bool) -> str:
     """In words, which files are not as they were; empty if all are."""
-    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    names = before.keys() if may_add else before.keys() | after.keys()
+    differing = sorted(name for name in names if before.get(name) != after.get(name))
     return f"input files were changed or added: {', '.join(differing[:5])}" if differing else ""

@@ -114,16 +114,18 @@ class _Work:
         variables = "".join(f"{name}={shlex.quote(value)} " for name, value in attempt.environment.items())
         verdict = Verdict(self.number, self.case.name, "crash", attempt.what, variables + line)
         self._save(verdict)
-        before = hashes(Path(), self.case.outputs)
+        outputs = (*self.case.outputs, *(attempt.outputs or ()))
+        before = hashes(Path(), outputs)
         answer = call(attempt.command, self.folder, attempt.environment)
         os.chdir(files)
         verdict.kind, verdict.detail = _sorted(answer)
-        if verdict.kind in ("exit 0", "exit 2") and (
-            changed := changed_files(before, hashes(Path(), self.case.outputs))
-        ):
+        changed = changed_files(before, hashes(Path(), outputs), may_add=attempt.outputs is None)
+        if verdict.kind in ("exit 0", "exit 2") and changed:
             verdict.kind, verdict.detail = "change", changed
         if verdict.kind == "exit 0" and (objection := _objection(attempt.judge, answer)):
             verdict.kind, verdict.detail = "change", objection
+        if answer.failure:
+            (self.folder / "traceback.txt").write_text(answer.failure, encoding="utf-8")
         if verdict.kind == "traceback":
             verdict.place = _place(answer.failure or answer.err)
         verdict.modules = tuple(sorted(set(sys.modules) - before_modules))

@@ -119,7 +119,9 @@ class CommandLine(Case):
         else:
             command = [*_RUN, "--nproc=2", f"--port={_port_in_use() if rng.random() < 0.5 else rng.choice(ODD)}"]
         shown = " ".join(command)[-120:].encode("utf-8", "backslashreplace").decode()
-        return Attempt(f"{kind}: ... {shown!r}", command, lambda answer: self._judge(answer, command), environment)
+        return Attempt(
+            f"{kind}: ... {shown!r}", command, lambda answer: self._judge(answer, command), environment, None
+        )
 
     def _judge(self, answer: Answer, command: list[str]) -> str:
         for argument in command[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from random import Random
@@ -42,7 +43,11 @@ def edit_yaml(path: Path, rng: Random, *, odd: list[Any] | None = None) -> tuple
     at = rng.randrange(len(lines))
     if kind == "tree":
         tree, what, node = mutate_tree(yaml.safe_load(text), rng, odd)
-        path.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        try:
+            new = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        except RecursionError:
+            new = json.dumps(tree)  # YAML as well
+        path.write_text(new, encoding="utf-8")
         return f"{path.name}: {what}", node
     if kind in ("value", "odd value"):
         value = rng.choice(_VALUES if kind == "value" else ODD_TEXTS)
