@@ -26,7 +26,7 @@ from typing import Any
 
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt.commands.options import parse_settings
+from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarize
 from recbole_clickprompt.host.properties import find_file, read_yaml
@@ -37,7 +37,10 @@ from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["add_arguments", "execute"]
 
-_KEYS = {"settings", "runs", "vary", "seeds", "baseline", "base", "results"}
+_KEYS = {
+    "settings": dict, "runs": dict, "vary": dict, "seeds": list, "baseline": str | int | float, "base": str,
+    "results": str,
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,11 +63,14 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
     parts = (shared, given, vary, *filter(None, grid["runs"].values()))
+    check_names(*parts, where=str(path))
     use_new_names(*parts, where=str(path))
     for part in parts:
         refuse_dropped(part, where=str(path))
     grid["settings"] = {**shared, **given}
     dataset = grid["settings"].get("dataset")
+    if dataset is not None:
+        dataset = grid["settings"]["dataset"] = dataset_name(dataset)
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
     columns = ["run", "seed", "auc", "logloss", "digest"]
@@ -97,7 +103,14 @@ def _base(name: str, dataset: Any) -> dict[str, Any]:
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
     path = find_file(name.replace("{dataset}", str(dataset)), "grid file")
     base = read_yaml(path)
+    for key in ("settings", "backbones"):
+        if not isinstance(base.get(key), dict | None):
+            raise SettingError(f"{path}: {key} must be a dict, got {base[key]!r}")
     backbones = (base.get("backbones") or {}).values()
+    for own in backbones:
+        if not isinstance(own, dict | None):
+            raise SettingError(f"{path}: backbones must be dicts of settings, got {own!r}")
+    check_names(base.get("settings") or {}, *filter(None, backbones), where=str(path))
     use_new_names(base.get("settings") or {}, *filter(None, backbones), where=str(path))
     return base
 
@@ -106,9 +119,11 @@ def _check(grid: dict[str, Any], path: Path) -> None:
     for key in grid:
         if key not in _KEYS:
             raise SettingError(f"{path}: {key} is no part of a grid{nearest(key, _KEYS)}")
-    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list), ("base", str)):
+    for key, kind in _KEYS.items():
         if grid.get(key) is not None and not isinstance(grid[key], kind):
             raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
+    if not str(grid.get("results") or "x.csv").endswith((".csv", ".parquet")):
+        raise SettingError(f"{path}: results must end in .csv or .parquet, got {grid['results']!r}")
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
     for name, own in grid["runs"].items():
@@ -150,7 +165,7 @@ def _cells(
                 settings = {**grid["settings"], **varied, **(own or {}), "seed": seed}
                 model, implied = resolve_name(settings.pop("model", None))
                 settings = {**implied, **settings, "model": model}
-                of_backbone = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
+                of_backbone = (base.get("backbones") or {}).get(str(settings.get("backbone"))) or {}
                 config = {**(base.get("settings") or {}), **of_backbone, **settings}
                 # In a table a list is text
                 told = {key: str(of) if isinstance(of, list | dict) else of for key, of in varied.items()}

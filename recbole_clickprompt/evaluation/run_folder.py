@@ -148,6 +148,10 @@ def open_run(path: str | Path) -> RunFolder:
             raise DataError(f"{file}: {key} must be the name of a file of this run, without a path, got {name!r}")
     if isinstance(settings := info.get("settings"), dict):
         info["settings"] = settings_of_saved_run(settings)
+    if not isinstance(info.get("title"), str | None):
+        raise DataError(
+            f"{file}: title must be a text, got {_short(info['title'])}; restore the file or train again"
+        )
     for key, (kind, told) in _INFO.items():
         value = info.get(key)
         texts = not isinstance(value, list) or all(isinstance(part, str) for part in value)

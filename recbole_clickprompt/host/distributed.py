@@ -64,7 +64,7 @@ def _rank_numbers() -> dict[str, int]:
             )
         numbers[name] = int(text)
     for rank, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
-        if 1 < numbers["WORLD_SIZE"] and numbers[rank] >= numbers[size]:
+        if numbers["WORLD_SIZE"] > 1 and numbers[rank] >= numbers[size]:
             raise SettingError(
                 f"the environment variable {rank} must be below {size}, got {numbers[rank]} and {numbers[size]}; "
                 "torchrun sets them; unset them to train in one process"

@@ -13,11 +13,11 @@ from recbole.evaluator.register import metric_types
 from recbole.utils import EvaluatorType
 
 __all__ = [
-    "ARGUMENTS", "BINS", "BOOLEAN", "CLIPPING", "COLUMNS", "DROPOUT", "ENCODING", "EVALUATION", "FEATURE_GROUPS",
-    "FIELD_LIST", "FIELD_NAMES", "FIELD_SEPARATOR", "FRACTION", "INTERVAL", "INTERVALS", "LENGTHS", "LORA",
-    "METRIC", "METRICS", "NAME", "NO_TRANSFORM", "PARTS", "POSITIVE", "RENAMINGS", "SEPARATOR", "SIZES", "TEXT",
-    "THRESHOLD", "TOPK", "VALUE_LABELS", "WIDTHS",
-    "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
+    "ARGUMENTS", "BINS", "BOOLEAN", "CLIPPING", "COLUMNS", "DROPOUT", "ENCODING", "EVALUATION",
+    "FEATURE_GROUPS", "FIELD", "FIELD_LIST", "FIELD_NAMES", "FIELD_SEPARATOR", "FRACTION", "GPUS", "INTERVAL",
+    "INTERVALS", "LENGTHS", "LOG_LEVEL", "LORA", "METRIC", "METRICS", "NAME", "NO_TRANSFORM", "NO_WEIGHTS",
+    "PARTS", "POSITIVE", "RENAMINGS", "SEPARATOR", "SIZES", "TEXT", "THRESHOLD", "TOPK", "VALUE_LABELS",
+    "WIDTHS", "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
 
 
@@ -200,6 +200,24 @@ FIELD_SEPARATOR = ValueType(
 )
 SEPARATOR = ValueType("str", "one or more characters", lambda v: isinstance(v, str) and bool(v))
 NO_TRANSFORM = ValueType("None", "nothing (~), as transforms are for sequential models", lambda v: v is None)
+_LEVELS = ("critical", "error", "warning", "info", "debug")
+LOG_LEVEL = ValueType(
+    "str", f"one of {', '.join(_LEVELS)}", lambda v: v is None or (isinstance(v, str) and v.lower() in _LEVELS)
+)
+NO_WEIGHTS = ValueType("None", "nothing (~), as no file of embeddings is read", lambda v: not v)
+FIELD = ValueType(
+    "str", "the name of a field, a text of at most 200 characters", lambda v: NAME.accepts(v) and len(v) <= 200
+)
+# As torch's CUDA_VISIBLE_DEVICES; YAML and RecBole make a number of one, and a tuple of several
+GPUS = ValueType(
+    "str",
+    "numbers of GPUs such as '0,1', or '' for the CPU",
+    lambda v: (
+        integer(0, 1024).accepts(v)
+        or (isinstance(v, str) and re.fullmatch(r"|\d{1,4}(\s*,\s*\d{1,4})*", v.strip()) is not None)
+        or (isinstance(v, list | tuple) and bool(v) and all(map(integer(0, 1024).accepts, v)))
+    ),
+)
 FIELD_LIST = ValueType("list of str", "a list of fields", list_of(NAME).accepts)
 COLUMNS = ValueType(
     "dict",

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -41,7 +42,8 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
     Args:
         table: The file.
         columns: Those that it must have, and those of the answer where there is no such file.
-        numbers: Those that hold a finite number or nothing, where the file has them.
+        numbers: Those that hold a finite number or nothing, where the file has them; ``valid_*`` stands for all
+            that begin so.
 
     Raises:
         DataError: The file cannot be read, lacks one of the columns, or holds something else than a number.
@@ -54,7 +56,7 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
         raise DataError(
             f"{table} is no results table of this command: it has no column {lacking[0]}; name another file"
         )
-    for name in (name for name in numbers if name in rows):
+    for name in (name for name in rows.columns if any(fnmatch(str(name), pattern) for pattern in numbers)):
         values = pd.to_numeric(rows[name], errors="coerce")
         for row in rows.index[rows[name].notna() & ~(values.abs() < float("inf"))][:1]:
             where = f"row {row + 1}" if table.suffix == ".parquet" else f"line {row + 2}"
