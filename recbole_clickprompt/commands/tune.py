@@ -11,7 +11,7 @@ FILE.yaml holds
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
 A file of another ending is a search file of RecBole's, such as hyper.test, with one setting and its space per
-line; the search is then exhaustive where all are choices, else random, and the settings come from the command line.
+line; the search is then exhaustive where all are choices, else random, and --key=value gives the settings.
 
 --key=value goes over `settings`. Trials with equal pretraining share it. One that fails is recorded with its
 error, and the search continues. A trial that the table already has is not run again: the same command

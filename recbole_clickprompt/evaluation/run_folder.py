@@ -200,9 +200,10 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     try:
         # ParquetFile and not read_table: folders called a=b would be taken for partitions
-        table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is missing or damaged: {error}") from error
+        table = pq.ParquetFile(path).read().replace_schema_metadata(None)  # what pandas would read on top
+        table.validate(full=True)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is missing or damaged: {' '.join(str(error).split())}") from error
     # What a method adds to predictions are numbers
     for name, kind in {**dict.fromkeys(table.schema.names, "float32"), **columns}.items():
         found = table.schema.field(name).type if name in table.schema.names else None

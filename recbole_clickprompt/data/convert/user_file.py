@@ -37,7 +37,7 @@ def read_user_file(path: Path, *, label: str, quoting: bool = True) -> TextTable
         _refuse_bomb(path)
         try:
             frame = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(f"{path} is no parquet file: {' '.join(str(error).split())}") from error
         return TextTable(_plain(frame), str(path), lambda row: row + 1)
     text = decode(read_file(path), str(path), "utf-8")
