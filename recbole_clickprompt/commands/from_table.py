@@ -17,7 +17,7 @@ from recbole_clickprompt.data.convert.named import Columns, Reading
 from recbole_clickprompt.data.convert.user_table import UserTable, read_user_table
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.files import new_folder
+from recbole_clickprompt.files import new_folder, write_text
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
 __all__ = ["add_arguments", "execute"]
@@ -70,8 +70,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     table = read_user_table(options.table, columns, _reading(options))
     with new_folder(options.out / name) as work:
         written = table.write(work, name)
-        properties.parent.mkdir(parents=True, exist_ok=True)
-        properties.write_text(_properties(table, name, options), encoding="utf-8")
+        write_text(properties, _properties(table, name, options))
     print(f"{options.out / name} and {properties} are ready")
     print(f"rows: {table.rows_read:,} read, {len(table.frame):,} written", *table.facts, sep="\n")
     for note in [*table.notes, *written]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.files import storage_errors
 
 __all__ = ["LONGEST_TEXT", "AtomicWriter", "write_atomic"]
 
@@ -38,8 +39,9 @@ class AtomicWriter:
         self.rows = 0
         self._cut, self._joined = Counter[str](), Counter[str]()
         header = "\t".join(f"{field}:{kind}" for field, kind in types.items())
-        self._stream = path.open("wb")
-        self._stream.write(f"{header}\n".encode())
+        with storage_errors(path):
+            self._stream = path.open("wb")
+            self._stream.write(f"{header}\n".encode())
 
     def write(self, frame: pl.DataFrame) -> None:
         """Appends rows; columns beyond ``types`` are left out, None becomes an empty cell.
@@ -47,6 +49,7 @@ class AtomicWriter:
         Raises:
             DataError: A value that no reader would give back: a NUL character, or an id that is too long or holds
                 a tab or line break.
+            StorageError: The disk is full.
         """
         frame = frame.select(list(self.types))
         texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
@@ -62,7 +65,9 @@ class AtomicWriter:
             frame = frame.with_columns(pl.col(name).str.replace_all(_BREAKS, " ").str.slice(0, LONGEST_TEXT))
         # An empty text and a missing one are the same empty cell to every reader
         frame = frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
-        frame.write_csv(self._stream, separator="\t", include_header=False, quote_style="never")
+        with storage_errors(self.path):
+            frame.write_csv(self._stream, separator="\t", include_header=False, quote_style="never")
+            self._stream.flush()
         self.rows += len(frame)
 
     def _refuse(self, values: pl.Series, bad: pl.Series, why: str) -> None:
@@ -90,7 +95,8 @@ class AtomicWriter:
 
     def close(self) -> None:
         """Ends the file."""
-        self._stream.close()
+        with storage_errors(self.path):
+            self._stream.close()
 
     def __enter__(self) -> AtomicWriter:
         return self
