@@ -121,7 +121,8 @@ def _check(grid: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {key} is no part of a grid{nearest(key, _KEYS)}")
     for key, kind in _KEYS.items():
         if grid.get(key) is not None and not isinstance(grid[key], kind):
-            raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
+            name = getattr(kind, "__name__", "text or a number")
+            raise SettingError(f"{path}: {key} must be a {name}, got {grid[key]!r}")
     if not str(grid.get("results") or "x.csv").endswith((".csv", ".parquet")):
         raise SettingError(f"{path}: results must end in .csv or .parquet, got {grid['results']!r}")
     if not grid.get("runs"):

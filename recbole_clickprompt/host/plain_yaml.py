@@ -55,7 +55,7 @@ class _Loader(yaml.SafeLoader):
         if self._depth > _DEEPEST:
             raise _error(f"it is nested more than {_DEEPEST} deep", self.peek_event().start_mark)
         is_alias = self.check_event(yaml.AliasEvent)
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         self._depth -= 1
         if is_alias and id(node) not in self._sizes:
             raise _error("a value contains itself", node.start_mark)

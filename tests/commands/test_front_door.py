@@ -1,5 +1,6 @@
 """Impossible command lines and files: one line of error and exit code 2, whatever the command."""
 
+import json
 import socket
 
 import pytest
@@ -82,3 +83,44 @@ def test_a_property_file_that_holds_no_plain_values_is_refused(capsys, tmp_path,
     (tmp_path / "mine.yaml").write_text(content)
     line = error_of(capsys, "show", "--model=ClickPrompt", "--dataset=tiny", "--config_files=mine.yaml")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--model=", "model must be one of"),
+        ("--dataset=", "dataset must be the name of a data set"),
+        ("--dataset=a/b", "dataset must be the name of a data set"),
+        (f"--dataset={'x' * 300}", "dataset must be the name of a data set"),
+        ("--USER_ID_FIELD=[a, b]", "USER_ID_FIELD must be the name of a field"),
+        ("--TIME_FIELD=3", "TIME_FIELD must be the name of a field"),
+        ("--gpu_id=first", "gpu_id must be numbers of GPUs"),
+    ],
+)
+def test_names_that_cannot_be_are_refused_and_never_replaced_by_a_default(capsys, flag, message):
+    arguments = [a for a in ("--model=ClickPrompt", "--dataset=tiny") if not a.startswith(flag.partition("=")[0])]
+    assert message in error_of(capsys, "show", *arguments, flag)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("runs: {a: {1: 2}}\n", "1 is no name of a setting"),
+        ("runs: {a: {}}\nresults: [a]\n", "results must be a str"),
+        ("runs: {a: {}}\nresults: a.txt\n", "results must end in .csv or .parquet"),
+        ("runs: {a: {model: [DNN]}}\n", "model must be a name, got"),
+        ("runs: {a: {}}\nsettings: {dataset: [tiny]}\n", "dataset must be a name, got"),
+        ("runs: {a: {}}\nbaseline: [a]\n", "baseline must be"),
+    ],
+)
+def test_a_grid_of_other_types_is_refused(capsys, tmp_path, content, message):
+    (tmp_path / "mine.yaml").write_text(content)
+    assert message in error_of(capsys, "grid", "mine.yaml")
+
+
+def test_a_title_that_is_no_text_is_refused(capsys, trained_runs, tmp_path):
+    folder = trained_runs["plain"].with_suffix("")
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**info, "title": ["a"]}), encoding="utf-8")
+    assert "title must be a text, got ['a']" in error_of(capsys, "metrics", "run")
