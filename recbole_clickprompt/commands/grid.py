@@ -83,7 +83,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
         with collect_finished_runs() as runs:
-            outcome = run_recbole(config_dict=dict(config))
+            # Among the settings RecBole would take the name 007 for a number
+            outcome = run_recbole(dataset=config.get("dataset"), config_dict=dict(config))
         row = {
             **cell,
             **outcome["test_result"],

@@ -81,7 +81,8 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
 
 
 def _file(run: Path) -> Path:
-    return run.with_name(f"{run.name}.pth") if run.is_dir() else run
+    folder = run.resolve()  # `.` has no name of its own
+    return folder.parent / f"{folder.name}.pth" if run.is_dir() else run
 
 
 def _read(run: Path) -> tuple[Any, dict[str, Any]]:
