@@ -213,7 +213,8 @@ GPUS = ValueType(
     "str",
     "numbers of GPUs such as '0,1', or '' for the CPU",
     lambda v: (
-        integer(0, 1024).accepts(v)
+        v is None  # an empty value on the command line
+        or integer(0, 1024).accepts(v)
         or (isinstance(v, str) and re.fullmatch(r"|\d{1,4}(\s*,\s*\d{1,4})*", v.strip()) is not None)
         or (isinstance(v, list | tuple) and bool(v) and all(map(integer(0, 1024).accepts, v)))
     ),
