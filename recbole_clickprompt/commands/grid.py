@@ -30,6 +30,7 @@ from recbole_clickprompt.commands.options import check_names, dataset_name, pars
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarize
 from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
@@ -83,8 +84,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
         with collect_finished_runs() as runs:
-            # Among the settings RecBole would take the name 007 for a number
-            outcome = run_recbole(dataset=config.get("dataset"), config_dict=dict(config))
+            outcome = run_recbole(config_dict={**config, **_quoted_name(config.get("dataset"))})
         row = {
             **cell,
             **outcome["test_result"],
@@ -97,6 +97,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     asked = results[results["digest"].isin([key for _, _, key in cells])]
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
     print(f"\n{markdown(summarize(asked, by=list(vary), baseline=baseline), by=list(vary))}")
+
+
+def _quoted_name(dataset: Any) -> dict[str, str]:
+    # Among the settings RecBole would take the name 007 for a number
+    is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
+    return {"dataset": repr(dataset)} if is_number else {}
 
 
 def _base(name: str, dataset: Any) -> dict[str, Any]:
