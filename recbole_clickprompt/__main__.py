@@ -7,6 +7,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from recbole_clickprompt.commands import (
     attention,
@@ -53,6 +54,13 @@ _FILES = {
 _LONGEST_MESSAGE = 1500  # characters; a value that the user gave may have millions
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in a message of bounded length."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_shortened(message))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
@@ -63,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 2 for what the user can put right, told in one line; 130 after Ctrl-C. A training that
         SIGTERM ends exits with 143.
     """
-    parser = argparse.ArgumentParser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
         text = module.__doc__ or ""
@@ -102,11 +110,13 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    if len(line) > _LONGEST_MESSAGE:
-        line = f"{line[: _LONGEST_MESSAGE - 500]} ... {line[-500:]}"
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {_shortened(message)}", file=sys.stderr)
     return code
+
+
+def _shortened(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 500]} ... {line[-500:]}"
 
 
 if __name__ == "__main__":

@@ -112,14 +112,17 @@ def _parsed(table: Path) -> pd.DataFrame:
 
 
 def _check_cells(table: Path) -> None:
-    """Raises ValueError where pandas would rename a column, or shift or fill a line."""
+    """Raises ValueError where pandas would rename a column or cut a line.
+
+    A line that is too short has lost its end, where the digest is: it does not count, and that is reported.
+    """
     with table.open(encoding="utf-8-sig", newline="") as stream:
         lines = csv.reader(stream, strict=True)
         header = next(lines, [])
         if len(set(header)) < len(header):
             raise ValueError("a column is in its header twice")
         for values in lines:
-            if values and len(values) != len(header):
+            if len(values) > len(header):
                 raise ValueError(
                     f"line {lines.line_num} has {len(values)} values where the header has {len(header)} columns"
                 )

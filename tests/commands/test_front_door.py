@@ -30,6 +30,12 @@ def test_a_value_of_any_length_gives_a_message_of_bounded_length(capsys):
     assert len(line) < 2000
 
 
+def test_the_parser_of_arguments_keeps_its_messages_short_too(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["metrics", "run", f"--samples={'x' * 10**5}"])
+    assert len(capsys.readouterr().err.splitlines()[-1]) < 2000
+
+
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999999"])
 def test_a_port_out_of_range_is_refused(capsys, port):
     line = error_of(capsys, "run", "--model=ClickPrompt", "--dataset=tiny", "--nproc=2", f"--port={port}")
