@@ -16,13 +16,13 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -W ignore -m recbole_clickprompt grid demo.yaml
+	$(BIN)/python -m recbole_clickprompt grid demo.yaml
 
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Thousands of mutated files and command lines: a table, and what failed in results/fuzz. FUZZ="--count=20000 --seed=2"
 # runs others.
@@ -36,11 +36,11 @@ docs: setup
 
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup
-	$(BIN)/python -W ignore -m benchmarks.bench --out results/bench.json
+	$(BIN)/python -m benchmarks.bench --out results/bench.json
 
 # Property files and docs/configuration.md, out of the declarations of settings
 settings: setup
-	$(BIN)/python -W ignore -m recbole_clickprompt.settings.write
+	$(BIN)/python -m recbole_clickprompt.settings.write
 
 format: setup
 	$(BIN)/ruff check --fix .

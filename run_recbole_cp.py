@@ -1,4 +1,4 @@
-"""RecBole's command line with ClickPrompt's models: ``python run_recbole_cp.py --model=ClickPrompt ...``"""
+"""RecBole's command line with the models of this package: ``python run_recbole_cp.py --model=ClickPrompt ...``"""
 
 import sys
 

@@ -1,15 +1,16 @@
-"""Measure speed and memory against a plain form of the method and against RecBole's own trainer.
+"""Measure speed and memory, compared with a reference implementation and with RecBole's trainer.
 
-Stages: pamlm, finetune, inference (with the PLM; compared with a plain form of the same weights on the same rows,
-whose losses must first agree to 1e-5), joint-pamlm, joint-finetune (joint layers; compared with our exact path in
-bf16), joint-inference (compared with the backbone), backbone and backbone-inference (compared with RecBole's own).
-Every --key=value is a setting, its value read as YAML, such as --plm_num_layers=2.
+Stages: pamlm, finetune, inference (with the PLM; compared with the reference implementation with the same weights
+on the same rows, after checking that the losses agree to 1e-5), joint-pamlm, joint-finetune (interaction layers;
+compared with our exact model in bf16), joint-inference (compared with the backbone), backbone and
+backbone-inference (compared with RecBole's). Every --key=value is a setting, its value read as YAML, such as
+--plm_num_layers=2.
 
---scaling gives tables of the time a row and memory against text length, prompts, layers, batch, vocabulary and
-rows instead; they take some ten minutes. --curves trains every contender so many steps from three seeds instead,
-and holds the losses in bf16 to those in float32.
+--scaling instead prints tables of time per row and memory against text length, prompts, layers, batch, vocabulary
+and rows; this takes about ten minutes. --curves instead trains every contender for a number of steps from three
+seeds, and compares the losses in bf16 with those in float32.
 
---variant "key=value key=value" adds a further contender of ours with these settings; it may be repeated.
+--variant "key=value key=value" adds a contender with these settings; it may be repeated.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from recbole_clickprompt.commands.arguments import check_minimum
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError, UserError, nearest
 from recbole_clickprompt.files import write_text
+
+if TYPE_CHECKING:
+    from benchmarks.stages.job import Job
 
 __all__ = ["main"]
 
@@ -35,14 +40,14 @@ _QUICK = {"batches": [8], "backbone_batches": [64], "repeats": 1, "epoch_rows": 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark as ``python -m benchmarks.bench``; returns the exit code, 2 for impossible options."""
+    """Runs the benchmark as ``python -m benchmarks.bench``; returns the exit code, 2 for invalid options."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.bench", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     _add_arguments(parser)
     options, settings = parser.parse_known_args(arguments)
-    sys.argv = sys.argv[:1]  # RecBole reads the command line of the process by itself
+    sys.argv = sys.argv[:1]  # RecBole reads the command line of the process
     try:
         _execute(options, settings)
     except UserError as error:
@@ -52,35 +57,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to measure, and how long."""
+    """What to measure, and for how long."""
     parser.add_argument("--dataset", "-d", default="ml-100k", help="default: %(default)s")
     parser.add_argument("--stages", nargs="+", metavar="STAGE", help="default: all")
-    parser.add_argument("--batches", nargs="+", type=int, help="rows a step with the PLM (default: 64 256)")
-    parser.add_argument("--backbone-batches", nargs="+", type=int, help="and without it (default: 256 2048)")
-    parser.add_argument("--repeats", type=int, help="timed rounds of all contenders in turn (default: 5)")
-    parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
+    parser.add_argument("--batches", nargs="+", type=int, help="rows per step with the PLM (default: 64 256)")
+    parser.add_argument("--backbone-batches", nargs="+", type=int, help="the same without (default: 256 2048)")
+    parser.add_argument("--repeats", type=int, help="timed rounds over all contenders (default: 5)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    parser.add_argument("--plm-size", choices=("base", "large"), help="a random RoBERTa of that size")
-    parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more contender")
+    parser.add_argument("--plm-size", choices=("base", "large"), help="a RoBERTa of this size, random weights")
+    parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="add a contender")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="the first and those whose names hold one of these"
+        "--only", nargs="+", metavar="NAME", help="the first contender and those whose names contain one of these"
     )
     parser.add_argument(
-        "--keep-memory", action="store_true", help="freed memory stays in the process, for all alike"
+        "--keep-memory", action="store_true", help="keep freed memory in the process, for all contenders"
     )
-    parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process each")
-    parser.add_argument("--quick", action="store_true", help="tiny batches, one round: does it run?")
-    parser.add_argument("--curves", type=int, metavar="STEPS", help="instead: losses after training, over 3 seeds")
+    parser.add_argument("--no-memory", action="store_true", help="skip memory, which needs many processes")
+    parser.add_argument("--quick", action="store_true", help="smoke test: tiny batches, one round")
+    parser.add_argument("--curves", type=int, metavar="STEPS", help="instead: losses after training, 3 seeds")
     parser.add_argument("--scaling", action="store_true", help="instead: growth with text, vocabulary, ...")
-    parser.add_argument("--out", help="also write the figures to a .json or .csv file")
+    parser.add_argument("--out", help="also write the results to a .json or .csv file")
 
 
 def _execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Measures, prints the table as Markdown, and writes it to ``--out``.
 
     Raises:
-        SettingError: An option is impossible.
-        UnequalError: Ours and the plain form disagree.
+        SettingError: An option is invalid.
+        UnequalError: The losses of our model and the reference implementation differ.
     """
     import torch
 
@@ -98,9 +103,11 @@ def _execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             plm = save_random_plm(SIZES[options.plm_size], job.settings.get("plm", "minilm"), Path(folder))
             job.settings["plm"] = str(plm)
         if options.scaling or options.curves is not None:
-            told = _scaling(job, Path(folder), options.quick) if options.scaling else _curves(job, options.curves)
+            results = (
+                _scaling(job, Path(folder), options.quick) if options.scaling else _curves(job, options.curves)
+            )
             if out is not None:
-                write_text(out, json.dumps(told, indent=1) + "\n")
+                write_text(out, json.dumps(results, indent=1) + "\n")
             return
         result = measure_time(job)
         figures = result["figures"]
@@ -113,7 +120,7 @@ def _execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         write(out, figures, about)
 
 
-def _curves(job: Any, steps: int) -> dict[str, Any]:
+def _curves(job: Job, steps: int) -> dict[str, Any]:
     from benchmarks.stages.curves import curves_markdown
     from benchmarks.stages.process import measure_curves
 
@@ -122,7 +129,7 @@ def _curves(job: Any, steps: int) -> dict[str, Any]:
     return losses
 
 
-def _scaling(job: Any, folder: Path, quick: bool) -> dict[str, Any]:
+def _scaling(job: Job, folder: Path, quick: bool) -> dict[str, Any]:
     from benchmarks.stages.process import measure_scaling
     from benchmarks.stages.scaling import axes, scaling_markdown
 
@@ -134,7 +141,7 @@ def _scaling(job: Any, folder: Path, quick: bool) -> dict[str, Any]:
     return tables
 
 
-def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) -> Any:
+def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) -> Job:
     from benchmarks.stages.job import STAGES, Job, contenders
 
     if options.device == "cuda" and not has_cuda:
@@ -142,17 +149,14 @@ def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) 
     device = ("cuda" if has_cuda else "cpu") if options.device == "auto" else options.device
     for stage in options.stages or ():
         if stage not in STAGES:
-            raise SettingError(f"--stages: there is no stage {stage}; they are {', '.join(STAGES)}"
+            raise SettingError(f"--stages: there is no stage {stage}; the stages are {', '.join(STAGES)}"
                                f"{nearest(stage, STAGES)}")  # fmt: skip
     given = {
         key: getattr(options, key)
         for key in ("stages", "batches", "backbone_batches", "repeats", "threads", "only")
         if getattr(options, key) is not None
     }
-    for key in ("batches", "backbone_batches", "repeats", "threads", "curves"):
-        values = 1 if getattr(options, key) is None else getattr(options, key)
-        if min(values if isinstance(values, list) else [values]) < 1:
-            raise SettingError(f"--{key.replace('_', '-')} must be 1 or more, got {values}")
+    check_minimum(options, 1, "batches", "backbone_batches", "repeats", "threads", "curves")
     variants = [parse_settings([f"--{part}" for part in text.split()]) for text in options.variant]
     quick = _QUICK if options.quick else {}
     job = Job(**{**quick, **given, "dataset": options.dataset, "settings": settings, "device": device,
@@ -160,11 +164,11 @@ def _job(options: argparse.Namespace, settings: dict[str, Any], has_cuda: bool) 
     names = dict.fromkeys(c.name for stage, _ in job.cells() for c in contenders(stage, variants))
     for part in job.only or ():
         if not any(part in name for name in names):
-            raise SettingError(f"--only: no contender's name has {part!r} in it; they are {', '.join(names)}")
+            raise SettingError(f"--only: no contender has {part!r} in its name; they are {', '.join(names)}")
     return job
 
 
-def _about(job: Any, result: dict[str, Any]) -> dict[str, Any]:
+def _about(job: Job, result: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from benchmarks.stages.process import KEEP_MEMORY
@@ -177,7 +181,7 @@ def _about(job: Any, result: dict[str, Any]) -> dict[str, Any]:
         if job.keep_memory
         else "default",
         "matrix product, GFLOP/s": ", ".join(f"{name} {value:.0f}" for name, value in result["peak"].items()),
-        "difference to the plain form": f"{result['difference']:.1e} at most, in float32 without dropout",
+        "difference from the reference": f"{result['difference']:.1e} at most, in float32 without dropout",
         "attention": "; ".join(f"{stage}: {kernel}" for stage, kernel in result["attention"].items()),
         "median of rounds": job.repeats,
     }

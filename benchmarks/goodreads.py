@@ -1,10 +1,10 @@
-"""Time and memory of ``recbole-cp prepare goodreads`` on generated files of the publisher's form.
+"""Time and memory of ``recbole-cp prepare goodreads`` on generated files in the publisher's format.
 
     python -m benchmarks.goodreads --rows=45000000 --folder=/tmp/goodreads
 
 Users and books are drawn from power laws, 55 % of the rows have no rating as in the original, and fields that
-``prepare`` skips are there too. Nothing is extrapolated: what is printed was run. Files are kept in the folder and
-used again; remove it yourself.
+``prepare`` skips are included. Printed numbers are measured, not extrapolated. The folder is kept and reused;
+remove it yourself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import measured
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 ROWS_OF_A_USER, ROWS_OF_A_BOOK = 260, 97  # averages of the original: 229 M rows, 876 K users, 2.36 M books
 RATINGS, SHARES = [0, 1, 2, 3, 4, 5], [0.55, 0.01, 0.03, 0.09, 0.16, 0.16]
-STEEPNESS = 3  # the draws of rank r fall as r ** (1 / STEEPNESS - 1)
+STEEPNESS = 3  # frequency falls with rank r as r ** (1 / STEEPNESS - 1)
 CHUNK = 1_000_000
-LEVEL = 1  # of gzip: the time to unpack hardly depends on it, that to pack does
+LEVEL = 1  # of gzip: compresses fast, and decompression time hardly depends on it
 GENRES = ["fiction", "romance", "history, historical fiction, biography", "fantasy, paranormal", "poetry"]
 
 
 def main() -> None:
-    """Generates what is not there, prepares it and prints a row of the table."""
+    """Generates missing files, prepares them and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000, help="interactions (default: %(default)s)")
     parser.add_argument("--folder", type=Path, required=True, help="for the generated and the prepared files")
-    parser.add_argument("--generate", action="store_true", help="only make the raw files")
+    parser.add_argument("--generate", action="store_true", help="only generate the raw files")
     options = parser.parse_args()
     raw, out = options.folder / f"raw-{options.rows}", options.folder / f"out-{options.rows}"
     if options.generate:
@@ -51,19 +51,27 @@ def main() -> None:
     cost = measured([*command, f"--raw={raw}", f"--out={out}"])
     with (out / "goodreads" / "goodreads.inter").open("rb") as stream:
         kept = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 24), b"")) - 1
-    print("| rows | kept | time | processor | peak memory |\n|---|---|---|---|---|")
-    times = f"{cost.seconds:.0f} s | {cost.cpu_seconds:.0f} s"
-    print(f"| {options.rows:,} | {kept:,} | {times} | {cost.peak_bytes / 1e9:.2f} GB |")
+    # Imported late, because the measured child process starts with the memory of this one
+    from recbole_clickprompt.evaluation.tables import markdown_table
+
+    cells = [
+        f"{options.rows:,}",
+        f"{kept:,}",
+        f"{cost.seconds:.0f} s",
+        f"{cost.cpu_seconds:.0f} s",
+        f"{cost.peak_bytes / 1e9:.2f} GB",
+    ]
+    print(markdown_table(["rows", "kept", "time", "CPU time", "peak memory"], [cells]))
 
 
 def generate(folder: Path, rows: int, seed: int = 0) -> None:
-    """Writes the five files; the works last, so that where they are all are."""
+    """Writes the five files; the works last, so that their presence shows that all are complete."""
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     users, books = max(rows // ROWS_OF_A_USER, 20), max(rows // ROWS_OF_A_BOOK, 40)
-    ids = random.permutation(np.arange(1, 4 * books, 4))  # book ids tell nothing of how popular a book is
+    ids = random.permutation(np.arange(1, 4 * books, 4))  # book ids are unrelated to popularity
     _write(folder / "goodreads_interactions_dedup.json.gz", _interactions(random, rows, users, ids))
     _write(folder / "goodreads_books.json.gz", _books(ids))
     _write(folder / "goodreads_book_authors.json.gz", _authors(books))
@@ -117,7 +125,7 @@ def _books(ids: np.ndarray) -> Iterator[pl.DataFrame]:
             language_code=_constant("eng"),
             is_ebook=_constant("false"),
             average_rating=_constant("3.90"),
-            description=_text("What happened to number {}, told at some length. "),
+            description=_text("The story of number {}, in some detail. "),
             format=_constant("Paperback"),
             authors=_author(),
             publisher=_text("House {}", 5000),
@@ -126,7 +134,7 @@ def _books(ids: np.ndarray) -> Iterator[pl.DataFrame]:
             book_id=_text("{}"),
             ratings_count=_text("{}"),
             work_id=_text("7{}"),
-            title=_text('The "{}" Book, and What Came Behind It'),
+            title=_text('The "{}" Book, and Its Sequel'),
         )
 
 
@@ -148,23 +156,23 @@ def _parts(ids: np.ndarray) -> Iterator[pl.DataFrame]:
     return (pl.DataFrame({"id": ids[start : start + CHUNK]}) for start in range(0, len(ids), CHUNK))
 
 
-def _text(pattern: str, of: int | None = None) -> Any:
+def _text(pattern: str, modulus: int | None = None) -> pl.Expr:
     import polars as pl
 
-    number = pl.col("id") if of is None else pl.col("id") % of
+    number = pl.col("id") if modulus is None else pl.col("id") % modulus
     if ":0>" in pattern:
         head, _, width = pattern.rstrip("}").partition("{:0>")
         return pl.lit(head) + number.cast(pl.String).str.zfill(int(width))
     return pl.format(pattern, number)
 
 
-def _constant(value: str) -> Any:
+def _constant(value: str) -> pl.Expr:
     import polars as pl
 
     return pl.lit(value)
 
 
-def _author() -> Any:
+def _author() -> pl.Expr:
     import polars as pl
 
     author = pl.struct((pl.col("id") // 12).cast(pl.String).alias("author_id"), pl.lit("").alias("role"))

@@ -1,11 +1,10 @@
-"""Memory and time of start-up, token table and first steps on a large generated data set.
+"""Memory and time of start-up, token table and first training steps on a large generated data set.
 
     python -m benchmarks.load --users=1000000 --items=1000000 --rows=10000000 --folder=/tmp/load
 
-Each line is a phase of one process: how long it took, how much of that the processor worked for it, and the most
-memory that the process has held so far. Users and items come by power laws, each one in some row. Large tables are
-updated row by row; at last such a step is timed beside one that updates all rows. The folder is kept and used
-again; remove it yourself.
+Each line is a phase of one process: wall time, CPU time, and the peak memory of the process so far. Users and
+items follow power laws, and each occurs in at least one row. Large embedding tables are updated lazily; the last
+phase compares such a step with one that updates all rows. The folder is kept and reused; remove it yourself.
 """
 
 from __future__ import annotations
@@ -18,10 +17,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import measured
 from benchmarks.rowwise import ROWWISE_STEPS, build_trainer, step_seconds
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 
 CHUNK = 1_000_000
 STEEPNESS = 2
@@ -56,19 +58,21 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Generates what is not there, and runs the phases in a process of their own."""
+    """Generates the data set if it is missing, and runs the phases in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("users", 100_000), ("items", 100_000), ("rows", 1_000_000)):
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=1000, help="of the plain backbone (default: %(default)s)")
     parser.add_argument(
-        "--plm_steps", type=int, default=10, help="with the PLM, 0 for none (default: %(default)s)"
+        "--steps", type=int, default=1000, help="steps of the plain backbone (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--plm_steps", type=int, default=10, help="steps with the PLM, 0 for none (default: %(default)s)"
     )
     parser.add_argument(
         "--rounds",
         type=int,
         default=10,
-        help="of steps with and without row-wise updates, 0 for none (default: %(default)s)",
+        help="rounds that compare lazy and full updates, 0 for none (default: %(default)s)",
     )
     parser.add_argument("--folder", type=Path, required=True, help="for the generated data set")
     parser.add_argument("--part", choices=["generate", "run"], help=argparse.SUPPRESS)
@@ -83,13 +87,13 @@ def main() -> None:
         if not (options.folder / name / f"{name}.inter").is_file():
             print(f"generated in {measured([*again, '--part=generate'])}")
         print(f"{options.users:,} users, {options.items:,} items, {options.rows:,} rows", flush=True)
-        print("\n| phase | time | processor | peak memory |\n|---|---|---|---|", flush=True)
+        print("\n| phase | time | CPU time | peak memory |\n|---|---|---|---|", flush=True)
         cost = measured([*again, "--part=run"])
         print(f"| all | {cost.seconds:.1f} s | {cost.cpu_seconds:.1f} s | {cost.peak_bytes / 1e9:.2f} GB |")
 
 
 def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> None:
-    """Writes atomic files called as their folder, the rows last."""
+    """Writes atomic files named like their folder, the interactions last."""
     import numpy as np
     import polars as pl
 
@@ -118,7 +122,7 @@ def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> 
         for start in range(0, rows, CHUNK):
             number = np.arange(start, min(start + CHUNK, rows))
             ids = [
-                # each one once, then by a power law
+                # each id once, then by a power law
                 np.where(
                     number < total, number, (total * random.random(len(number)) ** STEEPNESS).astype(np.int64)
                 )
@@ -133,7 +137,7 @@ def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> 
 
 
 def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> None:
-    """The phases, a line each."""
+    """Runs the phases and prints a line for each."""
     with _phase("imports"):
         import torch
         import transformers
@@ -147,8 +151,8 @@ def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> Non
         transformers.logging.set_verbosity_error()
         sys.argv = sys.argv[:1]  # RecBole reads it
 
-    def config_of(model: str, **more: Any) -> Any:
-        return Config(model, name, None, {**SETTINGS, "data_path": str(folder), **more})
+    def config_of(model: str, **settings: Any) -> Config:
+        return Config(model, name, None, {**SETTINGS, "data_path": str(folder), **settings})
 
     config = config_of("ClickPrompt")
     init_seed(config["seed"], config["reproducibility"])
@@ -159,7 +163,7 @@ def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> Non
     with _phase("token table"):
         table = train_data._dataset.token_table(config["plm"])
     size = sum(buffer.numel() * buffer.element_size() for buffer in table.buffers())
-    print(f"|   (it holds {size / 1e6:.0f} MB) | | | |", flush=True)
+    print(f"|   (size {size / 1e6:.0f} MB) | | | |", flush=True)
     for model_name, number in (("ClickPromptNoPLM", steps), ("ClickPrompt", plm_steps)):
         if not number:
             continue
@@ -170,16 +174,16 @@ def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> Non
             trainer.fit(batches, None, verbose=False, saved=False, show_progress=False)
         del trainer
     if rounds:
-        with _phase(f"ClickPromptNoPLM: {rounds} rounds of 1 step of all rows, {ROWWISE_STEPS} row-wise steps"):
+        with _phase(f"ClickPromptNoPLM: {rounds} rounds of 1 full and {ROWWISE_STEPS} lazy updates"):
             whole, rowwise = step_seconds(config_of, train_data, rounds)
-        medians = f"{1e3 * whole:.1f} ms and {1e3 * rowwise:.1f} ms of the processor"
-        print(f"|   (a step: {medians}, ratio {whole / rowwise:.1f}) | | | |", flush=True)
+        medians = f"{1e3 * whole:.1f} ms and {1e3 * rowwise:.1f} ms CPU time"
+        print(f"|   (per step: {medians}, ratio {whole / rowwise:.1f}) | | | |", flush=True)
 
 
 class _First:
-    """The first batches of a loader, which is otherwise itself."""
+    """A loader that stops after its first batches."""
 
-    def __init__(self, loader: Any, batches: int) -> None:
+    def __init__(self, loader: AbstractDataLoader, batches: int) -> None:
         self._loader, self._batches = loader, min(batches, len(loader))
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Runs a command by itself and says what it took."""
+"""Measures time and memory of a command."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ __all__ = ["Cost", "measured"]
 
 
 class Cost(NamedTuple):
-    """Wall time and processor time in seconds, and the most memory that the process held at a time in bytes."""
+    """Wall time and CPU time in seconds, and the peak memory of the process in bytes."""
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.seconds:.1f} s, {self.cpu_seconds:.1f} s of the processor, peak {self.peak_bytes / 1e9:.2f} GB"
-        )
+        return f"{self.seconds:.1f} s, {self.cpu_seconds:.1f} s CPU time, peak {self.peak_bytes / 1e9:.2f} GB"
 
 
 def measured(command: Sequence[str]) -> Cost:
-    """Runs ``command`` to its end; its output goes where ours goes.
+    """Runs ``command`` and waits for it; its output is not captured.
 
-    The peak is the kernel's own, of this child alone; pages of mapped files count. A child begins with the memory
-    of its parent, so the parent should hold little: generate data in a child too.
+    The peak is reported by the kernel for this child only, and includes pages of mapped files. A child starts with
+    the memory of its parent, so the parent should use little: generate data in a child process too.
 
     Raises:
-        SystemExit: It failed, with its exit code.
+        SystemExit: The command failed.
     """
     start = time.monotonic()
     process = subprocess.Popen(command)

@@ -1,10 +1,10 @@
-"""What longer pretraining gives: MLM loss on validation rows, and AUC of the model that is finetuned from it.
+"""The effect of longer pretraining: MLM loss on validation rows, and AUC of the finetuned model.
 
     python -m benchmarks.pretraining_length props/evidence/ml-100k.yaml --run="ClickPrompt without PLM" \
         --passes 0 1 2 4 --seeds 2 3 4
 
-Takes one run of a grid file, changes ``pretrain_epochs``, and continues where its table ends. It prints the rows
-that were asked for, and writes a page with the figure beside the table.
+Repeats one run of a grid file with different values of ``pretrain_epochs``, and skips those that are in its table.
+Prints the results, and writes a page with the figure next to the table.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recbole_clickprompt.evaluation.tables import markdown_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
 _MLM = {
-    "mlm_loss": "prompts of its own",
-    "mlm_loss_swapped_prompts": "of another row",
-    "mlm_loss_without_prompts": "none",
+    "mlm_loss": "own prompts",
+    "mlm_loss_swapped_prompts": "prompts of another row",
+    "mlm_loss_without_prompts": "no prompts",
 }
 _MODEL = {"prompt_spread": "spread of prompts", "embedding_scale": "scale of embeddings"}
 _AUC = {"valid_auc": "validation", "test_auc": "test"}
 
 
 def main() -> None:
-    """Runs what the table lacks, then prints and draws it."""
+    """Runs what is missing in the table, then prints and draws the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grid", type=Path, help="a grid file")
     parser.add_argument("--run", required=True, help="the name of one of its runs")
     parser.add_argument("--passes", type=int, nargs="+", default=[0, 1, 2, 4], help="default: %(default)s")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4], help="default: %(default)s")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="over the settings of the file")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="override settings of the file")
     parser.add_argument("--out", type=Path, default=Path("results/pretraining-length.csv"))
     options = parser.parse_args()
-    del sys.argv[1:]  # RecBole would read them too
+    del sys.argv[1:]  # RecBole reads the command line too
 
     import yaml
 
@@ -46,13 +48,13 @@ def main() -> None:
     grid = read_yaml(options.grid)
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.set)}
     settings = {**grid["settings"], **grid["runs"][options.run], **changes}
-    keys = set()  # rows of other settings in the table are none of this run's
+    keys = set()  # the table may have rows of other settings
     for seed in options.seeds:
         for passes in options.passes:
-            place = {"passes": passes, "seed": seed, "digest": digest(settings, passes, seed)}
-            keys.add(place["digest"])
-            if place["digest"] not in set(read_results(options.out, list(place))["digest"]):
-                append_row({**place, **_measure({**settings, "seed": seed}, passes)}, options.out)
+            row = {"passes": passes, "seed": seed, "digest": digest(settings, passes, seed)}
+            keys.add(row["digest"])
+            if row["digest"] not in set(read_results(options.out, list(row))["digest"]):
+                append_row({**row, **_measure({**settings, "seed": seed}, passes)}, options.out)
     table = read_results(options.out, [])
     table = table[table["digest"].isin(keys)]
     _print(table)
@@ -79,14 +81,13 @@ def _measure(settings: dict[str, Any], passes: int) -> dict[str, float]:
 
 
 def _print(table: pd.DataFrame) -> None:
-    print(
-        "| passes | seeds | MLM loss, own prompts | of another row | none | accuracy | "
-        f"{' | '.join(_MODEL.values())} | validation AUC | test AUC |"
-    )
-    print("|" + "---|" * 10)
-    for passes, rows in table.groupby("passes"):
-        cells = [_cell(rows[name]) for name in (*_MLM, "mlm_accuracy", *_MODEL, *_AUC)]
-        print(f"| {passes} | {len(rows)} | {' | '.join(cells)} |")
+    losses = (f"MLM loss, {words}" for words in _MLM.values())
+    header = ["passes", "seeds", *losses, "accuracy", *_MODEL.values(), "validation AUC", "test AUC"]
+    lines = [
+        [str(passes), str(len(rows)), *(_cell(rows[name]) for name in (*_MLM, "mlm_accuracy", *_MODEL, *_AUC))]
+        for passes, rows in table.groupby("passes")
+    ]
+    print(markdown_table(header, lines))
 
 
 def _cell(values: pd.Series) -> str:
@@ -101,13 +102,13 @@ def _draw(table: pd.DataFrame, run: str, path: Path) -> None:
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
     for column, lines in enumerate((_MLM, _AUC), start=1):
         for name, words in lines.items():
-            of = table.dropna(subset=[name]).groupby("passes")[name]
+            values = table.dropna(subset=[name]).groupby("passes")[name]
             figure.add_scatter(
-                row=1, col=column, x=of.mean().index, y=of.mean(), name=words, mode="lines+markers",
-                error_y={"array": of.std()}, legend="legend" if column == 1 else "legend2",
+                row=1, col=column, x=values.mean().index, y=values.mean(), name=words, mode="lines+markers",
+                error_y={"array": values.std()}, legend="legend" if column == 1 else "legend2",
             )  # fmt: skip
         figure.update_xaxes(title="passes of PA-MLM over the training rows", row=1, col=column)
-    figure.update_yaxes(title="MLM loss, nats a masked token", row=1, col=1)
+    figure.update_yaxes(title="MLM loss, nats per masked token", row=1, col=1)
     figure.update_yaxes(title=f"AUC, {run}", row=1, col=2)
     above = {"orientation": "h", "yanchor": "bottom", "y": 1.0}
     figure.update_layout(

@@ -1,4 +1,4 @@
-"""Processor time of a training step that updates large tables row by row, beside one that updates all rows."""
+"""CPU time of a training step with lazy updates of embedding tables, compared with full updates."""
 
 from __future__ import annotations
 
@@ -6,35 +6,46 @@ import itertools
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.interaction import Interaction
+
+    from recbole_clickprompt.trainer.trainer import StagedTrainer
 
 __all__ = ["ROWWISE_STEPS", "build_trainer", "step_seconds"]
 
-ROWWISE_STEPS = 10  # in a round, beside one step of all rows
+ROWWISE_STEPS = 10  # per round, for one step with full updates
 
 
-def build_trainer(config: Any, train_data: Any) -> Any:
-    """The trainer of a freshly built model."""
+def build_trainer(config: Config, train_data: AbstractDataLoader) -> StagedTrainer:
+    """The trainer of a new model."""
     from recbole.utils import get_model, get_trainer
 
     model = get_model(config["model"])(config, train_data._dataset)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
 
 
-def step_seconds(config_of: Callable[..., Any], train_data: Any, rounds: int) -> tuple[float, float]:
-    """Median processor seconds of a plain backbone's step that updates all rows, and of a row-wise one.
+def step_seconds(
+    config_of: Callable[..., Config], train_data: AbstractDataLoader, rounds: int
+) -> tuple[float, float]:
+    """Median CPU seconds of a plain backbone's training step with full and with lazy updates.
 
-    They take turns on the batches of the loader, each with a model of its own; a round before the first, in which
-    the moments are made, is not counted.
+    The two alternate on the batches of the loader, each with its own model. A warm-up round, in which the
+    optimizer allocates its moments, is not counted.
 
     Args:
-        config_of: Gives the config of a model, which sets ``lazy_embedding_min_rows``, with some settings changed.
+        config_of: Returns the config of a model with ``lazy_embedding_min_rows``, with settings overridden.
         train_data: RecBole's training loader.
-        rounds: Each of one step of all rows and ``ROWWISE_STEPS`` row-wise ones.
+        rounds: Number of rounds, each of one step with full and ``ROWWISE_STEPS`` steps with lazy updates.
     """
     whole = _step(config_of("ClickPromptNoPLM", lazy_embedding_min_rows=None), train_data)
     rowwise = _step(config_of("ClickPromptNoPLM"), train_data)
-    turns: list[tuple[Any, int, list[float]]] = [(whole, 1, []), (rowwise, ROWWISE_STEPS, [])]
+    first: list[float] = []
+    second: list[float] = []
+    turns = [(whole, 1, first), (rowwise, ROWWISE_STEPS, second)]
     batches = itertools.chain.from_iterable(itertools.repeat(train_data))
     for number in range(rounds + 1):
         for step, count, seconds in turns:
@@ -43,11 +54,10 @@ def step_seconds(config_of: Callable[..., Any], train_data: Any, rounds: int) ->
                 step(batch)
                 if number:
                     seconds.append(time.process_time() - start)
-    first, second = (median(seconds) for _, _, seconds in turns)
-    return first, second
+    return median(first), median(second)
 
 
-def _step(config: Any, train_data: Any) -> Callable[[Any], float]:
+def _step(config: Config, train_data: AbstractDataLoader) -> Callable[[Interaction], float]:
     from recbole_clickprompt.trainer.stage import TrainingStage
 
     trainer = build_trainer(config, train_data)

@@ -1,12 +1,12 @@
-"""Whether a change of the code leaves training bit for bit as it was.
+"""Checks whether a change of the code leaves training bit-identical.
 
-    python -m benchmarks.unchanged before.json          # in a checkout of the code before
-    python -m benchmarks.unchanged after.json           # in one of the code after, on the same machine
+    python -m benchmarks.unchanged before.json          # in a checkout without the change
+    python -m benchmarks.unchanged after.json           # in one with it, on the same machine
     python -m benchmarks.unchanged after.json --compare before.json
 
-Trains variants on ``tiny`` and, with --demo, the models of the demo on ml-100k, one seed each with one thread, and
-notes the test metrics and the SHA-256 of every tensor of the final checkpoints. It uses RecBole's entry point and
-settings alone, so it runs on any version of the package; settings are given by the names of version 0.1.0.
+Trains variants on ``tiny`` and, with --demo, the models of the demo on ml-100k, with one seed and one thread each,
+and records the test metrics and the SHA-256 of every tensor of the final checkpoints. It only uses RecBole's entry
+point and settings, so it works with any version of the package; settings have the names of version 0.1.0.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ DEMO_SETTINGS: dict[str, Any] = {
 
 
 def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Test metrics, and the digest of every tensor of the checkpoint."""
+    """Trains a model; returns test metrics and the digest of every tensor of the checkpoint."""
     with TemporaryDirectory() as folder:
         given = {"model": "ClickPrompt", **settings, "checkpoint_dir": folder}
         result = run_recbole(dataset=dataset, config_dict=given)
@@ -77,10 +77,10 @@ def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Trains, or compares; returns 1 where two files differ."""
+    """Trains, or compares two files; returns 1 if they differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="what was trained, as JSON")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="hold FILE to it, without training")
+    parser.add_argument("file", type=Path, help="JSON file with the results")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="compare with this file, without training")
     parser.add_argument("--demo", action="store_true", help="also the models of the demo, on ml-100k")
     options = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole reads the command line of the process
@@ -95,7 +95,7 @@ def main() -> int:
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """Prints each variant and whether it is as before."""
+    """Prints for each variant whether it is unchanged; returns 1 if any differs."""
     changed = 0
     for name in before.keys() | after.keys():
         one, other = before.get(name, {}), after.get(name, {})

@@ -1,4 +1,4 @@
-"""The front door: ``recbole-cp COMMAND`` or ``python -m recbole_clickprompt COMMAND``."""
+"""The command line: ``recbole-cp COMMAND`` or ``python -m recbole_clickprompt COMMAND``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ _COMMANDS = {
     "tune": tune,
 }
 
-# A file has the name of a folder that is needed, RecBole's log/ for one
+# Errors of full disks and folders that are not writable
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+# Errors if a file exists where a folder is needed, such as RecBole's log/
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 # What else the file system says about files that the user named, or about its own state
 _FILES = {
@@ -65,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: Without the program's name; None takes those of the process.
+        arguments: Arguments without the program's name; None for those of the process.
 
     Returns:
-        Exit code: 0; 2 for what the user can put right, told in one line; 130 after Ctrl-C. A training that
-        SIGTERM ends exits with 143.
+        The exit code: 0; 2 for errors that the user can fix, which are printed in one line; 130 after Ctrl-C. A
+        training run that receives SIGTERM exits with 143.
     """
     parser = _Parser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )  # fmt: skip
         module.add_arguments(command)
     options, settings = parser.parse_known_args(arguments)
-    # RecBole reads the command line of the process by itself; it has been read here
+    # RecBole reads sys.argv itself, but the arguments have been parsed here
     sys.argv = sys.argv[:1]
     try:
         _COMMANDS[options.command].execute(options, settings)
@@ -90,21 +92,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _FILES | _NO_FOLDER:
             raise
-        told = f"{error.filename or 'a file'}: {error.strerror}"
+        message = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
         if error.errno in _NO_FOLDER:
-            told += "; a file stands where a folder has to be: move it, or run somewhere else"
-        return _fail(told, 2)
+            message += "; a file exists where a folder is needed: move it, or run in another folder"
+        return _fail(message, 2)
     except (NotImplementedError, ValueError) as error:
         if not _is_refusal(error):
             raise
-        return _fail(f"RecBole refuses this: {error}", 2)
+        return _fail(f"RecBole rejects this: {error}", 2)
     except KeyboardInterrupt:
-        return _fail("interrupted; a training whose state was kept goes on with --resume=auto", 130)
+        return _fail("interrupted; a run whose state was saved resumes with --resume=auto", 130)
     return 0
 
 
 def _is_refusal(error: Exception) -> bool:
-    """A line of RecBole's settings or data raised it, and nothing that such a line had called."""
+    """Whether the error was raised directly by RecBole's code for settings or data, not by a library it calls."""
     code = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals.get("__name__", "")
     return code.startswith(("recbole.config", "recbole.data"))
 

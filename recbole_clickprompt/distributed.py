@@ -1,4 +1,4 @@
-"""The processes that train one model together, called ranks, and what they exchange."""
+"""Process groups for distributed training, and their collective operations."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ __all__ = ["ProcessGroup", "current", "destroy", "init"]
 
 T = TypeVar("T")
 
-# Every rank does equal work between two exchanges, so a rank that is silent for this long is gone. (One that
-# dies is noticed at once, by its closed connections.) Waiting for what rank 0 does alone has no such limit.
-_LOST_AFTER = timedelta(minutes=10)
-_PATIENCE = timedelta(days=7)
+# Ranks do equal work between two collective operations, so a rank that does not respond for this long is lost. (A
+# dead rank is noticed at once by its closed connections.) Waiting for work that only rank 0 does takes longer.
+_TIMEOUT = timedelta(minutes=10)
+_CONTROL_TIMEOUT = timedelta(days=7)
 
 
 @dataclass
 class ProcessGroup:
-    """This process among those of its run; alone unless ``init`` was called.
+    """This process and the others of its run; a single process unless ``init`` was called.
 
     Attributes:
-        rank: Its number over all machines.
+        rank: Rank over all machines.
         world: Number of ranks.
-        local_rank: Its number on this machine.
-        control: Group for names, decisions and waiting, which go over the CPU.
-        is_padding: This rank computes along with the others for a row that is not its own and counts nowhere.
+        local_rank: Rank on this machine.
+        control: Group on the CPU for objects and barriers; None for a single process.
+        is_padding: Whether this rank currently computes a padding row, which is not counted.
     """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
-    control: Any = None
+    control: dist.ProcessGroup | None = None
     is_padding: bool = False
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and the log."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Returns when all ranks have called it, no matter how long one takes."""
+        """Waits until all ranks have called it, however long that takes."""
         if self.world > 1:
             dist.barrier(group=self.control)
 
     def broadcast_object(self, value: T) -> T:
-        """The value that rank 0 has."""
+        """Returns the value of rank 0 on all ranks."""
         if self.world == 1:
             return value
         box = [value]
@@ -58,7 +58,7 @@ class ProcessGroup:
         return box[0]
 
     def all_gather(self, value: T) -> list[T]:
-        """The value of every rank, in their order."""
+        """Returns the values of all ranks, ordered by rank."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -66,19 +66,19 @@ class ProcessGroup:
         return values
 
     def main_process_first(self, prepare: Callable[[], None]) -> None:
-        """Has files prepared by one process, then by one per machine, then seen by all.
+        """Calls a function on rank 0 first, then on one rank per machine, then on all ranks.
 
         Args:
-            prepare: Does nothing where the files are there.
+            prepare: Creates files; does nothing if they exist.
         """
         turns = [True] if self.world == 1 else [self.is_main, self.local_rank == 0, True]
-        for mine in turns:
-            if mine:
+        for is_turn in turns:
+            if is_turn:
                 prepare()
             self.barrier()
 
     def all_reduce(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """The sums of some numbers over all ranks, in float64."""
+        """Sums numbers over all ranks in float64."""
         if self.world == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=device)
@@ -86,7 +86,7 @@ class ProcessGroup:
         return total.tolist()
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrites tensors with those of rank 0."""
+        """Overwrites tensors, in place, with those of rank 0."""
         if self.world > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
@@ -96,17 +96,20 @@ _group = ProcessGroup()
 
 
 def current() -> ProcessGroup:
-    """This process among those of its run."""
+    """The process group of this process."""
     return _group
 
 
 def init(*, rank: int, world: int, local_rank: int, address: str, port: int, device: torch.device) -> ProcessGroup:
-    """Connects to the other ranks; NCCL connects GPUs, gloo CPUs.
+    """Connects to the other ranks, by NCCL for GPUs and gloo for CPUs.
 
     Args:
-        address: Of the machine of rank 0.
-        port: There.
-        device: What this rank computes on.
+        rank: Rank of this process over all machines.
+        world: Number of ranks.
+        local_rank: Rank on this machine.
+        address: Address of the machine of rank 0.
+        port: Port on that machine.
+        device: Device of this rank.
     """
     global _group
     dist.init_process_group(
@@ -114,15 +117,15 @@ def init(*, rank: int, world: int, local_rank: int, address: str, port: int, dev
         init_method=f"tcp://{address}:{port}",
         rank=rank,
         world_size=world,
-        timeout=_LOST_AFTER,
+        timeout=_TIMEOUT,
     )
-    control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    control = dist.new_group(backend="gloo", timeout=_CONTROL_TIMEOUT)
     _group = ProcessGroup(rank, world, local_rank, control)
     return _group
 
 
 def destroy() -> None:
-    """Ends what ``init`` began, when all ranks have called it; without ``init``, nothing."""
+    """Waits for all ranks and ends the connection; does nothing without ``init``."""
     global _group
     if _group.world > 1:
         _group.barrier()

@@ -1,4 +1,4 @@
-"""What a user can put right: one clear line, and exit code 2 at the command line."""
+"""Errors that the user can fix: one clear line, and exit code 2 on the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
 
 
 class UserError(ValueError):
-    """Bad input; the message says what, what was expected, what came and what to do."""
+    """Invalid input; the message names it, what was expected, what was found and what to do."""
 
 
 class SettingError(UserError):
@@ -25,19 +25,19 @@ class SettingError(UserError):
 
 
 class DataError(UserError):
-    """A data set that cannot be trained on as it stands."""
+    """A data set or file of data that cannot be used."""
 
 
 class WeightsError(UserError):
-    """PLM weights, tokenizer or a checkpoint that are missing, foreign or damaged."""
+    """PLM weights, a tokenizer or a checkpoint that is missing, foreign or damaged."""
 
 
 class StorageError(UserError):
-    """A file that cannot be written: the disk is full, or the folder takes no files."""
+    """A file that cannot be written: the disk is full, or the folder is not writable."""
 
 
 class TrainingError(UserError):
-    """A training that cannot go on, such as one whose loss is no longer a number."""
+    """Training cannot continue, for example because the loss is NaN."""
 
 
 def _is_text(name: object) -> bool:
@@ -45,7 +45,7 @@ def _is_text(name: object) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean X?"`` for the closest known name, whatever its case, or an empty string."""
+    """``"; did you mean X?"`` for the most similar known name, ignoring case, or an empty string."""
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(filter(_is_text, known))}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1) if _is_text(name) else []
     return f"; did you mean {by_lower_case[close[0]]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Files that several processes read and write: written whole or not at all, by one process at a time."""
+"""Atomic writes and locks for files that several processes use."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 
-# Errors of a file system without locks, as some clusters have; training must not fail there
+# Errors of file systems without locks, as on some clusters; training must not fail on them
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
 
 
 def partial_path(path: Path) -> Path:
-    """The name under which only this process writes a file that will be renamed to ``path``.
+    """A name, unique to this process, for a file that is written and then renamed to ``path``.
 
-    Removes what killed processes of this machine have left.
+    Removes the partial files of killed processes on this machine.
     """
     host = socket.gethostname()
     for partial in path.parent.glob(f"{path.name}.{host}-*.partial"):
@@ -50,14 +50,14 @@ def partial_path(path: Path) -> Path:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file whole or not at all: under any failure there is the old file or the new one.
+    """Writes a file atomically: after any failure, either the old or the new file exists.
 
     Args:
-        path: The file; its folder is made.
-        write: Writes the content to the path that it is given.
+        path: The file; its folder is created.
+        write: Writes the content to the path passed to it.
 
     Raises:
-        StorageError: The disk is full or the folder cannot be written to. What was there before still is.
+        StorageError: The disk is full or the folder is not writable. An existing file is unchanged.
     """
     partial = partial_path(path)
     try:
@@ -71,12 +71,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8; as ``write_whole``."""
+    """Writes a text file in UTF-8 atomically; see ``write_whole``."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def put_in_place(partial: Path, path: Path) -> None:
-    """Forces a complete ``partial_path`` to the disk and renames it to ``path``; raises OSError."""
+    """Syncs a complete file at ``partial_path`` to disk and renames it to ``path``; raises OSError."""
     _sync(partial)
     os.replace(partial, path)
     _sync(path.parent)
@@ -84,14 +84,14 @@ def put_in_place(partial: Path, path: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into that is renamed to ``target`` at the end; on any error nothing is left of it.
+    """Yields a folder that is renamed to ``target`` at the end, and removed after an error.
 
     Raises:
-        DataError: ``target`` exists already, or cannot be made.
+        DataError: ``target`` already exists or cannot be created.
     """
     if target.exists():
-        raise DataError(f"{target} is there already; remove it, or choose another place with --out")
-    made = [folder for folder in target.parents if not folder.exists()]
+        raise DataError(f"{target} already exists; remove it, or choose another folder with --out")
+    created = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -99,24 +99,24 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise DataError(f"cannot write to {target.parent}: {error.strerror}") from error
     try:
         yield work
-        work.chmod(0o755)  # as mkdir does, where mkdtemp gives no access to others
+        work.chmod(0o755)  # mkdtemp gives no access to other users
         for content in (*work.rglob("*"), work):
             _sync(content)
         work.rename(target)
         _sync(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        with suppress(OSError):  # they hold something
-            for folder in made:
+        with suppress(OSError):  # not empty
+            for folder in created:
                 folder.rmdir()
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Explains failures of the file system while ``path`` is written.
+    """Converts errors of the file system while ``path`` is written.
 
     Raises:
-        StorageError: For an OSError, or an error of a library that was caused by one.
+        StorageError: An OSError, or an error of a library that was caused by one.
     """
     try:
         yield
@@ -129,13 +129,13 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Makes other processes wait to change a file while this one reads it and writes it again.
+    """Locks a file against other processes while this one reads and rewrites it.
 
-    The lock is a file next to it, ``<name>.lock``, that is removed at the end. The one that a killed process left
-    is taken, and removed, by the next process.
+    The lock is a file next to it, ``<name>.lock``, which is removed at the end. If a process is killed, the next
+    one takes over its lock file and removes it.
 
     Raises:
-        StorageError: The folder cannot be written to.
+        StorageError: The folder is not writable.
     """
     lock = path.with_name(f"{path.name}.lock")
     try:
@@ -155,8 +155,8 @@ def warn_once(path: Path, message: str) -> None:
     """Warns about a file once per process.
 
     Args:
-        path: The file, in full.
-        message: The whole line.
+        path: The absolute path of the file.
+        message: The complete message.
     """
     getLogger().warning(message)
 
@@ -171,10 +171,10 @@ def _acquire(lock: Path) -> TextIO:
                 raise
             where = lock.parent.resolve()
             warn_once(
-                where, f"{where}: this file system has no locks; two processes must not write one file there"
+                where, f"{where}: this file system has no locks; two processes must not write the same file in it"
             )
             return stream
-        # The previous process has removed the file that it held: the lock is the file that has the name now
+        # The previous holder may have removed the file that was opened: check that it still has this name
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(stream.fileno()), lock.stat()):
                 return stream
@@ -182,10 +182,10 @@ def _acquire(lock: Path) -> TextIO:
 
 
 def _not_written(path: Path, reason: str) -> StorageError:
-    kept = "; what was there before is unchanged" if path.exists() else ""
+    unchanged = "; the existing file is unchanged" if path.exists() else ""
     return StorageError(
-        f"{path} cannot be written: {reason}{kept}; free space there, or write to another folder "
-        "(checkpoint_dir is that of a training run)"
+        f"{path} cannot be written: {reason}{unchanged}; free space, or write to another folder (checkpoint_dir "
+        "for training runs)"
     )
 
 
@@ -200,7 +200,7 @@ def _storage_reason(error: BaseException | None) -> str | None:
 
 
 def _sync(path: Path) -> None:
-    # Without it a rename can reach the disk before the content does
+    # Without fsync, the rename may reach the disk before the content
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Checksummed files of tensors: written whole or not at all, and read only if no byte has changed."""
+"""Checksummed files of tensors, written completely or not at all, and verified when they are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 
 
 def everything(metadata: Metadata, tensors: Tensors) -> Iterable[bytes | Tensor]:
-    """All metadata and all tensors with their names, types and shapes, in the order of their names."""
+    """All metadata except the checksum, then all tensors with names, types and shapes, sorted by name.
+
+    Yields:
+        What ``TensorCache`` hashes, in this order.
+    """
     for key in sorted(metadata.keys() - {"sha256"}):
         yield f"{key} {metadata[key]}".encode()
     for name in sorted(tensors):
@@ -38,13 +42,13 @@ def everything(metadata: Metadata, tensors: Tensors) -> Iterable[bytes | Tensor]
 
 @dataclass(frozen=True)
 class TensorCache:
-    """A kind of safetensors file whose metadata hold its format and a checksum.
+    """A kind of safetensors file whose metadata contain the name of its format and a checksum.
 
     Attributes:
-        format: Its name; another one where the meaning of the content changes.
-        kind: What such a file is, for errors.
-        recovery: What to do about a damaged one, for errors.
-        hashed: What the SHA-256 checksum covers, in this order.
+        format: Name of the format; it must change when the meaning of the content changes.
+        kind: What such a file is, for error messages.
+        recovery: What to do about a damaged file, for error messages.
+        hashed: Returns what the SHA-256 checksum covers, in order.
     """
 
     format: str
@@ -53,7 +57,16 @@ class TensorCache:
     hashed: Callable[[Metadata, Tensors], Iterable[bytes | Tensor]] = everything
 
     def write(self, path: Path, tensors: Tensors, metadata: Metadata | None = None) -> None:
-        """Writes named tensors and further metadata; raises as ``write_whole``."""
+        """Writes a file.
+
+        Args:
+            path: The file.
+            tensors: Tensors by name.
+            metadata: Strings to store in addition to the format and the checksum.
+
+        Raises:
+            StorageError: As for ``write_whole``.
+        """
         header = {"format": self.format, **(metadata or {})}
         header["sha256"] = self._checksum(header, tensors)
         write_whole(path, lambda partial: save_file(dict(tensors), partial, metadata=header))
@@ -61,19 +74,26 @@ class TensorCache:
     def write_in_place(
         self, path: Path, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]
     ) -> None:
-        """Writes one bf16 tensor piece by piece, so that it may be larger than memory; raises as ``write_whole``.
+        """Writes a file with one bf16 tensor that may be larger than memory.
 
-        A safetensors file is the length of its header, the header as JSON, and the numbers::
+        The layout of a safetensors file::
 
-            | 8 bytes | {"__metadata__": {format, sha256}, name: {dtype, shape, data_offsets}} | bf16 ... |
+            byte 0    length of the header, little-endian, 8 bytes
+            byte 8    header as JSON, padded with blanks to a multiple of 8 bytes:
+                      {"__metadata__": {format, sha256}, name: {dtype, shape, data_offsets}}
+            then      the elements, 2 bytes each, last dimension fastest: filled through a memory map
 
-        The header comes before what its checksum covers, so it is written last, with the length it had at first.
+        The checksum in the header covers the elements, so the header is written last. Its length is the same for
+        every checksum, so the position of the elements is known before.
 
         Args:
             path: The file.
-            name: Of the tensor.
-            shape: Its shape.
-            fill: Writes the numbers into a memory map of that shape; bf16 as int16, as numpy has no bf16.
+            name: Name of the tensor.
+            shape: Shape of the tensor.
+            fill: Writes the elements into a memory map of that shape; bf16 as int16, as numpy has no bf16.
+
+        Raises:
+            StorageError: As for ``write_whole``.
         """
 
         def header(checksum: str) -> bytes:
@@ -89,7 +109,7 @@ class TensorCache:
         def write(partial: Path) -> None:
             begin = len(header("0" * 64))
             with partial.open("wb") as stream:
-                # All of it at once: writing to a memory map on a full disk ends the process
+                # Reserves the space now: writing to a memory map on a full disk kills the process
                 os.posix_fallocate(stream.fileno(), 0, begin + 2 * int(np.prod(shape)))
             numbers = np.memmap(partial, dtype=np.int16, mode="r+", offset=begin, shape=shape)
             fill(numbers)
@@ -101,10 +121,13 @@ class TensorCache:
         write_whole(path, write)
 
     def read(self, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-        """The metadata and the tensors, memory-mapped.
+        """Reads a file and verifies its checksum.
+
+        Returns:
+            The metadata; and the tensors by name, memory-mapped.
 
         Raises:
-            WeightsError: The file is damaged, or of another format.
+            WeightsError: The file is damaged or of another format.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -112,20 +135,29 @@ class TensorCache:
                 known = metadata.get("format") == self.format
                 tensors = {name: file.get_tensor(name) for name in file.keys()} if known else {}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is damaged or no safetensors file ({error}); {self.recovery}") from error
+            raise WeightsError(
+                f"{path} is damaged or not a safetensors file ({error}); {self.recovery}"
+            ) from error
         if not known:
             found = metadata.get("format", "foreign")
-            raise WeightsError(f"{path} is no {self.kind} ({self.format}), but {found}; {self.recovery}")
+            raise WeightsError(f"{path} is not a {self.kind} ({self.format}), but {found}; {self.recovery}")
         if not self._is_unchanged(metadata, tensors):
-            raise WeightsError(f"{path} is damaged: its checksum does not fit; {self.recovery}")
+            raise WeightsError(f"{path} is damaged: its checksum does not match; {self.recovery}")
         return metadata, tensors
 
     def read_or_write(self, path: Path, write: Callable[[], None]) -> tuple[dict[str, str], dict[str, Tensor]]:
-        """Reads a file that equal calls share; one process writes it first where it is missing.
+        """Reads a file that calls with equal arguments share; if it is missing, one process writes it first.
+
+        Args:
+            path: The file.
+            write: Writes it.
+
+        Returns:
+            As ``read``.
 
         Raises:
             WeightsError: As ``read``.
-            StorageError: It cannot be written.
+            StorageError: The file cannot be written.
         """
 
         def write_missing() -> None:
@@ -137,13 +169,15 @@ class TensorCache:
         return self.read(path)
 
     def _checksum(self, metadata: Metadata, tensors: Tensors) -> str:
+        """SHA-256 of what ``hashed`` returns, in hexadecimal."""
         digest = hashlib.sha256()
         for part in self.hashed(metadata, tensors):
             digest.update(part if isinstance(part, bytes) else part.reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _is_unchanged(self, metadata: Metadata, tensors: Tensors) -> bool:
+        """True if the stored checksum is that of the content."""
         try:
             return metadata["sha256"] == self._checksum(metadata, tensors)
-        except (LookupError, ValueError, TypeError, AttributeError):  # ``hashed`` does not find what it covers
+        except (LookupError, ValueError, TypeError, AttributeError):  # ``hashed`` did not find what it needs
             return False

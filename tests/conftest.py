@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import pickle
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 import transformers as tf
+import yaml
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import recbole_clickprompt  # noqa: F401 - registers the models
+from recbole_clickprompt.files import locked
 
 ROOT = Path(__file__).parents[1]
 TEXT = [
@@ -42,6 +48,9 @@ SMALL: dict[str, Any] = {
     "pretrain_learning_rate": 1e-3,
     "pretrain_plm_learning_rate": 1e-3,
 }
+
+# For runs in which little has to be learned: three batches in whole and one in part, instead of 17, an epoch
+SHORT = {"train_rows": 250, "pretrain_rows": 250}
 
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -126,11 +135,53 @@ def save_tiny_plm(family: str, folder: Path) -> Path:
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of pytest-xdist makes and all of them read.
+
+    Args:
+        factory: Of the process.
+        name: Of the folder.
+        make: Fills the folder, which is empty.
+    """
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
+    complete = folder / "complete"
+    with locked(folder):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parse_each_yaml_text_once() -> Iterator[None]:
+    # A config reads some 30 property files, in Python, and RecBole's loader gets slower with each config
+    load, parsed = yaml.load, {}
+
+    def load_once(stream: Any, Loader: Any) -> Any:
+        if not isinstance(stream, str):
+            return load(stream, Loader)
+        if (stream, Loader) not in parsed:
+            parsed[stream, Loader] = pickle.dumps(load(stream, Loader))
+        return pickle.loads(parsed[stream, Loader])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "load", load_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_plms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder for each family."""
-    root = tmp_path_factory.mktemp("plm")
-    return {family: save_tiny_plm(family, root / family) for family in FAMILIES}
+
+    def save(folder: Path) -> None:
+        for family in FAMILIES:
+            save_tiny_plm(family, folder / family)
+
+    folder = made_once(tmp_path_factory, "plm", save)
+    return {family: folder / family for family in FAMILIES}
 
 
 @pytest.fixture(scope="session")
@@ -190,18 +241,23 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> d
 
     Beside each lies its run folder. They are shared: copy what a test changes.
     """
-    folder = tmp_path_factory.mktemp("runs")
     models: dict[str, tuple[str, dict[str, Any]]] = {
         "with": ("ClickPrompt", {}),
         "without": ("ClickPromptNoPLM", {}),
         "plain": ("ClickPromptNoPLM", {"train_stage": "finetune"}),
     }
-    files: dict[str, Path] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr("sys.argv", ["pytest"])
-        for name, (model, settings) in models.items():
-            own = {**SMALL, "plm": str(tiny_bert), "checkpoint_dir": str(folder / "saved"), **settings}
-            run_recbole(model=model, dataset="tiny", config_dict=own)
-            (files[name],) = set((folder / "saved").glob("*.pth")) - set(files.values())
-    return files
+
+    def train(folder: Path) -> None:
+        files: dict[str, str] = {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setattr("sys.argv", ["pytest"])
+            for name, (model, settings) in models.items():
+                own = {**SMALL, "plm": str(tiny_bert), "checkpoint_dir": str(folder / "saved"), **settings}
+                run_recbole(model=model, dataset="tiny", config_dict=own)
+                (files[name],) = {file.name for file in (folder / "saved").glob("*.pth")} - set(files.values())
+        (folder / "names.json").write_text(json.dumps(files))
+
+    folder = made_once(tmp_path_factory, "runs", train)
+    names = json.loads((folder / "names.json").read_text())
+    return {name: folder / "saved" / file for name, file in names.items()}

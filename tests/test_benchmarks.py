@@ -78,7 +78,7 @@ def test_longer_pretraining_is_measured_beside_none_and_goes_on_where_it_was(sma
     assert table["mlm_loss"].isna().tolist() == [True, False]
     assert table.drop(columns=["mlm_accuracy", "digest"]).iloc[1].between(0, 20).all()
     assert "PA-MLM" in Path("results/pretraining-length.html").read_text()
-    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]) == 3
+    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]) == 4
 
     monkeypatch.setattr(pretraining_length, "_measure", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(sys, "argv", [*command])

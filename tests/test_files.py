@@ -60,7 +60,7 @@ def test_where_there_are_no_locks_work_goes_on_with_one_warning(monkeypatch, cap
     count_up()
     assert Path("count").read_text() == "200"
     (told,) = caplog.messages
-    assert told.endswith("this file system has no locks; two processes must not write one file there")
+    assert told.endswith("this file system has no locks; two processes must not write the same file in it")
 
 
 def test_two_processes_that_write_one_file_do_not_write_into_each_others():

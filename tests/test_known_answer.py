@@ -44,6 +44,8 @@ def auc_of(model, name, small, **settings):
             "learning_rate": 5e-3,
             "plm_learning_rate": 5e-3,
             "stopping_step": 8,
+            "micro_batch_size": 64,
+            "plm_num_layers": 2,
             **settings,
         },
     )

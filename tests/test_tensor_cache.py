@@ -60,7 +60,7 @@ def test_every_changed_byte_and_every_cut_is_refused_by_name():
 def test_another_format_is_refused_by_both_names():
     TensorCache("a-format-2", "cache of a test", "delete it").write(Path("file"), TENSORS)
     with pytest.raises(
-        WeightsError, match=r"file is no cache of a test \(a-format-1\), but a-format-2; delete it"
+        WeightsError, match=r"file is not a cache of a test \(a-format-1\), but a-format-2; delete it"
     ):
         CACHE.read(Path("file"))
 
@@ -104,7 +104,7 @@ def test_files_of_tokens_of_earlier_versions_are_read():
     assert token_cache._CACHE.read(Path("file"))[1].keys() == tensors.keys()
     save_file(tensors, "file", metadata={**metadata, "keys": '["item_id", "user_id"]'})
     with pytest.raises(
-        WeightsError, match="file is damaged: its checksum does not fit; delete it, and it is made"
+        WeightsError, match="file is damaged: its checksum does not match; delete it, and it is made"
     ):
         token_cache._CACHE.read(Path("file"))
 

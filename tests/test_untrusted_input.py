@@ -161,7 +161,7 @@ def test_a_checkpoint_named_in_a_setting_is_read_and_never_run(exploit, setting,
 def test_foreign_safetensors_are_no_checkpoint():
     save_file({"a": torch.ones(1)}, "foreign.safetensors")
     with pytest.raises(
-        WeightsError, match=r"foreign.safetensors is no pretraining checkpoint of ClickPrompt \(cl"
+        WeightsError, match=r"foreign.safetensors is not a pretraining checkpoint of ClickPrompt \(cl"
     ):
         read_inputs(Path("foreign.safetensors"))
 
@@ -178,13 +178,13 @@ def test_foreign_safetensors_are_no_checkpoint():
 def test_a_property_file_holds_plain_values_only(tag, small, capsys):
     Path("evil.yaml").write_text(f"model: ClickPrompt\ndataset: tiny\nbackbone: {tag}\n")
     assert main(["run", "--config_files=evil.yaml"]) == 2
-    assert "error: evil.yaml is no valid YAML" in capsys.readouterr().err
-    with pytest.raises(SettingError, match="evil.yaml is no valid YAML"):
+    assert "error: evil.yaml is not valid YAML" in capsys.readouterr().err
+    with pytest.raises(SettingError, match="evil.yaml is not a valid property file"):
         Config("ClickPrompt", "tiny", ["evil.yaml"], dict(small))
     folder = Path("props/dataset")
     folder.mkdir(parents=True)
     Path("evil.yaml").rename(folder / "tiny.yaml")
-    with pytest.raises(SettingError, match=r"props.dataset.tiny.yaml is no valid YAML"):
+    with pytest.raises(SettingError, match=r"props.dataset.tiny.yaml is not valid YAML"):
         Config("ClickPrompt", "tiny", None, dict(small))
 
 

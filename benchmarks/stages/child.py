@@ -1,4 +1,4 @@
-"""Inside a process of the benchmark: a question on standard input, its answer into a file."""
+"""A worker process of the benchmark: reads a question from standard input, writes its answer to a file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["answer"]
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """What the functions of ``process`` ask for; an error of the user's as ``error``."""
-    # Here and not above: they load torch's heavy parts, which a wrong question need not wait for
+    """The answer to a question of ``process``; a ``UserError`` becomes the key ``error``."""
+    # Imported late, because these modules load slow parts of torch
     from benchmarks.stages.curves import train_curves
     from benchmarks.stages.memory import peak_of
     from benchmarks.stages.point import measure_point
@@ -32,21 +32,21 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if question["task"] == "point":
             return measure_point(job, question["stage"], question["batch"], question["contender"])
         if question["task"] == "curves":
-            return {"losses": train_curves(job, question["steps"], question["seeds"], _tell)}
+            return {"losses": train_curves(job, question["steps"], question["seeds"], _report)}
         result = run_job(job)
     except UserError as error:
         return {"error": str(error)}
     return {**result, "figures": [asdict(figure) for figure in result["figures"]]}
 
 
-def _tell(what: str) -> None:
-    print(f"bench: {what}", file=sys.stderr, flush=True)
+def _report(progress: str) -> None:
+    print(f"bench: {progress}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    # Each contender reads the PLM anew, and transformers would report on the same files each time
+    # Each contender loads the PLM, and transformers would repeat its messages each time
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    path, sys.argv = Path(sys.argv[1]), sys.argv[:1]  # RecBole reads the command line of the process by itself
+    path, sys.argv = Path(sys.argv[1]), sys.argv[:1]  # RecBole reads the command line of the process
     text = json.dumps(answer(json.load(sys.stdin)))
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""Losses that training comes to, over seeds: bf16 and float32 must not differ by more than seeds do."""
+"""Losses after training, over seeds: bf16 and float32 must not differ by more than seeds do."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TRAINING = ("pamlm", "finetune", "backbone")
 def train_curves(
     job: Job, steps: int, seeds: Sequence[int], report: Callable[[str], None]
 ) -> dict[str, dict[str, list[float]]]:
-    """Trains every contender of the stages that train, from every seed, with dropout.
+    """Trains every contender of the training stages from every seed, with dropout.
 
     Args:
-        job: Its stages, first batches and settings.
-        steps: Optimiser steps; of a plain backbone, epochs of ``epoch_rows`` rows.
-        seeds: Of weights, dropout, masks and the order of rows; all contenders of one see the same rows.
-        report: Told what begins.
+        job: Provides stages, settings, and the batch size, which is the first of its list.
+        steps: Optimizer steps; for a plain backbone, epochs of ``epoch_rows`` rows.
+        seeds: Seeds of weights, dropout, masks and row order; with one seed all contenders see the same rows.
+        report: Called with a message about progress.
 
     Returns:
-        By stage and contender: the mean loss of the last quarter of the steps, one a seed.
+        By stage and contender: the mean loss of the last quarter of the steps, one value per seed.
     """
     losses: dict[str, dict[str, list[float]]] = {}
     for stage in (stage for stage in _TRAINING if stage in job.stages):
@@ -45,14 +45,14 @@ def train_curves(
 
 
 def curves_markdown(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """A line a stage and contender: mean and deviation over seeds, and the mean's distance to float32 of ours.
+    """A line per stage and contender: mean and standard deviation over seeds, and difference to float32.
 
-    It is within the noise where that is no more than the larger of the two deviations.
+    A difference is within the noise if it is at most the larger of the two standard deviations.
     """
     lines = []
-    for stage, of_contender in losses.items():
-        base = of_contender["ours float32"]
-        for name, values in of_contender.items():
+    for stage, by_contender in losses.items():
+        base = by_contender["ours float32"]
+        for name, values in by_contender.items():
             distance = mean(values) - mean(base)
             noise = max(stdev(values), stdev(base))
             verdict = "" if values is base else "yes" if abs(distance) <= noise else "no"

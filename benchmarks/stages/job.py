@@ -1,4 +1,4 @@
-"""What to measure, and what came out; both travel between processes as JSON."""
+"""What to measure, and the results; both are passed between processes as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ STAGES = (*PLM_STAGES, *JOINT_STAGES, *BACKBONE_STAGES)
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do a stage.
+    """One implementation of a stage.
 
     Attributes:
-        name: In the table.
-        kind: ``reference``, ``ours``, or ``host`` for RecBole's own trainer on a plain backbone.
-        settings: Over those of the job.
+        name: Name in the table.
+        kind: ``reference``, ``ours``, or ``host`` for RecBole's trainer on a plain backbone.
+        settings: Settings that override those of the job.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Contender:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-# The first of each is what the others are compared with
+# The first of each group is the baseline
 _PLM = (
     Contender("plain reference", "reference"),
     Contender("ours float32", "ours"),
@@ -40,13 +40,13 @@ _BACKBONE = (
     Contender("ours float32", "ours"),
     Contender("ours bf16", "ours", {"enable_amp": True, "backbone_amp": True}),
 )
-# Another model than the exact one: what its time is held to is ours, or at inference the backbone's
+# Interaction layers are an approximation: compared with our exact model, in inference with the backbone
 _JOINT = tuple(
     Contender(f"ours bf16, {layers} joint", "ours", {"enable_amp": True, "plm_interaction_layers": layers})
     for layers in (2, 1)
 )
 _JOINT_TRAINING = (Contender("ours bf16, exact", "ours", {"enable_amp": True}), *_JOINT)
-# A backbone predicts in float32 whatever it was trained in
+# A backbone always predicts in float32
 _BACKBONE_ALONE = (
     Contender("backbone alone", "host"),
     Contender("RecBole's class", "host", {"backbone_class": "host"}),
@@ -54,7 +54,7 @@ _BACKBONE_ALONE = (
 _JOINT_INFERENCE = (*_BACKBONE_ALONE, *_JOINT)
 _BACKBONE_INFERENCE = (*_BACKBONE_ALONE, Contender("ours float32", "ours"))
 
-_OF_STAGE = {
+_BY_STAGE = {
     "joint-pamlm": _JOINT_TRAINING,
     "joint-finetune": _JOINT_TRAINING,
     "joint-inference": _JOINT_INFERENCE,
@@ -64,13 +64,13 @@ _OF_STAGE = {
 
 
 def contenders(stage: str, variants: list[dict[str, Any]]) -> list[Contender]:
-    """Those of a stage, the plain form first; ``variants`` are settings of further ones of ours."""
-    fixed = _OF_STAGE.get(stage, _PLM)
+    """The contenders of a stage, the baseline first; ``variants`` are settings of additional ones."""
+    standard = _BY_STAGE.get(stage, _PLM)
     further = [
         Contender("ours, " + ", ".join(f"{key}={value}" for key, value in settings.items()), "ours", settings)
         for settings in variants
     ]
-    return [*fixed, *further]
+    return [*standard, *further]
 
 
 @dataclass
@@ -78,17 +78,18 @@ class Job:
     """A benchmark.
 
     Attributes:
-        stages: Of ``STAGES``.
-        batches: Rows a step of the stages with a PLM.
-        backbone_batches: Rows a step of those without.
-        repeats: Timed rounds; in each every contender takes its turn on the same rows.
-        epoch_rows: Rows of an epoch of the plain backbones' training, the unit that is timed there.
-        threads: Of torch; None leaves its own choice.
+        dataset: Name of the data set.
+        settings: Settings of the models, which override the property files.
+        stages: Subset of ``STAGES``.
+        batches: Rows per step of the stages with a PLM.
+        backbone_batches: Rows per step of the stages without one.
+        repeats: Timed rounds; in each, every contender processes the same rows.
+        epoch_rows: Rows of an epoch of plain backbones, the unit that is timed in their training.
+        threads: CPU threads; None: torch's choice.
         device: ``cpu`` or ``cuda``.
-        keep_memory: Freed memory stays in the process; else as glibc has it.
-        settings: Of the models, over the property files.
-        variants: Settings of further contenders.
-        only: Parts of names; of the contenders behind the first, those with one of them are timed. None is all.
+        keep_memory: Keep freed memory in the process instead of using glibc's defaults.
+        variants: Settings of additional contenders.
+        only: Parts of names; besides the first contender only those whose names contain one are timed. None: all.
     """
 
     dataset: str = "ml-100k"
@@ -105,7 +106,7 @@ class Job:
     only: list[str] | None = None
 
     def timed(self, stage: str) -> list[Contender]:
-        """The contenders of a stage that take part."""
+        """The contenders of a stage that are timed."""
         first, *others = contenders(stage, self.variants)
         parts = [""] if self.only is None else self.only
         return [first, *(c for c in others if any(part in c.name for part in parts))]
@@ -125,14 +126,17 @@ class Figure:
     """One line of the table.
 
     Attributes:
+        stage: Name of the stage.
+        batch: Rows per step.
+        contender: Name of the contender.
         rows_per_s: Median over the rounds.
-        ratio: To the first contender of stage and batch, the median over rounds of the ratio within a round.
-        gflop_per_row: Counted, of matrix products and attention.
-        share_of_peak: Of the matrix product measured in the same run, in the contender's precision.
-        memory_mb: Peak above what the process holds before its first step; None where not measured.
-        memory_ratio: To the first contender.
-        loss: Of the first turn, where the stage trains.
-        attention: Kernels that served attention, named as torch names them; ``math`` is none.
+        ratio: Speed relative to the first contender of stage and batch, the median of the ratios within rounds.
+        gflop_per_row: Counted operations of matrix products and attention.
+        share_of_peak: Relative to the matrix products measured in the same run, in the contender's precision.
+        memory_mb: Peak above the memory before the first step; None if not measured.
+        memory_ratio: Relative to the first contender.
+        loss: Loss of the first turn, in training stages.
+        attention: torch's names of the attention kernels; ``math`` if none was used.
     """
 
     stage: str

@@ -1,4 +1,4 @@
-"""Peak memory of a contender, in a process of its own."""
+"""Peak memory of a contender, in a separate process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from benchmarks.stages.workload import Workload
 
 __all__ = ["peak_above_base", "peak_of"]
 
-_TURNS = 2  # the optimiser has its state from the second on
+_TURNS = 2  # the optimizer has its state from the second turn on
 _MIB = 1 << 20
 
 
 def peak_of(job: Job, stage: str, batch: int, index: int) -> float:
-    """MiB that two turns of a stage's ``index``-th contender need at most, gradients and optimiser included.
+    """Peak memory in MiB of two turns of a stage's ``index``-th contender, with gradients and optimizer state.
 
-    Above what the process holds with data and model loaded; on a GPU, the peak of torch's memory there, the
-    model included.
+    On a CPU above the memory after data and model are loaded; on a GPU the peak of torch's memory, including the
+    model.
     """
     workload = Workload(job)
     contender = contenders(stage, job.variants)[index]
@@ -43,11 +43,11 @@ def peak_of(job: Job, stage: str, batch: int, index: int) -> float:
 
 
 def peak_above_base(call: Callable[[], object]) -> float:
-    """MiB by which a call raises the resident memory of this process at most."""
+    """Peak increase of the resident memory of this process during a call, in MiB."""
     gc.collect()
     if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # or what loading has freed would hide what the call takes
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
+        ctypes.CDLL(None).malloc_trim(0)  # memory freed by loading would hide the memory of the call
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     base = _resident()
     call()
     return (_peak() - base) / _MIB
@@ -69,4 +69,4 @@ def _peak() -> int:
         return _status("VmHWM")
     import resource  # which Windows lacks
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac; the peak since the start
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS; since the start of the process

@@ -1,4 +1,4 @@
-"""One point of a scaling table: start-up, time a row and memory of one contender, in a process of its own."""
+"""One point of a scaling table: start-up, time per row and memory of one contender, in a separate process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["measure_point"]
 
 
 def measure_point(job: Job, stage: str, batch: int, contender: str) -> dict[str, float]:
-    """Reads the data, builds the token table, then trains.
+    """Measures reading the data, building the token table, and training.
 
     Returns:
-        ``read_s``, ``tokens_s``: seconds to read the data and to build the token table; ``tokens_again_s``: to
-        build it a second time, as a later run does; ``tokens_mb``, ``tokens_peak_mb``: MiB of the table and while
-        it is built; ``tokens_per_row``: mean length of a text; ``ms_per_row``: median over ``job.repeats`` turns;
-        ``mb``: MiB that two turns add at most.
+        ``read_s``, ``tokens_s``: seconds to read the data and to build the token table; ``tokens_again_s``:
+        seconds to build it again, as a later run does; ``tokens_mb``, ``tokens_peak_mb``: MiB of the table and
+        peak while it is built; ``tokens_per_row``: mean length of a text; ``ms_per_row``: median over
+        ``job.repeats`` turns; ``mb``: peak MiB of two turns.
     """
     if job.threads:
         torch.set_num_threads(job.threads)

@@ -1,4 +1,4 @@
-"""A benchmark's chain of processes: one that times, and one for the memory of each contender."""
+"""Starts the worker processes of a benchmark: one for timing, and one per contender for memory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from recbole_clickprompt.errors import SettingError, UserError
 
 __all__ = ["KEEP_MEMORY", "measure_curves", "measure_memory", "measure_scaling", "measure_time"]
 
-# Freed memory stays in the process, for all contenders alike. With glibc's defaults, which a run has, large blocks
-# go back to the system, and taking them again costs page faults: it is whole batches at once that pay them.
+# Keeps freed memory in the process. By default glibc returns large blocks to the system, and allocating them again
+# causes page faults, mostly for implementations that process whole batches at once.
 KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
@@ -28,17 +28,17 @@ KEEP_MEMORY = {
 
 
 class ChildError(UserError):
-    """A process of the benchmark ended without an answer."""
+    """A worker process ended without an answer."""
 
 
 def measure_time(job: Job) -> dict[str, Any]:
-    """``run_job`` in a process of its own; figures as ``Figure``."""
+    """``run_job`` in a separate process; figures as ``Figure``."""
     answer = _ask({"task": "time", "job": asdict(job)}, job)
     return {**answer, "figures": [Figure(**figure) for figure in answer["figures"]]}
 
 
 def measure_memory(job: Job, figures: list[Figure], report: Callable[[str], None]) -> None:
-    """Fills in the memory of each figure."""
+    """Measures the memory of each figure and stores it there."""
     first = 0.0
     for figure in figures:
         index = [c.name for c in contenders(figure.stage, job.variants)].index(figure.contender)
@@ -50,7 +50,7 @@ def measure_memory(job: Job, figures: list[Figure], report: Callable[[str], None
 
 
 def measure_scaling(axis: Axis, report: Callable[[str], None]) -> list[dict[str, float]]:
-    """``measure_point`` of each point of an axis."""
+    """``measure_point`` for each point of an axis."""
     measured = []
     for point in axis.points:
         report(f"scaling, {axis.name}: {point.value}")
@@ -63,13 +63,13 @@ _ROOT = Path(__file__).parents[2]
 
 
 def measure_curves(job: Job, steps: int, seeds: list[int]) -> dict[str, dict[str, list[float]]]:
-    """``train_curves`` in a process of its own."""
+    """``train_curves`` in a separate process."""
     return _ask({"task": "curves", "job": asdict(job), "steps": steps, "seeds": seeds}, job)["losses"]
 
 
 def _ask(question: dict[str, Any], job: Job) -> dict[str, Any]:
     environment = {key: value for key, value in os.environ.items() if key not in KEEP_MEMORY}
-    # The benchmarks are no part of the installed package
+    # The benchmarks are not in the installed package
     environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     if job.keep_memory:
         environment |= KEEP_MEMORY
@@ -80,8 +80,8 @@ def _ask(question: dict[str, Any], job: Job) -> dict[str, Any]:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.stages.child", str(answer)]
         done = subprocess.run(command, input=json.dumps(question), text=True, env=environment, check=False)
         if not answer.is_file():
-            raise ChildError(f"a process of the benchmark ended with code {done.returncode} (memory exhausted?)")
-        told = json.loads(answer.read_text())
-    if "error" in told:
-        raise SettingError(told["error"])
-    return told
+            raise ChildError(f"a process of the benchmark ended with code {done.returncode} (out of memory?)")
+        result = json.loads(answer.read_text())
+    if "error" in result:
+        raise SettingError(result["error"])
+    return result

@@ -1,4 +1,4 @@
-"""The timed part of a benchmark, in one process."""
+"""The timing of a benchmark, in one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.stages.workload import Workload
 
 __all__ = ["run_job"]
 
-_TOKENS = 48  # of a row of ml-100k, about
+_TOKENS = 48  # roughly the length of a row of ml-100k
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -26,11 +26,11 @@ def run_job(job: Job) -> dict[str, Any]:
 
     Returns:
         ``figures``: a list of ``Figure``; ``peak``: GFLOP/s by precision, the best of all measurements;
-        ``difference``: the largest one to the plain form; ``threads``: torch's; ``attention``: the kernels of
-        each stage and contender.
+        ``difference``: the largest one from the reference implementation; ``threads``: torch's; ``attention``:
+        the kernels of each stage and contender.
 
     Raises:
-        UnequalError: Ours and the plain form disagree.
+        UnequalError: Our model and the reference implementation differ.
     """
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -75,11 +75,11 @@ def _cell(workload: Workload, stage: str, batch: int) -> list[Figure]:
     job = workload.job
     turns = [build_turn(workload, stage, batch, c) for c in job.timed(stage)]
     first = [_first_turn(turn) for turn in turns]
-    losses = {turn.contender.name: done.answer for turn, done in zip(turns, first, strict=True)}
+    losses = {turn.contender.name: done.result for turn, done in zip(turns, first, strict=True)}
     if stage == "backbone":
-        theirs, ours = (c.name for c in contenders(stage, job.variants)[1:3])
-        if theirs in losses and ours in losses:
-            check_curves(losses, theirs, ours)
+        host, ours = (c.name for c in contenders(stage, job.variants)[1:3])
+        if host in losses and ours in losses:
+            check_curves(losses, host, ours)
 
     def report(number: int) -> None:
         print(f"bench: {stage}, batch {batch}: round {number} of {job.repeats}", file=sys.stderr, flush=True)
@@ -95,7 +95,7 @@ def _cell(workload: Workload, stage: str, batch: int) -> list[Figure]:
             ratio=ratio,
             gflop_per_row=done.flop / turn.rows / 1e9,
             share_of_peak=0.0,
-            loss=None if done.answer is None else float(done.answer),
+            loss=None if done.result is None else float(done.result),
             attention=done.attention if stage in PLM_STAGES else "",
         )
         for turn, times, ratio, done in zip(turns, seconds, relative, first, strict=True)

@@ -1,4 +1,4 @@
-"""How time and memory grow with text, prompts, layers, batch, vocabulary and rows."""
+"""Growth of time and memory with text, prompts, layers, batch, vocabulary and rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST_ITEMS = 10_000
 
 @dataclass(frozen=True)
 class Point:
-    """A value on an axis, and what ``measure_point`` is asked for."""
+    """A value on an axis, and the arguments of ``measure_point``."""
 
     value: int
     job: Job
@@ -32,14 +32,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """What grows.
+    """A quantity that is increased.
 
     Attributes:
-        name: Of the table.
-        points: Its values.
-        columns: Measured columns to show, each with its heading.
-        value: The measured column that stands for the value, where the job only steers it.
-        time: The column whose growth is reported.
+        name: Title of the table.
+        points: Values of the quantity.
+        columns: Measured columns to show, and their headings.
+        value: Measured column with the actual value, if the job sets it only indirectly.
+        time: Column whose growth is reported.
     """
 
     name: str
@@ -49,40 +49,40 @@ class Axis:
     time: str = "ms_per_row"
 
 
-_COST = {"ms_per_row": "ms a row", "mb": "memory, MB"}
-_START = {"read_s": "reading, s", "tokens_s": "token table, s", "tokens_again_s": "once more, s",
-          "tokens_mb": "its memory, MB", "tokens_peak_mb": "at its peak, MB"}  # fmt: skip
+_COST = {"ms_per_row": "ms per row", "mb": "memory, MB"}
+_START = {"read_s": "reading, s", "tokens_s": "token table, s", "tokens_again_s": "second time, s",
+          "tokens_mb": "table memory, MB", "tokens_peak_mb": "peak memory, MB"}  # fmt: skip
 
 
 def axes(job: Job, folder: Path, *, quick: bool) -> list[Axis]:
-    """The tables: PA-MLM in bf16 on the job's data set, the plain backbone on synthetic ones.
+    """The axes: PA-MLM in bf16 on the job's data set, the plain backbone on synthetic ones.
 
     Args:
-        job: Data set, device, threads, repeats and settings.
-        folder: Takes the synthetic data sets.
-        quick: The first value of each axis alone, and a small vocabulary.
+        job: Provides data set, device, threads, repeats and settings.
+        folder: Folder for the synthetic data sets.
+        quick: Only the first value of each axis, and a small vocabulary.
     """
     layers = job.settings.get("plm_num_layers")
-    some = slice(0, 1 if quick else None)
+    selected = slice(0, 1 if quick else None)
 
     def with_plm(values: Sequence[int], change: Callable[[int], dict[str, Any]]) -> list[Point]:
-        jobs = {value: replace(job, settings={**job.settings, **change(value)}) for value in values[some]}
-        return [Point(v, own, "pamlm", 8 if quick else _BATCH, "ours bf16") for v, own in jobs.items()]
+        jobs = {value: replace(job, settings={**job.settings, **change(value)}) for value in values[selected]}
+        return [Point(v, changed, "pamlm", 8 if quick else _BATCH, "ours bf16") for v, changed in jobs.items()]
 
-    batches = [Point(b, job, "pamlm", b, "ours bf16") for b in [16, 64, 256, 1024][some]]
+    batches = [Point(b, job, "pamlm", b, "ours bf16") for b in [16, 64, 256, 1024][selected]]
     depth = with_plm([1, 2, 4, 6] if layers is None else [layers], lambda n: {"plm_num_layers": n})
     items = [100] if quick else [_FIRST_ITEMS, 100_000, 1_000_000]
     rows = [400] if quick else [_FIRST_ROWS, 200_000, 2_000_000]
-    few = {"items": items[0], "rows": rows[0]}
+    smallest = {"items": items[0], "rows": rows[0]}
     return [
         Axis("text length, tokens", with_plm([0, 2, 6, 14], lambda n: _longer(n, job)), _COST, "tokens_per_row"),
-        Axis("prompts a layer, K", with_plm([1, 5, 10, 20, 40], lambda k: {"num_prompts": k}), _COST),
+        Axis("prompts per layer, K", with_plm([1, 5, 10, 20, 40], lambda k: {"num_prompts": k}), _COST),
         Axis("layers", depth, _COST),
         Axis("batch", batches, _COST),
-        Axis("ids of the vocabulary", _synthetic(job, folder, "items", items, few), {**_COST, **_START}),
+        Axis("ids of the vocabulary", _synthetic(job, folder, "items", items, smallest), {**_COST, **_START}),
         Axis(
             "rows of the data",
-            _synthetic(job, folder, "rows", rows, few),
+            _synthetic(job, folder, "rows", rows, smallest),
             {**_COST, "read_s": _START["read_s"]},
             time="read_s",
         ),
@@ -90,7 +90,7 @@ def axes(job: Job, folder: Path, *, quick: bool) -> list[Axis]:
 
 
 def _longer(times: int, job: Job) -> dict[str, Any]:
-    # The name of one field in words grows, by 24 tokens a time
+    # Extends the name of one field by 24 tokens each time
     from recbole_clickprompt.host.properties import load_properties
 
     properties = load_properties(model="ClickPrompt", dataset=job.dataset, external=job.settings)
@@ -100,14 +100,14 @@ def _longer(times: int, job: Job) -> dict[str, Any]:
     return {"text_fields": fields}
 
 
-def _synthetic(job: Job, folder: Path, axis: str, values: Sequence[int], few: dict[str, int]) -> list[Point]:
+def _synthetic(job: Job, folder: Path, axis: str, values: Sequence[int], smallest: dict[str, int]) -> list[Point]:
     points = []
     for value in values:
-        settings = write_synthetic(folder / f"{axis}-{value}", **{**few, axis: value})
-        # Where no earlier measurement has kept its tokens
+        settings = write_synthetic(folder / f"{axis}-{value}", **{**smallest, axis: value})
+        # A folder without cached tokens of an earlier measurement
         settings = {**settings, "checkpoint_dir": str(folder / "saved")}
-        own = replace(job, dataset="synthetic", settings={**job.settings, **settings})
-        points.append(Point(value, own, "backbone", min(2048, few["rows"] // 4), "ours float32"))
+        changed = replace(job, dataset="synthetic", settings={**job.settings, **settings})
+        points.append(Point(value, changed, "backbone", min(2048, smallest["rows"] // 4), "ours float32"))
     return points
 
 
@@ -116,10 +116,9 @@ def _short(value: float) -> str:
 
 
 def scaling_markdown(axis: Axis, measured: Sequence[dict[str, float]]) -> str:
-    """A table of an axis.
+    """The Markdown table of an axis.
 
-    The last column is the power of the value that the time follows from one line to the next: 0 is constant, 1
-    linear.
+    The last column is the exponent of the growth of time from one line to the next: 0 is constant, 1 is linear.
     """
     header = [axis.name, *axis.columns.values(), f"growth of {axis.columns[axis.time]}"]
     lines = []

@@ -1,4 +1,4 @@
-"""PLMs of a size, randomly initialised, for a machine without their weights: speed does not ask for them."""
+"""PLMs of a given size with random weights, which are sufficient to measure speed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _VOCABULARY = 50265
 
 
 def save_random_plm(shape: dict[str, Any], tokenizer_of: str, folder: Path) -> Path:
-    """A RoBERTa of a shape with its vocabulary of 50,265 tokens, and another PLM's tokenizer.
+    """Saves a RoBERTa with its vocabulary of 50,265 tokens, and another PLM's tokenizer; returns the folder.
 
     Args:
-        shape: Of ``SIZES``.
+        shape: A value of ``SIZES``.
         tokenizer_of: ``minilm``, a folder or a Hugging Face id; its tokens are the first of the vocabulary.
-        folder: Where to, new or empty.
+        folder: A new or empty folder.
     """
     from transformers import RobertaConfig, RobertaForMaskedLM
 

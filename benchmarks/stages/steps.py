@@ -7,27 +7,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 
 from benchmarks.stages.job import PLM_STAGES, Contender
 from benchmarks.stages.workload import Workload, scratch_folder
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.optimizer import build_optimizer
+from recbole_clickprompt.trainer.protocols import Trainable
 from recbole_clickprompt.trainer.stage import TrainingStage, autocast
 
 __all__ = ["Turn", "build_turn"]
 
-_INFERENCE_BATCHES = 16  # where one is too short to time
+_INFERENCE_BATCHES = 16  # if a single one is too short to time
 
 
 @dataclass
 class Turn:
-    """What a contender does in a round.
+    """The work of a contender in a round.
 
     Attributes:
-        contender: Whose.
-        rows: Rows worked off in one call.
-        prepare: Gives what ``run`` takes, out of the number of the round; not timed.
-        run: Is timed; gives the loss of a training stage.
+        contender: The contender.
+        rows: Rows processed in one call.
+        prepare: Maps the number of the round to the argument of ``run``; not timed.
+        run: Is timed; returns the loss in a training stage.
     """
 
     contender: Contender
@@ -37,12 +40,12 @@ class Turn:
 
     @property
     def bf16(self) -> bool:
-        """Its matrix products are in bf16."""
+        """Whether its matrix products are in bf16."""
         return bool(self.contender.settings.get("enable_amp"))
 
 
 def build_turn(workload: Workload, stage: str, batch: int, contender: Contender) -> Turn:
-    """Builds the contender's model and optimiser, and gives its turn."""
+    """Builds the contender's model and optimizer, and returns its turn."""
     if stage == "backbone":
         return _epoch(workload, batch, contender)
     if stage.endswith("inference"):
@@ -60,12 +63,12 @@ def _training(workload: Workload, stage: str, batch: int, contender: Contender) 
     return Turn(contender, batch, lambda number: workload.rows(number, batch), step)
 
 
-def _rates(config: Any, stage: str) -> tuple[float, float]:
+def _rates(config: Settings, stage: str) -> tuple[float, float]:
     prefix = "pretrain_" if stage == "pamlm" else ""
     return config[f"{prefix}learning_rate"], config[f"{prefix}plm_learning_rate"]
 
 
-def _stage(config: Any, stage: str, model: Any) -> TrainingStage:
+def _stage(config: Settings, stage: str, model: Trainable) -> TrainingStage:
     rate, plm_rate = _rates(config, stage)
     optimizer = build_optimizer(
         model, learner="adamw", learning_rate=rate, plm_learning_rate=plm_rate, weight_decay=0.0
@@ -82,15 +85,15 @@ def _stage(config: Any, stage: str, model: Any) -> TrainingStage:
     )
 
 
-def _plain_step(model: Any, rate: float, plm_rate: float) -> Callable[[Any], float]:
-    of_plm = {id(p) for p in model.pretrained_parameters()}
+def _plain_step(model: Trainable, rate: float, plm_rate: float) -> Callable[[Interaction], float]:
+    pretrained = {id(p) for p in model.pretrained_parameters()}
     groups = [
-        {"params": [p for p in model.parameters() if (id(p) in of_plm) is inside], "lr": lr}
+        {"params": [p for p in model.parameters() if (id(p) in pretrained) is inside], "lr": lr}
         for inside, lr in ((False, rate), (True, plm_rate))
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0, foreach=False, fused=False)
 
-    def step(rows: Any) -> float:
+    def step(rows: Interaction) -> float:
         optimizer.zero_grad()
         loss = model.calculate_loss(rows)
         loss.backward()
@@ -116,7 +119,7 @@ def _inference(workload: Workload, stage: str, batch: int, contender: Contender)
                 model.predict(rows)
 
     if stage == "joint-inference":
-        run(prepare(0))  # keys and values of the texts are made once, by the first
+        run(prepare(0))  # the first call builds the cache of keys and values of the texts
     return Turn(contender, batch * count, prepare, run)
 
 

@@ -1,4 +1,4 @@
-"""Made-up clicks of any size, as atomic files."""
+"""Synthetic clicks of any size, as atomic files."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ _WORDS = ("Silent", "Golden", "River", "Garden", "Winter", "Road", "House", "Let
 
 
 def write_synthetic(folder: Path, *, items: int, rows: int) -> dict[str, Any]:
-    """Writes ``rows`` clicks on ``items`` titled items by a tenth as many users.
+    """Writes a data set with a tenth as many users as items, in a folder named ``synthetic``.
 
     Args:
-        folder: Where data sets lie; this one is called ``synthetic``.
-        items: Every one is in the item file, whether clicked or not.
-        rows: Users, items and labels are drawn uniformly.
+        folder: The ``data_path``.
+        items: Number of items, each with a title.
+        rows: Number of clicks; users, items and labels are drawn uniformly.
 
     Returns:
-        Settings with which it is read.
+        Settings that load it.
     """
     import polars as pl
 
     draw = np.random.default_rng(0)
-    place = folder / "synthetic"
-    place.mkdir(parents=True)
+    target = folder / "synthetic"
+    target.mkdir(parents=True)
     clicks = {
         "user_id:token": draw.integers(max(items // 10, 2), size=rows),
         "item_id:token": draw.integers(items, size=rows),
         "label:float": draw.integers(2, size=rows),
         "timestamp:float": np.arange(rows),
     }
-    pl.DataFrame(clicks).write_csv(place / "synthetic.inter", separator="\t")
+    pl.DataFrame(clicks).write_csv(target / "synthetic.inter", separator="\t")
     first, second = (draw.integers(len(_WORDS), size=items) for _ in range(2))
     titles = [f"{_WORDS[a]} {_WORDS[b]} {i}" for i, (a, b) in enumerate(zip(first, second, strict=True))]
     pl.DataFrame({"item_id:token": np.arange(items), "title:token_seq": titles}).write_csv(
-        place / "synthetic.item", separator="\t"
+        target / "synthetic.item", separator="\t"
     )
     return {
         "data_path": str(folder),

@@ -1,4 +1,4 @@
-"""Figures as a Markdown table with the targets beside them, and as files."""
+"""Figures as a Markdown table with targets, and as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_clickprompt.files import write_text
 
 __all__ = ["TARGETS", "markdown", "write"]
 
-# (stage, batch, contender): what is aimed for on two cores with MiniLM-L6, K = 5, rows of ml-100k
+# (stage, batch, contender): targets on two cores with MiniLM-L6, K = 5, rows of ml-100k
 TARGETS: dict[tuple[str, int, str], dict[str, float]] = {
     ("pamlm", 64, "ours float32"): {"ratio": 2.1},
     ("pamlm", 64, "ours bf16"): {"ratio": 4.0, "share_of_peak": 0.6},
@@ -36,18 +36,19 @@ TARGETS: dict[tuple[str, int, str], dict[str, float]] = {
     ("backbone-inference", 256, "ours float32"): {"ratio": 1.0},
     ("backbone-inference", 2048, "ours float32"): {"ratio": 1.0},
 }
-# Where less is better
+# Lower is better
 _AT_MOST = {"memory_ratio"}
 
 _HEADER = (
-    "stage", "batch", "contender", "rows/s", "ratio", "memory, MB", "of (a)", "GFLOP a row", "of peak", "target",
+    "stage", "batch", "contender", "rows/s", "ratio", "memory, MB", "of first", "GFLOP per row", "of peak",
+    "target",
 )  # fmt: skip
 _FORMS = {"ratio": "{:.2f}x", "memory_ratio": "{:.2f}", "share_of_peak": "{:.0%}"}
 _WORDS = {"ratio": "{} ratio", "memory_ratio": "{} of memory", "share_of_peak": "{} of peak"}
 
 
 def markdown(figures: Sequence[Figure]) -> str:
-    """The table; a contender with targets says of each whether it is met, in the digits that are shown."""
+    """The table; the last column shows for each target whether it is met, in the digits that are shown."""
     lines = [
         [
             figure.stage,
@@ -79,12 +80,12 @@ def _verdict(figure: Figure, name: str, target: float) -> str:
     met = shown <= target if name in _AT_MOST else shown >= target
     if met or name != "ratio":
         return f"{aim}: {'met' if met else 'missed'}"
-    # The same arithmetic so much faster: near the whole peak is more than any code reaches
+    # The share of peak that the target would need: near 100 % cannot be reached by any code
     return f"{aim}: missed, {figure.share_of_peak * target / value:.0%} of peak would reach it"
 
 
 def write(path: Path, figures: Sequence[Figure], about: dict[str, Any]) -> None:
-    """Writes figures and what is known of the run: all of it to .json, the figures alone to .csv."""
+    """Writes the figures, to .json together with information about the run."""
     rows = [asdict(figure) for figure in figures]
     if path.suffix == ".json":
         write_text(path, json.dumps({**about, "figures": rows}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Time of turns, taken in alternation, and the matrix-product peak of the machine."""
+"""Interleaved timing of turns, and the peak speed of matrix products on the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.stages.steps import Turn
 
 __all__ = ["matrix_peak", "ratios", "rounds"]
 
-_SECONDS = 0.25  # of a matrix product, at least
+_SECONDS = 0.25  # minimum time for each matrix product
 
 
 def _now(device: torch.device) -> float:
@@ -26,13 +26,13 @@ def rounds(
 ) -> list[list[float]]:
     """Seconds of each turn in each round: ``[turn][round]``.
 
-    Within a round all take the same rows one after the other, so that whatever slows the machine down hits all
-    alike; who begins changes from round to round. Round 0 is the warm-up, which is not in here.
+    In a round, all turns process the same rows one after the other, so that load on the machine affects all alike;
+    the order rotates between rounds. Round 0 is the warm-up, which the caller runs.
 
     Args:
-        turns: Have run once.
-        repeats: Rounds.
-        device: Waited for before the clock is read.
+        turns: Turns that have run once.
+        repeats: Number of rounds.
+        device: Synchronized before the clock is read.
         report: Called with the number of each round.
     """
     seconds: list[list[float]] = [[] for _ in turns]
@@ -51,15 +51,15 @@ def ratios(seconds: Sequence[Sequence[float]], rows: Sequence[int]) -> list[floa
     """Rows per second of each turn over that of the first: the median of the ratios within a round."""
     first = [time / rows[0] for time in seconds[0]]
     return [
-        median(base / (own / count) for base, own in zip(first, turn, strict=True))
+        median(base / (time / count) for base, time in zip(first, turn, strict=True))
         for turn, count in zip(seconds, rows, strict=True)
     ]
 
 
 def matrix_peak(shapes: Sequence[tuple[int, int, int]], dtype: torch.dtype, device: torch.device) -> float:
-    """GFLOP/s of the best of some matrix products ``(M, N) x (N, P)``, each the median of its repeats.
+    """GFLOP/s of the fastest of several matrix products ``(M, N) x (N, P)``, each the median of its repeats.
 
-    Weights lie as a linear layer has them; the answer's memory is taken before.
+    Weights have the memory layout of a linear layer; the output is preallocated.
     """
     best = 0.0
     for m, n, p in shapes:

@@ -29,13 +29,13 @@ from recbole_clickprompt.text.tokens import TokenTable
 __all__ = ["Workload", "scratch_folder"]
 
 _SEED = 2020
-_NOT_OURS = ("backbone_class",)  # of a contender's settings
+_BENCHMARK_SETTINGS = ("backbone_class",)  # settings of a contender that are not settings of a run
 
 
 class Workload:
-    """The training rows of a job's data set, in one random order, and models on them.
+    """The training rows of a job's data set in random order, and models for them.
 
-    Every model starts from the same seed, so that those of one stage have equal weights.
+    Every model is initialized from the same seed, so that models of one stage have equal weights.
     """
 
     def __init__(self, job: Job) -> None:
@@ -48,13 +48,19 @@ class Workload:
         self._order = torch.randperm(len(self.dataset), generator=order)
 
     def config(self, model: str, settings: dict[str, Any]) -> Config:
-        """RecBole's, of the job's settings and further ones."""
-        where = {"gpu_id": "0" if self.job.device == "cuda" else "", "show_progress": False, "state": "error"}
-        own = {key: value for key, value in settings.items() if key not in _NOT_OURS}
-        return Config(model, self.job.dataset, None, {"seed": _SEED, **where, **self.job.settings, **own})
+        """RecBole's config with the settings of the job, which ``settings`` override."""
+        environment = {
+            "gpu_id": "0" if self.job.device == "cuda" else "",
+            "show_progress": False,
+            "state": "error",
+        }
+        overrides = {key: value for key, value in settings.items() if key not in _BENCHMARK_SETTINGS}
+        return Config(
+            model, self.job.dataset, None, {"seed": _SEED, **environment, **self.job.settings, **overrides}
+        )
 
     def rows(self, number: int, batch: int) -> Interaction:
-        """The ``number``-th batch, from 0; begins anew behind the last whole one.
+        """The batch with this number, from 0; starts again from the first after the last full batch.
 
         Raises:
             DataError: There are fewer rows than one batch.
@@ -63,22 +69,22 @@ class Workload:
         if not batches:
             raise DataError(
                 f"{self.job.dataset} has {len(self._order)} training rows, too few for a batch of {batch}; "
-                "give smaller batches"
+                "use smaller batches"
             )
         start = number % batches * batch
         return self.dataset[self._order[start : start + batch].numpy()].to(self.device)
 
     def loader(self, config: Config, *, batch: int, host: bool) -> TrainDataLoader:
-        """RecBole's loader over the first ``epoch_rows`` rows; ``host`` has RecBole's own way of reading them."""
+        """RecBole's loader over the first ``epoch_rows`` rows; ``host`` uses RecBole's data set class."""
         part = self.dataset.copy(self.dataset.inter_feat[self._order[: self.job.epoch_rows].numpy()])
         if host:
             part.__class__ = Dataset
-        own = copy.copy(config)
-        own.final_config_dict = {**config.final_config_dict, "train_batch_size": batch}
-        return TrainDataLoader(own, part, self._train._sampler, shuffle=True)
+        loader_config = copy.copy(config)
+        loader_config.final_config_dict = {**config.final_config_dict, "train_batch_size": batch}
+        return TrainDataLoader(loader_config, part, self._train._sampler, shuffle=True)
 
     def plm_model(self, stage: str, contender: Contender) -> tuple[Config, Any]:
-        """The config and the model of a stage with a PLM."""
+        """Config and model of a stage with a PLM."""
         config = self.config("ClickPrompt", contender.settings)
         torch.manual_seed(config["seed"])
         model: Any = build_pamlm(config, self.dataset) if stage == "pamlm" else ClickPrompt(config, self.dataset)
@@ -88,22 +94,22 @@ class Workload:
         return config, model.to(self.device)
 
     def token_table(self) -> TokenTable:
-        """The tokens of the data set."""
+        """The token table of the data set."""
         return self.dataset.token_table(self._config["plm"])
 
     def token_table_of_a_later_run(self) -> TokenTable:
-        """The same, built once more."""
+        """The token table, built again."""
         plm = self._config["plm"]
         return build_token_table(self.dataset, self.dataset.tokenizer(plm), find_plm(plm))
 
     def plm_width(self) -> int:
-        """Of the PLM's states."""
+        """Width of the PLM's states."""
         from transformers import AutoConfig
 
         return AutoConfig.from_pretrained(find_plm(self._config["plm"]), local_files_only=True).hidden_size
 
     def backbone_model(self, contender: Contender) -> tuple[Config, Any]:
-        """The config and the model of a stage without one: RecBole's class, our mended one, or ours around it."""
+        """Config and model of a stage without PLM: RecBole's class, our backbone, or ClickPromptNoPLM."""
         config = self.config("ClickPromptNoPLM", {**contender.settings, "train_stage": "finetune"})
         torch.manual_seed(config["seed"])
         if contender.settings.get("backbone_class") == "host":
@@ -114,7 +120,7 @@ class Workload:
 
 @contextmanager
 def scratch_folder() -> Iterator[None]:
-    """Works in a folder that is deleted: RecBole's trainers write logs where they are made."""
+    """Changes into a temporary folder, because RecBole's trainers write logs into the working folder."""
     before = os.getcwd()
     with TemporaryDirectory() as folder:
         os.chdir(folder)

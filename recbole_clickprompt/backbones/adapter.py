@@ -1,4 +1,4 @@
-"""Any context-aware model of RecBole as a backbone."""
+"""A context-aware RecBole model as a backbone. Letters: see ``plm/__init__.py``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from recbole_clickprompt.backbones.afm import AFM
 from recbole_clickprompt.backbones.dcn import DCN
 from recbole_clickprompt.backbones.dcnv2 import DCNV2
+from recbole_clickprompt.backbones.din import DIN
 from recbole_clickprompt.backbones.dnn import DNN
 from recbole_clickprompt.backbones.dssm import DSSM
 from recbole_clickprompt.backbones.ffm import FFM
@@ -23,34 +25,37 @@ from recbole_clickprompt.backbones.fignn import FiGNN
 from recbole_clickprompt.backbones.finalmlp import FinalMLP
 from recbole_clickprompt.backbones.fwfm import FwFM
 from recbole_clickprompt.backbones.gdcn import GDCN
+from recbole_clickprompt.backbones.history import HistoryPooling
 from recbole_clickprompt.backbones.kd_dagfm import KD_DAGFM
 from recbole_clickprompt.backbones.masknet import MaskNet
 from recbole_clickprompt.backbones.nfm import NFM
 from recbole_clickprompt.backbones.representation_hooks import HOOKS, RepresentationHook
+from recbole_clickprompt.backbones.vector_fields import with_vector_fields
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
+from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "build_backbone", "recbole_model"]
 
-# Models that RecBole does not have, and RecBole's with fixes
+# Models that RecBole does not have, and RecBole's models with fixes
 _OURS: dict[str, type[nn.Module]] = {
     model.__name__: model
     for model in (
-        AFM, DCN, DCNV2, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
+        AFM, DCN, DCNV2, DIN, DNN, DSSM, FFM, FGCNN, FiBiNET, FiGNN, FinalMLP, FwFM, GDCN, KD_DAGFM, MaskNet, NFM,
         WuKong, xDeepFM,
     )
 }  # fmt: skip
 
 
 class Backbone(nn.Module):
-    """A RecBole model that also returns the representation its prediction is made from.
+    """A RecBole model that also returns the representation from which it computes its prediction.
 
-    It predicts in float32 also under autocast, as logits of 8 bits would make different scores equal. It is also
-    trained in float32, unless ``amp`` is set.
+    It predicts in float32 even under autocast: bf16 has 8 bits of precision, which would make different scores
+    equal. It is also trained in float32, unless ``amp`` is set.
 
     Args:
-        model: A context-aware model whose ``forward`` gives logits.
-        hooks: Where its representation is read.
+        model: A context-aware model whose ``forward`` returns logits, ``(B,)``.
+        hooks: Where its representation is read; if there are several, q is their concatenation.
         amp: Train in the precision of autocast.
     """
 
@@ -59,24 +64,28 @@ class Backbone(nn.Module):
         self.model, self.hooks, self.amp = model, hooks, amp
 
     def logit(self, interaction: Interaction) -> Tensor:
-        """Logits of the RecBole model, ``(B,)`` float32; computes no representation."""
+        """Logits, ``(B,)`` float32, without reading the representation."""
         with self._precision(interaction):
             logit = self.model(interaction)
         return logit.float() if self.amp else logit
 
     def forward(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """
+        Args:
+            interaction: B rows.
+
         Returns:
-            The representation q before the last prediction layer, ``(B, Q)`` (Eq. 5), and the logit, ``(B,)``
-            float32.
+            The representation q that enters the last prediction layer, ``(B, Q)`` (ClickPrompt, Eq. 5); and the
+            logits, ``(B,)`` float32.
         """
         with self._precision(interaction), self._hooked() as seen:
             logit = self.model(interaction)
         first, *others = (part for parts in seen for part in parts)
-        q = torch.cat([first, *others], dim=1) if others else first  # cat would copy a single one
+        q = torch.cat([first, *others], dim=1) if others else first  # cat copies even a single tensor
         return q, logit.float() if self.amp else logit
 
     def _precision(self, interaction: Interaction) -> AbstractContextManager[Any]:
+        """Disables autocast, unless the backbone is trained with ``amp``."""
         if self.amp and self.training:
             return nullcontext()
         device = next(iter(interaction.interaction.values())).device
@@ -84,7 +93,8 @@ class Backbone(nn.Module):
 
     @contextmanager
     def _hooked(self) -> Iterator[list[list[Tensor]]]:
-        # Registered for one call only: a permanent hook would keep the graph alive and slow ``logit`` down
+        """For each hook, a list of the tensors that it reads during the context."""
+        # Registered for one call only: a permanent hook would keep the graph alive and slow down ``logit``
         seen: list[list[Tensor]] = [[] for _ in self.hooks]
         handles = [hook.register(self.model, parts.append) for hook, parts in zip(self.hooks, seen, strict=True)]
         try:
@@ -95,7 +105,11 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def width(self, interaction: Interaction) -> int:
-        """Q, from a dry run on some rows that changes nothing."""
+        """Q, from a forward pass in evaluation mode.
+
+        Args:
+            interaction: One or more rows; results are discarded.
+        """
         training = self.training
         try:
             return self.eval()(interaction)[0].shape[1]
@@ -103,8 +117,23 @@ class Backbone(nn.Module):
             self.train(training)
 
 
-def build_backbone(config: Any, dataset: Any) -> Backbone:
-    """The backbone that ``config["backbone"]`` names, freshly initialised."""
+def recbole_model(name: str) -> type[nn.Module]:
+    """The class behind a backbone: ours where there is one, RecBole's otherwise."""
+    return _OURS[name] if name in _OURS else get_model(name)
+
+
+def build_backbone(config: Settings, dataset: Dataset) -> Backbone:
+    """The backbone of the setting ``backbone``, with random weights.
+
+    Args:
+        config: Settings of the run, the backbone's among them.
+        dataset: Data set whose fields the model embeds.
+
+    Raises:
+        SettingError: A setting of the backbone contradicts the data set.
+    """
     name = config["backbone"]
-    model: type[nn.Module] = _OURS[name] if name in _OURS else get_model(name)
+    model = recbole_model(name)
+    if config["history_pooling"] != "none":
+        model = with_vector_fields(model, lambda model: [HistoryPooling(config, dataset, model)])
     return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])

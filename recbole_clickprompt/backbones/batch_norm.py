@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -18,7 +17,11 @@ __all__ = ["batch_norm_over_ranks"]
 def batch_norm_over_ranks(model: nn.Module) -> None:
     """Makes every batch norm of a model compute its statistics over the rows of all ranks.
 
-    The layers stay the same objects, with their weights, hooks and names in the state dict.
+    The layers stay the same objects, with their weights, hooks and names in the state dict; only their class
+    changes. With one process the result equals that of the original layers.
+
+    Args:
+        model: Changed in place.
     """
     for module in list(model.modules()):
         if type(module) in _KINDS:
@@ -26,37 +29,40 @@ def batch_norm_over_ranks(model: nn.Module) -> None:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """Sums a tensor over the ranks. Each rank's loss depends on the sum, so gradients are summed as well."""
+    """Sums a tensor over the ranks. The loss of every rank depends on the sum, so gradients are summed too."""
 
     @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:
         total = local.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
 
 
 class _OverRanks(_BatchNorm):
+    """``forward`` of the batch norms over ranks; the original classes come second among the bases."""
+
     def forward(self, input: Tensor) -> Tensor:
-        """This rank's part of the layer's output for the rows of all ranks: ``(B, C, ...)``."""
+        """Normalized values of this rank's rows, ``(B, channels, ...)``, like ``input``."""
         if not self.training or distributed.current().world == 1:
             return super().forward(input)
         self._check_input_dim(input)
         rest = [d for d in range(input.dim()) if d != 1]
         mean, var, count = _statistics(input, rest)
         if self.track_running_stats:
-            self._follow(mean.detach(), var.detach() * count / (count - 1))
+            self._update_running(mean.detach(), var.detach() * count / (count - 1))
         shape = [1, -1, *[1] * (input.dim() - 2)]
         normal = (input - mean.view(shape)) * torch.rsqrt(var.view(shape) + self.eps)
         return normal * self.weight.view(shape) + self.bias.view(shape) if self.affine else normal
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, unbiased: Tensor) -> None:
+    def _update_running(self, mean: Tensor, unbiased: Tensor) -> None:
+        """Updates the running statistics from those of a batch, ``(channels,)``, as torch does."""
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
@@ -66,23 +72,42 @@ class _OverRanks(_BatchNorm):
 
 
 def _statistics(input: Tensor, rest: list[int]) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance of each channel over all ranks, ``(C,)``, and their number of values.
+    """Statistics of each channel over the values of all ranks.
 
-    Every rank contributes the mean of its values and their squared distances to it; combined in this way, no
-    digits are lost where the mean is large compared with the spread.
+    Every rank contributes its number n of values, their mean m and the sum s of their squared distances to m.
+    Combined by the pairwise formula of Chan et al. (1979), no digits are lost if the mean is large compared with
+    the standard deviation::
+
+        mean = sum(n m) / sum(n)        var = sum(s + n (m - mean)^2) / sum(n)
+
+    Args:
+        input: This rank's values, ``(B, channels, ...)``.
+        rest: All dimensions except that of the channels.
+
+    Returns:
+        Mean and biased variance, ``(channels,)`` each, and the number of values.
+
+    Raises:
+        ValueError: There is a single value per channel, so there is no variance.
     """
-    here = distributed.current()
+    group = distributed.current()
     channels = input.shape[1]
     mean = input.mean(rest)
     spread = (input - mean.view([1, -1, *[1] * (input.dim() - 2)])).square().sum(rest)
-    count = 0 if here.is_padding else input.numel() // channels
+    count = 0 if group.is_padding else input.numel() // channels
     row = torch.cat([mean, spread * bool(count), mean.new_tensor([count])])
-    # Each rank fills its own row of a table, and the sum over ranks has all of them
-    table = _SumOverRanks.apply(F.pad(row.unsqueeze(0), (0, 0, here.rank, here.world - 1 - here.rank)))
+    # Each rank fills its row of a table that is 0 elsewhere; the sum over ranks is the complete table:
+    #
+    #              mean (channels)   spread (channels)   count
+    #     rank 0        ...                ...            ...
+    #     rank 1        ...                ...            ...
+    table = _SumOverRanks.apply(F.pad(row.unsqueeze(0), (0, 0, group.rank, group.world - 1 - group.rank)))
     means, spreads, counts = table[:, :channels], table[:, channels:-1], table[:, -1].detach()
     count = int(counts.sum())
     if count < 2:
-        raise ValueError("batch norm needs more than one row; change the batch size so that the last one has two")
+        raise ValueError(
+            "batch norm needs more than one row; change the batch size so that the last batch has two"
+        )
     mean = counts @ means / count
     return mean, (spreads.sum(0) + counts @ (means - mean).square()) / count, count
 

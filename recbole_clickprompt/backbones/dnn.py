@@ -1,26 +1,26 @@
-"""DNN: embeddings, a ReLU MLP, one linear layer (RecBole's nearest, FNN, is a tanh one)."""
+"""DNN: embeddings, a ReLU MLP, one linear layer. RecBole's closest model, FNN, has a tanh MLP."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["DNN"]
 
 
 class DNN(LogitModel):
-    """The paper's DNN backbone.
+    """The DNN backbone of the ClickPrompt paper; q is the output of the MLP.
 
     Reads ``embedding_size``, ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         sizes = [self.flat_size, *config["mlp_hidden_size"]]
         self.mlp_layers = MLPLayers(sizes, config["dropout_prob"])

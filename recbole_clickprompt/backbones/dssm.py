@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.context_aware_recommender.dssm import DSSM as HostDSSM
 from recbole.model.init import xavier_normal_initialization
@@ -12,20 +11,23 @@ from recbole.model.layers import MLPLayers
 from torch import Tensor
 
 from recbole_clickprompt.backbones.base import feature_names
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["DSSM"]
 
 
 class DSSM(HostDSSM):
-    """RecBole's DSSM with these fixes. Its logit is a cosine; only fields of the user or the item are read.
+    """Two-tower model (Huang et al., CIKM 2013): RecBole's DSSM with these fixes.
 
-    - Number fields outside ``numerical_features`` are no features; RecBole's MLPs count them, so its first
-      batch fails.
-    - Fields go to their tower by name; RecBole splits floats in an order that is not theirs.
+    Its logit is the cosine of the towers' outputs, from -1 to 1. Fields of neither user nor item are not read.
+
+    - Float fields outside ``numerical_features`` are not features; the sizes of RecBole's MLPs count them, so
+      its first batch fails.
+    - Fields are assigned to towers by name; RecBole assigns float fields in a wrong order.
     - No batch norm, which would make scores depend on the other rows of a batch or micro-batch.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         names = feature_names(self)
         self.user_columns = [i for i, name in enumerate(names) if name in self.user_field_names]
@@ -34,6 +36,7 @@ class DSSM(HostDSSM):
         self.item_mlp_layers = self._tower(len(self.item_columns))
 
     def _tower(self, fields: int) -> MLPLayers:
+        """A tanh MLP on the embeddings of a tower's fields."""
         sizes = [fields * self.embedding_size, *self.mlp_hidden_size]
         return MLPLayers(sizes, self.dropout_prob, activation="tanh").apply(xavier_normal_initialization)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import ContextRecommender
 from recbole.model.init import xavier_normal_initialization
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FGCNN", "GenerationLayer"]
 
@@ -21,13 +22,19 @@ __all__ = ["FGCNN", "GenerationLayer"]
 class GenerationLayer(nn.Module):
     """Convolution over neighboring fields, max pooling, and a dense layer that recombines.
 
+    Shapes, for maps whose height is a number of fields::
+
+        (B, in_channels, fields, d) -> convolution, tanh -> (B, channels, fields, d)
+                                    -> max pooling       -> (B, channels, pooled_fields, d)
+                                    -> dense layer, tanh -> (B, new_fields, d)
+
     Args:
-        fields: Height n of the input map.
+        fields: Height of the input map.
         in_channels: Channels of the input map.
         channels: Channels of the output map.
-        kernel_size: Fields under the convolution at once.
+        kernel_size: Fields under the kernel of the convolution.
         pooling_size: Fields that are pooled to one.
-        recombined: New fields for each field of the pooled map.
+        recombined: New fields per field of the pooled map.
         size: Width of an embedding, d.
     """
 
@@ -55,7 +62,7 @@ class GenerationLayer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            x: ``(B, in_channels, n, d)``.
+            x: Input map, ``(B, in_channels, fields, d)``.
 
         Returns:
             The pooled map for the next layer, ``(B, channels, pooled_fields, d)``, and new fields,
@@ -67,7 +74,9 @@ class GenerationLayer(nn.Module):
 
 
 class FGCNN(LogitModel):
-    """An inner-product network (IPNN) on the fields and on those generated from a second set of embeddings.
+    """An inner-product network (IPNN) on the fields and on fields generated from a second set of embeddings.
+
+    q is the output of the MLP, whose input are all embeddings and the inner products of all pairs of fields.
 
     Reads ``embedding_size``, ``conv_channels``, ``conv_kernel_size``, ``pooling_size``, ``recombined_channels``,
     ``mlp_hidden_size`` and ``dropout_prob`` from the config.
@@ -75,7 +84,7 @@ class FGCNN(LogitModel):
 
     pairs: Tensor
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         # Separate embeddings, so that generation and classification do not compete for the same ones
         self.generation_embeddings = ContextRecommender(config, dataset)
@@ -101,7 +110,7 @@ class FGCNN(LogitModel):
         self.apply(xavier_normal_initialization)
 
     def all_fields(self, interaction: Interaction) -> Tensor:
-        """Embeddings of the raw fields and of all generated ones, ``(B, F + new, d)``."""
+        """Embeddings of the F raw fields, then of all generated ones, ``(B, fields, d)``."""
         x = self.generation_embeddings.concat_embed_input_fields(interaction).unsqueeze(1)  # (B, 1, F, d)
         fields = [self.concat_embed_input_fields(interaction)]
         for layer in self.layers:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -12,12 +11,18 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["SENET", "BilinearInteraction", "FiBiNET"]
 
 
 class SENET(nn.Module):
-    """Weights each field by a function of all fields: ``(B, F, d)`` to the same shape."""
+    """Squeeze-and-excitation: weights each field by a function of the means of all fields.
+
+    Args:
+        num_fields: F.
+        reduction_ratio: F divided by the width of the hidden layer.
+    """
 
     def __init__(self, *, num_fields: int, reduction_ratio: float) -> None:
         super().__init__()
@@ -30,17 +35,18 @@ class SENET(nn.Module):
         )
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Embeddings times the weights of their fields, ``(B, F, d)``."""
+        """Embeddings ``(B, F, d)`` times the weights of their fields, in the same shape."""
         return embeddings * self.excitation(embeddings.mean(2)).unsqueeze(2)
 
 
 class BilinearInteraction(nn.Module):
-    """``(v_i W) * v_j`` of each pair of fields i < j.
+    """Bilinear products ``(v_i weight) * v_j`` of each pair of fields i < j.
 
     Args:
         num_fields: F.
-        size: Width d of an embedding.
-        bilinear_type: One W for ``all`` pairs, for ``each`` first field i, or for each ``interaction`` (i, j).
+        size: Width of an embedding, d.
+        bilinear_type: Number of matrices ``(d, d)``: one for ``all`` pairs, one for ``each`` first field i, or one
+            for each ``interaction`` (i, j).
     """
 
     pairs: Tensor
@@ -59,7 +65,7 @@ class BilinearInteraction(nn.Module):
             xavier_normal_(w)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """``(B, F, d)`` to ``(B, F * (F - 1) / 2, d)``."""
+        """Products, ``(B, F * (F - 1) / 2, d)``, of embeddings ``(B, F, d)``."""
         left, right, matrix = self.pairs
         return torch.einsum("bpd,pde->bpe", embeddings[:, left], self.weight[matrix]) * embeddings[:, right]
 
@@ -67,11 +73,13 @@ class BilinearInteraction(nn.Module):
 class FiBiNET(LogitModel):
     """Bilinear products of the embeddings and of the weighted embeddings, an MLP on both, and a linear part.
 
+    q is the output of the MLP; the linear part is added to the logit only.
+
     Reads ``embedding_size``, ``reduction_ratio``, ``bilinear_type``, ``mlp_hidden_size`` and ``dropout_prob``
     from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         fields = self.num_feature_field
         self.senet = SENET(num_fields=fields, reduction_ratio=config["reduction_ratio"])
@@ -86,6 +94,7 @@ class FiBiNET(LogitModel):
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)``."""
         embeddings = self.concat_embed_input_fields(interaction)  # (B, F, d)
+        # (B, F * (F - 1), d)
         products = torch.cat([self.bilinear(embeddings), self.bilinear(self.senet(embeddings))], dim=1)
         deep = self.predict_layer(self.mlp_layers(products.flatten(1)))
         return (self.first_order_linear(interaction) + deep).squeeze(1)

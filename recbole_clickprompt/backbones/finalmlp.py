@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -13,6 +12,7 @@ from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel, feature_names
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["BilinearFusion", "FeatureGate", "FinalMLP"]
 
@@ -21,10 +21,10 @@ class FeatureGate(nn.Module):
     """``2 * sigmoid(MLP(context)) * embeddings``: how much a stream uses each feature.
 
     Args:
-        columns: The fields whose embeddings are the context; without any it is a learned vector.
-        field_size: Width d of an embedding.
-        hidden_sizes: Widths inside the gate's MLP.
-        output_size: Width of all embeddings together.
+        columns: Columns of the fields whose embeddings are the context; if empty, it is a learned vector.
+        field_size: Width of an embedding, d.
+        hidden_sizes: Widths of the hidden layers of the gate's MLP.
+        output_size: Width of all embeddings of a row, F * d.
     """
 
     def __init__(self, *, columns: list[int], field_size: int, hidden_sizes: list[int], output_size: int) -> None:
@@ -35,13 +35,22 @@ class FeatureGate(nn.Module):
         self.gate = nn.Sequential(MLPLayers(sizes), nn.Linear(sizes[-1], output_size))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """``(B, F, d)`` to ``(B, F * d)``."""
+        """Gated embeddings, ``(B, F * d)``, of embeddings ``(B, F, d)``."""
         context = embeddings[:, self.columns].flatten(1) if self.context is None else self.context
         return 2 * torch.sigmoid(self.gate(context)) * embeddings.flatten(1)
 
 
 class BilinearFusion(nn.Module):
-    """Both streams to a logit: ``b + w_1 o_1 + w_2 o_2 + o_1 W o_2``, W consists of one block per head.
+    """Fuses both streams into a logit: ``b + w_1 o_1 + w_2 o_2 + o_1 W_3 o_2``.
+
+    ``W_3`` is block-diagonal, with one block per head::
+
+        o_1   | head 1 | head 2 |        products of equal heads only
+        o_2   | head 1 | head 2 |
+
+    Args:
+        sizes: Widths of the streams.
+        num_heads: Number of heads; it must divide both widths.
 
     Raises:
         SettingError: The heads do not divide a stream.
@@ -61,22 +70,23 @@ class BilinearFusion(nn.Module):
             xavier_normal_(block)
 
     def forward(self, streams: Tensor) -> Tensor:
-        """Both streams concatenated, ``(B, sum(sizes))``, to logits, ``(B,)``."""
+        """Logits, ``(B,)``, of both streams concatenated, ``(B, sum(sizes))``."""
+        # (B, heads, width / heads) each
         first, second = (o.unflatten(1, (self.num_heads, -1)) for o in streams.split(self.sizes, dim=1))
         return self.linear(streams).squeeze(1) + torch.einsum("bhx,hxy,bhy->b", first, self.weight, second)
 
 
 class FinalMLP(LogitModel):
-    """Two MLPs on the embeddings, each after its own gate.
+    """Two MLPs on the embeddings, each after a gate. q is the concatenation of their outputs.
 
     Reads ``embedding_size``, ``mlp1_hidden_size``, ``mlp2_hidden_size``, ``gate_hidden_size``, ``fs1_context``,
     ``fs2_context``, ``num_heads`` and ``dropout_prob`` from the config.
 
     Raises:
-        SettingError: A context is no field of the data set, or the heads do not divide a stream.
+        SettingError: A context is not a field of the data set, or the heads do not divide a stream.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.gates = nn.ModuleList(
             FeatureGate(
@@ -93,6 +103,7 @@ class FinalMLP(LogitModel):
         self.apply(xavier_normal_initialization)
 
     def _columns(self, setting: str, fields: list[str]) -> list[int]:
+        """Columns of fields in the embeddings; raises SettingError for an unknown field."""
         names = feature_names(self)
         for field in fields:
             if field not in names:

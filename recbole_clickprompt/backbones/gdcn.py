@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["GDCN", "GatedCrossLayer"]
 
 
 class GatedCrossLayer(nn.Module):
-    """``c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l``."""
+    """``c_{l+1} = c_0 * (W_c c_l + b) * sigmoid(W_g c_l) + c_l``.
+
+    Args:
+        size: Width of all embeddings of a row, F * d.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -30,7 +34,7 @@ class GatedCrossLayer(nn.Module):
             c: Output of the previous layer, ``(B, size)``.
 
         Returns:
-            Interactions of one order higher, ``(B, size)``.
+            Interactions of the next higher order, ``(B, size)``.
         """
         return c_0 * self.cross(c) * torch.sigmoid(self.gate(c)) + c
 
@@ -38,10 +42,12 @@ class GatedCrossLayer(nn.Module):
 class GDCN(LogitModel):
     """GDCN-P: the gated cross network in parallel with an MLP, and one linear layer on both.
 
+    q is the concatenation of the outputs of cross network and MLP.
+
     Reads ``embedding_size``, ``cross_layer_num``, ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         sizes = [self.flat_size, *config["mlp_hidden_size"]]
         self.cross_layers = nn.ModuleList(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.context_aware_recommender.kd_dagfm import DAGFM, CrossNet
 from recbole.model.init import xavier_normal_initialization
@@ -11,24 +10,25 @@ from torch import Tensor
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["KD_DAGFM"]
 
 
 class KD_DAGFM(LogitModel):
-    """RecBole's KD_DAGFM with these fixes: the teacher (a cross network) or the student, without distillation.
+    """One network of KD_DAGFM (Tian et al., WSDM 2023), without distillation: RecBole's classes with these fixes.
 
-    Either is trained on labels.
+    ``phase`` selects the teacher (a cross network) or the student; either is trained on labels.
 
     - It runs on the device of the config; RecBole's networks use cuda wherever it is available.
-    - ``forward`` gives logits, where RecBole's gives probabilities, ``(B, 1)``.
-    - The teacher's cross weights start Xavier-normal: RecBole's initializer leaves N(0, 1).
-    - Only the network of the ``phase`` is built; the student needs no file of a teacher.
+    - ``forward`` returns logits, ``(B,)``; RecBole's returns probabilities, ``(B, 1)``.
+    - The teacher's cross weights start Xavier-normal: RecBole's initializer skips them, so they stay N(0, 1).
+    - Only the network of the ``phase`` is built; the student needs no checkpoint of a teacher.
 
     Reads ``embedding_size``, ``phase``, ``t_depth``, ``depth`` and ``type`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         settings = {"embedding_size": self.embedding_size, "feature_num": self.num_feature_field}
         if config["phase"] == "teacher_training":
@@ -46,5 +46,5 @@ class KD_DAGFM(LogitModel):
         """Logits, ``(B,)``."""
         self.network.FeatureInteraction(self.concat_embed_input_fields(interaction))
         logits = self.network.logits
-        self.network.logits = self.network.outputs = None  # they would keep the batch's graph alive
+        self.network.logits = self.network.outputs = None  # they would keep the graph of the batch alive
         return logits.squeeze(1)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["MaskBlock", "MaskNet"]
 
 
 class MaskBlock(nn.Module):
-    """Instance-guided mask, linear layer, layer norm, ReLU.
+    """``ReLU(LayerNorm(linear(mask(embeddings) * normed)))``, with an instance-guided mask.
 
     Args:
-        size: Width of all embeddings together.
+        size: Width of all embeddings of a row, F * d.
         output_size: Width of the output.
-        reduction_ratio: Width of the mask's hidden layer as a multiple of the mask's.
-        dropout: Share of the output that training drops.
+        reduction_ratio: Width of the mask's hidden layer divided by ``size``.
+        dropout: Rate of dropout of the output.
     """
 
     def __init__(self, *, size: int, output_size: int, reduction_ratio: float, dropout: float) -> None:
@@ -36,8 +36,8 @@ class MaskBlock(nn.Module):
     def forward(self, embeddings: Tensor, normed: Tensor) -> Tensor:
         """
         Args:
-            embeddings: What the mask is computed from, ``(B, size)``.
-            normed: The same after layer norm, which the mask multiplies, ``(B, size)``.
+            embeddings: Embeddings, from which the mask is computed, ``(B, size)``.
+            normed: Embeddings after layer norm, which are multiplied by the mask, ``(B, size)``.
 
         Returns:
             ``(B, output_size)``.
@@ -46,15 +46,15 @@ class MaskBlock(nn.Module):
 
 
 class MaskNet(LogitModel):
-    """Parallel MaskNet: several blocks on the embeddings, an MLP on their outputs.
+    """Parallel MaskNet: several blocks on the embeddings, an MLP on their outputs. q is the output of the MLP.
 
     Reads ``embedding_size``, ``num_blocks``, ``block_size``, ``reduction_ratio``, ``mlp_hidden_size`` and
     ``dropout_prob`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        # Each field is normalized separately with its own scale, which is a group norm of F groups
+        # Layer norm of each field separately, with its own scale: a group norm with F groups
         self.norm = nn.GroupNorm(self.num_feature_field, self.flat_size)
         self.blocks = nn.ModuleList(
             MaskBlock(
@@ -74,5 +74,5 @@ class MaskNet(LogitModel):
         """Logits, ``(B,)``."""
         embeddings = self.concat_embed_input_fields(interaction).flatten(1)  # (B, F * d)
         normed = self.norm(embeddings)
-        blocks = torch.cat([block(embeddings, normed) for block in self.blocks], dim=1)
+        blocks = torch.cat([block(embeddings, normed) for block in self.blocks], dim=1)  # (B, blocks * block_size)
         return self.predict_layer(self.mlp_layers(blocks)).squeeze(1)

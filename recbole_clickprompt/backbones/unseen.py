@@ -1,26 +1,30 @@
-"""Ids and values that training never saw: their embeddings are still random, so they carry no information."""
+"""Embeddings of ids and values that occur in no training row: they stay random and carry no information."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+    from recbole.model.abstract_recommender import ContextRecommender
 
 __all__ = ["token_embedding_tables", "zero_unseen_rows"]
 
 
 @torch.no_grad()
-def zero_unseen_rows(model: Any, datasets: Sequence[Any], *, but: Collection[str] = ()) -> int:
-    """Sets table rows of a backbone to zero whose ids or values occur in no training row.
+def zero_unseen_rows(model: ContextRecommender, datasets: Sequence[Dataset], *, but: Collection[str] = ()) -> int:
+    """Sets the rows of a backbone's tables to zero whose ids or values occur in no training row.
 
     Training does not change such rows, so they would add random numbers to the scores of later users and items.
-    Row 0 of each field, which stands for all unknown values, is one of them. Fields with sequences are unchanged.
+    Row 0 of each field, which represents all unknown values, is one of them. Fields with sequences are unchanged.
 
     Args:
-        model: A context-aware model of RecBole's kind.
-        datasets: RecBole's, whose rows the model is trained on.
+        model: A context-aware RecBole model, changed in place.
+        datasets: Data sets on whose rows the model is trained.
         but: Fields to leave unchanged.
 
     Returns:
@@ -39,15 +43,18 @@ def zero_unseen_rows(model: Any, datasets: Sequence[Any], *, but: Collection[str
     return int(unseen.sum())
 
 
-def token_embedding_tables(model: Any) -> Iterator[nn.Embedding]:
-    """The tables of a backbone that contain all fields with one value per row, field after field."""
+def token_embedding_tables(model: ContextRecommender) -> Iterator[nn.Embedding]:
+    """The embedding tables of a backbone that contain all ``token`` fields, field after field.
+
+    Row ``token_field_offsets[i] + id`` of such a table is the embedding of an id of field i.
+    """
     size = sum(model.token_field_dims)
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and module.num_embeddings == size and "seq" not in name:
             yield module
 
 
-def _unseen(datasets: Sequence[Any], field: str, size: int) -> Tensor:
+def _unseen(datasets: Sequence[Dataset], field: str, size: int) -> Tensor:
     """True at values of a field that occur in no row, ``(size,)``."""
     unseen = torch.ones(size, dtype=torch.bool)
     for dataset in datasets:
@@ -55,8 +62,8 @@ def _unseen(datasets: Sequence[Any], field: str, size: int) -> Tensor:
     return unseen
 
 
-def _values(dataset: Any, field: str) -> Tensor:
-    """Values of a field in the rows of a data set, or in those of their users or items."""
+def _values(dataset: Dataset, field: str) -> Tensor:
+    """Values of a field in all rows of a data set, ``(rows,)``, joined from users or items if it is theirs."""
     rows = dataset.inter_feat
     if field in rows:
         return rows[field]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.init import xavier_normal_initialization
 from recbole.model.layers import MLPLayers
@@ -12,29 +11,37 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_normal_
 
 from recbole_clickprompt.backbones.base import LogitModel
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FactorizationMachineBlock", "WuKong", "WuKongLayer"]
 
 
 class _Compress(nn.Linear):
-    """Weighted sums of embeddings: ``(B, n, d)`` to ``(B, m, d)``; the linear compress block."""
+    """Linear compress block: weighted sums of embeddings.
+
+    Args:
+        inputs: Number of input embeddings.
+        outputs: Number of output embeddings.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, d)`` to ``(B, outputs, d)``."""
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 class FactorizationMachineBlock(nn.Module):
-    """Dot products of embeddings, turned into new embeddings by an MLP.
+    """Dot products of embeddings, mapped to new embeddings by an MLP.
 
     Args:
-        inputs: Input embeddings, n.
-        outputs: Output embeddings.
+        inputs: Number of input embeddings.
+        outputs: Number of output embeddings.
         size: Width of an embedding, d.
-        rank: Columns k of the projection Y that makes the ``(n, n)`` products ``X X^T`` an ``(n, k)`` matrix.
-        hidden_sizes: Widths inside the MLP.
+        rank: Columns of the projection Y, which reduces the products ``X X^T``, ``(inputs, inputs)``, to
+            ``(inputs, rank)``.
+        hidden_sizes: Widths of the hidden layers of the MLP.
     """
 
     def __init__(self, *, inputs: int, outputs: int, size: int, rank: int, hidden_sizes: list[int]) -> None:
@@ -46,16 +53,25 @@ class FactorizationMachineBlock(nn.Module):
         self.mlp = nn.Sequential(nn.LayerNorm(sizes[0]), MLPLayers(sizes), nn.Linear(sizes[-1], outputs * size))
 
     def products(self, x: Tensor) -> Tensor:
-        """``X (X^T Y)``: ``(B, n, d)`` to ``(B, n, k)``, without an ``(n, n)`` matrix."""
+        """``X (X^T Y)``, ``(B, inputs, rank)``, of X, ``(B, inputs, d)``, without computing ``X X^T``."""
         return x @ (x.transpose(1, 2) @ self.projection)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, n, d)`` to ``(B, outputs, d)``."""
+        """``(B, inputs, d)`` to ``(B, outputs, d)``."""
         return self.mlp(self.products(x).flatten(1)).unflatten(1, (-1, self.size))
 
 
 class WuKongLayer(nn.Module):
-    """``LayerNorm([FMB(X); LCB(X)] + X)``, X compressed where its number of embeddings differs."""
+    """``LayerNorm([FMB(X); LCB(X)] + X)``, X compressed if its number of embeddings differs.
+
+    Args:
+        inputs: Number of input embeddings.
+        num_fm: Output embeddings of the factorization machine block (FMB).
+        num_linear: Output embeddings of the linear compress block (LCB).
+        size: Width of an embedding, d.
+        rank: As for ``FactorizationMachineBlock``.
+        hidden_sizes: As for ``FactorizationMachineBlock``.
+    """
 
     def __init__(
         self, *, inputs: int, num_fm: int, num_linear: int, size: int, rank: int, hidden_sizes: list[int]
@@ -70,18 +86,20 @@ class WuKongLayer(nn.Module):
         self.norm = nn.LayerNorm(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, n, d)`` to ``(B, num_fm + num_linear, d)``."""
+        """``(B, inputs, d)`` to ``(B, num_fm + num_linear, d)``."""
         return self.norm(torch.cat([self.fm(x), self.linear(x)], dim=1) + self.residual(x))
 
 
 class WuKong(LogitModel):
-    """Stacked layers, each of which doubles the order of interaction, and an MLP on the last.
+    """Stacked layers, each of which doubles the order of interactions, and an MLP on the last one's outputs.
+
+    q is the output of the MLP.
 
     Reads ``embedding_size``, ``n_layers``, ``num_fm``, ``num_linear``, ``low_rank``, ``fm_hidden_size``,
     ``mlp_hidden_size`` and ``dropout_prob`` from the config.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         outputs = config["num_fm"] + config["num_linear"]
         self.layers = nn.Sequential(

@@ -1,1 +1,1 @@
-"""The commands of the front door, a module each with ``add_arguments`` and ``execute``."""
+"""The commands of ``recbole-cp``: one module each, with ``add_arguments`` and ``execute``."""

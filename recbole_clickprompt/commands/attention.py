@@ -1,78 +1,92 @@
-"""Show how the PLM shares its attention over the prompts when one field is masked (Table 7 of the paper).
+"""Show how the PLM distributes its attention over the prompts when one field is masked (Table 7 of the paper).
 
-For each row and each field of its text, the tokens of the value are masked, and their attention in the last
-layer to the K prompts is averaged over heads and tokens. It is shown normalised, so that the prompts have 1
-together; the last column says how much of all attention that is, the text having the rest. A PLM that reads
-forward has no mask token: there the tokens before each one of the value look, and nothing is masked.
+For each row and each field of its text, the tokens of the value are masked, and their attention to the K prompts
+in the last layer is averaged over heads and tokens. It is normalized, so that the prompts sum to 1; the last
+column is the share of all attention that goes to prompts, the rest goes to the text. A causal PLM has no mask
+token: there the attention of the token before each token of the value is shown, and nothing is masked.
 
-Reads the run's checkpoint and its data set. RUN must be a ClickPrompt with its PLM.
+Reads the run's checkpoint and its data set. RUN must be a ClickPrompt run with its PLM.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from recbole_clickprompt.commands.arguments import check_minimum
+from recbole_clickprompt.commands.restored_runs import default_device, restore_run
 from recbole_clickprompt.commands.runs import check_options, emit_table
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
 from recbole_clickprompt.evaluation.tables import markdown_table, number, prompt_columns
 from recbole_clickprompt.methods.registry import find_method
 
+if TYPE_CHECKING:
+    from recbole_clickprompt.host.restore import Restored
+
 __all__ = ["add_arguments", "attention_of", "execute", "markdown"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run and its rows."""
-    parser.add_argument("run", metavar="RUN", help="a run's .pth file or the folder beside it")
+    parser.add_argument("run", metavar="RUN", help="a run's .pth file or the folder next to it")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--rows", type=int, default=3, metavar="N", help="the first N rows (default: %(default)s)")
     which.add_argument(
         "--row", type=int, action="append", metavar="I",
-        help="this row, counted from 0 as in predictions.parquet; may come again",
+        help="this row, counted from 0 as in predictions.parquet; may be repeated",
     )  # fmt: skip
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table: .csv, .parquet or .json")
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints one table, a line for each row and field."""
-    check_options(options, settings)
-    if options.rows < 1:
-        raise SettingError(f"--rows must be 1 or more, got {options.rows}")
-    rows = range(options.rows) if options.row is None else options.row
-    table = attention_of(open_run(options.run), rows, split=options.split)
-    emit_table(table, markdown(table), out=options.out)
-
-
-def attention_of(run: RunFolder, rows: Sequence[int], *, split: str = "test") -> pd.DataFrame:
-    """The attention over prompts in a finished run, whose model is restored for it.
+    """Prints one table with a line per row and field.
 
     Raises:
-        SettingError: The model reads no prompts, or there is no such row.
+        SettingError: An argument is invalid, the model reads no prompts, or there is no such row.
+        DataError: There is no such finished run.
         WeightsError: The checkpoint cannot be restored.
     """
-    import torch
-
-    from recbole_clickprompt.host.restore import restore
-
-    attention_table = find_method(run.info["model"]).attention(run.info["settings"])
-    if attention_table is None:
+    check_options(options, settings)
+    check_minimum(options, 1, "rows")
+    rows = range(options.rows) if options.row is None else options.row
+    run = open_run(options.run)
+    compute = attention_of(run)
+    if compute is None:
         raise SettingError(
             f"attention needs a run whose model reads prompts, and {run.title} reads none: take a run of another "
             "method, or of settings with prompts"
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    restored = restore(run.checkpoint, device=device)
-    data = restored.test_data if split == "test" else restored.valid_data
-    return attention_table(restored.model, data._dataset, rows)
+    restored = restore_run(run, device=default_device())
+    table = compute(restored, rows, options.split)
+    emit_table(table, markdown(table), out=options.out)
+
+
+def attention_of(run: RunFolder) -> Callable[[Restored, Sequence[int], str], pd.DataFrame] | None:
+    """The function that computes the attention table of a run, once it is restored.
+
+    Returns:
+        None if the model reads no prompts; else a function of the restored run, positions of rows, and the split
+        (``valid`` or ``test``) that they count in. It raises SettingError if there is no such row.
+    """
+    attention_table = find_method(run.info["model"]).attention(run.info["settings"])
+    if attention_table is None:
+        return None
+
+    def compute(restored: Restored, rows: Sequence[int], split: str) -> pd.DataFrame:
+        data = restored.test_data if split == "test" else restored.valid_data
+        return attention_table(restored.model, data._dataset, rows)
+
+    return compute
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """What ``attention_table`` gives as a Markdown table."""
+    """The attention table of a method as a Markdown table."""
     prompts = prompt_columns(table)
     header = ["row", "user", "item", "masked field", "tokens", *(f"prompt {k + 1}" for k in range(len(prompts)))]
     rows = [

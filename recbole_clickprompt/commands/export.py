@@ -1,10 +1,9 @@
-"""Export a trained model to ONNX, with all that scoring needs beside it.
+"""Export a trained model to ONNX, with everything that scoring needs.
 
 The folder holds model.onnx (any number of rows and tokens), the vocabulary, features of users and items and tokens
-of their texts as plain json and npz files, and score.py, an example that needs numpy and onnxruntime alone.
-`recbole-cp predict` takes the folder in a run's place. Scores are checked against PyTorch's on test rows.
-checksums.json holds the SHA-256 of all files but score.py, which is yours to edit; a file that was changed is
-refused.
+of their texts as plain json and npz files, and score.py, an example that only needs numpy and onnxruntime.
+`recbole-cp predict` accepts the folder instead of a run. Scores are compared with PyTorch's on test rows.
+checksums.json holds the SHA-256 of all files except score.py, which you may edit; a changed file is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.commands.arguments import check_minimum, reject_settings
 
 __all__ = ["add_arguments", "execute"]
 
@@ -22,39 +21,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, the folder and what goes into it."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's .pth file or folder")
     parser.add_argument(
-        "--out", "-o", type=Path, required=True, metavar="DIR", help="a folder that is not there yet"
+        "--out", "-o", type=Path, required=True, metavar="DIR", help="a folder that does not exist yet"
     )
-    parser.add_argument("--int8", action="store_true", help="also with 8-bit weights, as model_int8.onnx")
+    parser.add_argument("--int8", action="store_true", help="also export 8-bit weights, as model_int8.onnx")
     parser.add_argument(
-        "--rows", type=int, default=4096, help="test rows to check with, evenly spaced (default: %(default)s)"
+        "--rows", type=int, default=4096, help="number of test rows to check, evenly spaced (default: %(default)s)"
     )
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Writes the folder and prints what it holds and how close its scores are.
+    """Writes the folder, and prints its files and how close its scores are to PyTorch's.
 
     Raises:
-        SettingError: An unknown argument, or a package is missing.
-        ExportError: The model cannot be exported, or does not give the same scores.
-        DataError: The folder is there, or the training's data set cannot be had.
+        SettingError: An argument is invalid, or a package is missing.
+        ExportError: The model cannot be exported, or its scores differ.
+        DataError: The folder exists, or the data set of the training run cannot be read.
         WeightsError: The run cannot be read.
     """
-    # Here and not above: it would make every command's start slower
+    # Imported late: it would slow down the start of every command
     from recbole_clickprompt.serving.export import export
 
-    if settings:
-        raise SettingError(f"export knows no {settings[0]}")
-    if options.rows < 3:
-        raise SettingError(f"--rows must be 3 or more, got {options.rows}")
-    made = export(options.run, options.out, int8=options.int8, rows=options.rows)
+    reject_settings(options, settings)
+    check_minimum(options, 3, "rows")
+    exported = export(options.run, options.out, int8=options.int8, rows=options.rows)
     print(f"{options.out} is ready:")
-    for name, size in made.files.items():
+    for name, size in exported.files.items():
         print(f"  {name:<18}{size / 1e6:10.2f} MB")
-    if "score.py" not in made.files:
-        print("  (no score.py: rows have numbers in sequences or bins, which `recbole-cp predict` reads)")
-    print(f"largest difference to PyTorch's scores on {made.rows:,} test rows: {made.difference:.1e}")
-    if made.auc is not None and made.auc_int8 is not None:
+    if "score.py" not in exported.files:
+        print("  (no score.py: only `recbole-cp predict` reads rows with numbers in sequences or bins)")
+    print(f"largest difference to PyTorch's scores on {exported.rows:,} test rows: {exported.difference:.1e}")
+    if exported.auc is not None and exported.auc_int8 is not None:
         print(
-            f"AUC of these rows: {made.auc:.6f}, with 8-bit weights {made.auc_int8:.6f} "
-            f"({made.auc_int8 - made.auc:+.6f})"
+            f"AUC of these rows: {exported.auc:.6f}, with 8-bit weights {exported.auc_int8:.6f} "
+            f"({exported.auc_int8 - exported.auc:+.6f})"
         )

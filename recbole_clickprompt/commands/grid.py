@@ -1,18 +1,18 @@
 """Run a list of models over settings and seeds, and compare them.
 
 FILE.yaml holds
-  settings: what all runs share, and the data set
+  settings: shared by all runs, with the data set
   runs:     a name for each model, with its own settings; `model` may be a backbone's name
   vary:     (optional) settings with a list of values each; every combination is run
   seeds:    (optional) a list of whole numbers; default [2020]
   baseline: (optional) the run that others are compared with
-  base:     (optional) a file below these: `settings`, and under `backbones` those of single ones;
+  base:     (optional) a file with defaults: `settings`, and under `backbones` those of single backbones;
             {dataset} in its name stands for the data set
   results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
---key=value goes over `settings`, and --seeds=[1,2,3] over `seeds`. A run that the table already has, with equal
-settings, is not run again: an interrupted grid continues where it was, and of one that is started twice each run
-counts once.
+--key=value overrides `settings`, and --seeds=[1,2,3] overrides `seeds`. A run that is already in the table, with
+equal settings, is not repeated: an interrupted grid continues where it stopped, and if a grid is started twice,
+each run counts once.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Runs what the table lacks, appending to it run by run, then prints the comparison as Markdown.
+    """Runs what is missing in the table, appending each run, then prints the comparison as Markdown.
 
     Raises:
-        SettingError: The file is missing or wrong.
+        SettingError: The file is missing or invalid.
     """
     path = find_file(options.file, "grid file")
     given = parse_settings(settings)
@@ -77,7 +77,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     columns = ["run", "seed", "auc", "logloss", "digest"]
     cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
     for number, (cell, config, key) in enumerate(cells, start=1):
-        # Another process may have run this one meanwhile
+        # Another process may have added this run in the meantime
         results = read_results(table, columns, numbers=["seed", "auc", "logloss"])
         if key in set(results["digest"]):
             continue
@@ -90,22 +90,16 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             **outcome["test_result"],
             "valid_score": outcome["best_valid_score"],
             "minutes": round((time.monotonic() - start) / 60, 2),
-            "checkpoint": str(runs[-1]) if runs else None,  # a model started by its own name has none of ours
+            "checkpoint": str(runs[-1]) if runs else None,  # RecBole's own models leave no run folder
             "digest": key,
         }
         results = append_row(row, table)
-    asked = results[results["digest"].isin([key for _, _, key in cells])]
+    requested = results[results["digest"].isin([key for _, _, key in cells])]
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
-    print(f"\n{markdown(summarize(asked, by=list(vary), baseline=baseline), by=list(vary))}")
+    print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
 
 
-def _quoted_name(dataset: Any) -> dict[str, str]:
-    # Among the settings RecBole would take the name 007 for a number
-    is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
-    return {"dataset": repr(dataset)} if is_number else {}
-
-
-def _base(name: str, dataset: Any) -> dict[str, Any]:
+def _base(name: str, dataset: object) -> dict[str, Any]:
     if "{dataset}" in name and not isinstance(dataset, str):
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
     path = find_file(name.replace("{dataset}", str(dataset)), "grid file")
@@ -125,8 +119,8 @@ def _base(name: str, dataset: Any) -> dict[str, Any]:
 def _check(grid: dict[str, Any], path: Path) -> None:
     for key in grid:
         if key not in _KEYS:
-            raise SettingError(f"{path}: {key} is no part of a grid{nearest(key, _KEYS)}")
-    for key, kind in _KEYS.items():
+            raise SettingError(f"{path}: unknown key {key} of a grid{nearest(key, _KEYS)}")
+    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list), ("base", str)):
         if grid.get(key) is not None and not isinstance(grid[key], kind):
             name = getattr(kind, "__name__", "text or a number")
             raise SettingError(f"{path}: {key} must be a {name}, got {grid[key]!r}")
@@ -134,9 +128,9 @@ def _check(grid: dict[str, Any], path: Path) -> None:
         raise SettingError(f"{path}: results must end in .csv or .parquet, got {grid['results']!r}")
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
-    for name, own in grid["runs"].items():
-        if not isinstance(own, dict | None):
-            raise SettingError(f"{path}: runs.{name} must be a dict, got {own!r}")
+    for name, run_settings in grid["runs"].items():
+        if not isinstance(run_settings, dict | None):
+            raise SettingError(f"{path}: runs.{name} must be a dict, got {run_settings!r}")
     names = [str(name) for name in grid["runs"]]
     if len(set(names)) < len(names):
         raise SettingError(f"{path}: runs has a name twice, once as a number; got {', '.join(names)}")
@@ -146,35 +140,35 @@ def _check(grid: dict[str, Any], path: Path) -> None:
         if not isinstance(values, list) or not values:
             raise SettingError(f"{path}: vary.{name} must be a list of values, got {values!r}")
         if name == "seed":
-            raise SettingError(f"{path}: vary.seed: seeds are no setting to compare; list them under seeds")
+            raise SettingError(f"{path}: vary.seed: a seed is not a setting to compare; list it under seeds")
         _check_once(values, f"{path}: vary.{name}")
     for seed in grid.get("seeds") or []:
-        if type(seed) is not int or not 0 <= seed < 1 << 32:  # what numpy takes
+        if type(seed) is not int or not 0 <= seed < 1 << 32:  # the range that numpy accepts
             shown = repr(seed) if len(repr(seed)) < 60 else f"{repr(seed)[:60]}..."
             raise SettingError(f"{path}: seeds must be whole numbers from 0 to {(1 << 32) - 1}, got {shown}")
     _check_once(grid.get("seeds") or [], f"{path}: seeds")
 
 
-def _check_once(values: list[Any], what: str) -> None:
-    # As a table tells them apart, where 8.0 is 8
-    told = [str(float(value) if isinstance(value, int) and abs(value) < 1 << 53 else value) for value in values]
-    if len(set(told)) < len(told):
+def _check_once(values: list[object], what: str) -> None:
+    # Compared as in the table, in which 8.0 and 8 are equal
+    keys = [str(float(value) if isinstance(value, int) and abs(value) < 1 << 53 else value) for value in values]
+    if len(set(keys)) < len(keys):
         raise SettingError(f"{what} has a value twice, got {values!r}")
 
 
 def _cells(
     grid: dict[str, Any], base: dict[str, Any], vary: dict[str, list[Any]]
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    # Seeds outermost: an interrupted grid has whole comparisons to show
+    # Seeds are the outermost loop, so an interrupted grid contains complete comparisons
     for seed in grid.get("seeds") or [2020]:
         for values in itertools.product(*vary.values()):
             varied = dict(zip(vary, values, strict=True))
-            for name, own in grid["runs"].items():
-                settings = {**grid["settings"], **varied, **(own or {}), "seed": seed}
+            for name, run_settings in grid["runs"].items():
+                settings = {**grid["settings"], **varied, **(run_settings or {}), "seed": seed}
                 model, implied = resolve_name(settings.pop("model", None))
                 settings = {**implied, **settings, "model": model}
-                of_backbone = (base.get("backbones") or {}).get(str(settings.get("backbone"))) or {}
-                config = {**(base.get("settings") or {}), **of_backbone, **settings}
-                # In a table a list is text
-                told = {key: str(of) if isinstance(of, list | dict) else of for key, of in varied.items()}
-                yield {"run": str(name), **told, "seed": seed}, config
+                backbone_settings = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
+                config = {**(base.get("settings") or {}), **backbone_settings, **settings}
+                # A table holds lists as text
+                cells = {key: str(v) if isinstance(v, list | dict) else v for key, v in varied.items()}
+                yield {"run": str(name), **cells, "seed": seed}, config

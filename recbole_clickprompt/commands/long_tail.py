@@ -1,17 +1,17 @@
-"""Compare runs on test rows cut by how often their user and item were trained on (Table 6 of the paper).
+"""Compare runs on subsets of the test rows, by the frequency of user and item in training (Table 6 of the paper).
 
-Of the users, and likewise of the items, that have training rows, the 10 % with the fewest are the long tail (ties
-go by token); the rest are the head. Rows with a user or item that has none are shown apart, as "unseen"; with
---unseen-is-tail they count as the rarest of the long tail, so that the four subsets hold all rows.
+Of the users that have training rows, and likewise of the items, the 10 % with the fewest are the long tail (ties
+are broken by token); the rest are the head. Rows whose user or item has none are listed separately as "unseen";
+with --unseen-is-tail they are counted as long tail, so that the four subsets hold all rows.
 
---bins=0,1,5,20,inf cuts by training rows of the user, and by those of the item, instead: 0, 1 to 4, 5 to 19, 20
-or more. Runs must have been trained and tested on the same rows; others are related to --baseline (default: the
-first), draw by draw, so that the interval of the relative AUC is that of a paired comparison.
+--bins=0,1,5,20,inf divides rows by the number of training rows of the user, and of the item, instead: 0, 1 to 4,
+5 to 19, 20 or more. Runs must have been trained and tested on the same rows. The relative AUC is against
+--baseline (default: the first run), and its interval is that of a paired bootstrap.
 
-A grid's table, such as results/demo-ml-100k.csv, in the place of runs gives means over its seeds, with paired
+The table of a grid, such as results/demo-ml-100k.csv, instead of runs gives means over its seeds, with paired
 tests against --baseline.
 
-Reads nothing but the run folders: no data set, no model, no GPU.
+Reads only the run folders: no data set, no model, no GPU.
 """
 
 from __future__ import annotations
@@ -37,23 +37,28 @@ from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.evaluation.seeds import Cut, measure_grid, varied
 from recbole_clickprompt.evaluation.summary import markdown as over_seeds
 from recbole_clickprompt.evaluation.summary import summarize
-from recbole_clickprompt.evaluation.tables import markdown_table, percent, with_interval
+from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, percent
 from recbole_clickprompt.tuning.results import read_results
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The runs, how rows are cut, and how they are measured."""
+    """The runs, the subsets of rows, and the bootstrap."""
     add_runs(parser)
-    parser.add_argument("--tail", type=float, default=0.1, help="share that is the tail (default: %(default)s)")
-    parser.add_argument("--unseen-is-tail", action="store_true", help="count unseen users and items to the tail")
-    parser.add_argument("--bins", metavar="N,N,...", help="cut by numbers of training rows instead")
+    parser.add_argument("--tail", type=float, default=0.1, help="share of the long tail (default: %(default)s)")
+    parser.add_argument("--unseen-is-tail", action="store_true", help="count unseen users and items as long tail")
+    parser.add_argument("--bins", metavar="N,N,...", help="divide by number of training rows instead")
     add_sampling(parser)
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints one table, a line for each subset."""
+    """Prints one table with a line per subset.
+
+    Raises:
+        SettingError: An argument is invalid.
+        DataError: A run or table cannot be read, or the rows of two runs differ.
+    """
     check_options(options, settings)
     if not 0 < options.tail < 1:
         raise SettingError(f"--tail must be between 0 and 1, got {options.tail}")
@@ -81,7 +86,7 @@ def _over_rows(cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str
 
 def _over_seeds(path: Path, cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
     if not path.is_file():
-        raise DataError(f"there is no grid's table {path}")
+        raise DataError(f"there is no table of a grid {path}")
     results = read_results(path, [])
     by = ["subset", *varied(results)]
     if options.baseline is not None and options.baseline not in set(results["run"]):
@@ -100,7 +105,7 @@ def _edges(text: str) -> list[float]:
     except ValueError as error:
         raise SettingError(f"--bins must be numbers such as 0,1,5,20,inf, got {text!r}") from error
     if any(edge != edge or edge < 0 or not (edge == float("inf") or edge.is_integer()) for edge in edges):
-        raise SettingError(f"--bins counts training rows: whole numbers from 0, and inf, got {text!r}")
+        raise SettingError(f"--bins must be numbers of training rows, whole numbers from 0 or inf, got {text!r}")
     return edges
 
 
@@ -118,22 +123,22 @@ def _shared_counts(runs: dict[str, RunFolder]) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
-    """What ``compare_subsets`` gives as a Markdown table, runs side by side."""
+    """The result of ``compare_subsets`` as a Markdown table, runs side by side."""
     level = f"[{100 * confidence:g} %]"
     runs = list(dict.fromkeys(table["run"]))
-    related = set(table.loc[table["relative_auc"].notna(), "run"])
+    compared = set(table.loc[table["relative_auc"].notna(), "run"])
     header = ["rows with", "rows", "users", "items", "positive"]
     for name in runs:
-        header += [f"{name}: AUC {level}", f"LogLoss {level}", *(["relative AUC"] if name in related else [])]
+        header += [f"{name}: AUC {level}", f"LogLoss {level}", *(["relative AUC"] if name in compared else [])]
     rows = []
     for subset, lines in table.groupby("subset", sort=False):
         line = lines.iloc[0]
         share = "" if pd.isna(line["positive_rate"]) else f"{100 * line['positive_rate']:.1f} %"
         cells = [str(subset), f"{line['rows']:,}", f"{line['users']:,}", f"{line['items']:,}", share]
-        for _, of_run in lines.iterrows():
-            cells.append(of_run["note"] or with_interval(*of_run[["auc", "auc_low", "auc_high"]]))
-            cells.append(with_interval(*of_run[["logloss", "logloss_low", "logloss_high"]]))
-            ends = of_run[["relative_auc", "relative_auc_low", "relative_auc_high"]]
-            cells += [percent(*ends)] if of_run["run"] in related else []
+        for _, run in lines.iterrows():
+            cells.append(run["note"] or interval_cell(run, "auc"))
+            cells.append(interval_cell(run, "logloss"))
+            relative = run[["relative_auc", "relative_auc_low", "relative_auc_high"]]
+            cells += [percent(*relative)] if run["run"] in compared else []
         rows.append(cells)
     return markdown_table(header, rows)

@@ -1,14 +1,14 @@
 """Measure finished runs, and test them against a baseline.
 
-AUC and log loss with bootstrap intervals (percentile, rows drawn with replacement); GAUC, the AUC within users
-weighted by their rows, users of one class left out; ECE over 15 bins of equal width; predicted over observed, the
-sum of scores over the number of positive rows.
+AUC and log loss with bootstrap intervals (percentile, rows drawn with replacement); GAUC, the mean AUC within
+users weighted by their number of rows, without users that have one class only; ECE over 15 bins of equal width;
+predicted / observed, the sum of scores divided by the number of positive rows.
 
-With --baseline also: relative AUC (AUC / AUC of the baseline - 1, as in the paper), RelaImpr (the same of
-AUC - 0.5), the differences with paired bootstrap intervals, and two-sided p of DeLong's test and of the bootstrap.
-Runs must then have been tested on the same rows.
+With --baseline also: relative AUC (AUC / AUC of the baseline - 1, as in the paper), RelaImpr (the same for
+AUC - 0.5), the differences with paired bootstrap intervals, and two-sided p-values of DeLong's test and of the
+bootstrap. Runs must then have been tested on the same rows.
 
-Reads nothing but the run folders: no data set, no model, no GPU.
+Reads only the run folders: no data set, no model, no GPU.
 """
 
 from __future__ import annotations
@@ -27,19 +27,24 @@ from recbole_clickprompt.commands.runs import (
     parse_runs,
 )
 from recbole_clickprompt.evaluation.comparison import compare_runs
-from recbole_clickprompt.evaluation.tables import markdown_table, number, percent, with_interval
+from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The runs and how they are measured."""
+    """The runs and the bootstrap."""
     add_runs(parser)
     add_sampling(parser)
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints one table of metrics and, with a baseline, one of differences."""
+    """Prints one table of metrics and, with a baseline, one of differences.
+
+    Raises:
+        SettingError: An argument is invalid.
+        DataError: A run cannot be read, or its rows differ from the baseline's.
+    """
     check_options(options, settings)
     runs, baseline = parse_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
@@ -48,7 +53,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
-    """What ``compare_runs`` gives, as one or two Markdown tables."""
+    """The result of ``compare_runs`` as one or two Markdown tables."""
     level = f"[{100 * confidence:g} %]"
     compared = "relative_auc" in table
     header = ["run", "rows", f"AUC {level}", f"LogLoss {level}", "GAUC", "ECE", "predicted / observed"]
@@ -56,8 +61,8 @@ def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
         [
             line["run"],
             f"{line['rows']:,}",
-            with_interval(line["auc"], line["auc_low"], line["auc_high"]),
-            with_interval(line["logloss"], line["logloss_low"], line["logloss_high"]),
+            interval_cell(line, "auc"),
+            interval_cell(line, "logloss"),
             number(line["gauc"]),
             number(line["ece"]),
             number(line["predicted_over_observed"], ".3f"),
@@ -71,15 +76,10 @@ def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
 
 def _differences(table: pd.DataFrame, level: str) -> str:
     p = "p (bootstrap)"
-    header = ["run, less the baseline", f"AUC {level}", "p (DeLong)", p, f"LogLoss {level}", p]
+    header = ["run minus baseline", f"AUC {level}", "p (DeLong)", p, f"LogLoss {level}", p]
     rows = []
     for line in table[table["logloss_difference"].notna()].to_dict("records"):
-        auc, logloss = (
-            with_interval(
-                line[f"{m}_difference"], line[f"{m}_difference_low"], line[f"{m}_difference_high"], "+.4f"
-            )
-            for m in ("auc", "logloss")
-        )
+        auc, logloss = (interval_cell(line, f"{metric}_difference", "+.4f") for metric in ("auc", "logloss"))
         p_delong, p_auc, p_logloss = (
             number(line[key], ".3g") for key in ("p_delong", "p_bootstrap", "p_bootstrap_logloss")
         )

@@ -1,4 +1,4 @@
-"""What commands share: the run that the command line describes."""
+"""The run that a command line describes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Run", "add_run_arguments", "check_names", "dataset_name", "parse_run
 
 
 class Run(NamedTuple):
-    """A run as the command line and its property files describe it; in the order of ``run_recbole``."""
+    """A run as the command line and its property files describe it: the arguments of ``run_recbole``, in order."""
 
     model: str
     dataset: str
@@ -27,20 +27,20 @@ class Run(NamedTuple):
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """RecBole's ``--model --dataset --config_files``."""
     parser.add_argument(
-        "--model", "-m", help="a method, or a backbone to train alone (default: that of your property files)"
+        "--model", "-m", help="a method, or a backbone to train alone (default: from your property files)"
     )
-    parser.add_argument("--dataset", "-d", help="default: that of your property files, or ml-100k")
+    parser.add_argument("--dataset", "-d", help="default: from your property files, else ml-100k")
     parser.add_argument(
-        "--config_files", default="", help="your property files, or names of shipped ones, separated by blanks"
+        "--config_files", default="", help="your property files, or names of shipped ones, separated by spaces"
     )
 
 
 def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
-    """The run to do. A backbone's name stands for the plain backbone.
+    """The run to execute; the name of a backbone stands for the plain backbone.
 
     Raises:
-        SettingError: A property file is missing or no mapping, a setting is no ``--key=value`` or comes twice, or
-            the model is unknown.
+        SettingError: A property file is missing or not a mapping, a setting is not ``--key=value`` or is given
+            twice, or the model is unknown.
     """
     files = [find_file(name, "config file") for name in options.config_files.split()]
     in_files: dict[str, Any] = {}
@@ -79,13 +79,13 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
     """``--key=value`` arguments, their values read as YAML.
 
     Raises:
-        SettingError: Something is no ``--key=value``, or a key comes twice.
+        SettingError: An argument is not ``--key=value``, or a key is given twice.
     """
     settings: dict[str, Any] = {}
     for argument in arguments:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not key:
-            raise SettingError(f"{argument!r} is no setting; write --key=value")
+            raise SettingError(f"{argument!r} is not a setting; write --key=value")
         if key in settings:
             raise SettingError(f"--{key} is given twice")
         try:

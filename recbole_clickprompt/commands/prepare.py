@@ -1,7 +1,7 @@
-"""Make a data set's atomic files, with the paper's split, from its publisher's files.
+"""Convert a data set from its publisher's files to atomic files with the paper's split.
 
-Nothing is left in the folder unless all of it is right. Without --raw the files are downloaded; what the licence
-of a data set asks of you is printed at the end.
+The folder is only created if the whole conversion succeeds. Without --raw the files are downloaded. The terms of
+the data set's license are printed at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from recbole_clickprompt.commands.arguments import reject_settings
 from recbole_clickprompt.data.convert.catalog import RECIPES, prepare
 from recbole_clickprompt.data.convert.split import Counts
 from recbole_clickprompt.errors import SettingError, nearest
@@ -25,14 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prepares the data set and prints its counts beside the published ones.
+    """Prepares the data set, and prints its counts next to the published ones.
 
     Raises:
-        SettingError: No such data set, or an unknown argument.
-        DataError: The files cannot be had or are not right.
+        SettingError: There is no such data set, or an argument is unknown.
+        DataError: The files cannot be downloaded or read, or are invalid.
     """
-    if settings:
-        raise SettingError(f"prepare knows no {settings[0]}; it takes NAME, --raw and --out")
+    reject_settings(options, settings)
     if options.name not in RECIPES:
         raise SettingError(
             f"{options.name!r} cannot be prepared{nearest(options.name, RECIPES)}; known are {', '.join(RECIPES)}"
@@ -43,34 +43,32 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(_table(counts, recipe.published))
     for note in (*_why(counts, recipe.published), *counts.notes):
         print(f"note: {note}")
-    print(f"licence: {recipe.license}")
+    print(f"license: {recipe.license}")
 
 
 def _table(found: Counts, published: Counts) -> str:
-    lines = [f"  {'':<12} {'here':>12} {'published':>12}"]
+    lines = [f"  {'':<12} {'prepared':>12} {'published':>12}"]
     pairs = [("raw rows", found.raw_rows, published.raw_rows), ("rows", found.rows, published.rows)]
     pairs.append(("positive", found.positive, published.positive))
     for i, part in enumerate(("train", "valid", "test")):
         pairs.append((part, found.parts and found.parts[i], published.parts and published.parts[i]))
     pairs.append(("vocabulary", found.vocabulary, published.vocabulary))
-    for name, here, there in pairs:
-        difference = here - there if here is not None and there is not None else None
+    for name, count, expected in pairs:
+        difference = None if count is None or expected is None else count - expected
         remark = {None: "", 0: "equal"}.get(difference, f"{difference:+,}" if difference else "")
-        lines.append(f"  {name:<12} {_number(here):>12} {_number(there):>12}  {remark}".rstrip())
+        lines.append(f"  {name:<12} {_number(count):>12} {_number(expected):>12}  {remark}".rstrip())
     return "\n".join(lines)
 
 
 def _why(found: Counts, published: Counts) -> list[str]:
     if published.raw_rows is not None and found.raw_rows != published.raw_rows:
         return [
-            "the raw rows differ, so these are not the publisher's complete files, and all counts follow from that"
+            "the raw rows differ, so these are not the publisher's complete files; hence the other differences"
         ]
     if published.rows is not None and found.rows != published.rows:
-        return [
-            "the rows differ: other raw files, or another filter than the paper's; parts and vocabulary follow"
-        ]
+        return ["the rows differ: the raw files or the filter are not the paper's; hence the other differences"]
     if published.vocabulary is not None and found.vocabulary != published.vocabulary:
-        return ["the rows agree and the vocabulary does not: values are cleaned or joined in another way"]
+        return ["the rows agree but the vocabulary does not: values are cleaned or joined differently"]
     return []
 
 

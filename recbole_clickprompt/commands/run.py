@@ -1,7 +1,7 @@
-"""Train and test a model: RecBole's run_recbole.py with our models.
+"""Train and test a model: RecBole's run_recbole.py with the models of this package.
 
-Every other --key=value is a setting, its value read as YAML. --model takes ClickPrompt, ClickPromptNoPLM, or
-the name of a backbone to train that alone.
+Every other --key=value is a setting, its value read as YAML. --model is a method, such as ClickPrompt or
+ClickPromptNoPLM, or the name of a backbone, which is then trained alone.
 """
 
 from __future__ import annotations
@@ -21,22 +21,26 @@ __all__ = ["add_arguments", "execute"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RecBole's own flags."""
+    """RecBole's flags."""
     add_run_arguments(parser)
-    parser.add_argument("--nproc", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine")
     parser.add_argument("--ip", default="localhost", help="address of the first machine")
-    parser.add_argument("--port", type=int, help="its port; default on one machine: a free one")
-    parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
+    parser.add_argument("--port", type=int, help="port there; default on one machine: any free port")
+    parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Runs training and testing, in one process or several; results go to RecBole's log."""
+    """Trains and tests, in one process or several; results go to RecBole's log.
+
+    Raises:
+        SettingError: A setting is invalid, or contradicts torchrun.
+    """
     described = parse_run(options, settings)
     world_size = options.nproc if options.world_size < 0 else options.world_size
     if is_distributed():
         if options.nproc != 1 or options.world_size > 0:
-            raise SettingError("torchrun says how many processes there are; leave out --nproc and --world_size")
+            raise SettingError("torchrun determines the number of processes; leave out --nproc and --world_size")
         run_recbole(*described)
         distributed.destroy()
     elif world_size == options.nproc == 1:

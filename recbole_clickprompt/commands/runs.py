@@ -1,4 +1,4 @@
-"""What commands over finished runs share: which runs, which rows, where the table goes."""
+"""Arguments that commands over finished runs share: the runs, the rows, and the file for the table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_clickprompt.commands.arguments import check_minimum, reject_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
 from recbole_clickprompt.evaluation.tables import check_table_path, write_table
 
 __all__ = [
     "add_runs",
+    "add_runs_and_baseline",
     "add_sampling",
     "baseline_of",
     "bootstrap_options",
@@ -30,48 +32,50 @@ __all__ = [
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """The runs, a baseline among them, and a file for the table."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN",
-        help="a run's .pth file or the folder beside it; NAME=RUN gives it a name",
-    )  # fmt: skip
-    parser.add_argument("--baseline", metavar="NAME|RUN", help="the run that others are compared with")
+    add_runs_and_baseline(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table: .csv, .parquet or .json")
 
 
+def add_runs_and_baseline(parser: argparse.ArgumentParser) -> None:
+    """The runs and a baseline among them."""
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="a run's .pth file or the folder next to it; NAME=RUN gives it a name",
+    )  # fmt: skip
+    parser.add_argument("--baseline", metavar="NAME|RUN", help="the run that others are compared with")
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """The part of the data set, and how rows are resampled for intervals."""
+    """The split, and how its rows are resampled for intervals."""
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="default: %(default)s")
     parser.add_argument("--samples", type=int, default=1000, help="bootstrap draws (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=2020, help="of the draws (default: %(default)s)")
-    parser.add_argument("--confidence", type=float, default=0.95, help="of intervals (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=2020, help="seed of the draws (default: %(default)s)")
+    parser.add_argument("--confidence", type=float, default=0.95, help="level of intervals (default: %(default)s)")
 
 
 def bootstrap_options(options: argparse.Namespace) -> dict[str, Any]:
-    """How rows are resampled, as ``compare_runs`` and ``compare_subsets`` take it."""
+    """The keyword arguments of ``compare_runs`` and ``compare_subsets`` that control the bootstrap."""
     return {name: getattr(options, name) for name in ("samples", "seed", "confidence")}
 
 
 def check_options(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Refuses what no analysis can use.
+    """Checks the options that commands over finished runs share.
 
     Raises:
-        SettingError: An unknown argument, a file of another kind, or a number out of range.
+        SettingError: An argument is unknown, the file for the table has another type, or a number is out of range.
     """
-    if settings:
-        raise SettingError(f"{options.command} knows no {settings[0]}; see recbole-cp {options.command} --help")
+    reject_settings(options, settings)
     if options.out is not None:
         check_table_path(options.out)
     if "samples" in options:
-        if options.samples < 1:
-            raise SettingError(f"--samples must be 1 or more, got {options.samples}")
-        if options.seed < 0:
-            raise SettingError(f"--seed must be 0 or more, got {options.seed}")
+        check_minimum(options, 1, "samples")
+        check_minimum(options, 0, "seed")
         if not 0 < options.confidence < 1:
             raise SettingError(f"--confidence must be between 0 and 1, got {options.confidence}")
 
 
 def parse_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str | None]:
-    """The runs by name, and the name of the baseline among them, where one is asked for.
+    """The runs by name, and the name of the baseline among them, or None.
 
     Raises:
         SettingError: A name or a run is given twice, or the baseline is none of them.
@@ -82,9 +86,10 @@ def parse_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str |
 
 
 def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
-    """The runs by name, in order: NAME of ``NAME=RUN``, or its model, with seed or file where two share that.
+    """The runs by name, in order.
 
-    A warning tells of a run that is there under two folders.
+    The name is the NAME of ``NAME=RUN``, or else the title of the run's model, with the seed or the folder's name
+    appended where two runs would share it. Copies of one run in two folders are reported by a warning.
 
     Raises:
         SettingError: A name or a run is given twice.
@@ -103,21 +108,21 @@ def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
     for addition in (lambda run: f"seed {run.info['seed']}", lambda run: run.folder.name):
         shared = {name for name, count in Counter(names).items() if count > 1}
         names = [
-            f"{name}, {addition(run)}" if name in shared and not own else name
-            for name, (own, run) in zip(names, given, strict=True)
+            f"{name}, {addition(run)}" if name in shared and not explicit else name
+            for name, (explicit, run) in zip(names, given, strict=True)
         ]
     shared = {name for name, count in Counter(names).items() if count > 1}
     if shared:
-        raise SettingError(f"two runs are called {min(shared)!r}; give each a name of its own")
+        raise SettingError(f"two runs have the name {min(shared)!r}; give each a different one")
     runs = dict(zip(names, (run for _, run in given), strict=True))
     for first, second in itertools.combinations(runs, 2):
         if runs[first].info == runs[second].info:
-            getLogger().warning(f"{first} and {second} are copies of one run: their run.json say the same")
+            getLogger().warning(f"{first} and {second} are copies of one run: their run.json files are equal")
     return runs
 
 
 def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | None:
-    """The name of the run that ``--baseline`` means, by its name or its path; None where none is asked for.
+    """The name of the run that ``--baseline`` gives by name or path; None if it is not given.
 
     Raises:
         SettingError: It is none of the runs.
@@ -133,7 +138,7 @@ def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | No
 
 
 def emit_table(table: pd.DataFrame, text: str, *, out: Path | None) -> None:
-    """Prints the table as text, and writes it to a file where one is asked for."""
+    """Prints ``text``, and writes the table to the file ``out`` if that is given."""
     if out is not None:
         write_table(table, out)
     print(text)

@@ -1,6 +1,6 @@
-"""Show rows as the PLM reads them: their exact sentences.
+"""Show the exact sentences that the PLM reads for some rows.
 
-Takes --key=value settings as `run` does, such as --text_fields="{item_id: film}".
+Accepts --key=value settings as `run` does, such as --text_fields="{item_id: film}".
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ from collections.abc import Sequence
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 
+from recbole_clickprompt.commands.arguments import check_minimum
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
-from recbole_clickprompt.errors import SettingError
 
 __all__ = ["add_arguments", "execute"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RecBole's flags for a run, and how many rows."""
+    """RecBole's flags for a run, and the number of rows."""
     add_run_arguments(parser)
-    parser.add_argument("--rows", type=int, default=5, help="training rows to show (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=5, help="number of training rows (default: %(default)s)")
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints the label and the sentence of the first training rows, in the order of the split."""
-    if options.rows < 1:
-        raise SettingError(f"--rows must be 1 or more, got {options.rows}")
+    """Prints label and sentence of the first training rows, in the order of the split.
+
+    Raises:
+        SettingError: A setting is invalid.
+    """
+    check_minimum(options, 1, "rows")
     model, dataset, files, values = parse_run(options, settings)
     config = Config(model, dataset, files, {**values, "state": "error"})
     train_data, _, _ = data_preparation(config, create_dataset(config))

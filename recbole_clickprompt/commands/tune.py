@@ -1,21 +1,18 @@
-"""Search the best settings by validation, by RecBole's HyperTuning.
+"""Search the settings with the best validation score, with RecBole's HyperTuning.
 
 FILE.yaml holds
-  settings:   what all trials share: model, data set and any other setting
+  settings:   shared by all trials: model, data set and any other setting
   space:      settings to search, as in RecBole's hyper files but never evaluated as code: `choice [8, 16]`,
               `uniform 0, 0.5`, `loguniform -8, -4` (powers of e), `quniform 64, 512, 64`; or such a file's name
-  algorithm:  exhaustive (choices alone, default), random, or bayes (hyperopt's TPE)
-  max_evals:  (optional) most trials of random and bayes; default 20
-  early_stop: (optional) end after so many trials without a better one
-  seed:       (optional) of the search; default 2020
+  algorithm:  exhaustive (only with choices; default), random, or bayes (hyperopt's TPE)
+  max_evals:  (optional) maximum number of trials of random and bayes; default 20
+  early_stop: (optional) stop after this many trials without an improvement
+  seed:       (optional) seed of the search; default 2020
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
-A file of another ending is a search file of RecBole's, such as hyper.test, with one setting and its space per
-line; the search is then exhaustive where all are choices, else random, and --key=value gives the settings.
-
---key=value goes over `settings`. Trials with equal pretraining share it. One that fails is recorded with its
-error, and the search continues. A trial that the table already has is not run again: the same command
-continues where it was.
+--key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is recorded with its
+error, and the search continues. A trial that is already in the table is not repeated: the same command continues
+an interrupted search.
 """
 
 from __future__ import annotations
@@ -53,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Runs the trials that the table lacks, then prints all of them, the best first, and its settings as YAML.
+    """Runs the trials that the table lacks; prints all of them, best first, and the best settings as YAML.
 
     Raises:
-        SettingError: The file is missing or wrong, or no trial came to its end.
+        SettingError: The file is missing or invalid, or every trial failed.
     """
     path = find_file(options.file, "tuning file")
     tuning = {**_DEFAULTS, **_read(path)}
@@ -69,7 +66,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     base = {**implied, **base, "model": model, "dataset": dataset_name(base.get("dataset", "ml-100k"))}
     if tuning["algorithm"] == "exhaustive" and (ranges := [d.name for d in space if d.kind != "choice"]):
         raise SettingError(
-            f"{path}: an exhaustive search needs choices alone, but {', '.join(ranges)} has a range"
+            f"{path}: an exhaustive search accepts only choices, but {', '.join(ranges)} has a range"
         )
     bigger = _check_settings(base, space, path)
     table = Path(tuning["results"] or Path("results") / f"{path.stem}-{base['dataset']}.csv")
@@ -100,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _check(tuning: dict[str, Any], path: Path) -> None:
     for key in tuning:
         if key not in _DEFAULTS:
-            raise SettingError(f"{path}: {key} is no part of a tuning file{nearest(key, _DEFAULTS)}")
+            raise SettingError(f"{path}: unknown key {key} of a tuning file{nearest(key, _DEFAULTS)}")
     if not isinstance(tuning["settings"], dict):
         raise SettingError(f"{path}: settings must be a dict, got {tuning['settings']!r}")
     check_names(tuning["settings"], where=str(path))
@@ -114,14 +111,14 @@ def _check(tuning: dict[str, Any], path: Path) -> None:
         raise SettingError(
             f"{path}: algorithm must be one of {', '.join(_ALGORITHMS)}, got {tuning['algorithm']!r}"
         )
-    for key, least in (("max_evals", 1), ("early_stop", 1), ("seed", 0)):
+    for key, minimum in (("max_evals", 1), ("early_stop", 1), ("seed", 0)):
         value = tuning[key]
-        if (value is not None or _DEFAULTS[key] is not None) and (type(value) is not int or value < least):
-            raise SettingError(f"{path}: {key} must be an integer from {least}, got {value!r}")
+        if (value is not None or _DEFAULTS[key] is not None) and (type(value) is not int or value < minimum):
+            raise SettingError(f"{path}: {key} must be an integer from {minimum}, got {value!r}")
 
 
 def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool:
-    """Refuses impossible values before anything runs; returns whether a bigger validation score is better."""
+    """Refuses invalid values before any trial runs; returns whether a higher validation score is better."""
     config = Config(config_dict=quote_strings({**base, "state": "error"}))
     for draw in space:
         if draw.name in base:

@@ -1,1 +1,1 @@
-"""The text of a row, its tokens and their masking."""
+"""Data preparation: files of publishers and users to RecBole's atomic files."""

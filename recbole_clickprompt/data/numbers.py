@@ -1,4 +1,4 @@
-"""Numbers written as text: one list of the words for a missing number, for every file that is read."""
+"""Parses numbers written as text, with one list of words for a missing number for all files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = [
     "MISSING_NUMBERS", "ArrowNumbers", "ParsedNumbers", "number_text", "parse_arrow_numbers", "parse_numbers",
 ]  # fmt: skip
 
-# In lower case. In a number column these mean that there is no number; in a text column they are ordinary text.
+# In lower case. In a column of numbers these stand for a missing one; in a column of text they are ordinary text.
 MISSING_NUMBERS = frozenset(
     {"", "-", "--", "?", ".", "\\n", "#n/a", "#n/a n/a", "#na", "<na>", "n/a", "na", "nan", "-nan", "nat"}
     | {"-1.#ind", "-1.#qnan", "1.#ind", "1.#qnan", "none", "null", "nil"}
@@ -24,7 +24,7 @@ _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$"
 
 
 class ArrowNumbers(NamedTuple):
-    """A column of numbers, and the rows where the text was none.
+    """A column of numbers, and the rows whose text is not a finite number.
 
     Attributes:
         values: ``(rows,)`` float64, finite; null where missing, infinite or invalid.
@@ -38,7 +38,7 @@ class ArrowNumbers(NamedTuple):
 
 
 class ParsedNumbers(NamedTuple):
-    """The same as polars' series."""
+    """``ArrowNumbers`` as polars series."""
 
     values: pl.Series
     infinite: pl.Series
@@ -46,9 +46,9 @@ class ParsedNumbers(NamedTuple):
 
 
 def parse_arrow_numbers(texts: pa.ChunkedArray | pa.Array) -> ArrowNumbers:
-    """Reads numbers; surrounding blanks and upper or lower case make no difference.
+    """Parses numbers; surrounding blanks and case are ignored.
 
-    It works in this thread alone: polars has a pool of threads, which would be gone in a forked process.
+    It uses pyarrow in the calling thread only: polars' thread pool does not survive a fork.
 
     Args:
         texts: ``(rows,)`` strings; null where a cell is empty.
@@ -69,13 +69,13 @@ def parse_arrow_numbers(texts: pa.ChunkedArray | pa.Array) -> ArrowNumbers:
 
 
 def parse_numbers(texts: pl.Series) -> ParsedNumbers:
-    """As ``parse_arrow_numbers``, of a series of strings."""
-    import polars as pl  # here, as it would double the time that the plug-in's import takes
+    """Like ``parse_arrow_numbers``, for a polars series of strings."""
+    import polars as pl  # a module-level import would double the import time of the plug-in
 
     parsed = parse_arrow_numbers(texts.to_arrow())
     return ParsedNumbers(*(pl.Series(texts.name, pl.from_arrow(part)) for part in parsed))
 
 
 def number_text(value: float) -> str:
-    """A number as people write it: 1996 and not 1996.0, 7.99, 0.5."""
+    """A number as people write it: 1996 instead of 1996.0, 7.99, 0.5."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))

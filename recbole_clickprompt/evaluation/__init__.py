@@ -1,1 +1,1 @@
-"""What finished runs say, as functions of tables."""
+"""Evaluation of finished runs, as functions of tables."""

@@ -1,4 +1,4 @@
-"""Runs side by side on the same rows."""
+"""Comparison of runs on the same rows."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _ROW = ("split", "user", "item", "label", "time")
 
 
 def check_same_rows(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Refuses tables of predictions that are not about the same rows in the same order.
+    """Refuses tables of predictions unless they have the same rows in the same order.
 
     Raises:
-        DataError: Names the first row that differs.
+        DataError: Two tables differ; names the first row that does.
     """
     (first, base), *others = tables.items()
     for name, table in others:
         problem = None
         if len(table) != len(base):
-            problem = f"{len(base):,} rows against {len(table):,}"
+            problem = f"{len(base):,} rows and {len(table):,}"
         else:
             for column in (c for c in _ROW if c in base and c in table):
                 left, right = base[column].astype(object), table[column].astype(object)
                 unequal = ((left != right) & ~(left.isna() & right.isna())).to_numpy(dtype=bool)
                 if unequal.any():
                     row = int(unequal.argmax())
-                    problem = f"{column} of row {row} is {left.iloc[row]} against {right.iloc[row]}"
+                    problem = f"{column} of row {row}: {left.iloc[row]} and {right.iloc[row]}"
                     break
         if problem:
             raise DataError(
@@ -44,7 +44,7 @@ def check_same_rows(tables: Mapping[str, pd.DataFrame]) -> None:
 
 
 def check_baseline(baseline: str, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Raises SettingError where the baseline is none of the runs."""
+    """Raises SettingError if the baseline is not one of the runs."""
     if baseline not in tables:
         raise SettingError(f"the baseline must be one of {', '.join(tables)}, got {baseline!r}")
 
@@ -57,24 +57,24 @@ def compare_runs(
     seed: int = 2020,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """One line for each run: its metrics with intervals, and its tests against a baseline.
+    """Metrics of each run with intervals, and tests against a baseline.
 
     Args:
         tables: Predictions of one split, by the run's name.
-        baseline: The run to compare with; None compares with none, and rows may then differ from run to run.
-        samples: Draws of the bootstrap.
-        seed: Of these draws.
-        confidence: Of the intervals.
+        baseline: The run to compare with. Without one, runs may have different rows.
+        samples: Bootstrap draws.
+        seed: Seed of the draws.
+        confidence: Confidence level of the intervals.
 
     Returns:
-        ``run``, what ``measure`` gives, ``auc_low``, ``auc_high``, ``logloss_low``, ``logloss_high``; and with a
-        baseline, missing on its own line: ``relative_auc``, ``rela_impr``, ``auc_difference`` with ``_low``,
-        ``_high``, ``p_delong`` and ``p_bootstrap`` of it, ``logloss_difference`` with ``_low``, ``_high`` and
-        ``p_bootstrap_logloss``.
+        One line per run: ``run``, the metrics of ``measure``, ``auc_low``, ``auc_high``, ``logloss_low``,
+        ``logloss_high``; with a baseline also (missing on its own line) ``relative_auc``, ``rela_impr``,
+        ``auc_difference`` with ``_low``, ``_high``, and its p-values ``p_delong`` and ``p_bootstrap``,
+        ``logloss_difference`` with ``_low``, ``_high`` and ``p_bootstrap_logloss``.
 
     Raises:
-        SettingError: The baseline is none of the runs.
-        DataError: Its rows differ from another's, or cannot be measured.
+        SettingError: The baseline is not one of the runs.
+        DataError: A run has other rows than the baseline, or rows that cannot be measured.
     """
     if baseline is not None:
         check_baseline(baseline, tables)
@@ -115,7 +115,7 @@ def _against(
 def _draws(
     tables: Mapping[str, pd.DataFrame], *, together: bool, samples: int, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    # Runs on the same rows see the same draws, which pairs them; equal seeds would give the same ones apart
+    # Drawn together, runs on the same rows see the same draws, which makes comparisons paired
     groups = [list(tables)] if together else [[name] for name in tables]
     found = {}
     for names in groups:
@@ -127,6 +127,6 @@ def _draws(
 
 
 def _p_delong(label: pd.Series, score: pd.Series, base: pd.Series) -> float:
-    # One row of a class is a measurement without a test
+    # With a single row of a class there is an AUC, but no test
     classes = np.bincount(label.to_numpy(dtype=np.int64), minlength=2)
     return delong_test(label, score, base).p if classes.min() > 1 else float("nan")

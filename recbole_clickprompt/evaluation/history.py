@@ -1,6 +1,6 @@
-"""Learning curves of a run: a file of one JSON object per epoch, which several processes may write.
+"""Learning curves of a run: a file with one JSON object per epoch, which several processes may write.
 
-Each has ``stage``, ``epoch``, counted from 0, and the metrics of that epoch.
+Each object has ``stage``, ``epoch`` (from 0), and the metrics of that epoch.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ __all__ = ["append_epoch", "change_epochs", "history_beside", "read_epochs", "wr
 
 
 def history_beside(checkpoint: Path) -> Path:
-    """Where the epochs of a pretraining checkpoint are kept."""
+    """The path of the learning curves of a pretraining checkpoint."""
     return checkpoint.with_name(f"{checkpoint.stem}.history.jsonl")
 
 
 def append_epoch(file: Path, epoch: Mapping[str, Any]) -> None:
-    """Adds an epoch to a history; those of its stage from the same number on, of a training since repeated, go."""
+    """Adds an epoch to a history.
+
+    Epochs of the same stage with the same or a higher number are removed: they are of a training run that was
+    repeated.
+    """
     change_epochs(
         file,
         lambda lines: [
@@ -34,13 +38,13 @@ def append_epoch(file: Path, epoch: Mapping[str, Any]) -> None:
 
 
 def change_epochs(file: Path, change: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]) -> None:
-    """Rewrites a history while no other process does.
+    """Rewrites a history while other processes wait.
 
-    A damaged one is kept under another name, and a warning says so.
+    A damaged file is kept under another name, which a warning reports.
 
     Args:
         file: The history.
-        change: Gives the new lines for those that are there.
+        change: Maps the current lines to the new ones.
 
     Raises:
         StorageError: It cannot be written.
@@ -55,7 +59,7 @@ def change_epochs(file: Path, change: Callable[[list[dict[str, Any]]], Iterable[
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
-    """The epochs of a history; none if there is no such file. A warning tells of lines that cannot be read."""
+    """The epochs of a history, empty if there is no such file; a warning reports lines that cannot be read."""
     lines, damage = _parse(file)
     if damage:
         warn_once(file.resolve(), damage)
@@ -63,13 +67,13 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
 
 
 def write_epochs(file: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a whole history."""
+    """Writes a history, replacing the file as a whole."""
     text = "".join(f"{json.dumps(dict(epoch))}\n" for epoch in epochs)
     write_text(file, text)
 
 
 def _parse(file: Path) -> tuple[list[dict[str, Any]], str]:
-    """The lines of a history that are whole, and in words how many are not; empty if all are."""
+    """The valid lines of a history, and a message about the others, which is empty if there are none."""
     written = [line for line in file.read_bytes().splitlines() if line.strip()] if file.is_file() else []
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for line in written:
@@ -78,28 +82,28 @@ def _parse(file: Path) -> tuple[list[dict[str, Any]], str]:
         except (ValueError, RecursionError):
             continue
         if _is_epoch(epoch):
-            found[epoch["stage"], epoch["epoch"]] = epoch  # one trained again takes the place of the one before
+            found[epoch["stage"], epoch["epoch"]] = epoch  # a repeated epoch replaces the earlier one
     lost = len(written) - len(found)
     if not lost:
         return list(found.values()), ""
-    what = f"{lost} of {len(written)} lines {'is' if lost == 1 else 'are'} damaged or"
-    what += " repeats an epoch, and is left out" if lost == 1 else " repeat an epoch, and are left out"
-    return list(found.values()), f"{file}: {what}"
+    damage = f"{lost} of {len(written)} lines {'is' if lost == 1 else 'are'} damaged or"
+    damage += " repeats an epoch, and is left out" if lost == 1 else " repeat an epoch, and are left out"
+    return list(found.values()), f"{file}: {damage}"
 
 
-def _is_epoch(line: Any) -> bool:
+def _is_epoch(line: object) -> bool:
     if not isinstance(line, dict):
         return False
-    figures = [value for name, value in line.items() if name != "stage"]
+    metrics = [value for name, value in line.items() if name != "stage"]
     return (
         isinstance(line.get("stage"), str)
         and type(line.get("epoch")) is int
-        # No float has more digits, and true and false are no figures
-        and all(value is None or type(value) is float or _is_count(value) for value in figures)
+        # bool is a subclass of int, and larger integers do not fit into a float
+        and all(value is None or type(value) is float or _is_exact_integer(value) for value in metrics)
     )
 
 
-def _is_count(value: Any) -> bool:
+def _is_exact_integer(value: object) -> bool:
     return type(value) is int and abs(value) < 1 << 53
 
 

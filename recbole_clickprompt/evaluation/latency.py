@@ -1,10 +1,9 @@
-"""How long runs take for a batch, measured side by side (Table 8)."""
+"""Prediction time of runs per batch, measured side by side (ClickPrompt, Table 8)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,26 +12,27 @@ __all__ = ["summarize_times", "time_interleaved"]
 
 
 def time_interleaved(
-    calls: Mapping[str, Callable[[int], Any]],
+    calls: Mapping[str, Callable[[int], object]],
     *,
     batches: int,
     rounds: int,
-    wait: Callable[[], Any] = lambda: None,
+    wait: Callable[[], object] = lambda: None,
     seed: int = 2020,
 ) -> pd.DataFrame:
-    """Times every run on every batch, in turns of a random order, so that a busy machine is busy for all of them.
+    """Times every run on every batch, in random order, so that load on the machine affects all runs alike.
 
-    Each timed call follows an untimed one of the same run on the batch before: the run is warm, its rows are not.
+    Each timed call follows an untimed one of the same run on the previous batch, which warms up the run but not
+    its rows.
 
     Args:
-        calls: Works off the batch of a number, by the run's name.
-        batches: Batches there are.
-        rounds: Times that each is worked off.
-        wait: Returns when the device is done.
-        seed: Of the order.
+        calls: Functions of a batch number that predict this batch, by the run's name.
+        batches: Number of batches.
+        rounds: How often each batch is timed.
+        wait: Returns when the device has finished.
+        seed: Seed of the order.
 
     Returns:
-        ``run``, ``round``, ``batch``, ``ms``.
+        Columns ``run``, ``round``, ``batch``, ``ms``; one line per timed call.
     """
     random, names, lines = np.random.default_rng(seed), list(calls), []
     for round_ in range(rounds):
@@ -50,18 +50,18 @@ def time_interleaved(
 def summarize_times(
     times: pd.DataFrame, *, baseline: str, samples: int = 1000, seed: int = 2020, confidence: float = 0.95
 ) -> pd.DataFrame:
-    """One line for each run.
+    """Summarizes the times of each run.
 
     Args:
-        times: Of ``time_interleaved``.
-        baseline: The run that others are related to.
-        samples: Bootstrap draws of turns (a round's batch), for the interval of the ratio.
-        seed: Of the draws.
-        confidence: Of the interval.
+        times: The result of ``time_interleaved``.
+        baseline: The run whose median is the denominator of the ratios.
+        samples: Bootstrap draws of turns (a batch in a round), for the interval of the ratio.
+        seed: Seed of the draws.
+        confidence: Confidence level of the interval.
 
     Returns:
-        ``run``, ``timed`` (calls), ``median_ms``, ``p95_ms``, ``ratio`` of the median to the baseline's, with
-        ``ratio_low`` and ``ratio_high``; all three missing for the baseline.
+        One line per run: ``run``, ``timed`` (number of calls), ``median_ms``, ``p95_ms``, ``ratio`` of the median
+        to the baseline's, ``ratio_low`` and ``ratio_high``; the last three are missing for the baseline.
     """
     turns = times.pivot_table(index=["round", "batch"], columns="run", values="ms", sort=False)
     draws = np.random.default_rng(seed).integers(len(turns), size=(samples, len(turns)))

@@ -1,8 +1,8 @@
-"""Where a model helps: test rows cut by how often their user and item were trained on (Table 6).
+"""Metrics on subsets of the test rows, by the frequency of user and item in training (ClickPrompt, Table 6).
 
-- *unseen*: no training row at all.
-- *tail*: among those with training rows, the share with the fewest, 10 % in the paper; ties go by token, so that
-  the share is exact (rounded down).
+- *unseen*: without any training row.
+- *tail*: of the users (or items) with training rows, the share with the fewest, 10 % in the paper; ties are broken
+  by token, so that the share is exact (rounded down).
 - *head*: the rest.
 """
 
@@ -27,22 +27,22 @@ def tail_tokens(counts: pd.Series, *, share: float = 0.1) -> set[str]:
     """The tokens with the fewest training rows.
 
     Args:
-        counts: Training rows, 1 or more, indexed by token.
-        share: Of the tokens, rounded down.
+        counts: Number of training rows, 1 or more, indexed by token.
+        share: Share of the tokens that is returned, rounded down.
     """
     order = np.lexsort((counts.index.to_numpy(dtype=str), counts.to_numpy(dtype=np.int64)))
     return set(counts.index[order[: int(share * len(counts) + 1e-9)]])
 
 
 def training_rows_of(table: pd.DataFrame, counts: pd.DataFrame, kind: str) -> np.ndarray:
-    """Training rows of each row's user or item, ``(rows,)``; 0 where unseen.
+    """The number of training rows of each row's user or item, ``(rows,)``; 0 if unseen.
 
     Args:
-        table: Has a column ``kind``.
-        counts: ``RunFolder.train_counts``.
+        table: Predictions, with a column named like ``kind``.
+        counts: The result of ``RunFolder.train_counts``.
         kind: ``user`` or ``item``.
     """
-    return table[kind].map(_of_kind(counts, kind)).fillna(0).to_numpy(dtype=np.int64)
+    return table[kind].map(_counts_by_token(counts, kind)).fillna(0).to_numpy(dtype=np.int64)
 
 
 def by_tail(
@@ -51,17 +51,20 @@ def by_tail(
     """Masks, ``(rows,)``, of the four subsets of the paper and of the rows with an unseen user or item.
 
     Args:
-        unseen_is_tail: Take unseen ones for the rarest of the tail, so that the four subsets hold all rows.
+        table: Predictions.
+        counts: The result of ``RunFolder.train_counts``.
+        share: Share of users (and of items) that is the tail.
+        unseen_is_tail: Count unseen users and items as tail, so that the four subsets hold all rows.
     """
-    place = {}
+    groups = {}
     for kind in ("user", "item"):
         trained = training_rows_of(table, counts, kind)
-        tail = table[kind].isin(tail_tokens(_of_kind(counts, kind), share=share)).to_numpy()
+        tail = table[kind].isin(tail_tokens(_counts_by_token(counts, kind), share=share)).to_numpy()
         unseen = trained == 0
-        place[kind] = {"tail": tail | unseen, "head": ~tail & ~unseen} if unseen_is_tail else {
+        groups[kind] = {"tail": tail | unseen, "head": ~tail & ~unseen} if unseen_is_tail else {
             "tail": tail, "head": ~tail & ~unseen, "unseen": unseen,
         }  # fmt: skip
-    users, items = place["user"], place["item"]
+    users, items = groups["user"], groups["item"]
     subsets = {
         f"{user} user, {item} item": users[user] & items[item]
         for user, item in (("tail", "tail"), ("head", "tail"), ("tail", "head"), ("head", "head"))
@@ -76,16 +79,18 @@ def by_tail(
 
 
 def by_bins(table: pd.DataFrame, counts: pd.DataFrame, edges: Sequence[float]) -> dict[str, np.ndarray]:
-    """Masks, ``(rows,)``, of rows by the training rows of their user, then of their item.
+    """Masks, ``(rows,)``, of rows by the number of training rows of their user, then of their item.
 
     Args:
-        edges: Rising; each bin holds its lower edge and not its upper one.
+        table: Predictions.
+        counts: The result of ``RunFolder.train_counts``.
+        edges: Increasing; each bin includes its lower edge and excludes its upper one.
 
     Raises:
-        SettingError: There are fewer than two edges, or they do not rise.
+        SettingError: There are fewer than two edges, or they do not increase.
     """
     if len(edges) < 2 or any(not low < high for low, high in pairwise(edges)):
-        raise SettingError(f"bins must be two or more rising numbers, such as 0,1,5,20,inf, got {list(edges)}")
+        raise SettingError(f"bins must be two or more increasing numbers, such as 0,1,5,20,inf, got {list(edges)}")
     return {
         f"{kind} with {_range(low, high)}": (trained >= low) & (trained < high)
         for kind, trained in ((kind, training_rows_of(table, counts, kind)) for kind in ("user", "item"))
@@ -107,16 +112,19 @@ def compare_subsets(
     Args:
         tables: Predictions of the same rows, by the run's name.
         subsets: Masks of these rows, by the subset's name.
-        baseline: The run whose AUC others are related to; None is the first one.
+        baseline: The run that AUC is compared with; default: the first one.
+        samples: Bootstrap draws.
+        seed: Seed of the draws.
+        confidence: Confidence level of the intervals.
 
     Returns:
-        ``subset``, ``run``, ``rows``, ``users``, ``items``, ``positive_rate``, ``auc``, ``logloss``, each of the
-        two with ``_low`` and ``_high`` of its interval, ``relative_auc`` with those of the paired one, and
-        ``note``: what stands in the way of an AUC, or empty.
+        One line per subset and run: ``subset``, ``run``, ``rows``, ``users``, ``items``, ``positive_rate``,
+        ``auc`` and ``logloss``, each with ``_low`` and ``_high`` of its interval, ``relative_auc`` with those of
+        the paired interval, and ``note``: why there is no AUC, or empty.
 
     Raises:
-        SettingError: The baseline is none of the runs.
-        DataError: Rows differ from run to run.
+        SettingError: The baseline is not one of the runs.
+        DataError: The rows of two runs differ.
     """
     check_same_rows(tables)
     baseline = next(iter(tables)) if baseline is None else baseline
@@ -162,16 +170,16 @@ def _ratio(auc: np.ndarray, base: np.ndarray) -> np.ndarray:
     return np.divide(auc, base, out=np.full_like(auc, np.nan), where=base > 0) - 1
 
 
-def _of_kind(counts: pd.DataFrame, kind: str) -> pd.Series:
+def _counts_by_token(counts: pd.DataFrame, kind: str) -> pd.Series:
     trained = counts[counts["kind"] == kind].set_index("token")["rows"].astype("int64")
     if trained.empty:
-        raise DataError(f"the run's counts of training rows hold no {kind}")
+        raise DataError(f"the run's counts of training rows contain no {kind}")
     return trained
 
 
 def _range(low: float, high: float) -> str:
     if np.isinf(high):
-        return f"{low:g} training rows or more"
+        return f"{low:g} or more training rows"
     if high - low > 1:
         return f"{low:g} to {high - 1:g} training rows"
     return f"{low:g} training row{'s' * (low != 1)}"

@@ -1,12 +1,13 @@
-"""Metrics of scores against labels, beside those that RecBole reports.
+"""Metrics of scores against labels, in addition to those that RecBole reports.
 
-All take arrays of equal length: ``label`` of 0 and 1 and ``score`` from 0 to 1, one a row. What needs rows of both
-classes is nan where there is one class alone.
+All take arrays of equal length, ``(rows,)``: ``label`` of 0 and 1, and ``score`` from 0 to 1. Metrics that need
+rows of both classes are nan if there is only one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from recbole_clickprompt.errors import DataError
 
 __all__ = [
+    "Column",
     "auc",
     "calibration",
     "expected_calibration_error",
@@ -27,7 +29,11 @@ __all__ = [
 ]
 
 
-def auc(label: Any, score: Any) -> float:
+# Values of all rows, ``(rows,)``
+Column: TypeAlias = np.ndarray | pd.Series | Sequence[float] | Sequence[str]
+
+
+def auc(label: Column, score: Column) -> float:
     """Area under the ROC curve; ties count half."""
     from sklearn.metrics import roc_auc_score
 
@@ -35,28 +41,32 @@ def auc(label: Any, score: Any) -> float:
     return float(roc_auc_score(label, score)) if 0 < label.sum() < len(label) else float("nan")
 
 
-def row_losses(label: Any, score: Any) -> np.ndarray:
-    """Binary cross entropy of each row, in nats; scores are kept off 0 and 1 by float64's precision."""
+def row_losses(label: Column, score: Column) -> np.ndarray:
+    """Binary cross entropy of each row, in nats; scores are clipped by float64's precision."""
     margin = np.finfo(np.float64).eps
     score = np.clip(np.asarray(score, dtype=np.float64), margin, 1 - margin)
     return -np.where(np.asarray(label) > 0, np.log(score), np.log1p(-score))
 
 
-def log_loss(label: Any, score: Any) -> float:
-    """Mean binary cross entropy, in nats; also of one class alone. Nan without rows."""
-    from sklearn.metrics import log_loss as of_sklearn
+def log_loss(label: Column, score: Column) -> float:
+    """Mean binary cross entropy, in nats; also defined for one class. Nan without rows."""
+    from sklearn.metrics import log_loss as sklearn_log_loss
 
-    return float(of_sklearn(label, np.asarray(score, dtype=np.float64), labels=[0, 1])) if len(label) else np.nan
+    return (
+        float(sklearn_log_loss(label, np.asarray(score, dtype=np.float64), labels=[0, 1]))
+        if len(label)
+        else np.nan
+    )
 
 
-def gauc(user: Any, label: Any, score: Any) -> float:
-    """AUC within users, averaged with their numbers of rows as weights; users of one class are left out.
+def gauc(user: Column, label: Column, score: Column) -> float:
+    """AUC within users, averaged with their number of rows as weights; users of one class are left out.
 
-    That is GAUC with impressions as weights (Zhu et al., KDD 2017, Eq. 7). Nan if no user has both classes.
+    This is GAUC weighted by impressions (Zhu et al., KDD 2017, Eq. 7). Nan if no user has both classes.
     """
     rows = pd.DataFrame({"user": np.asarray(user), "label": np.asarray(label) > 0, "score": np.asarray(score)})
     by_user = rows.groupby("user", sort=False)
-    # Sum of the ranks of the positive rows (Mann-Whitney), all users at once
+    # Sum of the ranks of the positive rows (Mann-Whitney U), for all users at once
     rows["rank"] = by_user["score"].rank(method="average") * rows["label"]
     users = by_user.agg(rows=("label", "size"), positive=("label", "sum"), ranks=("rank", "sum"))
     negative = users["rows"] - users["positive"]
@@ -68,11 +78,11 @@ def gauc(user: Any, label: Any, score: Any) -> float:
     return float(np.average(within, weights=users["rows"]))
 
 
-def calibration(label: Any, score: Any, *, bins: int = 15) -> pd.DataFrame:
-    """Rows by score, in bins of equal width; the last one holds 1 too.
+def calibration(label: Column, score: Column, *, bins: int = 15) -> pd.DataFrame:
+    """Rows by score, in bins of equal width; the last bin includes a score of 1.
 
     Returns:
-        For each bin that has rows: ``low``, ``high`` (its borders), ``rows``, ``predicted`` (mean score),
+        One line per bin that has rows: its edges ``low`` and ``high``, ``rows``, ``predicted`` (mean score) and
         ``observed`` (share of positive rows).
     """
     label, score = np.asarray(label) > 0, np.asarray(score, dtype=np.float64)
@@ -90,38 +100,45 @@ def calibration(label: Any, score: Any, *, bins: int = 15) -> pd.DataFrame:
     )
 
 
-def expected_calibration_error(label: Any, score: Any, *, bins: int = 15) -> float:
-    """Mean distance of mean score and share of positive rows over bins of equal width (Guo et al., ICML 2017)."""
+def expected_calibration_error(label: Column, score: Column, *, bins: int = 15) -> float:
+    """ECE: mean distance between mean score and share of positive rows in bins of equal width, weighted by rows.
+
+    Guo et al., ICML 2017. Nan without rows.
+    """
     table = calibration(label, score, bins=bins)
     if table.empty:
         return float("nan")
     return float(np.average((table["predicted"] - table["observed"]).abs(), weights=table["rows"]))
 
 
-def predicted_over_observed(label: Any, score: Any) -> float:
-    """Sum of scores over number of positive rows: above 1, scores are too high. Nan without positive rows."""
+def predicted_over_observed(label: Column, score: Column) -> float:
+    """Sum of scores divided by number of positive rows: above 1 if scores are too high. Nan without such rows."""
     positive = float(np.sum(label))
     return float(np.sum(score)) / positive if positive else float("nan")
 
 
 def relative_auc(value: float, base: float) -> float:
-    """``value / base - 1``: the relative improvement of the ClickPrompt paper. Nan for a base of 0."""
+    """``value / base - 1``, the relative improvement in the ClickPrompt paper. Nan for a base of 0."""
     return value / base - 1 if base else float("nan")
 
 
 def rela_impr(value: float, base: float) -> float:
-    """``(value - 0.5) / (base - 0.5) - 1``, over a coin (Yan et al., 2014). Nan for a base up to 0.5."""
+    """``(value - 0.5) / (base - 0.5) - 1``, RelaImpr (Yan et al., 2014). Nan for a base up to 0.5."""
     return (value - 0.5) / (base - 0.5) - 1 if base > 0.5 else float("nan")
 
 
 def measure(table: pd.DataFrame, *, bins: int = 15) -> dict[str, float]:
-    """All metrics of rows with ``user``, ``label`` and ``score``.
+    """All metrics of predictions.
+
+    Args:
+        table: Has columns ``user``, ``label`` and ``score``.
+        bins: Bins of the expected calibration error.
 
     Returns:
         ``rows``, ``positive_rate``, ``auc``, ``logloss``, ``gauc``, ``ece``, ``predicted_over_observed``.
 
     Raises:
-        DataError: There are no rows, or a score is none from 0 to 1.
+        DataError: There are no rows, or a score is not from 0 to 1.
     """
     label, score = table["label"].to_numpy(), table["score"].to_numpy()
     if not len(table):

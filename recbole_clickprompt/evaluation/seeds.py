@@ -1,4 +1,4 @@
-"""Subsets of test rows over all runs of a grid: one line for each run, setting, seed and subset."""
+"""Metrics of all runs of a grid on subsets of the test rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recbole_clickprompt.evaluation.summary import check_seeds
 
 __all__ = ["Cut", "measure_grid", "varied"]
 
-# (predictions, counts of training rows) to masks of the predictions, by the subset's name
+# Maps predictions and counts of training rows to masks of the predictions, by the subset's name
 Cut = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, np.ndarray]]
 
 
@@ -25,13 +25,13 @@ def varied(results: pd.DataFrame) -> list[str]:
     """The settings that a grid varied: the columns between ``run`` and ``seed``.
 
     Raises:
-        DataError: It is no grid's table, or one made before grids noted their checkpoints.
+        DataError: The table is not that of a grid, or of a version that did not record checkpoints.
     """
     columns = list(results.columns)
     if "run" not in columns or "seed" not in columns or "checkpoint" not in columns:
         raise DataError(
-            f"a grid's table has columns run, seed and checkpoint, this one {', '.join(columns) or 'none'}; "
-            "make it with `recbole-cp grid`"
+            f"the table of a grid must have columns run, seed and checkpoint, got {', '.join(columns) or 'none'}; "
+            "create it with `recbole-cp grid`"
         )
     return columns[columns.index("run") + 1 : columns.index("seed")]
 
@@ -40,42 +40,42 @@ def measure_grid(results: pd.DataFrame, cut: Cut, *, split: str) -> pd.DataFrame
     """AUC and log loss of every run of a grid on subsets of its rows.
 
     Args:
-        results: The grid's table.
-        cut: What the subsets are.
+        results: The table of the grid.
+        cut: Divides the rows of a run into subsets.
         split: ``valid`` or ``test``.
 
     Returns:
-        ``run``, the varied settings, ``subset``, ``seed``, ``rows``, ``auc`` (nan where a subset has one class
-        only) and ``logloss``: what ``summarize`` takes.
+        One line per run, setting, seed and subset, as ``summarize`` takes it: ``run``, the varied settings,
+        ``subset``, ``seed``, ``rows``, ``auc`` (nan if the subset has only one class) and ``logloss``.
 
     Raises:
-        DataError: A run's folder is not there, or has other rows than the first one's; a run would count twice, as
-            two rows are of one seed or two seeds have the same scores; or there are no runs.
+        DataError: There are no runs; a run's folder is missing or has other rows than the first one's; or a run
+            would count twice, because two rows have the same seed or two seeds the same scores.
     """
     keys = ["run", *varied(results)]
     if results.empty:
-        raise DataError("the grid's table has no row that counts; make it with `recbole-cp grid`")
+        raise DataError("the table of the grid has no valid row; create it with `recbole-cp grid`")
     check_seeds(results, keys[1:])
     seeds: dict[tuple[str, ...], Any] = {}
     lines: list[dict[str, Any]] = []
     first: pd.DataFrame | None = None
     for row in results.to_dict("records"):
         if not isinstance(row["checkpoint"], str):
-            raise DataError(
-                f"run {row['run']!r}, seed {row['seed']}, has left no folder; leave it out of the grid"
-            )
+            raise DataError(f"run {row['run']!r}, seed {row['seed']}, has no run folder; leave it out of the grid")
         run = open_run(Path(row["checkpoint"]))
         table = run.predictions(split)
         rows = table[["user", "item", "label"]]
         first = rows if first is None else first
         if not rows.equals(first):
-            raise DataError(f"{row['checkpoint']} was tested on other rows than {results['checkpoint'].iloc[0]}")
+            raise DataError(
+                f"{row['checkpoint']} was tested on different rows than {results['checkpoint'].iloc[0]}"
+            )
         scores = hashlib.sha256(table["score"].to_numpy().tobytes()).hexdigest()
         seed = seeds.setdefault((*(str(row[key]) for key in keys), scores), row["seed"])
         if seed != row["seed"]:
             raise DataError(
                 f"run {row['run']!r} has the same scores under seed {seed} and seed {row['seed']}: one run would "
-                f"count twice; leave one of these rows out, such as that of {row['checkpoint']}"
+                f"count twice; remove one of these rows, such as that of {row['checkpoint']}"
             )
         for subset, mask in cut(table, run.train_counts()).items():
             label, score = table["label"][mask].to_numpy(), table["score"][mask].to_numpy()

@@ -1,16 +1,16 @@
-"""Is one run better than another on the same rows: DeLong's test, and the bootstrap of rows."""
+"""Significance of differences between runs on the same rows: DeLong's test, and the bootstrap over rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import norm, rankdata
 from tqdm import tqdm
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.evaluation.metrics import row_losses
+from recbole_clickprompt.evaluation.metrics import Column, row_losses
 
 __all__ = ["Bootstrap", "DeLong", "bootstrap", "delong_test", "interval", "interval_of", "two_sided"]
 
@@ -19,10 +19,11 @@ class DeLong(NamedTuple):
     """DeLong's test of two AUCs on the same rows.
 
     Attributes:
-        auc_a: Of the first scores; ``auc_b``: of the second.
+        auc_a: AUC of the first scores.
+        auc_b: AUC of the second scores.
         difference: ``auc_a - auc_b``.
-        standard_error: Of the difference.
-        p: Two-sided. 1 if the runs order all rows alike; nan where the difference has no spread.
+        standard_error: Standard error of the difference.
+        p: Two-sided p-value. 1 if both rank all rows alike; nan if a nonzero difference has no variance.
     """
 
     auc_a: float
@@ -32,10 +33,10 @@ class DeLong(NamedTuple):
     p: float
 
 
-def delong_test(label: Any, score_a: Any, score_b: Any) -> DeLong:
+def delong_test(label: Column, score_a: Column, score_b: Column) -> DeLong:
     """Tests whether two AUCs on the same rows differ (DeLong et al., Biometrics 1988).
 
-    In O(n log n) by mid-ranks (Sun and Xu, IEEE SPL 2014). Rows are taken as independent.
+    In O(n log n) by mid-ranks (Sun and Xu, IEEE SPL 2014). Assumes independent rows.
 
     Raises:
         DataError: A class has fewer than two rows.
@@ -43,20 +44,20 @@ def delong_test(label: Any, score_a: Any, score_b: Any) -> DeLong:
     positive = np.asarray(label) > 0
     m, n = int(positive.sum()), int((~positive).sum())
     if min(m, n) < 2:
-        raise DataError(f"DeLong's test needs two rows of each class, got {m} positive and {n} negative ones")
-    # Per positive row, the share of negative rows below it, ties half; and the mirror image
-    of_positive, of_negative = np.empty((2, m)), np.empty((2, n))
+        raise DataError(f"DeLong's test needs two rows of each class, got {m} positive and {n} negative rows")
+    # For each positive row the share of negative rows ranked below it (ties count half), and vice versa
+    positive_shares, negative_shares = np.empty((2, m)), np.empty((2, n))
     for run, score in enumerate((score_a, score_b)):
         score = np.asarray(score, dtype=np.float64)
         overall = rankdata(score)
-        of_positive[run] = (overall[positive] - rankdata(score[positive])) / n
-        of_negative[run] = 1 - (overall[~positive] - rankdata(score[~positive])) / m
-    auc_a, auc_b = of_positive.mean(axis=1)
-    covariance = np.cov(of_positive) / m + np.cov(of_negative) / n
+        positive_shares[run] = (overall[positive] - rankdata(score[positive])) / n
+        negative_shares[run] = 1 - (overall[~positive] - rankdata(score[~positive])) / m
+    auc_a, auc_b = positive_shares.mean(axis=1)
+    covariance = np.cov(positive_shares) / m + np.cov(negative_shares) / n
     contrast = np.array([1.0, -1.0])
     error = float(np.sqrt(max(contrast @ covariance @ contrast, 0.0)))
     difference = float(auc_a - auc_b)
-    # A spread of rounding errors alone is none
+    # A standard error this small is only rounding
     if error < 1e-12:
         p = 1.0 if abs(difference) < 1e-12 else float("nan")
         error = 0.0
@@ -66,26 +67,26 @@ def delong_test(label: Any, score_a: Any, score_b: Any) -> DeLong:
 
 
 class Bootstrap(NamedTuple):
-    """Metrics of resampled rows, ``(samples, R)`` for R runs; every run sees the same resamples.
+    """Metrics of resampled rows, ``(samples, R)`` for R runs, all on the same resamples.
 
-    AUC is nan for a resample that drew one class alone.
+    AUC is nan for a resample that has only one class.
     """
 
     auc: np.ndarray
     logloss: np.ndarray
 
 
-def bootstrap(label: Any, scores: Sequence[Any], *, samples: int, seed: int) -> Bootstrap:
-    """Draws rows with replacement, as many as there are, and measures all runs on each draw.
+def bootstrap(label: Column, scores: Sequence[Column], *, samples: int, seed: int) -> Bootstrap:
+    """Resamples the rows with replacement, and measures all runs on each resample.
 
-    scipy's bootstrap would sort all rows again for each draw and run; here each run is sorted once, and a draw is
-    a weight a row.
+    scipy's bootstrap would sort all rows for each draw and run; here each run is sorted once, and a draw is a
+    weight per row.
 
     Args:
         label: 0 or 1, ``(rows,)``.
-        scores: Of each run, ``(rows,)``.
-        samples: Draws.
-        seed: Equal seeds give equal draws.
+        scores: Scores of each run, ``(rows,)``.
+        samples: Number of draws.
+        seed: Seed of the draws.
     """
     label = np.asarray(label) > 0
     areas = [_WeightedAUC(label, np.asarray(score)) for score in scores]
@@ -111,7 +112,7 @@ class _WeightedAUC:
         self.order = np.argsort(score, kind="stable")
         self.positive = label[self.order]
         ordered = score[self.order]
-        # Where each run of equal scores begins
+        # Start of each group of equal scores
         self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
     def __call__(self, weights: np.ndarray) -> float:
@@ -127,7 +128,7 @@ class _WeightedAUC:
 
 
 def interval(values: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrapped values, those that are nan left out; nan where all are."""
+    """Percentile interval of bootstrapped values without nan; nan if all values are."""
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
@@ -136,13 +137,16 @@ def interval(values: np.ndarray, *, confidence: float = 0.95) -> tuple[float, fl
 
 
 def interval_of(name: str, values: np.ndarray, *, confidence: float) -> dict[str, float]:
-    """The interval as two columns of a table, ``NAME_low`` and ``NAME_high``."""
+    """``interval`` as two columns of a table, ``NAME_low`` and ``NAME_high``."""
     low, high = interval(values, confidence=confidence)
     return {f"{name}_low": low, f"{name}_high": high}
 
 
 def two_sided(differences: np.ndarray) -> float:
-    """Two-sided p of bootstrapped differences: twice the smaller share at or beyond 0, never 0 by itself."""
+    """Two-sided p-value of bootstrapped differences: twice the smaller share on one side of 0.
+
+    One draw is added to both counts, so that the result is never 0.
+    """
     differences = differences[~np.isnan(differences)]
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))

@@ -1,4 +1,4 @@
-"""Means, spreads and paired tests over the seeds of a results table."""
+"""Means, standard deviations and paired tests over the seeds of a results table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ __all__ = ["check_seeds", "markdown", "summarize"]
 
 
 def summarize(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None) -> pd.DataFrame:
-    """One line for each run and setting, in the order of the table.
+    """Summarizes runs over their seeds.
 
     Args:
-        results: A row for each run, with columns ``run``, ``seed``, ``auc``, ``logloss`` and those of ``by``.
+        results: One row per run, with columns ``run``, ``seed``, ``auc``, ``logloss`` and those of ``by``.
         by: Settings that were varied.
         baseline: The run that others are compared with, seed by seed and within equal settings.
 
     Returns:
-        Columns ``run``, those of ``by``, ``seeds``, and of AUC and log loss mean and standard deviation (n - 1;
-        missing for one seed); ``improvement``, relative, in percent of the baseline's mean AUC; ``p``, two-sided,
-        of a paired t-test on AUC over the seeds that both have (missing below two).
+        One line per run and setting, in the order of the table: ``run``, the columns of ``by``, ``seeds``, mean
+        and standard deviation (n - 1; missing for one seed) of AUC and log loss; over the seeds that both have
+        ``improvement`` of the mean AUC in percent of the baseline's, and ``p``, two-sided, of a paired t-test on
+        AUC (missing for less than two seeds).
 
     Raises:
-        DataError: As ``check_seeds``.
+        DataError: A seed would count twice, see ``check_seeds``.
     """
     check_seeds(results, by)
     keys = ["run", *by]
@@ -52,24 +53,24 @@ def summarize(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None)
 
 
 def check_seeds(results: pd.DataFrame, by: Sequence[str]) -> None:
-    """Refuses rows that would count as several seeds and are of one.
+    """Refuses a table in which a seed would count twice.
 
     Raises:
-        DataError: A run has two rows of one seed with equal varied settings; names them.
+        DataError: A run has two rows with one seed and equal varied settings; names them.
     """
     keys = ["run", *by, "seed"]
     counts = results.groupby(keys, sort=False, dropna=False).size().reset_index(name="rows")
     twice = counts[counts["rows"] > 1].to_dict("records")
     if twice:
-        told = ", ".join(f"{key} {_plain(twice[0][key])}" for key in keys)
+        run = ", ".join(f"{key} {_plain(twice[0][key])}" for key in keys)
         raise DataError(
-            f"{told} has {twice[0]['rows']} rows, and a seed counts once: they are copies, or of other settings; "
-            "leave one of them, or give each kind a table of its own"
+            f"{run} has {twice[0]['rows']} rows, but a seed may count only once: they are copies or differ in "
+            "other settings; keep one of them, or use separate tables"
         )
 
 
 def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
-    """A summary as a Markdown table; four decimals, spreads behind ±."""
+    """A summary as a Markdown table: mean ± standard deviation with four decimals."""
 
     def spread(mean: float, deviation: float) -> str:
         return f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
@@ -90,8 +91,9 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     return markdown_table(header, rows)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: str | float | None) -> str:
     if pd.isna(value):
         return "None"
-    whole = isinstance(value, float) and value.is_integer()  # a number beside a missing one is a float
-    return str(int(value) if whole else value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column with missing values has integers as floats
+    return str(value)

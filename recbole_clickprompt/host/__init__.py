@@ -1,1 +1,1 @@
-"""Everything that knows RecBole's insides: registration, property files, settings, data set, checkpoints."""
+"""All code that depends on RecBole's internals: registration, property files, settings, data sets, checkpoints."""

@@ -1,8 +1,8 @@
-"""Reads atomic files without the losses of RecBole's reader.
+"""Reads atomic files without losing values or rows, as RecBole's reader does.
 
-RecBole takes the words "None", "NA", "null" and the like for missing values, a quote at the beginning of a value
-for CSV quoting, so that rows up to the next quote vanish, and fills rows that are too short. Here a quote is an
-ordinary character, unless the setting ``quoting`` is ``csv``.
+RecBole reads words such as "None", "NA" and "null" as missing values, reads a quote at the beginning of a value as
+CSV quoting, so that rows up to the next quote disappear, and pads rows that are too short. Here a quote is an
+ordinary character unless the setting ``quoting`` is ``csv``.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _REMEDY = "; leave out `quoting: csv` where quotes are ordinary characters"
 
 
 class AtomicTable(NamedTuple):
-    """An atomic file.
+    """The content of an atomic file.
 
     Attributes:
-        frame: A column for each field in the order of the file: numbers for ``float``, NaN where one is missing or
-            infinite, and text for all others, None where it is missing.
-        types: Field: its type.
-        infinite: Field: rows that hold an infinite number.
-        line_of: The line of a row; rows are counted from 0.
-        looks_quoted: Quotes were read as ordinary characters, but all of them could be CSV quoting.
+        frame: One column per field in the order of the file: numbers for ``float``, NaN if missing or infinite,
+            and strings for all other types, None if missing.
+        types: Type of each field.
+        infinite: By field, the rows that contain an infinite number.
+        line_of: Returns the line number of a row; rows are counted from 0.
+        looks_quoted: Whether quotes were read as ordinary characters although all of them could be CSV quoting.
     """
 
     frame: pd.DataFrame
@@ -59,14 +59,14 @@ def read_atomic(
 
     Args:
         path: The file.
-        separator: Between the values.
-        encoding: Of the file.
-        quoted: Values may be in quotes, as in CSV files.
-        wanted: Whether to read a field.
+        separator: Separator of the values.
+        encoding: Encoding of the file.
+        quoted: Whether values may be quoted, as in CSV files.
+        wanted: Whether to read a field, given its name.
 
     Raises:
-        DataError: The file is empty, not text, not rectangular, or holds something else than its header says; by
-            line and column.
+        DataError: The file is empty, not text, not rectangular, or does not match its header; gives line and
+            column.
     """
     header = _header(path, separator, encoding, quoted=quoted)
     names = [name for name in header if wanted(name.partition(":")[0])]
@@ -91,7 +91,9 @@ def read_atomic(
         if rows := pc.indices_nonzero(parsed.invalid).to_pylist():
             more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
             value = texts[name][rows[0]].as_py()
-            raise DataError(f"{path}, line {line_of(rows[0])}, column {name}: {value[:60]!r} is no number{more}")
+            raise DataError(
+                f"{path}, line {line_of(rows[0])}, column {name}: {value[:60]!r} is not a number{more}"
+            )
         columns[field] = parsed.values.to_pandas()
         if rows := pc.indices_nonzero(parsed.infinite).to_pylist():
             infinite[field] = rows
@@ -114,7 +116,7 @@ def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str],
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
         text = decode(path.read_bytes(), str(path), encoding)
-        try:  # again, slowly, for the place of the fault
+        try:  # a slower reader, to locate the fault
             read_lines(text.partition("\n")[2], str(path), separator, header, first_line=2)
         except DataError as fault:
             if '"' in text:
@@ -124,7 +126,7 @@ def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str],
 
 
 class _Lines:
-    """The line of a row of an unquoted file, found by reading it again: it is asked for in errors alone."""
+    """Finds the line number of a row in an unquoted file by reading it again; used for error messages only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,7 +141,7 @@ def _header(path: Path, separator: str, encoding: str, *, quoted: bool) -> list[
     with path.open("rb") as stream:
         first = decode(stream.readline(), str(path), encoding).rstrip("\r\n")
     if not first:
-        raise DataError(f"{path} is empty; its first line must name the fields, such as user_id:token")
+        raise DataError(f"{path} is empty; its first line must list the fields, such as user_id:token")
     header = next(csv.reader([first], delimiter=separator)) if quoted else first.split(separator)
     for column, name in enumerate(header, 1):
         field, _, kind = name.partition(":")
@@ -152,25 +154,25 @@ def _header(path: Path, separator: str, encoding: str, *, quoted: bool) -> list[
                 f"{', '.join(_TYPES)}{hint}"
             )
         if field in [other.partition(":")[0] for other in header[: column - 1]]:
-            raise DataError(f"{path}, line 1, column {column}: {field!r} is in the header twice")
+            raise DataError(f"{path}, line 1, column {column}: {field!r} occurs twice in the header")
     return header
 
 
 def _check_bytes(path: Path, separator: str, encoding: str, *, quoted: bool) -> bool:
-    """Refuses a NUL, after which pandas does not compare texts, and a carriage return inside a line.
+    """Rejects NUL characters, after which pandas does not compare strings, and carriage returns inside a line.
 
     Returns:
         Whether quotes look like CSV quoting.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"\0") >= 0:
-            decode(content[:], str(path), encoding)  # raises with the place
-            raise DataError(f"{path} holds a NUL character; the file is damaged")
+            decode(content[:], str(path), encoding)  # raises with the position
+            raise DataError(f"{path} contains a NUL character; the file is damaged")
         if not quoted and (lone := re.search(rb"\r(?!\n)", content)):
             line = content[: lone.start()].count(b"\n") + 1
             raise DataError(
                 f"{path}, line {line}: a carriage return inside the line; lines must end in a line feed, and "
-                "values may hold neither"
+                "values may contain neither"
             )
         return content.find(b'"') >= 0 and _looks_quoted(content, separator)
 
@@ -178,11 +180,11 @@ def _check_bytes(path: Path, separator: str, encoding: str, *, quoted: bool) -> 
 def _looks_quoted(content: mmap.mmap, separator: str) -> bool:
     begin = re.compile(b'(?:^|[\\n\\r]|%s)(?=")' % re.escape(separator.encode()))
     value = re.compile(b'"([^"]*(?:""[^"]*)*)"(?=%s|\\r?\\n|\\Z)' % re.escape(separator.encode()))
-    doubled, at = False, 0
-    while found := begin.search(content, at):
+    doubled, position = False, 0
+    while found := begin.search(content, position):
         match = value.match(content, found.end())
         if match is None:
             return False
         doubled |= b'""' in match[1]
-        at = match.end()
+        position = match.end()
     return doubled

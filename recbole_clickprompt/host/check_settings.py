@@ -1,7 +1,7 @@
-"""Refuses unknown settings and impossible values with one clear error.
+"""Rejects unknown settings and invalid values with one clear error.
 
-RecBole takes any key in silence, so a misspelled one trains the wrong model. Here each key must be known to
-RecBole or to us, and a known one must have the right type and range, before any data is read.
+RecBole silently accepts any key, so a misspelled one trains the wrong model. Here each key must be known to
+RecBole or this package, and its value must have a valid type and range, before any data is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recbole_clickprompt.settings.registry import declared
 
 __all__ = ["check_settings"]
 
-# Keys that RecBole reads but lists nowhere
+# Keys that RecBole reads but does not list
 _UNLISTED = {
     "model", "dataset", "config_files", "config_file_list", "nproc", "ip", "port", "world_size", "offset",
     "group_offset", "local_rank", "device", "encoding", "discretization", "numerical_features", "wandb_project",
@@ -41,21 +41,22 @@ def check_settings(
     given: Mapping[str, Any],
     command_line: Mapping[str, Any],
 ) -> set[str]:
-    """Refuses unknown keys and impossible values.
+    """Rejects unknown keys and invalid values.
 
     Args:
         model: Name of a method.
-        host_settings: Keys that RecBole's property files hold.
+        host_settings: Keys in RecBole's property files.
         defaults: All property files merged.
-        given: The user's files and ``config_dict``.
-        command_line: ``--key=value`` of the running program. A program of the user's own has options that are
-            not meant for us, so unknown ones are no error; our front door passes its own through ``given``.
+        given: Settings from the user's files and ``config_dict``.
+        command_line: ``--key=value`` options of the running program. A user's own program may have other options,
+            so unknown ones are not an error; the command line of this package passes its settings through
+            ``given``.
 
     Returns:
         The unknown keys of the command line.
 
     Raises:
-        SettingError: Names the key, what was expected and what came.
+        SettingError: A key is unknown, or a value is invalid or contradicts another one.
     """
     refuse_dropped({**given, **command_line})
     refuse_dropped(defaults, where="a property file under ./props")
@@ -64,20 +65,20 @@ def check_settings(
     known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
     for key in given:
         if key not in known:
-            raise SettingError(f"{key} is no setting of RecBole or of this package{nearest(str(key), known)}")
+            raise SettingError(f"{key} is not a setting of RecBole or of this package{nearest(str(key), known)}")
     final = {**defaults, **given, **command_line}
     for key, setting in settings.items():
         if key in final and not setting.accepts(final[key]):
             raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
-    measured = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
-    if final["valid_metric"].lower() not in [name.lower() for name in measured]:
+    metrics = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
+    if final["valid_metric"].lower() not in [name.lower() for name in metrics]:
         raise SettingError(
-            f"valid_metric is {final['valid_metric']}, which is none of the metrics {measured}; add it"
+            f"valid_metric is {final['valid_metric']}, which is not one of the metrics {metrics}; add it"
         )
     decay_given = "weight_decay" in given or "weight_decay" in command_line
     if final["learner"] != "adamw" and final["weight_decay"] and not decay_given:
         raise SettingError(
-            f"learner: {final['learner']} takes weight_decay as an L2 penalty, for which the default of adamw, "
+            f"learner: {final['learner']} uses weight_decay as an L2 penalty, for which the default for adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
     method = find_method(model)
@@ -87,17 +88,17 @@ def check_settings(
     method.check(final)
     if any(stage.name == final["train_stage"] and not stage.is_enabled(final) for stage in method.stages):
         raise SettingError(
-            f"train_stage: {final['train_stage']} has nothing to do with pretrain_epochs: 0; set it to 1 or more, "
-            "or train_stage to finetune"
+            f"train_stage: {final['train_stage']} has nothing to train with pretrain_epochs: 0; set it to 1 or "
+            "more, or train_stage to finetune"
         )
     return set(command_line) - known
 
 
-def _hint(key: str, value: Any) -> str:
+def _hint(key: str, value: object) -> str:
     return nearest(value, BACKBONES) if key == "backbone" and isinstance(value, str) else ""
 
 
 def _backbone_keys() -> set[str]:
-    # A file shared by several backbones may hold the settings of all of them
+    # A file shared by several backbones may contain the settings of all of them
     files = (p for folder in property_folders() for p in (folder / "backbone").glob("*.yaml"))
     return {key for path in files for key in read_yaml(path)}

@@ -1,4 +1,4 @@
-"""The files of a data set: which are read, and how to get them: ours are prepared, RecBole's downloaded."""
+"""Finds the files of a data set. Missing ones are prepared by this package or downloaded by RecBole."""
 
 from __future__ import annotations
 
@@ -19,55 +19,58 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["obtain", "resolve_split_files"]
 
-_MOST_BYTES = 1 << 36  # of an archive of RecBole's
+_MOST_BYTES = 1 << 36  # maximum size of an archive that RecBole downloads
 
 
 def resolve_split_files(folder: Path, name: str, parts: list[str] | None) -> list[str] | None:
-    """The parts of an exact split to read; None for the whole file, whose rows RecBole splits.
+    """Decides whether to read the files of a ready-made split or the whole file.
 
     Args:
-        folder: Where the atomic files are.
-        name: The data set.
-        parts: ``benchmark_filename``. Where none of them is there, but the whole file is, a warning says so.
+        folder: The folder of the atomic files.
+        name: The name of the data set.
+        parts: ``benchmark_filename``. If none of these files exists but the whole file does, a warning is logged.
+
+    Returns:
+        The suffixes of the parts; None for the whole file, whose rows RecBole splits.
 
     Raises:
-        DataError: A file is not there.
+        DataError: A file is missing.
     """
     whole = folder / f"{name}.inter"
     files = [folder / f"{name}.{part}.inter" for part in parts or ()]
     if files and whole.is_file() and not any(file.is_file() for file in files):
         getLogger().warning(
             f"{folder} has no {files[0].name}, so its rows are split as eval_args says; "
-            f"`recbole-cp prepare` makes the exact split"
+            f"`recbole-cp prepare` creates the exact split"
         )
         return None
     for file in files or [whole]:
         if not file.is_file():
-            there = ", ".join(sorted(path.name for path in folder.iterdir())[:12])
-            raise DataError(f"there is no file {file}; {folder} holds {there or 'nothing'}")
+            found = ", ".join(sorted(path.name for path in folder.iterdir())[:12])
+            raise DataError(f"{file} does not exist; {folder} contains {found or 'nothing'}")
     return parts
 
 
 def obtain(name: str, folder: Path, download: Callable[[], None]) -> None:
-    """Makes ``folder``, which is not there.
+    """Creates the missing folder of a data set.
 
     Args:
-        name: The data set.
-        folder: Where its atomic files belong.
-        download: RecBole's own way, for what ``recbole-cp prepare`` does not know.
+        name: The name of the data set.
+        folder: The folder for its atomic files.
+        download: RecBole's own download, for data sets that ``recbole-cp prepare`` does not know.
 
     Raises:
-        DataError: It cannot be had; says what to do. Nothing is left in its place.
+        DataError: The data set cannot be obtained; says what to do. No partial folder remains.
     """
     from recbole_clickprompt.data.convert.catalog import RECIPES, how_to_get, prepare
 
     if name in RECIPES:
         if not RECIPES[name].small:
-            raise DataError(f"there is no folder {folder}; {how_to_get(name, folder.parent)}")
+            raise DataError(f"{folder} does not exist; {how_to_get(name, folder.parent)}")
         try:
             prepare(name, None, folder.parent)
         except DataError as error:
-            raise DataError(f"there is no folder {folder}: {error}") from error
+            raise DataError(f"{folder} does not exist, and preparing it failed: {error}") from error
         return
     try:
         with _removed_on_failure(folder), _our_downloads():
@@ -75,8 +78,8 @@ def obtain(name: str, folder: Path, download: Callable[[], None]) -> None:
     except (OSError, ValueError, TypeError, RuntimeError, EOFError, BadZipFile, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"there is no folder {folder} and RecBole cannot download {name} ({reason}); put {name}.inter, "
-            ".user and .item there, or set data_path"
+            f"{folder} does not exist, and RecBole cannot download {name} ({reason}); put {name}.inter, "
+            ".user and .item into it, or set data_path"
         ) from error
 
 
@@ -85,30 +88,32 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # it was not there before
+        shutil.rmtree(folder, ignore_errors=True)  # it did not exist before
         raise
 
 
 @contextmanager
 def _our_downloads() -> Iterator[None]:
-    """RecBole downloads and unpacks in our way, which is bounded and checks what comes."""
-    # Behind a download RecBole waits for its own other ranks; ours wait in `ProcessGroup.in_turn`
+    """A context in which RecBole uses the download and unpacking of this package, which limit and check sizes."""
+    # RecBole's barrier after a download would hang: the other ranks wait in `ProcessGroup.main_process_first`
     barrier = torch.distributed.barrier
-    theirs = {name: getattr(recbole_dataset, name) for name in ("decide_download", "download_url", "extract_zip")}
+    originals = {
+        name: getattr(recbole_dataset, name) for name in ("decide_download", "download_url", "extract_zip")
+    }
     torch.distributed.barrier = lambda *_, **__: None
-    recbole_dataset.decide_download = _agreed
+    recbole_dataset.decide_download = _confirm_download
     recbole_dataset.download_url = _download
     recbole_dataset.extract_zip = _unpack
     try:
         yield
     finally:
         torch.distributed.barrier = barrier
-        for name, function in theirs.items():
+        for name, function in originals.items():
             setattr(recbole_dataset, name, function)
 
 
-def _agreed(url: str) -> bool:
-    """As RecBole asks, before it downloads more than 1 GB."""
+def _confirm_download(url: str) -> bool:
+    """Asks the user, as RecBole does, before downloading more than 1 GB."""
     size = remote_size(url) or 0
     if size <= 1 << 30:
         return True

@@ -1,10 +1,10 @@
-"""The text of a data set's rows, out of what RecBole keeps of its values."""
+"""Builds the text of a data set's rows from the values that RecBole has loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from logging import getLogger
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,39 +14,43 @@ from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+
 __all__ = ["add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers", "value_text"]
 
-# Columns of this source reach the batches but no context-aware model takes them for a feature.
+# Columns of this source are part of batches, but context-aware models do not use them as features
 _HIDDEN = FeatureSource.NET
 
 
-def add_text_columns(dataset: Any) -> None:
-    """Adds a column of tokens for each text field of the row alone that holds numbers or sequences.
+def add_text_columns(dataset: Dataset) -> None:
+    """Adds a token column for each number or sequence field of ``.inter`` that is part of the text.
 
-    Text is looked up by id, and RecBole gives such values none: here each distinct one has an id of its own.
+    Text is looked up by id, and RecBole assigns no ids to such values. In the added column, each distinct value
+    has an id.
 
     Raises:
-        DataError: A field has the name of such a column.
+        DataError: A field has the name of an added column.
     """
     for field, column in _text_columns(dataset).items():
         if column in dataset.field2type:
             raise DataError(
-                f"text_fields names {field!r}, whose text is kept as {column!r}, but the files of "
-                f"{dataset.dataset_name} have a field of this name; give one of them another name with "
-                "rename_fields, or leave one out"
+                f"text_fields names {field!r}, whose text is stored as {column!r}, but the files of "
+                f"{dataset.dataset_name} have a field of this name; rename one of them with rename_fields, or "
+                "leave one out"
             )
         dataset.inter_feat[column] = [value_text(value) for value in dataset.inter_feat[field]]
         dataset.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
         dataset._rest_fields = np.append(dataset._rest_fields, column)
 
 
-def hide_text_columns(dataset: Any) -> None:
-    """Has the columns that were added, and have ids by now, taken for features by no model."""
+def hide_text_columns(dataset: Dataset) -> None:
+    """Hides the added columns from models once ids are assigned, so that they are not used as features."""
     for column in _text_columns(dataset).values():
         dataset.field2source[column] = _HIDDEN
 
 
-def _text_columns(dataset: Any) -> dict[str, str]:
+def _text_columns(dataset: Dataset) -> dict[str, str]:
     return {
         field: f"{field}_text"
         for field in dataset.config["text_fields"] or ()
@@ -55,8 +59,8 @@ def _text_columns(dataset: Any) -> dict[str, str]:
     }
 
 
-def raw_numbers(dataset: Any) -> dict[str, np.ndarray]:
-    """Values of the number fields of users and items in the text, by id, before RecBole fills and scales them."""
+def raw_numbers(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Values, by id, of number fields of users and items in the text, before RecBole fills and scales them."""
     return {
         field: dataset.field2feats(field)[0][field].to_numpy(copy=True)
         for field in dataset.config["text_fields"] or ()
@@ -65,29 +69,31 @@ def raw_numbers(dataset: Any) -> dict[str, np.ndarray]:
     }
 
 
-def build_textualizer(dataset: Any, numbers: Mapping[str, np.ndarray]) -> Textualizer:
-    """The sentences that ``text_fields`` and ``value_labels`` describe.
+def build_textualizer(dataset: Dataset, numbers: Mapping[str, np.ndarray]) -> Textualizer:
+    """Builds the text that ``text_fields`` and ``value_labels`` describe.
 
     Args:
-        dataset: RecBole's, its rows split.
-        numbers: What ``raw_numbers`` gave; RecBole's own are scaled by now.
+        dataset: A part of the data set after the split.
+        numbers: The result of ``raw_numbers``, as the data set's own numbers are scaled.
     """
     words = dataset.config["value_labels"] or {}
     fields = [
         _field_text(dataset, numbers, field, name, {str(k): str(v) for k, v in words.get(field, {}).items()})
         for field, name in dataset.config["text_fields"].items()
     ]
-    if idle := [field for field in words if field not in dataset.config["text_fields"]]:
-        getLogger().warning(f"value_labels names {', '.join(idle)}, which text_fields does not: it has no effect")
+    if unused := [field for field in words if field not in dataset.config["text_fields"]]:
+        getLogger().warning(
+            f"value_labels has no effect for {', '.join(unused)}, because text_fields does not include it"
+        )
     if dataset.config["shuffle_text"]:
-        of_entities = (dataset.uid_field, dataset.iid_field)
+        entity_keys = (dataset.uid_field, dataset.iid_field)
         seed = dataset.config["seed"]
-        fields = [field.shuffled(seed) if field.key in of_entities else field for field in fields]
+        fields = [field.shuffled(seed) if field.key in entity_keys else field for field in fields]
     return Textualizer(fields)
 
 
 def _field_text(
-    dataset: Any, numbers: Mapping[str, np.ndarray], field: str, name: str, words: dict[str, str]
+    dataset: Dataset, numbers: Mapping[str, np.ndarray], field: str, name: str, words: dict[str, str]
 ) -> FieldText:
     source, tokens = dataset.field2source[field], dataset.field2id_token
     if source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID, FeatureSource.INTERACTION):
@@ -109,13 +115,13 @@ def _warn_unused(field: str, words: Mapping[str, str], values: Iterable[str | No
     if unused := sorted(words.keys() - found):
         shown = sorted(found)[:8]
         getLogger().warning(
-            f"value_labels: no row has {field} {', '.join(map(repr, unused[:8]))}; its values are "
+            f"value_labels: no row has {field} {', '.join(map(repr, unused[:8]))}; the values of {field} are "
             f"{', '.join(map(repr, shown))}{', ...' if len(found) > len(shown) else ''}"
         )
 
 
 def value_text(value: float | np.ndarray) -> str | None:
-    """A number, or a sequence of words or numbers, as text; None where it is missing."""
+    """A number, or a sequence of words or numbers, as text; None if it is missing or empty."""
     if isinstance(value, np.ndarray):
         text = " ".join(v if isinstance(v, str) else number_text(v) for v in value)
         return text or None

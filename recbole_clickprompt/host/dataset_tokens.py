@@ -4,46 +4,51 @@ from __future__ import annotations
 
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.token_cache import load_or_tokenize
 from recbole_clickprompt.plm.loading import longest_text
 from recbole_clickprompt.text.tokens import TokenTable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from recbole_clickprompt.host.dataset import TextDataset
+
 __all__ = ["build_token_table"]
 
 _CHECKED_ROWS = 32
 
 
-def build_token_table(dataset: Any, tokenizer: Any, folder: Path) -> TokenTable:
-    """A token table, checked on the first rows; warns once about texts that are cut.
+def build_token_table(dataset: TextDataset, tokenizer: PreTrainedTokenizerBase, folder: Path) -> TokenTable:
+    """Builds a token table, checks it on the first rows, and warns about truncated texts.
 
     Args:
-        dataset: A ``TextDataset``, its rows split.
-        tokenizer: Of the PLM.
-        folder: Of the PLM.
+        dataset: A part of the data set after the split.
+        tokenizer: Tokenizer of the PLM.
+        folder: Folder of the PLM.
 
     Raises:
-        SettingError: ``max_text_length`` is more than the PLM takes.
-        DataError: The tokenizer does not tokenize the fields of a row one by one.
-        WeightsError: The file of their tokens is damaged.
+        SettingError: ``max_text_length`` exceeds the PLM's maximum.
+        DataError: The tokenizer does not tokenize the fields of a row independently.
+        WeightsError: The cache file of the tokens is damaged.
     """
     longest = longest_text(folder)
-    wanted = dataset.config["max_text_length"] or longest
-    if wanted > longest:
-        raise SettingError(f"max_text_length is {wanted}, but {folder} takes at most {longest} tokens")
+    max_length = dataset.config["max_text_length"] or longest
+    if max_length > longest:
+        raise SettingError(f"max_text_length is {max_length}, but {folder} supports at most {longest} tokens")
     textualizer = dataset.textualizer()
     table = TokenTable(
         textualizer=textualizer,
         tokenizer=tokenizer,
-        max_length=wanted,
+        max_length=max_length,
         segments=load_or_tokenize(textualizer, tokenizer, Path(dataset.config["checkpoint_dir"])),
     )
     table.check(dataset.inter_feat[: min(_CHECKED_ROWS, len(dataset))], tokenizer)
-    cut = int((table.full_lengths(dataset.inter_feat) > wanted).sum())
-    if cut:
+    truncated = int((table.full_lengths(dataset.inter_feat) > max_length).sum())
+    if truncated:
         getLogger().warning(
-            f"the text of {cut} of {len(dataset)} rows has more than {wanted} tokens; its end is cut"
+            f"the text of {truncated} of {len(dataset)} rows has more than {max_length} tokens and is truncated"
         )
     return table

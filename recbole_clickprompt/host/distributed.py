@@ -1,7 +1,7 @@
-"""Start of a run in several processes, each told its place by the environment variables that torchrun sets.
+"""Runs RecBole in several processes, whose ranks are given by the environment variables that torchrun sets.
 
-To RecBole every rank is the only process: it reads all batches and has the metrics of all rows. What it does for
-several processes by itself (NCCL alone, samplers that repeat rows, metrics averaged over ranks) is never reached.
+RecBole sees each rank as a single process, which reads all batches and gets the metrics of all rows. RecBole's own
+support for several processes (NCCL only, samplers that repeat rows, metrics averaged over ranks) is not used.
 """
 
 from __future__ import annotations
@@ -27,53 +27,31 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MAST
 
 
 def set_rank_environment(*, local_rank: int, nproc: int, offset: int, world: int, ip: str, port: int) -> None:
-    """Tells this process its place among those of its run, and keeps it to its share of the cores.
+    """Sets the environment variables of this rank, and limits its threads to its share of the cores.
 
     Args:
         local_rank: Number of the process on this machine.
-        nproc: Processes there.
-        offset: Rank of the first of them.
-        world: Processes on all machines.
+        nproc: Number of processes on this machine.
+        offset: Rank of the first process on this machine.
+        world: Number of processes on all machines.
         ip: Address of the machine of rank 0.
-        port: There.
+        port: Port on that machine.
     """
-    place = (offset + local_rank, local_rank, world, nproc, ip, port)
-    os.environ.update(zip(_RANK_VARIABLES, map(str, place), strict=True))
+    values = (offset + local_rank, local_rank, world, nproc, ip, port)
+    os.environ.update(zip(_RANK_VARIABLES, map(str, values), strict=True))
     if "OMP_NUM_THREADS" not in os.environ:
-        # More threads than cores wait for each other by spinning, which slows all of them many times
+        # With more threads than cores, threads spin while they wait, which slows down all of them
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // nproc))
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of several of a run, by torchrun or by ``set_rank_environment``."""
-    return all(name in os.environ for name in _RANK_VARIABLES) and _rank_numbers()["WORLD_SIZE"] > 1
-
-
-def _rank_numbers() -> dict[str, int]:
-    """The rank variables that are numbers; raises SettingError where they are none, or do not fit each other."""
-    numbers = {}
-    for name in _RANK_VARIABLES:
-        if name == "MASTER_ADDR":
-            continue
-        text, least, most = os.environ[name], int("SIZE" in name), 65535 if name == "MASTER_PORT" else 1 << 20
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
-            raise SettingError(
-                f"the environment variable {name} must be a whole number from {least} to {most}, got "
-                f"{text[:60]!r}; torchrun sets it; unset it to train in one process"
-            )
-        numbers[name] = int(text)
-    for rank, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
-        if numbers["WORLD_SIZE"] > 1 and numbers[rank] >= numbers[size]:
-            raise SettingError(
-                f"the environment variable {rank} must be below {size}, got {numbers[rank]} and {numbers[size]}; "
-                "torchrun sets them; unset them to train in one process"
-            )
-    return numbers
+    """Whether torchrun or ``set_rank_environment`` has made this process one of several."""
+    return all(name in os.environ for name in _RANK_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def install() -> None:
-    """Has the models of all methods run in several processes wherever RecBole makes their config."""
+    """Patches RecBole so that models of registered methods join the process group when their config is created."""
     init_device = Config._init_device
 
     @functools.wraps(init_device)
@@ -91,22 +69,22 @@ def install() -> None:
             settings.pop(key, None)
         init_device(self)  # as for a single process
         settings["device"] = _join(settings["device"])
-        # RecBole adds local_rank, which stays 0, to the seed; the weights of all ranks begin the same
+        # local_rank stays 0: RecBole adds it to the seed, but all ranks must start with equal weights
         settings["offset"] = distributed.current().rank
-        os.makedirs(settings["checkpoint_dir"], exist_ok=True)  # RecBole's ranks would race for it
+        os.makedirs(settings["checkpoint_dir"], exist_ok=True)  # otherwise ranks would create it concurrently
         if not distributed.current().is_main:
             settings.update(state="error", show_progress=False, verbose=False, log_wandb=False)
             settings.update(save_dataset=False, save_dataloaders=False)
             _write_nothing()
 
     Config._init_device = init_device_of_rank
-    # By reference to this module, so that the children of RecBole's `run` import the plug-in
+    # Pickled by reference to this module, so child processes of RecBole's `run` import the plug-in
     for module in (quick_start, recbole.quick_start):
         module.run_recboles = run_recboles
 
 
 def run_recboles(rank: int, *arguments: Any) -> None:
-    """RecBole's function for the processes that its ``run`` starts, with the plug-in in them."""
+    """Replaces RecBole's function for the processes that ``run`` starts, so that they load the plug-in."""
     options = arguments[-1]
     settings = options["config_dict"]
     settings["local_rank"] = rank
@@ -128,12 +106,12 @@ def _join(device: torch.device) -> torch.device:
     if device.type == "cuda":
         if torch.cuda.device_count() < nproc:
             raise SettingError(
-                f"gpu_id names {torch.cuda.device_count()} GPU(s) for {nproc} processes on this machine; name as "
-                "many, for example --gpu_id='0,1', or none (--gpu_id='') to compute on the CPU"
+                f"gpu_id names {torch.cuda.device_count()} GPU(s) for {nproc} processes on this machine; name one "
+                "per process, for example --gpu_id='0,1', or none (--gpu_id='') to use the CPU"
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    if distributed.current().world == 1:  # a tuning makes many configs in one process
+    if distributed.current().world == 1:  # a hyperparameter search creates many configs in one process
         distributed.init(
             rank=rank,
             world=world,
@@ -146,7 +124,7 @@ def _join(device: torch.device) -> torch.device:
 
 
 class _NoBoard:
-    """TensorBoard's writer where rank 0 writes for all."""
+    """Replaces TensorBoard's writer on ranks other than 0."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None

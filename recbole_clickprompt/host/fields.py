@@ -1,12 +1,13 @@
-"""The fields of a data set's files: all of them have names of their own, and the parts of a split are alike."""
+"""Checks of the fields in a data set's files: unique names, and equal fields in all parts of a split."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["FieldOrigin", "check_header", "check_names", "check_parts", "quoted"]
 
@@ -16,8 +17,8 @@ class FieldOrigin(NamedTuple):
 
     Attributes:
         path: The file.
-        source: Its kind, such as ``inter``.
-        type: As in the header; ``token`` for an unsplit field.
+        source: The kind of file, such as ``inter``.
+        type: The type in the header; ``token`` for a field in ``whole_text_fields``.
     """
 
     path: Path
@@ -26,64 +27,64 @@ class FieldOrigin(NamedTuple):
 
 
 def quoted(names: Collection[str]) -> str:
-    """Names in quotes, so that blanks in them show."""
+    """Names in quotes, so that blanks are visible; ``none`` if there are none."""
     return ", ".join(map(repr, names)) or "none"
 
 
-def check_header(header: Collection[str], path: Path, source: str, config: Any) -> None:
-    """Refuses a file without the ids that rows are looked up by.
+def check_header(header: Collection[str], path: Path, source: str, config: Settings) -> None:
+    """Rejects a file without the id fields that it needs.
 
     Args:
-        header: All fields of the file, loaded or not, by their new names.
+        header: New names of all fields in the file, loaded or not.
         path: The file.
-        source: Its kind, such as ``inter``.
-        config: RecBole's.
+        source: The kind of file, such as ``inter``.
+        config: Settings of the run.
 
     Raises:
-        DataError: It has no such field; names those it has.
+        DataError: An id field is missing; lists the fields of the file.
     """
     needed = {"inter": ("USER_ID_FIELD", "ITEM_ID_FIELD"), "user": ("USER_ID_FIELD",), "item": ("ITEM_ID_FIELD",)}
     for setting in needed.get(source, ()):
         if config[setting] not in header:
             raise DataError(
-                f"{path} has no field {config[setting]!r}, but {setting} names it; its fields are {quoted(header)}"
+                f"{path} has no field {config[setting]!r}, which {setting} names; its fields are {quoted(header)}"
                 f"; set {setting} or rename_fields"
             )
 
 
 def check_names(
-    types: Mapping[str, str], path: Path, source: str, origins: Mapping[str, FieldOrigin], config: Any
+    types: Mapping[str, str], path: Path, source: str, origins: Mapping[str, FieldOrigin], config: Settings
 ) -> None:
-    """Refuses a field that would take the place of another one's values, as RecBole joins files by name.
+    """Rejects a field that would overwrite the values of another one, because RecBole joins files by field name.
 
     Args:
-        types: The loaded fields of the file.
+        types: Types of the loaded fields of the file.
         path: The file.
-        source: Its kind, such as ``inter``.
-        origins: What was loaded of the files before.
-        config: RecBole's.
+        source: The kind of file, such as ``inter``.
+        origins: Fields loaded from other files before.
+        config: Settings of the run.
 
     Raises:
-        DataError: Another file has a field of this name, or it is the label's and the file is not ``.inter``.
+        DataError: Another file has a field of the same name, or the file is not ``.inter`` and contains the label.
     """
     if source == "inter":
         return
-    own_id = {"user": config["USER_ID_FIELD"], "item": config["ITEM_ID_FIELD"]}.get(source)
+    id_field = {"user": config["USER_ID_FIELD"], "item": config["ITEM_ID_FIELD"]}.get(source)
     labels = {config["LABEL_FIELD"]: "LABEL_FIELD", **dict.fromkeys(config["threshold"] or (), "threshold")}
     for field in types:
-        if field == own_id:
+        if field == id_field:
             continue
         remedy = _remedy(field, source, config)
         if field in origins:
-            raise DataError(f"{path} has a field {field!r}, and so has {origins[field].path}; {remedy}")
+            raise DataError(f"both {path} and {origins[field].path} have a field {field!r}; {remedy}")
         if field in labels:
             raise DataError(
-                f"{path} has a field {field!r}, which {labels[field]} names, but labels belong to the rows of the "
-                f".inter file; {remedy}{_free_label(field, config)}"
+                f"{path} has a field {field!r}, which {labels[field]} names, but labels must be in the .inter "
+                f"file; {remedy}{_free_label(field, config)}"
             )
 
 
-def _free_label(field: str, config: Any) -> str:
+def _free_label(field: str, config: Settings) -> str:
     return (
         ", or set LABEL_FIELD to a name that no file has"
         if config["threshold"] and field == config["LABEL_FIELD"]
@@ -91,24 +92,24 @@ def _free_label(field: str, config: Any) -> str:
     )
 
 
-def _remedy(field: str, source: str, config: Any) -> str:
+def _remedy(field: str, source: str, config: Settings) -> str:
     if source in ("user", "item"):
-        name = f"give it another name with `rename_fields: {{{source}: {{{field}: {source}_{field}}}}}`"
-    else:  # rename_fields takes no further files
-        name = f"call it {source}_{field} in the header of the file"
+        name = f"rename it with `rename_fields: {{{source}: {{{field}: {source}_{field}}}}}`"
+    else:  # rename_fields does not apply to additional files
+        name = f"rename it to {source}_{field} in the header of the file"
         ids = {config["USER_ID_FIELD"]: "alias_of_user_id", config["ITEM_ID_FIELD"]: "alias_of_item_id"}
         if field in ids:
-            name += f" and list that in {ids[field]}"
+            name += f" and list the new name in {ids[field]}"
     return f"{name}, or leave it out with load_col"
 
 
 def check_parts(types: Mapping[str, str], path: Path, origins: Mapping[str, FieldOrigin]) -> None:
-    """Refuses a part of an exact split whose fields are not those of the first part.
+    """Rejects a part of a ready-made split whose fields differ from those of the first part.
 
     Args:
-        types: The loaded fields of the part.
+        types: Types of the loaded fields of the part.
         path: The file.
-        origins: The fields of the first part; none where this is the first.
+        origins: Fields of the first part; empty if this is the first part.
 
     Raises:
         DataError: A field or its type differs.

@@ -1,26 +1,29 @@
-"""Ids of tokens, which may be of any length."""
+"""Assigns ids to tokens of any length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+
 __all__ = ["remap_ids"]
 
 
-def remap_ids(dataset: Any, columns: Sequence[tuple[pd.DataFrame, str, FeatureType]]) -> None:
-    """Puts ids from 1 on in the place of tokens, as RecBole's ``Dataset._remap`` does.
+def remap_ids(dataset: Dataset, columns: Sequence[tuple[pd.DataFrame, str, FeatureType]]) -> None:
+    """Replaces tokens by ids from 1, as RecBole's ``Dataset._remap`` does.
 
-    RecBole keeps the tokens of a field in a table as wide as the longest; one long title among a million would
-    take terabytes.
+    RecBole stores the tokens of a field in a fixed-width array, so one long title among a million items would take
+    terabytes. Here the array contains Python strings.
 
     Args:
-        dataset: RecBole's, which takes the tokens of each id.
-        columns: Table, field and type of the columns that share their ids, one or more.
+        dataset: The data set, in which the tokens of each id are stored.
+        columns: Table, field and type of one or more columns that share their ids.
     """
     tokens, borders = dataset._concat_remaped_tokens(columns)
     codes, values = pd.factorize(tokens)

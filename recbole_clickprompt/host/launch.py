@@ -1,4 +1,4 @@
-"""Runs training in several processes of this machine and ends them all when one fails."""
+"""Runs training in several processes on this machine and ends all of them when one fails."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.multiprocessing as mp
 
 from recbole_clickprompt.errors import SettingError, UserError
 from recbole_clickprompt.host.distributed import set_rank_environment
 
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from multiprocessing.queues import SimpleQueue
+
 __all__ = ["launch"]
 
-_MOST_PROCESSES = 1024
-_TRACEBACK = 4000  # characters, so that all ranks' fit into a pipe
+_TRACEBACK = 4000  # characters, so that the tracebacks of all ranks fit into a pipe
 
 
 def launch(
     arguments: tuple[Any, ...], *, nproc: int, world_size: int, ip: str, port: int | None, group_offset: int
 ) -> None:
-    """Has every process train and test; returns when all are done.
+    """Trains and tests in several processes; returns when all have finished.
 
     Args:
-        arguments: Of ``run_recbole``.
-        nproc: Processes on this machine.
-        world_size: Processes on all machines.
+        arguments: Arguments of ``run_recbole``.
+        nproc: Number of processes on this machine.
+        world_size: Number of processes on all machines.
         ip: Address of the first machine.
-        port: There; None takes a free one.
-        group_offset: Rank of this machine's first process.
+        port: Port on the first machine; None for a free one.
+        group_offset: Rank of the first process on this machine.
 
     Raises:
         SettingError: The numbers contradict each other.
-        UserError: As a single process would.
-        RuntimeError: A rank failed; the message ends in its traceback.
-        SystemExit: A rank ended with this exit code by itself.
+        UserError: A rank raised it, as a single process would.
+        RuntimeError: A rank failed; the message ends with its traceback.
+        SystemExit: A rank exited with this code.
     """
     if nproc < 1 or group_offset < 0 or group_offset + nproc > world_size:
         raise SettingError(
@@ -55,7 +58,9 @@ def launch(
         _check_port(ip, port)
     if port is None:
         if nproc < world_size:
-            raise SettingError("several machines need --port, the same free port of the first one on all of them")
+            raise SettingError(
+                "several machines require --port: the same free port of the first machine on all of them"
+            )
         port = _free_port()
     place = {"nproc": nproc, "offset": group_offset, "world": world_size, "ip": ip, "port": port}
     failures = mp.get_context("spawn").SimpleQueue()
@@ -70,10 +75,10 @@ def launch(
 
 
 @contextmanager
-def _ending(processes: Sequence[Any]) -> Iterator[None]:
-    """Within, SIGTERM is passed on to the processes; none of them is left behind."""
+def _ending(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    """A context that forwards SIGTERM to the processes, and at its end terminates those that still run."""
 
-    def end(*_: Any) -> None:
+    def end(*_: object) -> None:
         for process in processes:
             process.terminate()
 
@@ -87,7 +92,7 @@ def _ending(processes: Sequence[Any]) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], failures: Any) -> None:
+def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], failures: SimpleQueue) -> None:
     from recbole.quick_start import run_recbole
 
     from recbole_clickprompt import distributed
@@ -97,14 +102,16 @@ def _train(local_rank: int, place: dict[str, Any], arguments: tuple[Any, ...], f
         run_recbole(*arguments)
         distributed.destroy()
     except Exception as error:
-        known = str(error) if isinstance(error, UserError) else None
+        message = str(error) if isinstance(error, UserError) else None
         rank = place["offset"] + local_rank
-        failures.put((time.time(), rank, known, traceback.format_exc()[-_TRACEBACK:]))
+        failures.put((time.time(), rank, message, traceback.format_exc()[-_TRACEBACK:]))
         raise
 
 
-def _first_failure(failures: Any, error: mp.ProcessRaisedException | mp.ProcessExitedException) -> BaseException:
-    # When a rank fails, the others lose their connections to it and fail as well
+def _first_failure(
+    failures: SimpleQueue, error: mp.ProcessRaisedException | mp.ProcessExitedException
+) -> BaseException:
+    # When a rank fails, the others lose their connections to it and fail later
     reported = []
     while not failures.empty():
         reported.append(failures.get())
@@ -112,9 +119,9 @@ def _first_failure(failures: Any, error: mp.ProcessRaisedException | mp.ProcessE
         return SystemExit(error.exit_code)
     if isinstance(error, mp.ProcessExitedException) or not reported:
         return RuntimeError(f"a process of this run ended: {error}")
-    _, rank, known, text = min(reported)
-    if known is not None:
-        return UserError(known)
+    _, rank, message, text = min(reported)
+    if message is not None:
+        return UserError(message)
     return RuntimeError(f"rank {rank} failed and the run has ended:\n{text}")
 
 

@@ -1,4 +1,4 @@
-"""Makes RecBole's ``get_model`` find classes by name without files in RecBole's folders."""
+"""Makes RecBole's ``get_model`` find models that are not files in RecBole's package."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["add_model"]
 
 
 def add_model(name: str, load: Callable[[], type]) -> None:
-    """Adds the module in which RecBole looks for a context-aware model; the class is loaded when it is asked for.
+    """Adds the module in which RecBole looks for a context-aware model; the class is loaded on first access.
 
     Args:
-        name: Of the model and its class.
-        load: Gives the class.
+        name: Name of the model and its class.
+        load: Returns the class.
     """
-    # RecBole looks for a module of the name in lower case, and in it for the class
+    # RecBole imports a module named after the model in lower case, and gets the class from it
     full_name = f"{folder.__name__}.{name.lower()}"
-    module = ModuleType(full_name, f"Where RecBole's get_model({name!r}) looks.")
+    module = ModuleType(full_name, f"The module that RecBole's get_model({name!r}) imports.")
     module.__spec__ = ModuleSpec(full_name, loader=None)
 
     def get_class(attribute: str) -> Any:

@@ -32,12 +32,53 @@ __all__ = [
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-# Settings whose keys and values stand for texts in the data: YAML would make False of NO and 7 of 007
-TEXT_SETTINGS = ("value_labels", "value_words")  # the latter is its old name
+# Settings whose keys and values are strings in the data: YAML would read NO as False and 007 as 7
+TEXT_SETTINGS = ("value_labels", "value_words")  # the second is the old name of the first
+_TEXT = "tag:yaml.org,2002:str"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, except that ``1e-3`` is a number, and that codes in ``TEXT_SETTINGS`` stay strings."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        for key, value in node.value:
+            # A scalar is an invalid value, which is reported later; a list contains several values to try
+            if key.value in TEXT_SETTINGS and not isinstance(value, yaml.ScalarNode):
+                _read_as_texts(value)
+        return node
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Reads every scalar as a string."""
+
+    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        node.tag = _TEXT
+        return node
+
+
+def _read_as_texts(node: yaml.Node) -> None:
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = _TEXT
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _read_as_texts(key)
+            _read_as_texts(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _read_as_texts(value)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
 
 
 def property_folders() -> list[Path]:
-    """Where property files are looked for: ``./props`` of the working folder, then the ones we ship."""
+    """The folders of property files, in order: ``./props`` in the working directory, then the shipped files."""
     shipped = _PACKAGE / "props"  # inside a wheel
     if not shipped.is_dir():
         shipped = _PACKAGE.parent / "props"  # inside a checkout
@@ -45,75 +86,78 @@ def property_folders() -> list[Path]:
 
 
 def find_property_file(name: str) -> Path | None:
-    """The first file called ``name``, such as ``dataset/ml-100k.yaml``, or None."""
-    # Path.is_file raises for names that no file system takes
-    return next((f / name for f in property_folders() if os.path.isfile(f / name)), None)
+    """The first property file with this name, such as ``dataset/ml-100k.yaml``, or None."""
+    return next((f / name for f in property_folders() if (f / name).is_file()), None)
 
 
 def find_file(name: str, what: str) -> Path:
-    """A file that the user names by its path or, as ``evidence/ml-100k.yaml``, among the property files.
+    """Finds a file by its path or, as with ``evidence/ml-100k.yaml``, among the property files.
+
+    Args:
+        name: The path or name.
+        what: The kind of file, for the error message.
 
     Raises:
-        SettingError: It is neither here nor there; calls it ``what``.
+        SettingError: There is no such file.
     """
     path = Path(name) if os.path.isfile(name) else find_property_file(name)
     if path is None:
-        raise SettingError(f"there is no {what} {name}, neither here nor among the property files")
+        raise SettingError(f"there is no {what} {name}, neither at this path nor among the property files")
     return path
 
 
 def parse_yaml(text: str, setting: str = "") -> Any:
-    """A YAML value, plain data only; raises ``yaml.YAMLError``.
+    """Parses a YAML value; tags other than those of plain data raise ``yaml.YAMLError``.
 
     Args:
         text: The value.
-        setting: The setting that it is the value of; texts in ``value_labels`` stay as they are written.
+        setting: The name of its setting; in ``value_labels`` all scalars are strings.
     """
     return load_yaml(text, as_texts=setting in TEXT_SETTINGS, text_keys=TEXT_SETTINGS)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Reads the mapping in a YAML file.
 
     Raises:
-        SettingError: It is no YAML or no mapping; names the file and, where known, the line.
+        SettingError: The file is not YAML or not a mapping; names the file and, if known, the line.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        raise SettingError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):
-        raise SettingError(f"{path} must hold `key: value` lines, got {type(content).__name__}")
+        raise SettingError(f"{path} must contain `key: value` lines, got {type(content).__name__}")
     return content or {}
 
 
 def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) -> dict[str, Any]:
-    """Our settings for a run, before the user's own come over them.
+    """Merges the property files of a run; the user's settings override the result.
 
     Args:
-        model: ``ClickPrompt`` or ``ClickPromptNoPLM``.
-        dataset: Name of the data set; one without a property file adds nothing.
-        external: What the user set; only ``backbone`` is read, as it chooses a file.
+        model: Name of a method, such as ``ClickPrompt``.
+        dataset: Name of the data set, which need not have a property file.
+        external: The user's settings; only ``backbone`` is read, because it selects a file.
 
     Raises:
-        SettingError: There is no property file for the backbone.
+        SettingError: A property file cannot be read, or contains both an old and a new name of a setting.
     """
     names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
-    overall, of_model, of_dataset = map(_read_property_file, names)
-    of_model = {**_defaults(model), **of_model}
+    overall, model_file, dataset_file = map(_read_property_file, names)
+    model_settings = {**_defaults(model), **model_file}
     if moved := sorted(settings_of(model).keys() & overall.keys() - settings_of("").keys()):
         getLogger().warning(
-            f"{find_property_file(names[0])}: {', '.join(moved)} belong in {names[1]}, which is read after it"
+            f"{find_property_file(names[0])}: {', '.join(moved)} belong in {names[1]}, which overrides this file"
         )
-    backbone = {**overall, **of_model, **of_dataset, **external}.get("backbone")
-    of_backbone = _read_property_file(f"backbone/{backbone}.yaml")
-    return {**overall, **of_model, **of_backbone, **of_dataset}
+    backbone = {**overall, **model_settings, **dataset_file, **external}.get("backbone")
+    backbone_file = _read_property_file(f"backbone/{backbone}.yaml")
+    return {**overall, **model_settings, **backbone_file, **dataset_file}
 
 
 def _defaults(model: str) -> dict[str, Any]:
-    # A method of another package has no property file here
+    # A method of another package has no property file
     return {
         name: copy.deepcopy(setting.default)
         for name, setting in settings_of(model).items()
@@ -122,8 +166,8 @@ def _defaults(model: str) -> dict[str, Any]:
 
 
 def quote_strings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings in a form that RecBole takes for what they are; a text as such would be evaluated as code."""
-    # The name of the model is one that we know, and what RecBole's reading of the rest may hang on
+    """Quotes the strings among settings, because RecBole would evaluate an unquoted string as code."""
+    # RecBole reads the name of the model before it evaluates settings, and it is known to be safe
     return {k: repr(v) if isinstance(v, str) and k != "model" else v for k, v in settings.items()}
 
 

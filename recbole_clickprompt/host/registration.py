@@ -1,22 +1,22 @@
-"""Makes RecBole's own entry points know our models by name.
+"""Registers models so that RecBole's own entry points find them by name.
 
-RecBole has no plug-in interface, but three of its look-ups are open: models are found among the modules of a
-package (``recbole.utils.get_model``), trainers and data sets by attribute name (``get_trainer``,
-``create_dataset``). Property files have none, so one method of ``Config`` is wrapped.
+RecBole has no plug-in interface, but three of its look-ups can be extended: models are found among the modules of
+a package (``recbole.utils.get_model``), trainers and data sets by attribute name (``get_trainer``,
+``create_dataset``). For property files, one method of ``Config`` is wrapped.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import recbole.data.dataset
 import recbole.trainer
 from recbole.config import Config
 
-import recbole_clickprompt.backbones.settings  # noqa: F401 - it declares them
+import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the settings of backbones
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed
 from recbole_clickprompt.host.check_settings import check_settings
@@ -29,14 +29,21 @@ from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 from recbole_clickprompt.settings.old_names import use_new_names
 
+if TYPE_CHECKING:
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    from recbole_clickprompt.host.trainer import PlainTrainer
+    from recbole_clickprompt.trainer import StagedTrainer
+    from recbole_clickprompt.trainer.protocols import CTRModel
+
 __all__ = ["register"]
 
 
 @functools.cache
 def register() -> None:
-    """Registers the methods, their data set, trainer and property files, and the backbones that RecBole lacks.
+    """Registers all methods with their data set, trainer and property files, and the backbones that RecBole lacks.
 
-    Methods that are registered later are added too. Further calls do nothing.
+    Methods that are registered later are added too. Repeated calls do nothing.
     """
     _restore_numpy_names()
     install_safety_patches()
@@ -60,14 +67,14 @@ def _backbone_class(name: str) -> type:
     return getattr(importlib.import_module(f"recbole_clickprompt.backbones.{name.lower()}"), name)
 
 
-def _trainer(config: Config, model: Any) -> Any:
-    # RecBole only calls what it finds; importing the trainer here keeps `import recbole_clickprompt` light
+def _trainer(config: Config, model: CTRModel) -> StagedTrainer:
+    # A function instead of the class, so that `import recbole_clickprompt` does not import the trainer
     from recbole_clickprompt.trainer import StagedTrainer
 
     return StagedTrainer(config, model, find_method(config["model"]))
 
 
-def _plain_trainer(config: Config, model: Any) -> Any:
+def _plain_trainer(config: Config, model: AbstractRecommender) -> PlainTrainer:
     from recbole_clickprompt.host.trainer import PlainTrainer
 
     return PlainTrainer(config, model)
@@ -83,7 +90,7 @@ def _wrap_config() -> None:
             given = (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict)
             use_new_names(*given)
             self._merge_external_config_dict()
-            # What RecBole knows (its defaults) first, ours over it, what the user passed stays above both
+            # These override RecBole's defaults; the user's settings override both
             host_settings = set(self.internal_config_dict)
             self.internal_config_dict.update(
                 load_properties(model=model, dataset=dataset, external=self.external_config_dict)
@@ -95,20 +102,20 @@ def _wrap_config() -> None:
                 given={**self.file_config_dict, **self.variable_config_dict},
                 command_line=self.cmd_config_dict,
             )
-            for key in foreign:  # or they would count as settings of the run
+            for key in foreign:  # options of the user's program are not settings of the run
                 del self.external_config_dict[key]
             if {**self.internal_config_dict, **self.external_config_dict}.get("pretrain_epochs") == 0:
                 self.external_config_dict["train_stage"] = "finetune"
         elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
-            # One more model of RecBole's, under RecBole's defaults and training, and as lenient
+            # Like a model of RecBole: RecBole's defaults and trainer, and unchecked settings
             self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties
 
 
 def _restore_numpy_names() -> None:
-    # RecBole restores these removed names in `Config.__init__` only, so a Config out of a checkpoint
-    # leaves `np.long` missing and `load_data_and_model` fails in a fresh process.
+    # RecBole uses these names, which NumPy removed, and defines them only in `Config.__init__`. A config from a
+    # checkpoint does not call it, so `load_data_and_model` would fail in a new process.
     for name, value in {
         "bool": np.bool_,
         "int": np.int_,

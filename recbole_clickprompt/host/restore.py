@@ -1,4 +1,4 @@
-"""A trained model and its data, out of a checkpoint."""
+"""Restores a trained model and its data from a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import os
 from logging import getLogger
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import recbole.data
 import recbole.quick_start
@@ -16,33 +16,41 @@ from recbole.utils import init_logger, init_seed
 
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.host.saved_config import build_model, check_sizes, read_run, rebuild_config
+from recbole_clickprompt.host.saved_config import rebuild_config
+from recbole_clickprompt.host.saved_model import build_model, read_run
+from recbole_clickprompt.host.saved_sizes import check_sizes
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.trainer.checkpoint import load_weights, read_model
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
+    from recbole.model.abstract_recommender import AbstractRecommender
 
 __all__ = ["Restored", "replace_recboles_reader", "restore"]
 
 
 class Restored(NamedTuple):
-    """A finished run as it was tested; the loaders are RecBole's."""
+    """A finished run with the weights that were tested, and RecBole's loaders of its data."""
 
-    config: Any
-    model: Any
-    dataset: Any
-    train_data: Any
-    valid_data: Any
-    test_data: Any
+    config: Config
+    model: AbstractRecommender
+    dataset: Dataset
+    train_data: AbstractDataLoader
+    valid_data: AbstractDataLoader
+    test_data: AbstractDataLoader
 
 
 def restore(checkpoint: Path, *, device: torch.device) -> Restored:
-    """RecBole's ``load_data_and_model``, on any device and without its log; nothing untrusted is unpickled.
+    """Like RecBole's ``load_data_and_model``, but for any device, without logging and without unpickling.
 
     Args:
         checkpoint: The ``.pth`` file of a run.
-        device: Where the model goes, whatever it was trained on.
+        device: Device of the model; it need not be the one of training.
 
     Raises:
-        WeightsError: The file is missing, damaged or foreign, or its weights do not fit the data as they are now.
+        WeightsError: The file is missing, damaged or foreign, or its weights do not fit the current data set.
     """
     if not checkpoint.is_file():
         raise WeightsError(f"there is no checkpoint {checkpoint}; it is stored next to the run's folder")
@@ -53,26 +61,26 @@ def restore(checkpoint: Path, *, device: torch.device) -> Restored:
     return restored
 
 
-def _restore(config: Any, saved: dict[str, Any], path: Path) -> Restored:
-    init_seed(config["seed"], config["reproducibility"])  # as before training: it shuffles what is split at random
-    # By their module: a name imported here would be RecBole's function without the check for pickles
+def _restore(config: Config, saved: dict[str, Any], path: Path) -> Restored:
+    init_seed(config["seed"], config["reproducibility"])  # as in training, for random splits
+    # Called through the module, whose functions are patched to reject pickles
     dataset = recbole.data.create_dataset(config)
     loaders = recbole.data.data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
     model = build_model(config, loaders[0]._dataset, path)
-    load_weights(model, saved, path, fitting=f"the data set {config['dataset']} as it is now")
+    load_weights(model, saved, path, fitting=f"the current data set {config['dataset']}")
     return Restored(config, model.to(config["device"]), dataset, *loaders)
 
 
 def replace_recboles_reader() -> None:
-    """Has RecBole's ``load_data_and_model`` read checkpoints as plain values, which it unpickles.
+    """Replaces RecBole's ``load_data_and_model``, which unpickles, by a function that reads only plain values.
 
-    Files that are not of that kind are left to RecBole where torch has been told to unpickle everything.
+    Other files are passed to RecBole's function if torch is configured to unpickle everything.
     """
     original = quick_start.load_data_and_model
 
     @functools.wraps(original)
-    def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
+    def load_data_and_model(model_file: str | Path) -> tuple[Any, ...]:
         path = Path(model_file)
         try:
             saved = read_model(path)

@@ -1,4 +1,4 @@
-"""The tokens of many texts, computed once and stored in a file that runs with equal texts share."""
+"""Caches the tokens of large sets of texts in a file that runs with equal texts share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tokenizers
@@ -19,10 +19,13 @@ from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import Segment, tokenize
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 __all__ = ["load_or_tokenize"]
 
-_CACHED_FROM = 100_000  # texts; fewer take a few seconds
-_ARRAYS = ("tokens", "fields", "offsets")  # of a segment
+_CACHED_FROM = 100_000  # texts; fewer are tokenized in a few seconds
+_ARRAYS = ("tokens", "fields", "offsets")  # the arrays of a segment
 
 
 def _hashed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Iterator[bytes | Tensor]:
@@ -31,20 +34,20 @@ def _hashed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Itera
         yield from (tensors[f"{name}_{index}"] for name in _ARRAYS)
 
 
-_CACHE = TensorCache("clickprompt-tokens-1", "file of tokens", "delete it, and it is made again", _hashed)
+_CACHE = TensorCache("clickprompt-tokens-1", "file of tokens", "delete it, and it is created again", _hashed)
 
 
-def load_or_tokenize(textualizer: Textualizer, tokenizer: Any, folder: Path) -> list[Segment]:
-    """As ``tokenize``; the tokens of many texts come from a file that equal calls share.
+def load_or_tokenize(textualizer: Textualizer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[Segment]:
+    """Like ``tokenize``, but the tokens of 100,000 or more texts are cached in a file.
 
     Args:
         textualizer: Text of the rows.
-        tokenizer: A Hugging Face tokenizer.
-        folder: Where the file is, or will be.
+        tokenizer: Tokenizer of the PLM.
+        folder: Folder of the cache file.
 
     Raises:
         WeightsError: The file is damaged.
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     if sum(len(field.parts) for field in textualizer.fields) < _CACHED_FROM:
         return tokenize(textualizer, tokenizer)
@@ -80,11 +83,11 @@ def _segments(
     return segments
 
 
-def _key(textualizer: Textualizer, tokenizer: Any) -> str:
+def _key(textualizer: Textualizer, tokenizer: PreTrainedTokenizerBase) -> str:
     # Another version of the library may split text differently
     digest = hashlib.sha256(json.dumps([_CACHE.format, tokenizers.__version__]).encode())
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for state in ("truncation", "padding"):  # of the last call
+    for state in ("truncation", "padding"):  # left over from the last call
         backend.pop(state, None)
     digest.update(json.dumps(backend, sort_keys=True).encode())
     for field in textualizer.fields:

@@ -1,4 +1,4 @@
-"""RecBole's trainer for the models that `run_recbole` takes by a backbone's name."""
+"""RecBole's trainer for backbones that are trained as RecBole models, by their own name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["PlainTrainer"]
 
 
 class PlainTrainer(PlainCheckpoints, Trainer):
-    """RecBole's own, with checkpoints that can be read back.
+    """RecBole's trainer with checkpoints of plain values and tensors.
 
-    Since torch 2.6 ``torch.load`` refuses the files that the host writes, so that ``evaluate`` fails after a
-    finished training run.
+    Since version 2.6, ``torch.load`` rejects RecBole's checkpoints by default, so RecBole's ``evaluate`` fails
+    after training.
     """

@@ -1,7 +1,8 @@
-"""Closes the doors through which RecBole would run what files and values from elsewhere hold.
+"""Disables the places where RecBole evaluates or unpickles untrusted input.
 
-RecBole ``eval``s every text of the command line and of ``config_dict``, and unpickles data sets and loaders that
-lie in the checkpoint folder. For our models texts are read as plain values and such files are refused.
+RecBole calls ``eval`` on every string of the command line and ``config_dict``, and unpickles data sets and loaders
+found in the checkpoint folder. For the models of this package, strings are parsed as plain values and such files
+are rejected.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ __all__ = ["install_safety_patches", "parse_literal", "reject_pickles"]
 
 
 def parse_literal(text: str, setting: str = "") -> Any:
-    """The value that a text stands for, as RecBole would have it, and never by running it.
+    """Parses a setting like RecBole, but without evaluating it as code.
 
-    Python's literals (``1e-3``, ``[64, 64]``, ``None``, ``'text'``), true and false in any case, and YAML in
-    brackets (``[AUC, LogLoss]``, ``{a: 1}``); all else stays a text.
+    Accepts Python literals (``1e-3``, ``[64, 64]``, ``None``, ``'text'``), true and false in any case, and YAML
+    lists and mappings (``[AUC, LogLoss]``, ``{a: 1}``). Anything else is a string.
 
     Args:
-        text: Of a command line or ``config_dict``.
-        setting: What it is the value of; what ``value_labels`` holds stays text.
+        text: A value from the command line or ``config_dict``.
+        setting: The name of its setting; all scalars in ``value_labels`` are strings.
     """
     if setting in TEXT_SETTINGS:
         try:
@@ -57,25 +58,25 @@ def parse_literal(text: str, setting: str = "") -> Any:
     return text
 
 
-def reject_pickles(config: Any) -> None:
-    """Refuses the files that RecBole would unpickle for this config.
+def reject_pickles(config: Config) -> None:
+    """Rejects files that RecBole would unpickle for this config.
 
     Raises:
-        DataError: One is there, or the config asks for it; names it.
+        DataError: Such a file exists, or the config names one.
     """
     folder, dataset, model = Path(config["checkpoint_dir"]), config["dataset"], config["model"]
-    asked = [Path(config[key]) for key in ("dataset_save_path", "dataloaders_save_path") if config[key]]
+    named = [Path(config[key]) for key in ("dataset_save_path", "dataloaders_save_path") if config[key]]
     kind = "TextDataset" if model in method_names() else "Dataset"
-    usual = [folder / f"{dataset}-{kind}.pth", folder / f"{dataset}-for-{model}-dataloader.pth"]
-    for path in [*asked, *(path for path in usual if path.exists())]:
+    default = [folder / f"{dataset}-{kind}.pth", folder / f"{dataset}-for-{model}-dataloader.pth"]
+    for path in [*named, *(path for path in default if path.exists())]:
         raise DataError(
-            f"{path} would be unpickled, which runs whatever is in it; for {model} move it away and leave out "
-            "save_dataset, save_dataloaders, dataset_save_path and dataloaders_save_path: data is read anew"
+            f"{path} would be unpickled, which executes any code in it; for {model} move it away and leave out "
+            "save_dataset, save_dataloaders, dataset_save_path and dataloaders_save_path; the data is read again"
         )
 
 
 def install_safety_patches() -> None:
-    """Wraps RecBole's config and data functions; for other models than those of methods nothing changes."""
+    """Wraps RecBole's config and data functions; models of other packages are not affected."""
     _wrap_values()
     _wrap_files()
     _wrap_pickles("create_dataset")
@@ -83,24 +84,24 @@ def install_safety_patches() -> None:
 
 
 def _wrap_values() -> None:
-    begin, convert = Config.__init__, Config._convert_config_dict
+    init, convert = Config.__init__, Config._convert_config_dict
 
-    @functools.wraps(begin)
-    def begin_ours(
+    @functools.wraps(init)
+    def init_safely(
         self: Config,
-        model: Any = None,
-        dataset: Any = None,
-        config_file_list: Any = None,
-        config_dict: Any = None,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_file_list: list[str] | None = None,
+        config_dict: dict[str, Any] | None = None,
     ) -> None:
-        self._model_asked_for = model
-        begin(self, model, dataset, config_file_list, config_dict)
-        del self._model_asked_for
+        self._model_argument = model
+        init(self, model, dataset, config_file_list, config_dict)
+        del self._model_argument
         if self.model in method_names():
             reject_pickles(self)
 
     @functools.wraps(convert)
-    def convert_plainly(self: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
+    def convert_safely(self: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
         if _model_of(self, config_dict) not in method_names():
             return convert(self, config_dict)
         for key, value in config_dict.items():
@@ -108,16 +109,16 @@ def _wrap_values() -> None:
                 config_dict[key] = parse_literal(value, key)
         return config_dict
 
-    Config.__init__ = begin_ours
-    Config._convert_config_dict = convert_plainly
+    Config.__init__ = init_safely
+    Config._convert_config_dict = convert_safely
 
 
-def _model_of(config: Config, config_dict: Mapping[str, Any]) -> Any:
-    # By RecBole's precedence. It comes to this point with the values of one source at a time.
+def _model_of(config: Config, config_dict: Mapping[str, Any]) -> str | None:
+    # In RecBole's order of precedence. RecBole converts the values of one source at a time.
     flags = [argument.removeprefix("--model=") for argument in sys.argv[1:] if argument.startswith("--model=")]
     sources = [config_dict, getattr(config, "variable_config_dict", {}), config.file_config_dict]
-    asked = [config._model_asked_for, *flags, *(source.get("model") for source in sources)]
-    model = next((model for model in asked if model), None)
+    named = [config._model_argument, *flags, *(source.get("model") for source in sources)]
+    model = next((model for model in named if model), None)
     return model if isinstance(model, str | None) else model.__name__
 
 
@@ -127,22 +128,31 @@ def _wrap_files() -> None:
         # RecBole's YAML makes False of the code NO, and takes cycles, repeated keys and any size
         merged: dict[str, Any] = {}
         for file in file_list or ():
-            merged.update(read_yaml(Path(file)))
+            try:
+                content = load(self, [file])
+                # RecBole's YAML loader would read the code NO as False
+                merged.update(
+                    content | {key: read_yaml(Path(file))[key] for key in TEXT_SETTINGS if key in content}
+                )
+            except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+                raise SettingError(
+                    f"{file} is not a valid property file: {' '.join(str(error).split())}"
+                ) from error
         return merged
 
     Config._load_config_files = load_by_name
 
 
 def _wrap_pickles(name: str) -> None:
-    original: Callable[[Any], Any] = getattr(recbole.data.utils, name)
+    original: Callable[[Config], Any] = getattr(recbole.data.utils, name)
 
     @functools.wraps(original)
-    def guarded(config: Any) -> Any:
+    def guarded(config: Config) -> Any:
         if config["model"] in method_names() or is_from_checkpoint(config):
             reject_pickles(config)
         return original(config)
 
-    # Modules of RecBole hold it under its name each
+    # Several modules of RecBole import the function by name
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] == "recbole" and getattr(module, name, None) is original:
             setattr(module, name, guarded)

@@ -1,1 +1,1 @@
-"""One folder for each method."""
+"""The methods, one folder each. Letters of shapes: see ``plm/__init__.py``."""

@@ -1,15 +1,20 @@
-"""A method: a way to train and serve a CTR model, known to RecBole, the command line and grids by its name."""
+"""A method: a way to train and serve a CTR model, selected by name in RecBole, the command line and grids."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from recbole_clickprompt.settings.declaration import Setting
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.protocols import PretrainingStage
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
 
 __all__ = ["Curve", "Method"]
 
@@ -20,9 +25,9 @@ class Curve(NamedTuple):
     Attributes:
         stage: Name of the stage.
         column: The metric, such as ``mlm_loss``.
-        title: Over the curve.
-        axis: Its unit.
-        caption: What it shows.
+        title: Title of the figure.
+        axis: Unit of the metric.
+        caption: Text below the figure.
     """
 
     stage: str
@@ -33,17 +38,18 @@ class Curve(NamedTuple):
 
 
 class Method:
-    """What a method provides. A subclass sets ``name``, gives ``model_class`` and overrides what differs.
+    """Base class of methods. A subclass sets ``name``, implements ``model_class`` and overrides what differs.
 
-    The import of a method's module should stay light: models and stages are imported inside these functions.
+    Importing a method's module should be cheap: models and stages are imported inside these functions.
 
     Attributes:
-        name: RecBole's model name, and that of the class which ``model_class`` gives.
-        stages: Before finetuning, in order; each hands its checkpoint to the next (``trainer/protocols.py``).
+        name: RecBole's model name; also the name of the class that ``model_class`` returns.
+        stages: Stages before finetuning, in order; each starts from the previous one's checkpoint
+            (``trainer/protocols.py``).
         serves_text: The model reads the text of rows when it predicts, so serving has to tokenize it.
-        prediction_columns: What its predictions hold besides the score, in words by column.
+        prediction_columns: Columns of its predictions in addition to the score, with their descriptions.
         curves: Learning curves of its stages, for reports.
-        aliases: Further names on the command line and in grids, and the settings that each stands for.
+        aliases: Further names on the command line and in grids, with the settings that each implies.
     """
 
     name: str
@@ -54,33 +60,53 @@ class Method:
     aliases: Mapping[str, Mapping[str, Any]] = {}
 
     def model_class(self) -> type:
-        """The class of the model that is finetuned, evaluated and served: a ``trainer.protocols.CTRModel``."""
+        """Class of the model that is finetuned, evaluated and served, a ``trainer.protocols.CTRModel``."""
         raise NotImplementedError
 
     def settings(self) -> Mapping[str, Setting]:
-        """The method's own settings, and shared ones for which it has another default."""
+        """The method's settings, and shared settings for which it has another default."""
         return {}
 
-    def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuses settings that contradict one another, before any data is read.
+    def check(self, settings: Settings) -> None:
+        """Checks settings against each other, before any data is read.
 
         Raises:
-            SettingError: Says which, and what to do.
+            SettingError: Settings contradict each other; the message says which ones, and what to do.
         """
 
-    def reads_text(self, settings: Any) -> bool:
-        """Whether finetuning reads the text of rows; then text and language model determine the result."""
+    def reads_text(self, settings: Settings) -> bool:
+        """True if finetuning reads the text of rows, so that its result depends on text and language model."""
         return self.serves_text
 
     def begin_finetuning(
-        self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
+        self,
+        config: Settings,
+        model: nn.Module,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
     ) -> None:
-        """Gives the weights what they begin finetuning with; see ``trainer.protocols.FinetuningMethod``."""
+        """Loads the weights that finetuning starts from.
 
-    def title(self, config: Any) -> str:
-        """The model of a run in words, for tables and reports."""
+        Args:
+            config: Settings of the run.
+            model: An instance of ``model_class()``, changed in place.
+            start: Checkpoint of the last stage, or that of ``pre_model_path``; None without pretraining.
+            train_data: Loader of the rows to train on.
+            valid_data: Loader of the validation rows, or None.
+            all_rows: Loader of all training rows; ``train_data`` may be a sample of them.
+        """
+
+    def title(self, config: Settings) -> str:
+        """A readable name of a run's model, for tables and reports."""
         return self.name
 
-    def attention(self, settings: Mapping[str, Any]) -> Callable[[Any, Any, Sequence[int]], pd.DataFrame] | None:
-        """What makes the table of ``recbole-cp attention`` for a run with these settings, if anything does."""
+    def attention(self, settings: Settings) -> Callable[[Any, Any, Sequence[int]], pd.DataFrame] | None:
+        """The function that computes the table of ``recbole-cp attention``: of model, data set and row numbers.
+
+        Returns:
+            None if models with these settings have no such table.
+        """
         return None

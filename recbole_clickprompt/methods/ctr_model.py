@@ -1,8 +1,8 @@
-"""What the models of methods are to RecBole: context-aware, trained on labeled rows."""
+"""Base class of the models of methods: to RecBole, context-aware models trained on labeled rows."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from recbole.data.interaction import Interaction
@@ -11,46 +11,60 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_clickprompt.settings.values import Settings
+
+if TYPE_CHECKING:
+    from recbole_clickprompt.text.states import StateTable
+    from recbole_clickprompt.text.tokens import TokenTable
+
 __all__ = ["LabeledRowsModel"]
 
 
 class LabeledRowsModel(AbstractRecommender):
-    """A ``trainer.protocols.CTRModel`` that lacks ``forward``, which gives logits, ``(B,)``.
+    """A ``trainer.protocols.CTRModel`` without ``forward``, which subclasses implement.
 
-    A model that reads text has it in ``text`` (``TokenTable`` or ``StateTable``): rows of similar length then go
-    through it together, ``micro_batch_size`` at once.
+    If a model sets ``text``, a batch is processed in parts of ``micro_batch_size`` rows of similar length, so that
+    there is little padding::
+
+        batch            rows in the order of the loader, with texts of any length
+        argsort          rows from the shortest text to the longest
+        split, blocks    parts of ``micro_batch_size`` rows, each padded to its longest text
+        argsort          results back in the order of the batch
 
     Args:
-        config: RecBole's.
+        config: Settings of the run: ``LABEL_FIELD`` and ``micro_batch_size``.
+
+    Attributes:
+        text: Tokens or states of the rows; None for a model without text.
     """
 
     type = ModelType.CONTEXT
     input_type = InputType.POINTWISE
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         self.label_field = config["LABEL_FIELD"]
         self.micro_batch_size = config["micro_batch_size"]
-        self.text: Any = None
+        self.text: TokenTable | StateTable | None = None
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """None: all weights start new."""
+        """Empty: all weights start from random values."""
         return []
 
     def rows(self, part: Interaction) -> int:
-        """The number of its rows."""
+        """Number of rows of a part."""
         return len(part)
 
     def select(self, part: Interaction, rows: Tensor) -> tuple[Interaction, float]:
-        """Some rows and their share of all."""
+        """A subset of rows, by number, and its share of the part."""
         return part[rows], len(rows) / len(part)
 
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
-        """Cuts the batch into parts of ``size`` rows of similar length; without text it is one part.
+        """Splits a batch into parts of ``size`` rows of similar length; without text there is one part.
 
         Returns:
-            Parts with weights that sum to 1; ``calculate_loss`` of the parts, so weighted, adds up to that of the
-            batch.
+            Parts and their weights, which sum to 1: the weighted sum of ``calculate_loss`` over the parts is the
+            loss of the batch.
         """
         if self.text is None:
             return [(interaction, 1.0)]
@@ -58,15 +72,15 @@ class LabeledRowsModel(AbstractRecommender):
         return [self.select(interaction, rows) for rows in order.split(size)]
 
     def blocks(self, interaction: Interaction, at_least: int) -> tuple[Tensor, ...]:
-        """Rows in the blocks in which ``predict`` processes them; without text, in ``at_least`` equal ones."""
+        """Row numbers of the blocks that ``predict`` processes; without text, ``at_least`` equal blocks."""
         if self.text is None:
             return torch.arange(len(interaction)).chunk(at_least)
         return self.text.lengths(interaction).argsort(stable=True).split(self.micro_batch_size)
 
     def in_blocks(self, interaction: Interaction) -> Tensor:
-        """Logits, ``(B,)``, of long batches block by block."""
+        """Logits, ``(B,)``, computed block by block, in the order of the batch."""
         blocks = self.blocks(interaction, 1)
-        if len(blocks) < 2:  # unchanged: selecting its rows from each column takes time
+        if len(blocks) < 2:  # selecting all rows from each column would take time
             return self(interaction)
         parts = [self(interaction[rows]) for rows in blocks]
         return torch.cat(parts)[torch.cat(blocks).argsort()]
@@ -76,19 +90,19 @@ class LabeledRowsModel(AbstractRecommender):
         raise NotImplementedError
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
-        """The columns that ``score`` makes a probability of, each ``(B,)``."""
+        """The columns from which ``score`` computes probabilities, each ``(B,)``."""
         return {"logit": self.in_blocks(interaction)}
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
-        """Probabilities of ``predict_logits``, ``(B,)``."""
+        """Probabilities of a click, ``(B,)``, from the result of ``predict_logits``."""
         return torch.sigmoid(logits["logit"])
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Probabilities, ``(B,)``."""
+        """Probabilities of a click, ``(B,)``."""
         return self.score(self.predict_logits(interaction))
 
     def prediction_constants(self) -> dict[str, float]:
-        """None: no further column of the predictions has one value for all rows."""
+        """Empty: there are no further columns of the predictions with one value for all rows."""
         return {}
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:

@@ -1,4 +1,4 @@
-"""The methods by name: those of this package, of installed packages, and of the running program."""
+"""The registry of methods: those of this package, of installed packages, and of the running program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
-_PACKAGE = ("clickprompt", "ptab")  # the first one's first method is the default
+_PACKAGE = ("clickprompt", "ptab")  # the first method of the first folder is the default
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []
@@ -26,16 +26,19 @@ _listeners: list[Callable[[Method], None]] = []
 def register_method(method: Method) -> None:
     """Makes a method available by its name in ``run_recbole``, on the command line, in grids, tuning and serving.
 
-    An installed package does so by an entry point of the group ``recbole_clickprompt.methods`` that names a
-    ``Method``, or a list of them.
+    Installed packages need not call it: they can declare an entry point of the group
+    ``recbole_clickprompt.methods`` that refers to a ``Method`` or to a list of methods.
+
+    Args:
+        method: The method; one of the same class replaces an earlier one.
 
     Raises:
-        SettingError: Another method has the name.
+        SettingError: A method of another class already has the name or an alias.
     """
     for name in (method.name, *method.aliases):
         other = next((m for m in _methods.values() if name in (m.name, *m.aliases)), None)
         if other is not None and type(other) is not type(method):
-            raise SettingError(f"the name {name} is that of the method {other.name}; choose another one")
+            raise SettingError(f"the name {name} is already used by the method {other.name}; choose another one")
     declare(method.settings(), method.name)
     _methods[method.name] = method
     for listener in _listeners:
@@ -43,14 +46,14 @@ def register_method(method: Method) -> None:
 
 
 def on_register(listener: Callable[[Method], None]) -> None:
-    """Has a function called with every method: those that are registered already, and later ones."""
+    """Calls a function with every method: first with those already registered, then with each new one."""
     _listeners.append(listener)
     for method in _methods.values():
         listener(method)
 
 
 def load_methods() -> None:
-    """Registers the methods of this package and of installed ones."""
+    """Registers the methods of this package and of installed packages (entry points)."""
     for folder in _PACKAGE:
         module = importlib.import_module(f"recbole_clickprompt.methods.{folder}")
         for method in module.METHODS:
@@ -62,20 +65,20 @@ def load_methods() -> None:
 
 
 def methods() -> tuple[Method, ...]:
-    """All methods, in the order of their registration; the first is the default."""
+    """All methods in the order of registration; the first one is the default."""
     return tuple(_methods.values())
 
 
 def method_names() -> tuple[str, ...]:
-    """Their names."""
+    """Names of all methods, without aliases."""
     return tuple(_methods)
 
 
 def find_method(name: str) -> Method:
-    """The method of a name.
+    """The method with a name; aliases are not resolved.
 
     Raises:
-        SettingError: There is none.
+        SettingError: There is no such method.
     """
     if name not in _methods:
         raise SettingError(
@@ -85,7 +88,13 @@ def find_method(name: str) -> Method:
 
 
 def resolve_name(name: str | None) -> tuple[str, Mapping[str, Any]]:
-    """The method that a name or an alias stands for, and the settings that it implies; None is the default.
+    """Resolves a name or an alias.
+
+    Args:
+        name: Name of a method or an alias; None is the default method.
+
+    Returns:
+        Name of the method, and the settings that the alias implies.
 
     Raises:
         SettingError: The name is unknown, or no text.

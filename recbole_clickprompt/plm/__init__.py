@@ -1,15 +1,21 @@
 """The pretrained language model (PLM): its files, its architectures, and how prompts enter it.
 
-Letters of tensor shapes, in the whole package:
+Letters of tensor shapes, the same in the whole package (docs/design.md has the same table):
 
     B  rows of a batch                       K  prompts per layer
-    F  feature fields of a backbone          L  PLM layers that prompts enter
-    Q  width of a backbone's representation  W  width of the PLM's states
-    Z  tokens of a row, padding included     H  attention heads
-    P  positions of a row that are asked for D  width of a head, W / H
-    V  tokens of the vocabulary              N  any other number, said where it is used
+    F  feature fields of a row               L  PLM layers that prompts enter
+    d  width of a field's embedding          H  attention heads
+    Q  width of the backbone's final         D  size of an attention head
+       representation q                      W  width of the PLM's states, H * D
+    Z  tokens of a row, padding included     V  tokens that an LM head chooses from
+    P  positions of a row that are computed
+       or masked, unused slots included
 
-A layer sees, in this order along its keys and values,
+    T, A and M are reserved: history slots, adapter width, near items
 
-    | prompt 1 ... prompt K | token 1 ... token Z |      prompts have no position, text keeps its own
+Every other size is a word, as in ``(ids + 1,)``, ``(tokens, W)`` or ``(masked, V)``.
+
+Prompts come first among the keys and values of a layer; they have no position, and text keeps its own:
+
+    | prompt 1 ... prompt K | token 1 ... token Z |
 """

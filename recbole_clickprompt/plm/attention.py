@@ -1,4 +1,7 @@
-"""Attention of text to prompts and text: of all positions, and of one position per row."""
+"""Attention of text to prompts and text: for any number of queries, and for one query per row.
+
+Letters: see ``plm/__init__.py``. The number of keys is K + Z with prompts, and Z without.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,22 @@ def attend(
     dropout: float,
     scale: float | None,
 ) -> Tensor:
-    """Scaled dot-product attention, by the faster of two equal implementations.
+    """Scaled dot-product attention, by the faster of two equivalent implementations.
 
     Args:
         query: ``(B, P, W)``.
-        key: ``(B, N, W)``, N prompts and tokens.
-        value: ``(B, N, W)``.
+        key: Keys of prompts, then of tokens, ``(B, K + Z, W)``.
+        value: Values in the same order, ``(B, K + Z, W)``.
         heads: H.
-        mask: True where a query attends, ``(B, 1, P or 1, N)``.
-        bias: Added to the scaled scores, ``(B, H, P, N)``, or None.
-        dropout: Of attention weights.
+        mask: True where a query attends, ``(B, 1, P or 1, K + Z)``.
+        bias: Added to the scaled scores, ``(B, H, P, K + Z)``, or None.
+        dropout: Rate of dropout of attention weights.
         scale: Factor on scores; None is ``D ** -0.5``.
 
     Returns:
-        ``(B, P, W)``.
+        Concatenated outputs of the heads, ``(B, P, W)``.
     """
+    # (B, P or K + Z, W) -> (B, H, P or K + Z, D)
     query, key, value = (states.unflatten(2, (heads, -1)).transpose(1, 2) for states in (query, key, value))
     on_cpu = query.device.type == "cpu"
     if on_cpu and torch.is_grad_enabled() and (dropout or query.dtype is torch.bfloat16):
@@ -67,7 +71,11 @@ def _unfused(
     dropout: float,
     scale: float | None,
 ) -> Tensor:
-    """As torch's, of ``(B, H, P, D)`` and ``(B, H, N, D)``; one product makes, scales and masks the scores."""
+    """``F.scaled_dot_product_attention`` in plain torch; one ``baddbmm`` computes, scales and masks the scores.
+
+    Arguments as for ``attend``, but split into heads: query ``(B, H, P, D)``, key and value ``(B, H, K + Z, D)``.
+    Returns ``(B, H, P, D)``.
+    """
     batch, heads, _, size = query.shape
     hidden = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     added = hidden if bias is None else bias.to(query.dtype) + hidden
@@ -77,7 +85,7 @@ def _unfused(
         key.flatten(0, 1).transpose(1, 2),
         alpha=size**-0.5 if scale is None else scale,
     )
-    weights = drop(scores.softmax(-1), dropout)
+    weights = drop(scores.softmax(-1), dropout)  # (B * H, P, K + Z)
     return torch.bmm(weights, value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
@@ -92,40 +100,45 @@ def single_query_attention(
     dropout: float,
     scale: float | None,
 ) -> Tensor:
-    """Scaled dot-product attention of one query per row, without the keys and values of all states.
+    """Scaled dot-product attention of one query per row, without computing keys and values of all states.
 
-    With a head's key and value matrices M and V, a score ``q · M s`` equals ``(Mᵀ q) · s``, and the weighted mean
-    of ``V s`` is V times the weighted mean of s. So each matrix is applied to one vector per row and head, not to
-    every state. The key's bias adds the same number to all scores of a query, which softmax ignores.
+    With the key and value matrices ``W_k`` and ``W_v`` of a head, ``(D, W)``, and attention weights ``a``::
+
+        score of state s:  q . (W_k s)          =  (W_k^T q) . s
+        output:            sum over s of a W_v s =  W_v (sum over s of a s)
+
+    So each matrix is applied to one vector per row and head instead of to every state. The bias of the keys adds
+    the same number to all scores of a query, which softmax ignores. The bias of the values is added at the end,
+    times the sum of the weights, which differs from 1 after dropout.
 
     Args:
         query: ``(B, 1, W)``.
-        states: Prompts and text, each ``(B, N', W)``; N is the sum of the N'. They are separate so that nothing
-            is copied, and frozen ones get no gradient.
-        key: Makes keys of states.
-        value: Makes values of states.
+        states: The prompts, ``(B, K, W)``, if there are any, and the text, ``(B, Z, W)``. They stay separate to
+            avoid a copy, and so that frozen ones get no gradient.
+        key: Projects states to keys.
+        value: Projects states to values.
         heads: H.
-        mask: True where the query attends, ``(B, 1, 1, N)``.
-        dropout: Of attention weights.
+        mask: True where the query attends, ``(B, 1, 1, K + Z)``.
+        dropout: Rate of dropout of attention weights.
         scale: Factor on scores; None is ``D ** -0.5``.
 
     Returns:
-        ``(B, 1, W)``.
+        Concatenated outputs of the heads, ``(B, 1, W)``.
     """
     device = query.device.type
-    if torch.is_autocast_enabled(device):  # once, instead of in each product
+    if torch.is_autocast_enabled(device):  # cast once, not in each product
         states = [part.to(torch.get_autocast_dtype(device)) for part in states]
     query = query.squeeze(1).unflatten(1, (heads, -1)).transpose(0, 1)  # (H, B, D)
     query = query * (query.shape[2] ** -0.5 if scale is None else scale)
     projected = torch.bmm(query, key.weight.unflatten(0, (heads, -1))).transpose(0, 1)  # (B, H, W)
-    scores = torch.cat([torch.bmm(projected, part.transpose(1, 2)) for part in states], dim=2)  # (B, H, N)
+    scores = torch.cat([torch.bmm(projected, part.transpose(1, 2)) for part in states], dim=2)  # (B, H, K + Z)
     weights = scores.masked_fill(~mask.squeeze(1), -torch.inf).softmax(2, dtype=torch.float32)
     weights = drop(weights.to(scores.dtype), dropout)
+    # Sums over prompts and over text, added
     split = weights.split([part.shape[1] for part in states], dim=2)
     mean = reduce(torch.add, map(torch.bmm, split, states)).transpose(0, 1)  # (H, B, W)
     attended = torch.bmm(mean, value.weight.unflatten(0, (heads, -1)).transpose(1, 2))  # (H, B, D)
     if value.bias is not None:
-        # After dropout the weights do not sum to 1
         bias = value.bias.to(attended.dtype).unflatten(0, (heads, -1)).unsqueeze(1)  # (H, 1, D)
         attended = attended + weights.sum(2).T.unsqueeze(2) * bias
     return attended.transpose(0, 1).flatten(1).unsqueeze(1)

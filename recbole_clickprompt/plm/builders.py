@@ -1,8 +1,8 @@
-"""A language model as a config describes it: its encoder and its head."""
+"""Builds the encoder and the LM head that the settings of a run describe."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -13,17 +13,29 @@ from recbole_clickprompt.plm.heads import DecoderHead, TokenHead, restrict_vocab
 from recbole_clickprompt.plm.loading import LanguageModel, load_plm
 from recbole_clickprompt.plm.lora import add_lora
 from recbole_clickprompt.plm.weights import find_plm
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.source import TextSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["build_encoder", "build_lm_head"]
 
 
 def build_encoder(
-    config: Any, encoder_class: type[PromptedEncoder] = PromptedEncoder
+    config: Settings, encoder_class: type[PromptedEncoder] = PromptedEncoder
 ) -> tuple[PromptedEncoder, LanguageModel]:
-    """The encoder, with LoRA and frozen lower layers where the config asks for them, and what it was taken from.
+    """The encoder of a run, with LoRA and frozen lower layers if the settings ask for them.
+
+    Args:
+        config: Settings of the run: ``plm`` and the settings whose names start with ``plm_``.
+        encoder_class: Class of the encoder, which determines how prompts enter it.
+
+    Returns:
+        The encoder, and the language model that it was built from, for its LM head.
 
     Raises:
-        SettingError: The PLM does not go with ``plm_lora`` or ``plm_interaction_layers``.
+        SettingError: The PLM does not support ``plm_lora`` or ``plm_interaction_layers``.
         WeightsError: The PLM cannot be obtained.
     """
     language_model = load_plm(
@@ -34,18 +46,26 @@ def build_encoder(
     encoder = encoder_class(
         language_model.encoder,
         gradient_checkpointing=config["plm_gradient_checkpointing"],
-        num_frozen_layers=_first_joint_layer(config, language_model.encoder),
+        num_frozen_layers=_num_frozen_layers(config, language_model.encoder),
     )
     return encoder, language_model
 
 
 def build_lm_head(
-    config: Any, dataset: Any, language_model: LanguageModel
+    config: Settings, dataset: TextSource, language_model: LanguageModel
 ) -> tuple[TokenHead | DecoderHead, Tensor | None]:
-    """The head that recovers masked tokens, and the tokens that it chooses from, ``(V,)``; None for all.
+    """The head that predicts masked tokens.
+
+    Args:
+        config: Settings of the run, ``mlm_candidates`` among them.
+        dataset: Data set whose tokens are the candidates of ``mlm_candidates: data``.
+        language_model: The PLM.
+
+    Returns:
+        The head, and the tokens that it chooses from, ``(V,)`` int64 ascending, or None for the whole vocabulary.
 
     Raises:
-        SettingError: ``mlm_candidates: data`` with a PLM that recovers text by a decoder.
+        SettingError: ``mlm_candidates: data`` with an encoder-decoder PLM.
     """
     lm_head = language_model.lm_head
     if config["mlm_candidates"] != "data":
@@ -56,8 +76,12 @@ def build_lm_head(
     return TokenHead(restrict_vocabulary(lm_head.head, vocabulary)), vocabulary
 
 
-def _first_joint_layer(config: Any, encoder: Any) -> int:
-    """0 where all layers see whole rows."""
+def _num_frozen_layers(config: Settings, encoder: PreTrainedModel) -> int:
+    """Layers below the interaction layers; 0 if all layers read whole rows.
+
+    Raises:
+        SettingError: There are fewer layers than ``plm_interaction_layers``, or the family does not support it.
+    """
     count, layers = config["plm_interaction_layers"], encoder.config.num_hidden_layers
     if count is None or count == layers:
         return 0
@@ -66,7 +90,8 @@ def _first_joint_layer(config: Any, encoder: Any) -> int:
     family = encoder.config.model_type
     if not ARCHITECTURES[family].supports_precomputed_layers:
         raise SettingError(
-            f"plm_interaction_layers: the lower layers of a {family!r} model cannot be run apart from its upper "
-            "ones; leave it at None, or use a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, ModernBERT or GPT-2"
+            f"plm_interaction_layers: the lower layers of a {family!r} model cannot be run separately "
+            "from the upper ones; leave it at None or use BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, "
+            "ModernBERT or GPT-2"
         )
     return layers - count

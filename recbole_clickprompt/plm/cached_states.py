@@ -1,4 +1,4 @@
-"""Outputs of a PLM's frozen layers for the texts of users, items and values, computed once and kept in a file."""
+"""Outputs of a PLM's frozen layers for the texts of users, items and values, computed once, stored in a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +23,11 @@ _TEXTS_PER_BATCH = 128
 
 
 def _hashed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Iterable[Tensor]:
+    """The states alone: the name of the file already identifies all else."""
     return [tensors["states"]]
 
 
-_CACHE = TensorCache("clickprompt-states-2", "file of hidden states", "delete it, and it is made again", _hashed)
+_CACHE = TensorCache("clickprompt-states-2", "file of hidden states", "delete it to compute it again", _hashed)
 
 
 def cached_hidden_states(
@@ -39,28 +39,32 @@ def cached_hidden_states(
     enable_amp: bool,
     show_progress: bool,
 ) -> Tensor:
-    """States that enter the first layer that reads whole rows, from a file that equal calls share.
+    """States that enter the first interaction layer, from a file that is shared by calls with equal arguments.
 
-    The file has a state for every token that is part of rows, text after text. Special tokens between the texts
-    of a row are computed, as the frozen layers read each text separately, but not stored::
+    The file has one state for every token that is part of a row's text, text after text. The frozen layers read
+    each text between special tokens; those that would stand between two texts of a row are not stored::
 
-        texts[0]: id 0 | [CLS] user ID is u0 .| id 1 | [CLS] user ID is u1 .| ...   without their [SEP]
-        texts[1]: id 0 | film ID is i0 . [SEP]| id 1 | film ID is i1 . [SEP]| ...   without their [CLS]
+        frozen layers read:  [CLS] user ID is u0 . [SEP]    [CLS] item ID is i0 . [SEP]    ...
+
+        states of texts[0]:  [CLS] user ID is u0 .   |  [CLS] user ID is u1 .   |  ...     without their [SEP]
+                             id 0                       id 1
+        states of texts[1]:  item ID is i0 . [SEP]   |  item ID is i1 . [SEP]   |  ...     without their [CLS]
+                             id 0                       id 1
 
     Args:
-        plm: Its frozen layers are run in evaluation mode, on its own device.
-        texts: Texts, each with the tokens to read instead of its own, ``(N,)``: some may be masked.
-        folder: Where the file is, or will be.
-        weights: Identifies the PLM's weights.
+        plm: Encoder with frozen layers, which are run in evaluation mode on its device.
+        texts: Texts of each key, each with the tokens to read, ``(tokens,)``, some of which may be masked.
+        folder: Folder of the file.
+        weights: Hash of the PLM's weights, part of what identifies the file.
         enable_amp: Run the layers in bf16.
-        show_progress: With a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
-        bf16, ``(tokens that are part of rows, W)``; memory-mapped.
+        bf16, memory-mapped, ``(row tokens, W)``: one state per token that is part of a row's text.
 
     Raises:
         WeightsError: The file is damaged.
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     path = folder / f"states-{_key(plm, texts, weights, enable_amp)}.safetensors"
     rows = sum(int(text.in_row_mask().sum()) for text, _ in texts)
@@ -79,7 +83,7 @@ def cached_hidden_states(
 
 
 def _key(plm: PromptedEncoder, texts: Sequence[tuple[EntityTexts, Tensor]], weights: str, enable_amp: bool) -> str:
-    """Of everything that determines the states."""
+    """A hash of everything that determines the states, 16 hexadecimal digits."""
     settings = [_CACHE.format, weights, plm.num_frozen_layers, enable_amp]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for text, tokens in texts:
@@ -97,7 +101,7 @@ def _encode_all(
     enable_amp: bool,
     show_progress: bool,
 ) -> None:
-    """Writes the states of all texts into ``out``, ``(tokens that are part of rows, W)``, bf16 as int16."""
+    """Writes the states of all texts into ``out``, ``(row tokens, W)``, bf16 as int16."""
     training = plm.training
     plm.eval()
     try:
@@ -113,14 +117,14 @@ def _encode_all(
 
 
 def _encode(
-    plm: PromptedEncoder, text: EntityTexts, tokens: Tensor, out: np.ndarray, *, enable_amp: bool, bar: Any
+    plm: PromptedEncoder, text: EntityTexts, tokens: Tensor, out: np.ndarray, *, enable_amp: bool, bar: tqdm
 ) -> None:
-    """Writes the states of one key's texts."""
+    """Writes the states of one key's texts into ``out``, ``(row tokens of the key, W)``; advances ``bar``."""
     device = next(plm.parameters()).device
     in_row = text.in_row_mask()
-    target = in_row.cumsum(0) - 1  # row of ``out`` of each token that is part of rows
+    target = in_row.cumsum(0) - 1  # row of ``out`` for each token that is part of a row's text
     ids = torch.nonzero(text.lengths > 0).squeeze(1)
-    for batch_ids in ids[text.lengths[ids].argsort()].split(_TEXTS_PER_BATCH):  # of similar length, little padding
+    for batch_ids in ids[text.lengths[ids].argsort()].split(_TEXTS_PER_BATCH):  # similar lengths, little padding
         lengths = text.lengths[batch_ids]
         input_ids = text.padded(tokens, batch_ids, 0)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enable_amp):

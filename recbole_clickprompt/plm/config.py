@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,31 +15,45 @@ from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.architectures import ARCHITECTURES
 from recbole_clickprompt.plm.weight_files import first_line, read_json, stored_shapes
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 __all__ = ["model_class", "num_positions", "read_config"]
 
 # Not supported, with the reason and what to use instead
 _REFUSED = {
-    "deberta": "its first version projects queries, keys and values in one; use DeBERTa-v2 or -v3",
-    "t5": "its attention is made of relative positions, which prompts do not have; use BART",
+    "deberta": "its first version projects queries, keys and values in one layer; use DeBERTa-v2 or -v3",
+    "t5": "its attention depends on relative positions, which prompts do not have; use BART",
 }
 _REFUSED_KEYS = {
     "configuration_files": "which would be read instead of this one",
     "transformers_weights": "which would be read instead of model.safetensors",
     "quantization_config": "but only weights that are not quantized are supported",
 }
-# transformers makes a list with so many entries of each of these, some while it reads the file
+# transformers creates a list of this many entries for each of these keys, in some families while it reads the file
 _COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "num_hidden_groups",
     "inner_group_num", "num_labels",
 )  # fmt: skip
-_MOST = 100_000
-_MOST_SHARED_LAYERS = 256  # that share their weights, so that files do not limit their number; ALBERT's have 12
-# RoBERTa's family counts positions from the padding id + 1
+_MAX_COUNT = 100_000
+# Layers that share their weights: the weight files do not limit their number. ALBERT has 12
+_MAX_SHARED_LAYERS = 256
+# RoBERTa and its relatives count positions from the padding id + 1
 _COUNTED_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
 
 
-def read_config(folder: Path) -> Any:
-    """transformers' config of a PLM folder.
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Reads and checks the ``config.json`` of a PLM folder.
+
+    Invalid values would make transformers fail with an unclear error, allocate far too much memory, or build a
+    wrong model silently. In this order: types and ranges of values against the defaults of the family;
+    support of the family; sizes against each other; shapes against those in the headers of the weight files.
+
+    Args:
+        folder: Folder of a PLM, local and checked by ``check_files``.
+
+    Returns:
+        transformers' config.
 
     Raises:
         WeightsError: The family is not supported, or a value is invalid or does not fit the weights.
@@ -64,52 +78,65 @@ def read_config(folder: Path) -> Any:
     return config
 
 
-def model_class(family: str) -> Any:
-    """transformers' class for a family's model with its LM head."""
+def model_class(family: str) -> type[PreTrainedModel]:
+    """The auto class of transformers that loads a family's model with its LM head."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
     return {"bart": AutoModelForSeq2SeqLM, "gpt2": AutoModelForCausalLM}.get(family, AutoModelForMaskedLM)
 
 
-def num_positions(config: Any) -> int:
-    """The most tokens of a text that the PLM has positions for."""
+def num_positions(config: PreTrainedConfig) -> int:
+    """Maximum number of tokens of a text that the PLM has positions for."""
     unused = config.pad_token_id + 1 if config.model_type in _COUNTED_FROM_PADDING else 0
     return config.max_position_embeddings - unused
 
 
-def _check_values(path: Path, values: dict[str, Any], defaults: Any) -> None:
+def _check_values(path: Path, values: Mapping[str, object], defaults: PreTrainedConfig | None) -> None:
+    """Checks each value by itself.
+
+    Args:
+        path: The file, for messages.
+        values: Its content.
+        defaults: transformers' default config of the family; None if the family is unknown.
+
+    Raises:
+        WeightsError: A key is not supported, or a value has the wrong type or is out of range.
+    """
     for key, value in values.items():
         if key in _REFUSED_KEYS and value is not None:
             raise WeightsError(
-                f"{path} holds {key}, {_REFUSED_KEYS[key]}; remove it if the model is complete without"
+                f"{path} contains {key}, {_REFUSED_KEYS[key]}; remove it if the model is complete without it"
             )
         if key == "attn_implementation" and "/" in str(value):
             raise WeightsError(
-                f"{path}: attn_implementation is {value!r}, which is code from elsewhere; remove it"
+                f"{path}: attn_implementation is {value!r}, which would be downloaded code; remove it"
             )
         expected = _expected(key, value, getattr(defaults, key, None))
         if expected:
             raise WeightsError(f"{path}: {key} is {value!r}; expected is {expected}")
 
 
-def _expected(key: str, value: Any, default: Any) -> str | None:
-    """What a value should be, inferred from the default of its family; None where it is valid."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+def _expected(key: str, value: object, default: object) -> str | None:
+    """The expected value of a key in words, inferred from its family's default; None if ``value`` is valid."""
+    number: float | None = None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
+        number = value
     if "drop" in key and isinstance(default, int | float):
-        return None if number and 0 <= value <= 1 else "a number from 0 to 1"
+        return None if number is not None and 0 <= number <= 1 else "a number from 0 to 1"
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(default, float):
-        return None if number else "a number"
-    if key in _COUNTS and number and value > _MOST:
-        return f"at most {_MOST}"
+        return None if number is not None else "a number"
+    if key in _COUNTS and number is not None and number > _MAX_COUNT:
+        return f"at most {_MAX_COUNT}"
     if not isinstance(default, int) or (value is None and key.endswith("_id")):
         return None
     least = 0 if key.endswith("_id") else min(default, 1)
     return None if type(value) is int and value >= least else f"a whole number from {least} on"
 
 
-def _check_family(folder: Path, config: Any) -> None:
+def _check_family(folder: Path, config: PreTrainedConfig) -> None:
+    """Raises WeightsError if prompts cannot enter models of this family or variant."""
     family = config.model_type
     if family in _REFUSED:
         raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
@@ -119,14 +146,15 @@ def _check_family(folder: Path, config: Any) -> None:
             "(MiniLM and TinyBERT are of bert)"
         )
     if family == "albert" and config.inner_group_num != 1:
-        raise WeightsError(f"{folder} has {config.inner_group_num} layers a group; only 1 is supported")
+        raise WeightsError(f"{folder} has {config.inner_group_num} layers per group; only 1 is supported")
     if family == "deberta-v2":
         if getattr(config, "conv_kernel_size", 0):
-            raise WeightsError(f"{folder} has a convolution beside its first layer; use a DeBERTa-v3")
-        config.legacy = True  # the LM head that does not need the embeddings
+            raise WeightsError(f"{folder} has a convolution next to its first layer; use a DeBERTa-v3")
+        config.legacy = True  # selects the LM head that does not need the embeddings
 
 
-def _check_sizes(path: Path, config: Any) -> None:
+def _check_sizes(path: Path, config: PreTrainedConfig) -> None:
+    """Raises WeightsError if sizes, counts of heads or token ids contradict each other."""
     names = config.attribute_map
     for heads in ("num_attention_heads", "decoder_attention_heads"):
         number = getattr(config, heads, 1)
@@ -148,7 +176,12 @@ def _check_sizes(path: Path, config: Any) -> None:
         )
 
 
-def _check_shapes(path: Path, values: dict[str, Any], config: Any) -> None:
+def _check_shapes(path: Path, values: Mapping[str, object], config: PreTrainedConfig) -> None:
+    """Compares the shapes of the model that a config describes with the stored ones; nothing is allocated.
+
+    Raises:
+        WeightsError: A shape differs, or the model is far larger than the stored weights.
+    """
     stored = stored_shapes(path.parent)
     _check_layers(path, config, stored)
     model = _without_weights(path, config)
@@ -163,16 +196,19 @@ def _check_shapes(path: Path, values: dict[str, Any], config: Any) -> None:
             raise WeightsError(
                 f"{path}: {cause}, so {name} would have shape {shape}, but it is stored with {found}"
             )
-    size, held = (sum(map(math.prod, shapes.values())) for shapes in (described, stored))
-    if size > 2 * held:  # only the LM head may be missing
-        raise WeightsError(f"{path} describes a model of {size} numbers, but its weight files hold {held}")
+    size, stored_size = (sum(map(math.prod, shapes.values())) for shapes in (described, stored))
+    if size > 2 * stored_size:  # only the LM head may be missing
+        raise WeightsError(
+            f"{path} describes a model of {size} parameters, but its weight files contain {stored_size}"
+        )
 
 
-def _check_layers(path: Path, config: Any, stored: Iterable[str]) -> None:
-    most, reason = _MOST_SHARED_LAYERS, ""
+def _check_layers(path: Path, config: PreTrainedConfig, stored: Iterable[str]) -> None:
+    """Raises WeightsError if a config has more layers than the stored weights, before any model is built."""
+    most, reason = _MAX_SHARED_LAYERS, ""
     if not ARCHITECTURES[config.model_type].shares_layers:
         numbers = (int(number) for name in stored for number in re.findall(r"\.(\d{1,6})\.", name))
-        most, reason = max(numbers, default=-1) + 1, ", as many as its weight files hold"
+        most, reason = max(numbers, default=-1) + 1, ", as many as its weight files contain"
     for layers in ("num_hidden_layers", "decoder_layers", "num_hidden_groups"):
         number = getattr(config, layers, 1)
         if not 1 <= number <= most:
@@ -180,17 +216,18 @@ def _check_layers(path: Path, config: Any, stored: Iterable[str]) -> None:
             raise WeightsError(f"{path}: {key} is {number}; expected is 1 to {most}{reason}")
 
 
-def _without_weights(path: Path, config: Any) -> Any:
+def _without_weights(path: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a config on the meta device, with shapes but without memory for the weights."""
     config = copy.deepcopy(config)
     config.tie_word_embeddings = True
     try:
-        with torch.device("meta"):  # shapes only: nothing is allocated
+        with torch.device("meta"):  # allocates nothing
             return model_class(config.model_type).from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise WeightsError(f"{path} describes no model that can be built: {first_line(error)}") from error
+        raise WeightsError(f"{path} does not describe a model that can be built: {first_line(error)}") from error
 
 
-def _plain(name: str, model: Any) -> str:
-    """A weight's current name in the base model, also of models with a head and of old checkpoints."""
+def _plain(name: str, model: PreTrainedModel) -> str:
+    """A weight's name in the base model: without the prefix of a model with a head, old names replaced."""
     name = name.removeprefix(f"{model.base_model_prefix}.")
     return re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", name))

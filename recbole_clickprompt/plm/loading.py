@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -16,6 +16,9 @@ from recbole_clickprompt.plm.config import model_class, num_positions, read_conf
 from recbole_clickprompt.plm.dropout import replace_dropout
 from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.plm.weight_files import first_line, read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text"]
 
@@ -44,21 +47,21 @@ class LanguageModel:
 
     Attributes:
         encoder: transformers' base model: embeddings and layers.
-        lm_head: Predicts masked tokens; its last layer is tied to the input embeddings.
-        head_is_new: The checkpoint has no LM head, so its weights are random.
+        lm_head: Predicts masked tokens (causal PLMs: next tokens); its last layer is tied to the input embeddings.
+        head_is_new: The checkpoint has no LM head, so other weights of the head are random.
     """
 
-    encoder: Any
+    encoder: PreTrainedModel
     lm_head: TokenHead | DecoderHead
     head_is_new: bool
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a PLM folder.
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a PLM folder. A causal PLM without a padding token pads with its end token.
 
     Raises:
-        WeightsError: It cannot be read, has no mask token where the PLM is trained by masking, or has more tokens
-            than the PLM.
+        WeightsError: The tokenizer cannot be read, has no mask token although the PLM is pretrained by masking, or
+            has more tokens than the PLM.
     """
     from transformers import AutoTokenizer
 
@@ -88,13 +91,17 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def longest_text(folder: Path) -> int:
-    """The most tokens of a text that a PLM has positions for."""
+    """Maximum number of tokens of a text, special ones included, that a PLM has positions for.
+
+    Raises:
+        WeightsError: As for ``read_config``.
+    """
     return num_positions(read_config(folder))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' messages on missing or unused weights: ``load_plm`` raises for those that matter."""
+    """Silences transformers' messages about missing and unused weights; ``load_plm`` raises for relevant ones."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -109,12 +116,15 @@ def _quiet() -> Iterator[None]:
 
 
 def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> LanguageModel:
-    """A PLM with its pretrained LM head, or with a new one tied to the input embeddings where it has none.
+    """Loads a PLM with its pretrained LM head, or with a new one tied to the input embeddings if it has none.
 
     Args:
-        folder: As ``find_plm`` returns it.
-        num_layers: Keep only the first so many layers; None keeps all.
-        dropout: Replaces the PLM's own dropout in its states and in its attention; None keeps its own.
+        folder: Folder of the PLM (``find_plm``).
+        num_layers: Number of layers to keep, from the first; None keeps all.
+        dropout: Rate that replaces every dropout rate of the PLM, attention included; None keeps the PLM's rates.
+
+    Returns:
+        The encoder and the head, in float32 on the CPU.
 
     Raises:
         WeightsError: The family is not supported, the PLM has fewer layers, or a weight is missing.

@@ -1,26 +1,30 @@
-"""Low-rank adapters inside a PLM."""
+"""Low-rank adapters (LoRA, Hu et al., ICLR 2022) inside a PLM."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.architectures import build_adapter
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 __all__ = ["add_lora"]
 
 
-def add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
-    """Adds LoRA adapters to a PLM in place; only they are trained then.
+def add_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> None:
+    """Adds LoRA adapters to a PLM in place and freezes all of its other weights.
 
     Args:
         encoder: transformers' base model.
-        settings: The setting ``plm_lora``: ``r``, ``alpha``, ``dropout`` and ``target_modules``, each optional.
+        settings: The setting ``plm_lora``: rank ``r`` (8 if missing), ``alpha`` (16), ``dropout`` (0) and
+            ``target_modules`` (the family's ``lora_targets``).
 
     Raises:
-        SettingError: peft is missing, or refuses the settings.
+        SettingError: peft is not installed, or it rejects the settings.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -36,8 +40,8 @@ def add_lora(encoder: Any, settings: Mapping[str, Any]) -> None:
         inject_adapter_in_model(lora, encoder)
     except re.error as error:
         raise SettingError(
-            f"plm_lora: target_modules {settings['target_modules']!r} is no regular expression ({error}); give a "
-            "list of names"
+            f"plm_lora: target_modules {settings['target_modules']!r} is not a regular expression "
+            f"({error}); give a list of names"
         ) from error
     except ValueError as error:
         raise SettingError(f"plm_lora: {error}") from error

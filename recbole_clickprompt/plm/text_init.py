@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,38 +13,44 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.weights import find_plm
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from recbole.model.abstract_recommender import ContextRecommender
 
 __all__ = ["init_embeddings_from_text", "principal_components", "text_vectors"]
 
 _TEXTS_PER_BATCH = 256
 _VECTORS_PER_BLOCK = 1 << 16
-# Times the deviation of a random table, which is far below that of a trained one
+# Factor on the standard deviation of a random table, which is far below that of a trained one
 _SCALE = 2.0
 
 
 @torch.no_grad()
-def init_embeddings_from_text(backbone: Any, config: Any, dataset: Any) -> int:
+def init_embeddings_from_text(backbone: ContextRecommender, config: Settings, dataset: TextSource) -> int:
     """Initializes embeddings of the id fields in ``init_from_text`` with principal components of text vectors.
 
     Ids with similar texts start with similar embeddings, so what training learns about one applies to the other.
+    The embeddings have twice the standard deviation of the random ones that they replace.
     Ids without a text keep their random embeddings.
 
     Args:
-        backbone: A context-aware model of RecBole's kind.
-        config: Of the run.
-        dataset: A ``TextDataset``.
+        backbone: A context-aware RecBole model; its tables are changed in place.
+        config: Settings of the run.
+        dataset: The model's data set.
 
     Returns:
-        Number of initialized ids.
+        Number of initialized ids, over all fields.
 
     Raises:
         SettingError: A field is not the user's or the item's id, has no text, or the embeddings are wider than
             the PLM; or the backbone has no such embeddings.
     """
     tables = [table for table in token_embedding_tables(backbone) if table.embedding_dim > 1]
-    if not tables or config["backbone"] == "LR":  # which has tables but never reads them
+    if not tables or config["backbone"] == "LR":  # LR has such tables but never reads them
         raise SettingError(f"init_from_text: {config['backbone']} has no embeddings of ids; leave it out")
     begins = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
     deviations = [_SCALE * table.weight.std().item() for table in tables]
@@ -64,17 +70,17 @@ def init_embeddings_from_text(backbone: Any, config: Any, dataset: Any) -> int:
     return number
 
 
-def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]:
+def text_vectors(config: Settings, dataset: TextSource, field: str) -> tuple[Tensor, Tensor]:
     """Vectors of the text of each user or item, without the id itself, which has no meaning.
 
     Args:
-        config: Of the run.
-        dataset: A ``TextDataset``.
-        field: The user's or the item's id.
+        config: Settings of the run.
+        dataset: Data set with the texts.
+        field: Field of the user's or the item's id.
 
     Returns:
-        The mean of the last states over the tokens of a text, normalized to length 1, ``(ids, W)`` float32; and
-        True for ids that have a text, ``(ids,)``.
+        The mean of the last states over the tokens of a text, special ones included, normalized to length 1,
+        ``(ids, W)`` float32, zero for ids without a text; and True for ids with a text, ``(ids,)``.
 
     Raises:
         SettingError: As for ``init_embeddings_from_text``.
@@ -114,11 +120,19 @@ def text_vectors(config: Any, dataset: Any, field: str) -> tuple[Tensor, Tensor]
 
 
 def principal_components(vectors: Tensor, number: int) -> Tensor:
-    """The first principal components of N vectors, scaled to deviation 1 over all numbers, ``(N, number)``.
+    """The first principal components of vectors, scaled to standard deviation 1 over all elements.
 
-    A component's sign is such that its largest weight is positive, so that equal vectors give equal components.
+    The sign of a component is such that its weight of largest magnitude is positive, so the result is
+    deterministic.
+
+    Args:
+        vectors: ``(ids, W)``.
+        number: Number of components, at most W.
+
+    Returns:
+        ``(ids, number)`` float32.
     """
-    parts = vectors.split(_VECTORS_PER_BLOCK)  # all of them in float64 would take twice their memory
+    parts = vectors.split(_VECTORS_PER_BLOCK)  # a float64 copy of all would take twice their memory
     mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(vectors)
     spread = mean.new_zeros(len(mean), len(mean))
     for part in parts:

@@ -1,9 +1,17 @@
-"""What the models read as the text of a row, by config: tokens, or outputs of frozen lower layers."""
+"""The text of a row as the models read it: tokens, or with frozen lower layers the outputs of these.
+
+=====================  ====================  ==========================================================
+``num_frozen_layers``  text of rows          masked text for pretraining (causal PLM)
+=====================  ====================  ==========================================================
+0                      ``TokenTable``        ``MaskedText`` or ``MaskedValues`` (``MaskedText``)
+more                   ``StateTable``        ``MaskedStates`` (``NextStates``)
+=====================  ====================  ==========================================================
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +20,15 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.cached_states import cached_hidden_states
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.entity_texts import EntityTexts, entity_texts
 from recbole_clickprompt.text.masking import FieldMasker, MaskedText, MaskedValues, NextTokens, TokenMasker
+from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.states import MaskedStates, NextStates, StateTable
 from recbole_clickprompt.text.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["build_masked_text", "build_text_table"]
 
@@ -24,27 +37,44 @@ _TEXTS_PER_BATCH = 8192
 _SEED = 0
 
 
-def build_text_table(config: Any, dataset: Any, plm: PromptedEncoder) -> TokenTable | StateTable:
-    """The unmasked text of the rows: inputs of the PLM's first layer that reads whole rows."""
+def build_text_table(config: Settings, dataset: TextSource, plm: PromptedEncoder) -> TokenTable | StateTable:
+    """The unmasked text of the rows: a module that maps a batch to the encoder's ``text`` and ``lengths``.
+
+    Args:
+        config: Settings of the run: ``plm`` and, with frozen layers, those of ``cached_hidden_states``.
+        dataset: Data set whose rows are read.
+        plm: Encoder that will read them.
+
+    Raises:
+        WeightsError: A file of cached tokens or states is damaged.
+        StorageError: It cannot be written.
+    """
     table: TokenTable = dataset.token_table(config["plm"])
-    # In serving there is no table: rows contain their text
+    # In serving rows contain their tokens, and the data set returns another module in place of the table
     if not plm.num_frozen_layers or not isinstance(table, TokenTable):
         return table
     texts = entity_texts(table)
     return _state_table(config, table, texts, [[text.tokens for text in texts]], plm)
 
 
-def build_masked_text(config: Any, dataset: Any, plm: PromptedEncoder) -> nn.Module:
-    """The masked text of the rows.
+def build_masked_text(config: Settings, dataset: TextSource, plm: PromptedEncoder) -> nn.Module:
+    """The masked text of the rows: a module that maps a batch to ``MaskedTokens`` and lengths, ``(B,)``.
+
+    Args:
+        config: Settings of the run, ``mask_target`` and ``mask_ratio`` among them.
+        dataset: Data set whose rows are read.
+        plm: Encoder that will read them.
 
     Raises:
-        SettingError: ``mask_target`` needs masks, but the PLM reads forward.
+        SettingError: ``mask_target`` selects what to mask, but the PLM is causal and nothing is masked.
+        WeightsError: A file of cached tokens or states is damaged.
+        StorageError: It cannot be written.
     """
     table: TokenTable = dataset.token_table(config["plm"])
     target = config["mask_target"]
     if plm.causal:
         if target != "tokens":
-            raise SettingError(f"mask_target: {target} masks text, but this PLM reads it forward; use tokens")
+            raise SettingError(f"mask_target: {target} selects what to mask, but this PLM is causal; use tokens")
         if plm.num_frozen_layers:
             return NextStates(*_unmasked(config, table, plm))
         return MaskedText(table, NextTokens())
@@ -64,7 +94,8 @@ def build_masked_text(config: Any, dataset: Any, plm: PromptedEncoder) -> nn.Mod
     return MaskedStates(states, torch.cat(labels))
 
 
-def _masker(config: Any, tokenizer: Any) -> TokenMasker:
+def _masker(config: Settings, tokenizer: PreTrainedTokenizerBase) -> TokenMasker:
+    """``FieldMasker`` for ``mask_target: fields``, otherwise ``TokenMasker``."""
     kind = FieldMasker if config["mask_target"] == "fields" else TokenMasker
     return kind(
         mask_ratio=config["mask_ratio"],
@@ -74,14 +105,19 @@ def _masker(config: Any, tokenizer: Any) -> TokenMasker:
     )
 
 
-def _unmasked(config: Any, table: TokenTable, plm: PromptedEncoder) -> tuple[StateTable, Tensor]:
+def _unmasked(config: Settings, table: TokenTable, plm: PromptedEncoder) -> tuple[StateTable, Tensor]:
+    """States of intact texts, and the token of each state, ``(row tokens,)``."""
     texts = entity_texts(table)
     states = _state_table(config, table, texts, [[text.tokens for text in texts]], plm)
     return states, torch.cat([text.tokens[text.in_row_mask()] for text in texts])
 
 
 def _masked(text: EntityTexts, masker: TokenMasker, *, by_field: bool) -> tuple[Tensor, Tensor]:
-    """Tokens of texts, some of them masked, and the original of those, elsewhere -100; each ``(N,)``."""
+    """Masks each text of a key once.
+
+    Returns:
+        The tokens to read, and the original tokens where they were sampled, elsewhere -100; both ``(tokens,)``.
+    """
     read, labels = text.tokens.clone(), torch.full_like(text.tokens, -100)
     not_empty = torch.nonzero(text.lengths > 0).squeeze(1)
     padding = int(torch.nonzero(masker.special)[0])
@@ -97,8 +133,17 @@ def _masked(text: EntityTexts, masker: TokenMasker, *, by_field: bool) -> tuple[
 
 
 def _state_table(
-    config: Any, table: TokenTable, texts: list[EntityTexts], copies: list[list[Tensor]], plm: PromptedEncoder
+    config: Settings, table: TokenTable, texts: list[EntityTexts], copies: list[list[Tensor]], plm: PromptedEncoder
 ) -> StateTable:
+    """A table of the states of texts.
+
+    Args:
+        config: Settings of the run.
+        table: Tokens of the rows, for keys and the maximum length.
+        texts: Texts of each key.
+        copies: For each copy and key, the tokens to read, ``(tokens,)``.
+        plm: Its frozen layers compute the states.
+    """
     plm.to(config["device"])
     states = cached_hidden_states(
         plm,

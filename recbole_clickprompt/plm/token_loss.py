@@ -14,24 +14,32 @@ _LOGITS_PER_BLOCK_ELSEWHERE = 1 << 25
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy, computed in float32, and which rows are predicted correctly.
+    """Mean cross entropy, computed in float32, and which tokens are predicted correctly.
 
-    It equals ``F.cross_entropy(logits.float(), labels)`` and ``logits.argmax(1) == labels``. Those write a float32
-    copy, its log softmax and both gradients to memory one by one; this writes only the gradient, in the forward
-    pass. ``backward`` can be called once.
+    Equivalent to ``F.cross_entropy(logits.float(), labels)`` and ``logits.argmax(1) == labels``. These write a
+    float32 copy, its log softmax and both gradients to memory one after the other; this function writes only the
+    gradient, during the forward pass. The logits are processed in blocks of rows that fit a core's cache::
+
+        loss[i]        = log(sum over v of exp(logits[i, v])) - logits[i, label[i]]
+        gradient[i, v] = (softmax(logits[i])[v] - (v == label[i])) / masked
+
+    ``backward`` can be called once.
 
     Args:
-        logits: ``(N, V)`` of any float type.
-        labels: ``(N,)``.
+        logits: ``(masked, V)`` of any float type.
+        labels: Columns of the correct tokens, ``(masked,)`` int64.
 
     Returns:
-        A scalar in nats, and True where the label's logit is the highest (of equal ones, the first), ``(N,)``.
+        A scalar in nats, and True where the label's logit is the highest (among equal ones, the first),
+        ``(masked,)``.
     """
     loss, right = _TokenLoss.apply(logits, labels)
     return loss, right
 
 
 class _TokenLoss(torch.autograd.Function):
+    """Arguments and return values of ``token_loss``."""
+
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         rows, width = logits.shape
@@ -40,10 +48,10 @@ class _TokenLoss(torch.autograd.Function):
         losses, right = [], []
         for begin in range(0, rows, at_once):
             part, label = logits[begin : begin + at_once], labels[begin : begin + at_once].unsqueeze(1)
-            scores = part.to(torch.float32, copy=True)
+            scores = part.to(torch.float32, copy=True)  # (block, V)
             target, highest = scores.gather(1, label), scores.amax(1, keepdim=True)
             right.append(_is_first(scores, label, target == highest))
-            total = scores.sub_(highest).exp_().sum(1, keepdim=True)
+            total = scores.sub_(highest).exp_().sum(1, keepdim=True)  # in place: scores are exponentials now
             losses.append(total.log() + highest - target)
             if ctx.gradient is not None:
                 scores.div_(total * rows).scatter_add_(1, label, torch.full_like(target, -1 / rows))
@@ -60,7 +68,15 @@ class _TokenLoss(torch.autograd.Function):
 
 
 def _is_first(scores: Tensor, label: Tensor, among_highest: Tensor) -> Tensor:
-    """True where the label is the first of a row's highest scores; argmax is slow, so it is used only there."""
+    """True where the label is the first of a row's highest scores, ``(rows,)``.
+
+    ``argmax`` is slow, so it runs only for rows whose label is among the highest scores.
+
+    Args:
+        scores: ``(rows, V)``.
+        label: ``(rows, 1)`` int64.
+        among_highest: True where the label's score equals the row's maximum, ``(rows, 1)``.
+    """
     right = among_highest.squeeze(1)
     rows = torch.nonzero(right).squeeze(1)
     right[rows] = scores[rows].argmax(1) == label[rows, 0]

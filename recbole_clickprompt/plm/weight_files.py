@@ -1,4 +1,4 @@
-"""The files of a PLM's weights, all in its own folder, and the shapes in their headers."""
+"""The weight files of a PLM's folder, and the shapes in their headers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a library's error, short enough for an error message."""
+    """The first line of a library's error, at most 160 characters, for use in our messages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def check_files(folder: Path) -> None:
     """Checks that transformers will read nothing outside the folder.
 
+    Args:
+        folder: Folder of a PLM.
+
     Raises:
-        WeightsError: A file links out of the folder, an index names a file outside it, or it contains an adapter.
+        WeightsError: A file is a link out of the folder, an index names a file outside it, the folder contains an
+            adapter, or there are no weight files.
     """
     _refuse_links(folder)
     if (folder / "adapter_config.json").exists():
@@ -40,6 +44,7 @@ def check_files(folder: Path) -> None:
 
 
 def _refuse_links(folder: Path) -> None:
+    """Raises WeightsError if a file that transformers reads is a link out of the folder."""
     root = folder.resolve()
     # In the hub's cache a folder of a revision consists of links into blobs/ next to snapshots/
     root = root.parent.parent if root.parent.name == "snapshots" else root
@@ -49,15 +54,18 @@ def _refuse_links(folder: Path) -> None:
         target = file.resolve()
         if not target.is_file() or not target.is_relative_to(root):
             raise WeightsError(
-                f"{file} is a link to {target}, which is no file inside {root}; put the file itself there"
+                f"{file} is a link to {target}, which is not a file inside {root}; replace the link by the file"
             )
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads: ``model.safetensors``, or else its index and the shards by name.
+    """The files that transformers loads.
+
+    Returns:
+        ``model.safetensors``, or else ``model.safetensors.index.json`` and its shards in the order of their names.
 
     Raises:
-        WeightsError: Neither exists, or the index is not valid.
+        WeightsError: Neither exists, the index is not valid, or a shard is missing.
     """
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
@@ -69,7 +77,7 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / _INDEX, *shards]
     others = sorted(file.name for file in folder.glob("*.safetensors"))
     if others:
-        raise WeightsError(f"{folder} has {others[0]}, but neither {_SINGLE} nor {_INDEX}, which are read")
+        raise WeightsError(f"{folder} has {others[0]}, but neither {_SINGLE} nor {_INDEX}")
     raise WeightsError(
         f"{folder} has no .safetensors file; only safetensors are read, "
         "so save the model again with save_pretrained(safe_serialization=True)"
@@ -77,6 +85,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
+    """The shards that an index names, in the order of their names; raises WeightsError if it is not valid."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise WeightsError(f"{index}: weight_map must be an object of weight names and file names")
@@ -91,25 +100,25 @@ def _shards(index: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Reads the object in a JSON file.
 
     Raises:
-        WeightsError: It is not JSON, or not an object.
+        WeightsError: The file cannot be read, is not JSON, or is not an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} must hold a JSON object, but it holds {str(content)[:40]}")
+        raise WeightsError(f"{path} must contain a JSON object, but it contains {str(content)[:40]}")
     return content
 
 
 def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each stored weight by its name, from the files' headers.
+    """The shape of each stored weight by its name, from the headers of the files; no weight is read.
 
     Raises:
-        WeightsError: A file is damaged, or holds weights that are no floating-point numbers.
+        WeightsError: A file is damaged, or stores weights that are not floating-point numbers.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -122,7 +131,7 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
                 for name in weights.keys():  # noqa: SIM118 - not a dict
                     stored = weights.get_slice(name)
                     shapes[name] = tuple(stored.get_shape())
-                    # Whole numbers would be cast, quantized ones without their scales
+                    # transformers would cast integers, and quantized weights without their scales
                     if name.endswith((".weight", ".bias")) and stored.get_dtype() not in _FLOATS:
                         raise WeightsError(
                             f"{folder}: {file.name} stores {name} as {stored.get_dtype()}; expected is one of "

@@ -1,4 +1,4 @@
-"""Finds a PLM: ``minilm``, a local folder, or a Hugging Face id. Safetensors only, no remote code."""
+"""Finds a PLM by name: ``minilm``, a local folder, or a Hugging Face id. Safetensors only, no remote code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ def find_plm(name: str) -> Path:
     """The folder of a PLM, downloaded from the hub if it is not local.
 
     Args:
-        name: ``minilm``, a folder, or a Hugging Face id.
+        name: The setting ``plm``: ``minilm``, a folder, or a Hugging Face id.
+
+    Returns:
+        A folder whose files passed ``check_files``.
 
     Raises:
-        WeightsError: It cannot be obtained, or its weights are not the expected ones.
+        WeightsError: The PLM cannot be obtained, its weights are not the expected ones, or files are missing.
     """
     if name == "minilm":
         return _find_minilm()
@@ -37,20 +40,23 @@ def find_plm(name: str) -> Path:
         return _checked(_fetch(name), name)
     except OSError as error:
         raise WeightsError(
-            f"plm {name!r}: no such folder here, and the Hugging Face hub does not give it "
+            f"plm {name!r}: no such local folder, and it cannot be downloaded from the Hugging Face hub "
             f"({first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
             "or use plm: minilm"
         ) from error
 
 
 def kept_plm(name: str) -> str:
-    """A PLM that a checkpoint names, as a name for which ``find_plm`` asks no hub for what a stranger chose.
+    """The PLM that a checkpoint names, found without any download: checkpoints are untrusted input.
+
+    Args:
+        name: The setting ``plm`` of the checkpoint.
 
     Returns:
-        The name, or the folder in the hub's cache.
+        A name for ``find_plm``: the same one, or the folder in the local cache of the Hugging Face hub.
 
     Raises:
-        WeightsError: It is not on this machine.
+        WeightsError: The PLM is not on this machine.
     """
     if name == "minilm" or Path(name).expanduser().is_dir() or _is_path(name):
         return name
@@ -58,16 +64,18 @@ def kept_plm(name: str) -> str:
         return str(_fetch(name, local_files_only=True))
     except OSError as error:
         raise WeightsError(
-            f"plm {name!r}: neither a folder nor in the Hugging Face cache, and a checkpoint makes nothing be "
-            "fetched; fetch it yourself if you trust it (`hf download`), or put the folder back"
+            f"plm {name!r}: neither a folder nor in the Hugging Face cache, and nothing is downloaded because a "
+            "checkpoint names it; download it yourself if you trust it (`hf download`), or put the folder back"
         ) from error
 
 
 def _is_path(name: str) -> bool:
+    """True for names that cannot be a Hugging Face id, which has at most one slash."""
     return Path(name).expanduser().is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
 
 
 def _find_minilm() -> Path:
+    """MiniLM from the installed package, or else from the hub; its hash is checked in both cases."""
     tried = []
     try:
         files = importlib.metadata.distribution(_MINILM_PACKAGE).files or []
@@ -80,7 +88,7 @@ def _find_minilm() -> Path:
                     f"{_MINILM_SHA256[:12]}...); reinstall {_MINILM_PACKAGE}==0.1.0"
                 )
             return _checked(folder, "minilm")
-        tried.append(f"the installed package {_MINILM_PACKAGE} (holds no model.safetensors)")
+        tried.append(f"the installed package {_MINILM_PACKAGE} (contains no model.safetensors)")
     except importlib.metadata.PackageNotFoundError:
         tried.append(f"the package {_MINILM_PACKAGE} (not installed)")
     try:
@@ -101,7 +109,11 @@ def _find_minilm() -> Path:
 
 
 def _fetch(repository: str, *, local_files_only: bool = False) -> Path:
-    """Raises OSError, or a subclass, if the hub cannot be reached or does not have it."""
+    """Downloads a repository of the hub, or finds it in the cache.
+
+    Raises:
+        OSError: The hub cannot be reached or does not have the repository; may be a subclass.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -112,8 +124,9 @@ def _fetch(repository: str, *, local_files_only: bool = False) -> Path:
 
 
 def _checked(folder: Path, name: str) -> Path:
+    """The folder, after checks that it is complete and links to nothing outside; raises WeightsError."""
     if not (folder / "config.json").is_file():
-        raise WeightsError(f"plm {name!r}: {folder} has no config.json, so it is no transformers model folder")
+        raise WeightsError(f"plm {name!r}: {folder} has no config.json, so it is not a transformers model folder")
     check_files(folder)
     if not any(file.name in _TOKENIZERS or file.suffix == ".model" for file in folder.iterdir()):
         raise WeightsError(

@@ -1,1 +1,1 @@
-"""What turns raw rows into what a model reads, as plain data."""
+"""The preprocessing that turns raw rows into model inputs, stored as plain data."""

@@ -1,4 +1,4 @@
-"""Whether the parts of a preprocessing fit each other; where they do not, scores would be wrong."""
+"""Consistency checks of a loaded preprocessing; an inconsistent one would give wrong scores."""
 
 from __future__ import annotations
 
@@ -18,36 +18,41 @@ _SOURCES = ("user_id", "item_id", "user", "item", "inter", "net")
 
 
 def check_preprocessing(loaded: Preprocessing) -> None:
-    """Raises ValueError where types or sizes are not those that a training wrote."""
+    """Raises ValueError if types, shapes or sizes are inconsistent."""
     for name in (loaded.user, loaded.item):
-        _hold(name in loaded.fields and loaded.fields[name].type == "token", f"{name!r} is no field of ids")
-    _hold(all(isinstance(name, str) for name in loaded.ignored), "the ignored columns are no names")
-    _hold(set(loaded.vocabulary) <= set(loaded.fields), "the vocabulary holds fields that there are not")
+        _require(name in loaded.fields and loaded.fields[name].type == "token", f"{name!r} is not a field of ids")
+    _require(all(isinstance(name, str) for name in loaded.ignored), "the names of ignored columns are not strings")
+    _require(set(loaded.vocabulary) <= set(loaded.fields), "the vocabulary contains unknown fields")
     for field in loaded.fields.values():
         _check_field(loaded, field)
+    if loaded.history is not None:
+        columns = (loaded.history.items, loaded.history.lengths, loaded.history.labels or "")
+        _require(all(isinstance(name, str) for name in columns), "the names of history columns are not strings")
+        length = loaded.history.length
+        _require(isinstance(length, int) and length > 0, "the length of histories is not a positive integer")
     if loaded.text is not None:
         _check_text(loaded, loaded.text)
 
 
 def _check_field(loaded: Preprocessing, field: Field) -> None:
     name, is_token = field.name, field.type.startswith("token")
-    _hold(field.type in _TYPES and field.source in _SOURCES, f"{name!r} has an unknown type or source")
-    _hold(isinstance(field.size, int) and isinstance(field.width, int), f"sizes of {name!r} are no integers")
-    _hold(
+    _require(field.type in _TYPES and field.source in _SOURCES, f"{name!r} has an unknown type or source")
+    _require(isinstance(field.size, int) and isinstance(field.width, int), f"sizes of {name!r} are not integers")
+    _require(
         isinstance(field.feature, bool) and isinstance(field.unsplit, bool),
-        f"{name!r} has no valid feature flag",
+        f"the flags of {name!r} are not booleans",
     )
-    _hold(is_token == (field.scale is None), f"{name!r} of the type {field.type} and its scale do not fit")
+    _require(is_token == (field.scale is None), f"the scale of {name!r} does not fit its type {field.type}")
     if field.scale is not None:
-        _hold(isinstance(field.scale.missing, int | float), f"the mean of {name!r} is no number")
+        _require(isinstance(field.scale.missing, int | float), f"the mean of {name!r} is not a number")
     if is_token:
         tokens = loaded.vocabulary[name]
-        _hold(
-            all(isinstance(token, str) for token in tokens), f"the vocabulary of {name!r} holds other than texts"
+        _require(
+            all(isinstance(token, str) for token in tokens), f"the vocabulary of {name!r} contains non-strings"
         )
-        _hold(
+        _require(
             len(set(tokens)) == len(tokens) == field.size,
-            f"the vocabulary of {name!r} has not {field.size} tokens",
+            f"the vocabulary of {name!r} does not have {field.size} distinct tokens",
         )
     key = loaded.key(field)
     if key is None:
@@ -56,26 +61,26 @@ def _check_field(loaded: Preprocessing, field: Field) -> None:
     shape: tuple[int, ...] = (ids,)
     shape += (field.width,) if field.type.endswith("_seq") else ()
     shape += () if is_token or not field.feature else (2,)
-    _hold(table.shape == shape, f"the table of {name!r} has the shape {table.shape}, not {shape}")
+    _require(table.shape == shape, f"the table of {name!r} has the shape {table.shape}, not {shape}")
     expected = np.int64 if is_token else np.float32
-    _hold(table.dtype == expected, f"the table of {name!r} holds {table.dtype}, not {np.dtype(expected)}")
+    _require(table.dtype == expected, f"the table of {name!r} has dtype {table.dtype}, not {np.dtype(expected)}")
     if is_token:
-        _hold(_within(table, field.size), f"the table of {name!r} holds ids beyond its {field.size} tokens")
+        _require(_within(table, field.size), f"the table of {name!r} contains ids beyond its {field.size} tokens")
 
 
 def _check_text(loaded: Preprocessing, text: Text) -> None:
     for segment in text.segments:
         name, offsets = segment.key, segment.offsets
-        _hold(set(segment.fields) <= set(text.names), f"the text holds fields without a name: {segment.fields}")
-        _hold(
+        _require(
+            set(segment.fields) <= set(text.names), f"the text contains fields without a name: {segment.fields}"
+        )
+        _require(
             offsets.shape == (loaded.fields[name].size + 1,) and _within(offsets, len(segment.values) + 1),
             f"the token offsets of {name!r} do not fit its ids and tokens",
         )
-        _hold((np.diff(offsets) >= 0).all(), f"the token offsets of {name!r} go backwards")
-        kinds = segment.values.ndim == 1 and segment.values.dtype.kind == "i"
-        _hold(kinds and _within(segment.values, 1 << 31), f"the tokens of {name!r} are no list of counts")
+        _require((np.diff(offsets) >= 0).all(), f"the token offsets of {name!r} decrease")
     numbers = [*text.prefix, *text.suffix, text.pad_id, text.max_length]
-    _hold(all(isinstance(number, int) for number in numbers), "special tokens are no integers")
+    _require(all(isinstance(number, int) for number in numbers), "special tokens are not integers")
 
 
 def check_tokens(text: Text, vocabulary: int) -> None:
@@ -97,6 +102,6 @@ def _within(values: np.ndarray, end: int) -> bool:
     return values.dtype.kind == "i" and (not values.size or (int(values.min()) >= 0 and int(values.max()) < end))
 
 
-def _hold(holds: object, what: str) -> None:
-    if not holds:
-        raise ValueError(what)
+def _require(condition: object, fault: str) -> None:
+    if not condition:
+        raise ValueError(fault)

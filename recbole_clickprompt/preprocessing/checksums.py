@@ -1,4 +1,4 @@
-"""Checksums of the files of a folder, so that a changed one gives an error and never other scores."""
+"""Checksums of the files in a folder, so that a modified file is an error and not a source of wrong scores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CHECKSUMS = "checksums.json"
 
 
 def write_checksums(folder: Path, *, but: Iterable[str] = ()) -> None:
-    """Writes ``checksums.json``, the SHA-256 of each file of a folder by name.
+    """Writes ``checksums.json``, the SHA-256 of each file in a folder by name.
 
     Args:
-        folder: An existing one.
-        but: Files that a user may edit.
+        folder: An existing folder.
+        but: Names of files to leave out, because users may edit them.
     """
     left_out = {CHECKSUMS, *but}
     sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name not in left_out}
@@ -28,20 +28,20 @@ def write_checksums(folder: Path, *, but: Iterable[str] = ()) -> None:
 
 
 def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
-    """Holds the files of a folder to its ``checksums.json``; warns where there is none.
+    """Checks the files in a folder against its ``checksums.json``; warns if there is none.
 
     Args:
-        folder: Of an export or a preprocessing.
-        needed: Files that are read from it, which must have a checksum.
+        folder: The folder of an export or a preprocessing.
+        needed: Names of the files that will be read, which must have a checksum.
 
     Raises:
-        DataError: A file is missing, was changed or has no checksum, or the checksums cannot be read.
+        DataError: A file is missing, modified or without checksum, or the checksums cannot be read.
     """
     path = folder / CHECKSUMS
     if not path.exists():
         getLogger().warning(
-            f"{folder} has no {CHECKSUMS}: an earlier version wrote it, or the file was removed. Changes of its "
-            "files cannot be noticed; export or train again"
+            f"{folder} has no {CHECKSUMS}: it was written by an earlier version, or the file was removed. "
+            "Modified files cannot be detected; export or train again"
         )
         return
     sums = _read(path)
@@ -51,17 +51,17 @@ def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
         elif name not in sums:
             fault = f"has no checksum in {CHECKSUMS}"
         elif _sha256(folder / name) != sums[name]:
-            fault = f"was changed after it was written, its checksum is not that in {CHECKSUMS}"
+            fault = f"was modified: its checksum differs from {CHECKSUMS}"
         else:
             continue
-        raise DataError(f"{folder} holds a damaged file: {name} {fault}; export or train again")
+        raise DataError(f"{folder} contains a damaged file: {name} {fault}; export or train again")
 
 
 def _read(path: Path) -> dict[str, object]:
     try:
         sums = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(sums, dict) or any(Path(name).name != name for name in sums):
-            raise ValueError("it must hold a checksum by the name of a file")
+            raise ValueError("it must map file names to checksums")
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}; export or train again") from error
     return sums

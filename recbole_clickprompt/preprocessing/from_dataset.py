@@ -1,32 +1,34 @@
-"""The preprocessing of a training, read off its data set."""
+"""Extracts the preprocessing of a training run from its data set."""
 
 from __future__ import annotations
 
 import shutil
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.files import new_folder
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment, Text
+from recbole_clickprompt.preprocessing.preprocessing import Field, History, Preprocessing, Segment, Text
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
 
 __all__ = ["PREPROCESSING", "observe", "save_preprocessing"]
 
-# In the folder of a run
-PREPROCESSING = "preprocessing"
+PREPROCESSING = "preprocessing"  # name of the folder in a run folder
 
 
-def save_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
-    """Writes the preprocessing of a finetuned run into its folder, so that it serves without its data set.
+def save_preprocessing(dataset: Dataset, run_folder: Path, plm: str | None) -> None:
+    """Writes the preprocessing of a finetuned run into its folder, so that serving does not need the data set.
 
     Args:
-        dataset: The training part.
-        run_folder: An existing one; an older preprocessing in it is replaced.
-        plm: As for ``observe``.
+        dataset: The training part of a ``TextDataset``.
+        run_folder: An existing folder; an older preprocessing in it is replaced.
+        plm: As in ``observe``.
     """
     folder = run_folder / PREPROCESSING
     shutil.rmtree(folder, ignore_errors=True)
@@ -34,11 +36,12 @@ def save_preprocessing(dataset: Any, run_folder: Path, plm: str | None) -> None:
         observe(dataset, plm).save(work)
 
 
-def observe(dataset: Any, plm: str | None) -> Preprocessing:
-    """
+def observe(dataset: Dataset, plm: str | None) -> Preprocessing:
+    """Collects the preprocessing of a data set.
+
     Args:
         dataset: The training part of a ``TextDataset``.
-        plm: The PLM that reads the text; None where none does.
+        plm: The PLM that reads the text; None if the model does not read text.
     """
     config = dataset.config
     tables = {
@@ -49,7 +52,7 @@ def observe(dataset: Any, plm: str | None) -> Preprocessing:
         if field not in (dataset.uid_field, dataset.iid_field)
     }
     fields = {name: _field(dataset, name) for name in dataset.field2type if name != dataset.label_field}
-    # What is loaded for the split or the label alone is dropped from the data set before its rows are split
+    # RecBole drops fields that only the label or the split needs before it splits the rows
     loaded = {
         name
         for setting in ("load_col", "unused_col")
@@ -71,14 +74,25 @@ def observe(dataset: Any, plm: str | None) -> Preprocessing:
         },
         tables=tables,
         text=None if plm is None else _text(dataset, plm),
+        history=_history(dataset),
     )
 
 
-def _field(dataset: Any, name: str) -> Field:
+def _history(dataset: Dataset) -> History | None:
+    log = dataset.history_log
+    if log is None:
+        return None
+    labels = None if log.labels is None else log.fields.labels
+    return History(items=log.fields.items, lengths=log.fields.length, labels=labels, length=log.length)
+
+
+def _field(dataset: Dataset, name: str) -> Field:
     kind, source = dataset.field2type[name], dataset.field2source[name]
     is_number = kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
     values = dataset.field2feats(name)[0][name] if source.value != "net" else dataset.inter_feat[name]
-    feature = source.value != "net" and (not is_number or name in dataset.config["numerical_features"])
+    text_only = name in dataset.config["text_only_fields"]
+    feature = source.value != "net" and not text_only
+    feature = feature and (not is_number or name in dataset.config["numerical_features"])
     return Field(
         name=name,
         type=kind.value,
@@ -86,7 +100,7 @@ def _field(dataset: Any, name: str) -> Field:
         size=int(dataset.num(name)),
         width=int(values.shape[1]) if kind.value.endswith("_seq") else 1,
         feature=feature,
-        unsplit=name in (dataset.config["whole_text_fields"] or ()) and kind is FeatureType.TOKEN,
+        unsplit=(text_only or name in (dataset.config["whole_text_fields"] or ())) and kind is FeatureType.TOKEN,
         scale=dataset.scales[name] if is_number else None,
         range=_range(values[..., 0] if feature else values) if is_number else None,
     )
@@ -97,7 +111,7 @@ def _range(numbers: torch.Tensor) -> tuple[float, float] | None:
     return (float(finite.min()), float(finite.max())) if len(finite) else None
 
 
-def _text(dataset: Any, plm: str) -> Text:
+def _text(dataset: Dataset, plm: str) -> Text:
     config, table, tokenizer = dataset.config, dataset.token_table(plm), dataset.tokenizer(plm)
     names = dict(config["text_fields"])
     parts = zip(names, table.textualizer.fields, strict=True)

@@ -1,4 +1,4 @@
-"""All that turns a raw row into what a trained model reads, as plain data that need no training files."""
+"""Everything needed to turn raw rows into the inputs of a trained model, as plain data without training files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_clickprompt.preprocessing.checks import check_preprocessing
 from recbole_clickprompt.preprocessing.checksums import verify_checksums, write_checksums
 from recbole_clickprompt.preprocessing.scaling import Scale
 
-__all__ = ["Field", "Preprocessing", "Segment", "Text"]
+__all__ = ["Field", "History", "Preprocessing", "Segment", "Text"]
 
 _FORMAT = 1
 _LARGEST = float(np.finfo(np.float32).max)
@@ -27,18 +27,19 @@ _TEXT_FILES = ("tokens.npz", "tokenizer.json")
 
 @dataclass(frozen=True)
 class Field:
-    """A column of the training's data set.
+    """A column of the training data.
 
     Attributes:
-        name: As in the atomic files.
+        name: Its name in the atomic files.
         type: ``token``, ``token_seq``, ``float`` or ``float_seq``.
-        source: RecBole's: ``user_id``, ``item_id``, ``user``, ``item``, ``inter``; ``net`` for text alone.
-        size: Ids of a token field, bins of a number field.
-        width: Most values of a sequence; 1 for others.
-        feature: The backbone may read it.
-        unsplit: A text read whole; its white space counts as one blank.
-        scale: What RecBole did to its numbers; None for tokens.
-        range: The smallest and the largest of its scaled numbers; None for tokens, or where it is not known.
+        source: RecBole's source: ``user_id``, ``item_id``, ``user``, ``item``, ``inter``; ``net`` for columns that
+            only the text uses.
+        size: Number of ids of a token field, or of bins of a number field.
+        width: Maximum length of a sequence; 1 for other types.
+        feature: Whether the backbone may read it.
+        unsplit: Whether it is text read as one token, with runs of white space replaced by one blank.
+        scale: How RecBole scales its numbers; None for tokens.
+        range: Minimum and maximum of its scaled numbers; None for tokens or if unknown.
     """
 
     name: str
@@ -53,9 +54,9 @@ class Field:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between which scaled numbers are kept: the range in training, ten times its width wider on both sides.
+        """Limits to which scaled numbers are clipped: the training range, extended by ten times its width.
 
-        Products of features overflow far beyond what a model was trained on, and then a score is not a number.
+        Without clipping, products of features far beyond the training range can overflow, and scores become NaN.
         """
         if self.range is None:
             return -_LARGEST, _LARGEST
@@ -66,13 +67,13 @@ class Field:
 
 @dataclass(frozen=True)
 class Segment:
-    """Neighbouring fields of a row's text that hang on the same id, with the tokens of each id.
+    """Neighboring fields of a row's text that depend on the same id, with the tokens of each id.
 
     Attributes:
         key: Column whose id selects the tokens.
-        fields: In the order of the text.
-        values: Tokens of all ids, end to end, ``(N,)``.
-        offsets: Where those of each id begin, ``(ids + 1,)``.
+        fields: Names of the fields, in the order of the text.
+        values: Concatenated tokens of all ids, ``(N,)``.
+        offsets: Start of the tokens of each id, ``(ids + 1,)``.
     """
 
     key: str
@@ -83,18 +84,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class Text:
-    """How the text of a row is made and tokenised.
+    """How the text of a row is built and tokenized.
 
     Attributes:
-        names: Field: its name in words, in the order of the text.
-        words: Field: its codes in words.
-        segments: In the order of the text.
-        prefix: Special tokens in front of a text.
-        suffix: Special tokens behind it.
-        pad_id: Token that fills up short rows.
-        max_length: Most tokens of a row, special ones included.
-        blank_matters: The tokenizer tells a word from the same word behind a blank.
-        tokenizer: A ``tokenizer.json``.
+        names: Name in words of each field, in the order of the text.
+        words: By field, the words that replace its codes.
+        segments: Tokens, in the order of the text.
+        prefix: Special tokens before a text.
+        suffix: Special tokens after a text.
+        pad_id: Padding token.
+        max_length: Maximum number of tokens of a row, including special tokens.
+        blank_matters: Whether the tokenizer distinguishes a word from the same word after a blank.
+        tokenizer: Content of a ``tokenizer.json``.
     """
 
     names: dict[str, str]
@@ -109,19 +110,47 @@ class Text:
 
 
 @dataclass(frozen=True)
+class History:
+    """The columns of a row's click history.
+
+    Attributes:
+        items: Column of item ids, oldest first.
+        lengths: Column of the number of clicks; computed from ``items``.
+        labels: Column of the clicks' labels; None if all clicks have the label 1.
+        length: Maximum number of clicks T; the latest ones are used.
+    """
+
+    items: str
+    lengths: str
+    labels: str | None
+    length: int
+
+    @property
+    def raw(self) -> list[str]:
+        """The columns that raw rows have."""
+        return [self.items] if self.labels is None else [self.items, self.labels]
+
+    @property
+    def encoded(self) -> list[str]:
+        """The columns that a model reads."""
+        return [self.items, self.lengths] if self.labels is None else [self.items, self.lengths, self.labels]
+
+
+@dataclass(frozen=True)
 class Preprocessing:
-    """What a model's training made of its data set.
+    """How the data set of a training run maps raw rows to model inputs.
 
     Attributes:
         dataset: Name of the data set.
         user: Name of the field of user ids.
         item: Name of the field of item ids.
-        seq_separator: Between the values of a sequence.
-        fields: By name, in RecBole's order.
+        seq_separator: Separator of the values of a sequence.
+        fields: Fields by name, in RecBole's order.
         ignored: Columns of the atomic files that no model reads, such as the label and the time.
-        vocabulary: Tokens of each token field by id; id 0 is padding and whatever training never saw.
-        tables: Features of users and items by id, as batches hold them: ``(ids,)`` or ``(ids, ...)``.
-        text: None where no PLM reads.
+        vocabulary: Tokens of each token field by id; id 0 stands for padding and unknown values.
+        tables: Features of users and items by id, as in batches: ``(ids,)`` or ``(ids, ...)``.
+        text: None if the model does not read text.
+        history: None if the model does not read click histories.
     """
 
     dataset: str
@@ -133,18 +162,19 @@ class Preprocessing:
     vocabulary: dict[str, np.ndarray]
     tables: dict[str, np.ndarray]
     text: Text | None
+    history: History | None = None
 
     def key(self, field: Field) -> str | None:
-        """The id column that a user's or an item's field hangs on; None for all others."""
+        """The id column on which a user's or an item's field depends; None for all other fields."""
         return {"user": self.user, "item": self.item}.get(field.source)
 
     def save(self, folder: Path) -> None:
-        """Writes ``schema.json``, ``vocabulary.json``, ``features.npz``; of text also its tokens and tokenizer.
+        """Writes ``schema.json``, ``vocabulary.json``, ``features.npz`` and, for text, its tokens and tokenizer.
 
-        Their checksums go into ``checksums.json``.
+        Their checksums are written to ``checksums.json``.
 
         Args:
-            folder: An existing one, empty.
+            folder: An existing, empty folder.
         """
         schema: dict[str, Any] = {
             "format": _FORMAT,
@@ -155,6 +185,7 @@ class Preprocessing:
             "fields": [asdict(field) for field in self.fields.values()],
             "ignored": self.ignored,
             "text": None if self.text is None else _text_schema(self.text),
+            "history": None if self.history is None else asdict(self.history),
         }
         _write_json(folder / "schema.json", schema, indent=1)
         _write_json(folder / "vocabulary.json", {f: v.tolist() for f, v in self.vocabulary.items()}, indent=None)
@@ -169,18 +200,18 @@ class Preprocessing:
 
     @classmethod
     def load(cls, folder: Path, also: Iterable[str] = ()) -> Preprocessing:
-        """What ``save`` wrote, if no file of the folder was changed; without checksums there is a warning.
+        """Reads what ``save`` wrote, after verifying the checksums; warns if there are none.
 
         Args:
-            folder: Of a run or an export.
-            also: Further files of it that will be read.
+            folder: The folder of a preprocessing or an export.
+            also: Names of other files in it that will be read.
 
         Raises:
-            DataError: A file is missing, damaged, changed, or of another version.
+            DataError: A file is missing, damaged, modified, or of another version.
         """
         for name in _FILES:
             if not (folder / name).is_file():
-                raise DataError(f"{folder} is no folder of a trained or exported model: it has no {name}")
+                raise DataError(f"{folder} is not the folder of a trained or exported model: it has no {name}")
         text_files = [name for name in _TEXT_FILES if (folder / name).is_file()]
         verify_checksums(folder, [*_FILES, *text_files, *also])
         try:
@@ -189,18 +220,20 @@ class Preprocessing:
                 raise DataError(f"{folder / 'schema.json'} is of another version; export the model again")
             vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
             text, fields = schema.pop("text"), [_field(entry) for entry in schema.pop("fields")]
+            history = schema.pop("history", None)  # absent in runs of earlier versions
             loaded = cls(
                 fields={field.name: field for field in fields},
                 vocabulary={field: np.array(tokens, dtype=object) for field, tokens in vocabulary.items()},
                 tables=_arrays(folder / "features.npz"),
                 text=None if text is None else _load_text(folder, text),
+                history=None if history is None else History(**history),
                 **schema,
             )
             check_preprocessing(loaded)
         except DataError:
             raise
-        except Exception as error:  # zip, numpy and json raise what they like
-            raise DataError(f"{folder} holds a damaged file: {' '.join(str(error).split())}") from error
+        except Exception as error:  # zipfile, NumPy and json raise errors of many types
+            raise DataError(f"{folder} contains a damaged file: {' '.join(str(error).split())}") from error
         return loaded
 
 
@@ -222,7 +255,7 @@ def _load_text(folder: Path, schema: Mapping[str, Any]) -> Text:
 def _field(entry: dict[str, Any]) -> Field:
     scale, limits = entry["scale"], entry.get("range")
     if limits is None and scale is not None and scale["low"] is not None:
-        limits = (0.0, 1.0)  # an older schema, which has no ranges, of normalised numbers
+        limits = (0.0, 1.0)  # normalized numbers in an older schema, which has no ranges
     return Field(
         **{
             **entry,
@@ -241,5 +274,5 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _write_json(path: Path, content: Any, indent: int | None) -> None:
+def _write_json(path: Path, content: object, indent: int | None) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=indent), encoding="utf-8")

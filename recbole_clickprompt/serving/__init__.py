@@ -1,4 +1,4 @@
-"""A trained model at work: scores of raw rows, and its export to ONNX."""
+"""Serving of trained models: scores of raw rows, and export to ONNX."""
 
 from recbole_clickprompt.serving.load import load_model
 

@@ -1,11 +1,11 @@
-"""The columns of raw rows: which there must be, and their values as the atomic files have them."""
+"""The columns of raw rows: which are required, and their values as in the atomic files."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,26 +20,27 @@ __all__ = ["check_columns", "raw_values", "to_table"]
 def check_columns(
     preprocessing: Preprocessing, names: Sequence[str], *, source: str, keep: Collection[str] = ()
 ) -> None:
-    """Holds a table's columns to the fields of the training.
+    """Checks that a table has the columns that the model reads.
 
     Args:
-        preprocessing: Of the model.
+        preprocessing: The preprocessing of the model.
         names: The table's columns.
-        source: What the table is called in an error.
-        keep: Columns that are passed on and need be no fields.
+        source: Name of the table in errors.
+        keep: Columns that are copied to the output, and need not be fields.
 
     Raises:
-        DataError: A column is missing, unknown or there twice.
+        DataError: A column is missing, unknown or duplicated.
     """
     fields = {name: field for name, field in preprocessing.fields.items() if field.source != "net"}
-    known = {*fields, *preprocessing.ignored}
+    clicks = [] if preprocessing.history is None else preprocessing.history.raw
+    known = {*fields, *preprocessing.ignored, *clicks}
     for name in names:
         if list(names).count(name) > 1:
-            raise DataError(f"{source} has the column {name!r} twice; leave one out")
+            raise DataError(f"{source} has the column {name!r} twice; remove one")
         if name not in known and name not in keep:
             raise DataError(
-                f"{source} has a column {name!r}, which is no field of {preprocessing.dataset}"
-                f"{nearest(name, known)}; known are {', '.join(sorted(known))}"
+                f"{source} has a column {name!r}, which is not a field of {preprocessing.dataset}"
+                f"{nearest(name, known)}; the fields are {', '.join(sorted(known))}"
             )
     for name in keep:
         if name not in names:
@@ -47,27 +48,32 @@ def check_columns(
     for name in (preprocessing.user, preprocessing.item):
         if name not in names:
             raise DataError(
-                f"{source} has no column {name!r}, whose ids say which row it is{nearest(name, names)}; "
-                f"it holds {', '.join(map(repr, names)) or 'none'}"
+                f"{source} has no column {name!r}, the ids of a row{nearest(name, names)}; "
+                f"its columns are {', '.join(map(repr, names)) or 'none'}"
             )
+    if len({name in names for name in clicks}) > 1:
+        raise DataError(
+            f"{source} has only one of the columns {' and '.join(clicks)}, a history's items and their labels; "
+            "add the other one"
+        )
     text = {} if preprocessing.text is None else preprocessing.text.names
     for name, field in fields.items():
         if field.source == "inter" and (field.feature or name in text) and name not in names:
             raise DataError(
-                f"{source} has no column {name!r}, which the model reads and which is no user's or item's; "
-                f"add it{nearest(name, names)}, with nothing in it where it is not known"
+                f"{source} has no column {name!r}, which the model reads from the row itself"
+                f"{nearest(name, names)}; add it, with empty values where it is unknown"
             )
 
 
-def to_table(rows: Any) -> pa.Table:
-    """A pandas, polars or Arrow table as Arrow's.
+def to_table(rows: pd.DataFrame | pl.DataFrame | pa.Table) -> pa.Table:
+    """A pandas, polars or Arrow table as an Arrow table.
 
     Raises:
-        DataError: It is none of them, or a column mixes types.
+        DataError: It is none of these, or a column mixes types.
     """
     if isinstance(rows, pa.Table):
         return rows
-    if hasattr(rows, "to_arrow"):  # polars
+    if isinstance(rows, pl.DataFrame):
         return rows.to_arrow()
     try:
         return pa.Table.from_pandas(rows, preserve_index=False)
@@ -83,17 +89,16 @@ def raw_values(values: pa.ChunkedArray, field: Field, separator: str, first_row:
     """The values of a column as training read them, ``(N,)``.
 
     Args:
-        values: As they came.
-        field: What they are values of.
-        separator: Between the values of a sequence.
+        values: The raw column.
+        field: Its field.
+        separator: Separates the values of a sequence.
         first_row: Number of the first of these rows, for errors.
 
     Returns:
-        Of a token field str or None; of a float field floats, NaN where missing and infinity where infinite; of
-        sequences lists of these.
+        For a token field str or None; for a float field floats, NaN if missing; for sequences lists of these.
 
     Raises:
-        DataError: They are of a wrong type.
+        DataError: A value has the wrong type.
     """
     if isinstance(values.type, pa.DictionaryType):
         values = values.cast(values.type.value_type)
@@ -102,7 +107,7 @@ def raw_values(values: pa.ChunkedArray, field: Field, separator: str, first_row:
         rows = [row or [] for row in values.to_pylist()]
     elif sequence:
         texts = _texts(values, field)
-        # split("\x20") as RecBole does, and not at every white space
+        # Split at the separator only, as RecBole does, not at any white space
         rows = [list(filter(None, (text or "").split(separator))) for text in texts]
     else:
         return _numbers(values, field, first_row) if number else _texts(values, field)
@@ -118,9 +123,9 @@ def _texts(values: pa.ChunkedArray, field: Field) -> np.ndarray:
     if not (_is_text(values.type) or pa.types.is_integer(values.type) or pa.types.is_null(values.type)):
         hint = ""
         if pa.types.is_floating(values.type):
-            hint = " (pandas makes floats of integers where some are missing: use the type Int64)"
+            hint = " (pandas converts integers with missing values to floats: use the type Int64)"
         raise DataError(
-            f"{field.name} is a {field.type} field and takes texts or integers, got {values.type}{hint}"
+            f"{field.name} is a {field.type} field and accepts texts or integers, got {values.type}{hint}"
         )
     texts = values.cast(pa.string())
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
@@ -137,15 +142,15 @@ def _numbers(values: pa.ChunkedArray, field: Field, first_row: int | None) -> np
     if not _is_text(kind):
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
                 or pa.types.is_null(kind)):  # fmt: skip
-            raise DataError(f"{field.name} is a {field.type} field and takes numbers, got {kind}")
-        # not safe: an integer beyond 2^53 is rounded, as it is where it comes as text
+            raise DataError(f"{field.name} is a {field.type} field and accepts numbers, got {kind}")
+        # safe=False: integers beyond 2^53 are rounded, as they are if given as text
         return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
     texts = pl.Series(pl.from_arrow(values.cast(pa.string())))
     parsed = parse_numbers(texts)
     if parsed.invalid.any():
         row = parsed.invalid.arg_true()[0]
         where = "" if first_row is None else f" in row {first_row + row}"
-        raise DataError(f"{field.name} is a {field.type} field and takes numbers, got {texts[row]!r}{where}")
+        raise DataError(f"{field.name} is a {field.type} field and accepts numbers, got {texts[row]!r}{where}")
     return np.where(parsed.infinite, np.inf, parsed.values.fill_null(np.nan))
 
 

@@ -1,4 +1,4 @@
-"""Rows of a csv or tsv file of any length: no row is lost in a quoted value, and each fault has its line."""
+"""Rows of a csv or tsv file of any length: quotes swallow no rows, and errors name the line."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from recbole_clickprompt.errors import DataError
 __all__ = ["CsvRows"]
 
 _BOM = b"\xef\xbb\xbf"
-_LONGEST_VALUE = 1 << 24  # characters; where a quote is never closed, no more of the file is held in memory
-_NO_QUOTING = "where quotes are ordinary characters, pass --no-quoting"
+_LONGEST_VALUE = 1 << 24  # characters; limits memory if a quote is never closed
+_NO_QUOTING = "if quotes are ordinary characters, pass --no-quoting"
 
 
 class CsvRows:
     """A text file with a header, read in blocks of whole rows.
 
-    pyarrow parses the blocks. It takes all lines up to the next quote for one value where a value begins with a
-    quote, so a block that holds a quote is read by Python's csv module as well, which says where rows end.
+    pyarrow parses the blocks. If a value begins with a quote, it takes all lines up to the next quote as one
+    value. A block that contains a quote is therefore also read by Python's csv module, which finds the ends of
+    rows.
 
     Args:
-        path: The file, with gzip where it ends in ``.gz``.
-        delimiter: Between the values.
+        path: The file, compressed by gzip if it ends in ``.gz``.
+        delimiter: Separates the values.
         quoting: A quote at the beginning of a value opens a quoted value; else it is an ordinary character.
         block: Bytes read at once.
 
     Attributes:
-        names: Of the columns.
-        rows: Rows read up to now.
-        empty_lines: Lines without a character met up to now; they are no rows.
+        names: Names of the columns.
+        rows: Number of rows read so far.
+        empty_lines: Number of empty lines so far; they are not rows.
 
     Raises:
         DataError: The file has no header or cannot be read.
@@ -54,11 +55,11 @@ class CsvRows:
             self.names = self._header()
 
     def tables(self) -> Iterator[pa.Table]:
-        """The rows, as text, in the order of the file; an empty value is null.
+        """The rows as text, in the order of the file; an empty value is null.
 
         Raises:
-            DataError: A row is longer or shorter than the header, a quote is never closed or closed inside a
-                value, a quoted value may have swallowed rows, or a byte is not UTF-8 or a NUL.
+            DataError: A row is longer or shorter than the header, a quote is never closed or is closed inside a
+                value, a quoted value may contain rows, or the text is not UTF-8 or contains NUL.
         """
         with self._file_errors(), self._stream:
             while lines := self._stream.readlines(self._block):
@@ -68,10 +69,10 @@ class CsvRows:
 
     def _table(self, lines: list[bytes]) -> pa.Table:
         block = b"".join(lines)
-        self._text(block, 0)
+        self._check_text(block, 0)
         if (self.quoting and b'"' in block) or block.count(b"\r") > block.count(b"\r\n"):
             rows, empty_lines = self._check(lines)
-            block = b"".join(lines)  # by now also the rest of a row that spans the end of the block
+            block = b"".join(lines)  # now with the rest of a row that spans the end of the block
         else:
             empty_lines = lines.count(b"\n") + lines.count(b"\r\n")
             rows = len(lines) - empty_lines
@@ -82,15 +83,15 @@ class CsvRows:
             raise DataError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
         if table.num_rows != rows:
             raise DataError(
-                f"{self.path}, lines {self._line} to {self._line + len(lines) - 1}: {rows} rows became "
-                f"{table.num_rows}; write the file anew as parquet"
+                f"{self.path}, lines {self._line} to {self._line + len(lines) - 1}: {rows} rows were read as "
+                f"{table.num_rows}; convert the file to parquet"
             )
         self.rows += rows
         self.empty_lines += empty_lines
         return table
 
     def _parsed(self, block: bytes) -> pa.Table:
-        if not block.strip(b"\r\n"):  # pyarrow refuses to parse nothing
+        if not block.strip(b"\r\n"):  # pyarrow fails on an empty block
             return pa.table({name: pa.array([], pa.string()) for name in self.names})
         return pa_csv.read_csv(
             pa.BufferReader(block),
@@ -109,7 +110,7 @@ class CsvRows:
         if self._stream.peek(len(_BOM)).startswith(_BOM):
             self._stream.read(len(_BOM))
         while line := self._stream.readline():
-            self._text(line, 0)
+            self._check_text(line, 0)
             lines = [line]
             names = next(self._records(lines))[1]
             if len(lines) > 1:
@@ -120,10 +121,10 @@ class CsvRows:
         raise DataError(f"{self.path} is empty; it must hold a header and rows")
 
     def _check(self, lines: list[bytes]) -> tuple[int, int]:
-        """The number of rows and of empty lines in these lines, to which the rest of the last row is added.
+        """Counts rows and empty lines; appends further lines of the file if the last row continues there.
 
         Raises:
-            DataError: There is a fault in one of them.
+            DataError: A row is invalid.
         """
         rows = empty_lines = 0
         for start, values in self._records(lines):
@@ -141,7 +142,7 @@ class CsvRows:
         return rows, empty_lines
 
     def _check_spans(self, lines: list[bytes], start: int, values: list[str]) -> None:
-        """Refuses a quoted value with a line, behind its first, that is a whole row when read without quoting."""
+        """Refuses a quoted value if a line of it, after its first, is a complete row when read without quoting."""
         for value in values:
             end = start + value.count("\n")
             for line in lines[start + 1 : end + 1]:
@@ -149,13 +150,13 @@ class CsvRows:
                     raise self._fault(
                         start,
                         f"a quote opens here, and the quoted value ends in line {self._line + end}; a line in it "
-                        f"could be a row itself: {_NO_QUOTING}; where it is a text of several lines, remove its "
+                        f"could itself be a row: {_NO_QUOTING}; if it is a text of several lines, remove its "
                         "line breaks",
                     )
             start = end
 
     def _records(self, lines: list[bytes]) -> Iterator[tuple[int, list[str]]]:
-        """Index of the first line and the values of each row, none for an empty line."""
+        """Index of the first line and values of each row; an empty line has no values."""
         csv.field_size_limit(_LONGEST_VALUE)
         reader = csv.reader(
             self._extended(lines),
@@ -171,20 +172,20 @@ class CsvRows:
             yield start, values
 
     def _extended(self, lines: list[bytes]) -> Iterator[str]:
-        """The lines as text; where a reader asks for more, the next one of the file joins them."""
+        """The lines as text; if the reader needs more, the next line of the file is appended."""
         index = 0
         while True:
             if index == len(lines):
                 if not (line := self._stream.readline()):
                     return
-                self._text(line, index)
+                self._check_text(line, index)
                 lines.append(line)
             yield lines[index].decode()
             index += 1
 
     def _csv_fault(self, reason: str, lines: list[bytes], start: int, end: int) -> DataError:
         if "new-line" in reason:
-            return self._fault(end - 1, "a carriage return stands inside a row; end lines with a line feed")
+            return self._fault(end - 1, "a carriage return inside a row; end lines with a line feed")
         delimiter = re.escape(self.delimiter)
         value = re.compile(rf'(?:"[^"]*(?:""[^"]*)*"|[^"{delimiter}][^{delimiter}]*|){delimiter}')
         text, at = b"".join(lines[start:end]).decode(), 0
@@ -199,8 +200,8 @@ class CsvRows:
             fault = "a quote opens here and is never closed"
         return self._fault(opened, f"{fault}; {_NO_QUOTING}")
 
-    def _text(self, content: bytes, index: int) -> None:
-        """Raises DataError, by line, for a NUL or what is not UTF-8; ``index`` is the line's in its block."""
+    def _check_text(self, content: bytes, index: int) -> None:
+        """Raises DataError, with the line, for NUL or invalid UTF-8; ``index`` is the line's in its block."""
         try:
             content.decode()
         except UnicodeDecodeError as error:
@@ -210,10 +211,10 @@ class CsvRows:
             ) from error
         if (at := content.find(b"\0")) >= 0:
             line = index + content.count(b"\n", 0, at)
-            raise self._fault(line, "a NUL character; the file is damaged, or not UTF-8")
+            raise self._fault(line, "a NUL character; the file is damaged or not UTF-8")
 
-    def _fault(self, index: int, what: str) -> DataError:
-        return DataError(f"{self.path}, line {self._line + index}: {what}")
+    def _fault(self, index: int, problem: str) -> DataError:
+        return DataError(f"{self.path}, line {self._line + index}: {problem}")
 
     @contextmanager
     def _file_errors(self) -> Iterator[None]:

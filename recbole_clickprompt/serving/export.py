@@ -1,13 +1,13 @@
-"""A trained model as a folder that scores without torch and without the training's data."""
+"""Exports a trained model as a folder that scores without torch and without the training data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from recbole.data.interaction import Interaction
 
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.checksums import write_checksums
@@ -20,21 +20,21 @@ from recbole_clickprompt.serving.score_script import example
 __all__ = ["Exported", "export"]
 
 INT8_FILE = "model_int8.onnx"
-SCRIPT = "score.py"  # for users to edit
+SCRIPT = "score.py"  # users may edit it
 # Largest difference between scores of PyTorch and of the export
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export was found to be.
+    """The result of an export.
 
     Attributes:
-        files: Name: bytes, of the files in the folder.
-        rows: Test rows that were scored.
-        difference: Largest difference of a score to PyTorch's.
-        auc: Of these rows by the export; None where they are of one class.
-        auc_int8: The same with 8-bit weights; None also without them.
+        files: Size in bytes of each file in the folder, by name.
+        rows: Number of test rows that were scored.
+        difference: Largest absolute difference of a score from PyTorch's.
+        auc: AUC of the exported model on these rows; None if they have only one class.
+        auc_int8: AUC with 8-bit weights; None also if they were not exported.
     """
 
     files: dict[str, int]
@@ -49,13 +49,13 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
 
     Args:
         run: Checkpoint, or the folder of a run.
-        folder: Must not be there yet; on any error it is not there afterwards.
-        int8: Also with 8-bit weights.
-        rows: Test rows to check with, evenly spaced; at least 2.
+        folder: Must not exist; it is not created on any error.
+        int8: Also export 8-bit weights.
+        rows: Number of test rows to check, evenly spaced; at least 2.
 
     Raises:
-        DataError: The folder is there, or the training's data set cannot be had.
-        ExportError: The model cannot be exported, or does not give the same scores.
+        DataError: The folder exists, or the data set of the training run cannot be read.
+        ExportError: The model cannot be exported, or its scores differ.
         WeightsError: The run cannot be read.
     """
     with new_folder(folder) as work:
@@ -97,11 +97,11 @@ def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
 
 
 def _test_rows(trained: Trained, rows: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns that an exported model takes, and labels, of evenly spaced test rows as training held them."""
+    """Input columns of the exported model, and labels, of evenly spaced test rows as training read them."""
     *_, test = trained.data or build_data(trained.config)
     index = torch.from_numpy(np.linspace(0, len(test) - 1, min(rows, len(test))).round().astype(np.int64))
-    batch: Any = test[index]
-    names = input_names(trained.model)
+    batch: Interaction = test[index]
+    names = input_names(trained.model, trained.preprocessing)
     columns = {name: batch[name].numpy() for name in names if name not in (INPUT_IDS, TEXT_LENGTH)}
     if trained.preprocessing.text is not None:
         input_ids, lengths = test.token_table(trained.config["plm"])(batch)

@@ -1,11 +1,10 @@
-"""Tables of any length: raw rows read batch by batch, scores written as they come."""
+"""Files of any length: raw rows are read in batches, scores are written in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -25,17 +24,17 @@ _PARQUET_ROWS = 1 << 14
 class RowFile:
     """A ``.csv`` or ``.tsv`` (also ``.gz``) file with a header, or a ``.parquet`` file.
 
-    Values of a text file are read unchanged; an empty one is missing.
+    Values of a text file are read unchanged; an empty value is missing.
 
     Args:
         path: The file.
-        quoting: Of a text file: a quote at the beginning of a value opens a quoted value.
+        quoting: In a text file, a quote at the beginning of a value opens a quoted value.
 
     Attributes:
-        names: Of the columns.
+        names: Names of the columns.
 
     Raises:
-        DataError: It is missing, of another kind, empty or damaged.
+        DataError: It is missing, of another type, empty or damaged.
     """
 
     def __init__(self, path: Path, *, quoting: bool = True) -> None:
@@ -57,27 +56,27 @@ class RowFile:
 
     @property
     def rows(self) -> int:
-        """Rows of the file, counted by its lines or its footer; of a text file those read up to now."""
+        """Number of rows, counted independently of the batches; in a text file those read so far."""
         return self._source.rows
 
     @property
     def empty_lines(self) -> int:
-        """Lines of a text file without a character, met up to now; they are no rows."""
+        """Number of empty lines of a text file so far; they are not rows."""
         return self._source.empty_lines
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows, in the order of the file.
 
         Raises:
-            DataError: There are none, or the file is damaged.
+            DataError: There are no rows, or the file is damaged.
         """
         yield from self._source.tables()
         if not self.rows:
-            raise DataError(f"{self.path} has no rows under its header")
+            raise DataError(f"{self.path} has no rows below its header")
 
 
 class _ParquetRows:
-    """Rows of a parquet file, as ``CsvRows`` has those of a text file."""
+    """Rows of a parquet file, with the interface of ``CsvRows``."""
 
     empty_lines = 0
 
@@ -103,16 +102,16 @@ class _ParquetRows:
 
 
 class ScoreFile:
-    """A ``.csv`` or ``.parquet`` file that is there whole or not at all; a context manager.
+    """A ``.csv`` or ``.parquet`` file that is written as a whole or not at all; a context manager.
 
     Args:
-        path: The file; one that is there is replaced at the end.
+        path: The file; an existing one is replaced at the end.
 
     Attributes:
-        rows: Written up to now.
+        rows: Number of rows written so far.
 
     Raises:
-        DataError: It is of another kind, or its folder does not exist.
+        DataError: It has another type, or its folder does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -121,23 +120,20 @@ class ScoreFile:
         if not path.parent.is_dir():
             raise DataError(f"there is no folder {path.parent} to write {path.name} into")
         self.path, self._partial = path, partial_path(path)
-        self._writer: Any = None
+        self._writer: pq.ParquetWriter | pa_csv.CSVWriter | None = None
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
-        """Adds rows, which all have the columns of the first ones; raises StorageError."""
-        try:
-            with storage_errors(self.path):
-                if self._writer is None:
-                    writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
-                    self._writer = writer(self._partial, table.schema)
-                self._writer.write_table(table)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            types = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
-            raise DataError(
-                f"{self.path} cannot hold a column of {types}: {' '.join(str(error).split())}; write another kind "
-                "of file, or leave the column out of --keep"
-            ) from error
+        """Adds rows with the columns of the first ones.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        with storage_errors(self.path):
+            if self._writer is None:
+                writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
+                self._writer = writer(self._partial, table.schema)
+            self._writer.write_table(table)
         self.rows += len(table)
 
     def __enter__(self) -> ScoreFile:

@@ -1,14 +1,14 @@
-"""A run or an export as a model that scores raw rows."""
+"""Loads a run or an export as a model that scores raw rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.saved_config import build_model, read_run
+from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checks import check_tokens
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
@@ -19,6 +19,12 @@ from recbole_clickprompt.serving.on_the_fly_states import OnTheFlyStates
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.trainer.checkpoint import load_weights
 
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    from recbole_clickprompt.host.dataset import TextDataset
+
 __all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained"]
 
 # In the folder of an export
@@ -26,24 +32,33 @@ ONNX_FILE = "model.onnx"
 
 
 class Trained(NamedTuple):
-    """A trained model and what made it; of its data set the three parts where they had to be built."""
+    """A trained model, its settings and preprocessing.
 
-    config: Any
-    model: Any
+    Attributes:
+        config: Settings of the run.
+        model: A ``trainer.protocols.CTRModel``, in evaluation mode.
+        preprocessing: How raw rows become the model's inputs.
+        data: Training, validation and test part of the data set, if they had to be built.
+    """
+
+    config: Config
+    model: AbstractRecommender
     preprocessing: Preprocessing
-    data: list[Any] | None
+    data: list[TextDataset] | None
 
 
 def load_model(run: str | Path, device: str | None = None) -> ServedModel:
-    """
+    """Loads a model that scores raw rows.
+
     Args:
         run: The checkpoint of a finetuned model (``.pth``), the folder of its run, or a folder that
             ``recbole-cp export`` wrote.
-        device: ``cpu`` or ``cuda``; None is cuda where there is one. Exports run on the CPU.
+        device: ``cpu`` or ``cuda``; default: cuda if available. Exports run on the CPU.
 
     Raises:
+        SettingError: There is no such device.
         WeightsError: The checkpoint is missing, damaged or of another model.
-        DataError: The training's data set is needed and cannot be had.
+        DataError: The data set of the training run is needed and cannot be read.
     """
     if any((Path(run) / name).is_file() for name in (ONNX_FILE, CHECKSUMS)):
         return ServedModel(Preprocessing.load(Path(run), also=[ONNX_FILE]), OnnxScores(Path(run) / ONNX_FILE))
@@ -53,21 +68,22 @@ def load_model(run: str | Path, device: str | None = None) -> ServedModel:
 
 
 def load_trained(run: Path, device: str | None = None) -> Trained:
-    """The model of a run, built without its training's rows.
+    """The model of a run, built without the training data if the run saved its preprocessing.
 
     Args:
         run: Checkpoint, or the folder of a run.
         device: As for ``load_model``.
 
     Raises:
+        SettingError: There is no such device.
         WeightsError: The checkpoint is missing, damaged or of another model.
-        DataError: The training's data set is needed and cannot be had.
+        DataError: The data set of the training run is needed and cannot be read.
     """
     config, checkpoint = _read(run)
     config["device"] = _device(device)
-    kept, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
-    if kept.is_dir():
-        preprocessing = Preprocessing.load(kept)
+    saved, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
+    if saved.is_dir():
+        preprocessing = Preprocessing.load(saved)
     else:
         data = build_data(config)
         preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
@@ -85,7 +101,7 @@ def _file(run: Path) -> Path:
     return folder.parent / f"{folder.name}.pth" if run.is_dir() else run
 
 
-def _read(run: Path) -> tuple[Any, dict[str, Any]]:
+def _read(run: Path) -> tuple[Config, dict[str, Any]]:
     path = _file(run)
     if not path.is_file():
         raise WeightsError(
@@ -94,8 +110,8 @@ def _read(run: Path) -> tuple[Any, dict[str, Any]]:
     return read_run(path, method_names())
 
 
-def build_data(config: Any) -> list[Any]:
-    """Training, validation and test part of a run's data set, out of its files.
+def build_data(config: Config) -> list[TextDataset]:
+    """Training, validation and test part of a run's data set, built from its files.
 
     Raises:
         DataError: They cannot be read.
@@ -104,7 +120,7 @@ def build_data(config: Any) -> list[Any]:
 
     from recbole_clickprompt.host.dataset import TextDataset
 
-    init_seed(config["seed"], config["reproducibility"])  # a split at random is that of the training
+    init_seed(config["seed"], config["reproducibility"])  # repeats a random split of the training run
     return TextDataset(config).build()
 
 
@@ -112,5 +128,5 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise SettingError(f"device must be cpu, or cuda where there is one; got {name!r}")
+        raise SettingError(f"device must be cpu, or cuda if there is a GPU; got {name!r}")
     return torch.device(name)

@@ -1,17 +1,17 @@
-"""A trained model that scores raw rows, by PyTorch or by ONNX Runtime."""
+"""A trained model that scores raw rows with PyTorch or ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
@@ -22,16 +22,16 @@ from recbole_clickprompt.trainer.stage import autocast
 __all__ = ["OnnxScores", "ServedModel", "TorchScores"]
 
 Columns = Mapping[str, np.ndarray]
-# Rows that are encoded and go through a backbone at once
+# Rows that are encoded and scored at once
 _BATCH = 4096
 
 
 class ServedModel:
-    """Scores of raw rows.
+    """A model that scores raw rows.
 
     Args:
-        preprocessing: Of the model's training.
-        scores: Encoded columns to scores, ``(B,)``.
+        preprocessing: How raw rows become the model's inputs.
+        scores: Maps encoded columns to scores, ``(B,)``.
     """
 
     def __init__(self, preprocessing: Preprocessing, scores: Callable[[Columns], np.ndarray]) -> None:
@@ -39,23 +39,23 @@ class ServedModel:
         self._encode, self._scores = RowEncoder(preprocessing), scores
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
-        """The probability of a click for each row; a warning says which values were not read as they stand.
+        """The probability of a click for each row; values that were not used unchanged are reported by a warning.
 
         Args:
-            rows: Columns named as the fields of the atomic files, with the values that stand there: user, item
-                and what is known of each row alone. Columns of a user or an item are read where training never
-                saw it; label and time are not read. pandas, polars or Arrow.
+            rows: A pandas, polars or Arrow table. Columns are named as the fields of the atomic files, with values
+                as there: user, item and the fields of the row itself. Features of users and items are only read
+                for those that training never saw; label and time are not read.
 
         Returns:
             ``(rows,)`` float64.
 
         Raises:
-            DataError: A column is missing, unknown or of a wrong type, or there are no rows.
+            DataError: A column is missing, unknown or has the wrong type, or there are no rows.
         """
         table = to_table(rows)
         check_columns(self.preprocessing, table.column_names, source="the table")
         if not len(table):
-            raise DataError("the table has no rows; give it one or more")
+            raise DataError("the table has no rows")
         counts = Counts()
         scores = self.score(table, counts)
         for change in counts.changes():
@@ -63,14 +63,14 @@ class ServedModel:
         return scores
 
     def score(self, table: pa.Table, counts: Counts) -> np.ndarray:
-        """As ``predict``, of columns that are checked already.
+        """As ``predict``, for columns that have been checked.
 
         Args:
             table: Raw rows.
-            counts: Counted on.
+            counts: Updated with these rows.
 
         Raises:
-            DataError: A value is of a wrong type, or a score is not finite.
+            DataError: A value has the wrong type, or a score is not finite.
         """
         parts = []
         for start in range(0, len(table), _BATCH):
@@ -78,23 +78,23 @@ class ServedModel:
             scores = self._scores(self._encode(table.slice(start, _BATCH), counts))
             if len(bad := np.flatnonzero(~np.isfinite(scores))):
                 raise DataError(
-                    f"the score of row {first + bad[0]:,} is not a number; its numbers are too large for the "
-                    "model, or the model was not trained successfully"
+                    f"the score of row {first + bad[0]:,} is not a finite number; its features are too large "
+                    "for the model, or the model was not trained successfully"
                 )
             parts.append(scores)
         return np.concatenate(parts).astype(np.float64)
 
 
 class TorchScores:
-    """Scores by the trained model itself, in bf16 where it was trained so.
+    """Scores of the trained model in PyTorch.
 
     Args:
         model: A ``trainer.protocols.CTRModel``.
-        device: Where it is.
-        enable_amp: As in its config.
+        device: Device of the model.
+        enable_amp: Compute in bf16, as in training.
     """
 
-    def __init__(self, model: Any, device: torch.device, enable_amp: bool) -> None:
+    def __init__(self, model: AbstractRecommender, device: torch.device, enable_amp: bool) -> None:
         self.model, self.device, self.enable_amp = model.eval(), device, enable_amp
 
     @torch.no_grad()
@@ -106,11 +106,11 @@ class TorchScores:
 
 
 class OnnxScores:
-    """Scores by an exported model.
+    """Scores of an exported model in ONNX Runtime.
 
     Args:
         file: A ``.onnx`` file.
-        batch: Most rows at once where text is read; rows of similar length go together.
+        batch: Maximum number of rows at once if text is read; rows are grouped by length.
     """
 
     def __init__(self, file: Path, batch: int = 64) -> None:
@@ -121,12 +121,12 @@ class OnnxScores:
                 "this needs the package onnxruntime: pip install 'recbole-clickprompt[export]'"
             ) from error
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # warnings of its optimiser say nothing to the user
+        options.log_severity_level = 3  # hides warnings of its graph optimizer
         try:
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # it has classes of its own for every fault, none of them public
-            raise DataError(f"{file} is no ONNX model: {' '.join(str(error).split())[:160]}") from error
-        self.file, self.batch = file, batch
+        except Exception as error:  # its error classes are not public
+            raise DataError(f"{file} is not an ONNX model: {' '.join(str(error).split())[:160]}") from error
+        self.batch = batch
 
     def __call__(self, columns: Columns) -> np.ndarray:
         """``(B,)`` float32."""

@@ -1,4 +1,4 @@
-"""A trained model as an ONNX file."""
+"""Writes a trained model as an ONNX file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import feature_names
@@ -23,19 +24,19 @@ from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
 __all__ = ["ExportError", "input_names", "quantize", "write_onnx"]
 
 _OUTPUT = "score"
-# PLM families that torch's exporter does not take, and why
+# PLM families that torch's exporter does not support, and why
 _REFUSED = {
-    "deberta-v2": "torch's exporter loses the layout of attention with a bias; score with `recbole-cp predict`, "
+    "deberta-v2": "torch's exporter fails on attention with a bias; score with `recbole-cp predict`, "
     "or train with a BERT, RoBERTa, ELECTRA, ALBERT, DistilBERT, ModernBERT, GPT-2 or BART",
 }
 
 
 class ExportError(UserError):
-    """A model that cannot be exported, or whose export does not give its scores."""
+    """A model that cannot be exported, or whose export has different scores."""
 
 
 class _Columns:
-    """What models ask of an ``Interaction``, without its look at the tensors' sizes."""
+    """The part of ``Interaction`` that models use, without its checks of tensor sizes, which break tracing."""
 
     def __init__(self, columns: Mapping[str, Tensor]) -> None:
         self.interaction = columns
@@ -45,16 +46,16 @@ class _Columns:
 
 
 class _WholeTokens(nn.Module):
-    """Tokens as they come: how wide the longest row is may not be looked at."""
+    """Returns all token columns; cutting to the longest row would depend on values, which breaks tracing."""
 
     def forward(self, batch: _Columns) -> tuple[Tensor, Tensor]:
         return batch[INPUT_IDS], batch[TEXT_LENGTH]
 
 
 class _Scores(nn.Module):
-    """A model as a function of plain tensors."""
+    """A model as a function of tensors."""
 
-    def __init__(self, model: nn.Module, names: list[str]) -> None:
+    def __init__(self, model: AbstractRecommender, names: list[str]) -> None:
         super().__init__()
         self.model, self.names = model, names
 
@@ -63,27 +64,32 @@ class _Scores(nn.Module):
         return torch.sigmoid(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
 
 
-def input_names(model: Any) -> list[str]:
-    """Columns that an exported model takes: features of the backbone, then the text."""
+def input_names(model: AbstractRecommender, preprocessing: Preprocessing) -> list[str]:
+    """Input columns of an exported model: features of its backbone, if it has one, the history, then the text."""
+    features = feature_names(model.backbone.model) if hasattr(model, "backbone") else []
+    if history := preprocessing.history:
+        features += history.encoded
     text = [INPUT_IDS, TEXT_LENGTH] if hasattr(model, "plm") else []
-    return [*feature_names(model.backbone.model), *text]
+    return [*features, *text]
 
 
-def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np.ndarray], path: Path) -> None:
-    """Exports a model; any number of rows and, with text, of tokens up to the longest goes in.
+def write_onnx(
+    model: AbstractRecommender, preprocessing: Preprocessing, sample: Mapping[str, np.ndarray], path: Path
+) -> None:
+    """Exports a model for any number of rows and, with text, any number of tokens up to the maximum length.
 
     Args:
         model: A ``trainer.protocols.CTRModel``, on the CPU.
-        preprocessing: Of its training.
-        sample: Two or more rows.
+        preprocessing: The preprocessing of the model.
+        sample: Input columns of two or more rows.
         path: The file to write.
 
     Raises:
         SettingError: A package of the extra ``export`` is missing.
         ExportError: torch cannot export this model.
     """
-    _check_exportable(model)
-    names = input_names(model)
+    _check_exportable(model, preprocessing)
+    names = input_names(model, preprocessing)
     batch = torch.export.Dim("batch", min=1)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in names]
     if preprocessing.text is not None:
@@ -104,41 +110,47 @@ def write_onnx(model: Any, preprocessing: Preprocessing, sample: Mapping[str, np
             )
             assert exported is not None
             exported.save(str(path))
-    except Exception as error:  # torch has no class of its own for all that can go wrong
+    except Exception as error:  # torch raises many different classes
+        core = model.backbone.model if hasattr(model, "backbone") else model
         raise ExportError(
-            f"{type(model.backbone.model).__name__} cannot be exported by this torch: {first_line(error)}"
+            f"{type(core).__name__} cannot be exported by this torch: {first_line(error)}"
         ) from error
     finally:
         if text is not None:
             model.text = text
 
 
-def _check_exportable(model: Any) -> None:
+def _check_exportable(model: AbstractRecommender, preprocessing: Preprocessing) -> None:
     try:
-        import onnx  # noqa: F401 - what torch's exporter asks for
+        import onnx  # noqa: F401 - needed by torch's exporter
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise SettingError(
             f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
         ) from error
+    if not input_names(model, preprocessing):
+        raise ExportError(
+            f"{type(model).__name__} cannot be exported: it has neither a backbone nor a PLM, so its inputs are "
+            "unknown; score with `recbole-cp predict`"
+        )
     if text_model := getattr(model, "plm", None):
         family = text_model.encoder.config.model_type
         if family in _REFUSED:
             raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
         if text_model.num_frozen_layers:
             raise ExportError(
-                "a model with plm_interaction_layers cannot be exported: its lower layers read each text alone; "
+                "a model with plm_interaction_layers cannot be exported: its lower layers read texts separately; "
                 "score with `recbole-cp predict`"
             )
 
 
 def quantize(path: Path, target: Path) -> None:
-    """Writes an ONNX file with its weights, embeddings too, as 8-bit integers; products are computed in them."""
+    """Writes an ONNX file whose weights, including embeddings, are 8-bit integers, which it also computes in."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
-    # onnxruntime transposes weights and then stumbles over the shapes that torch noted down for them
+    # onnxruntime transposes weights, which then contradict the shapes that torch recorded
     del model.graph.value_info[:]
     with _quiet():
         quantize_dynamic(model, target, weight_type=QuantType.QInt8)
@@ -146,7 +158,7 @@ def quantize(path: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch and onnxruntime say on their own use of themselves."""
+    """Suppresses messages of torch and onnxruntime about their internals."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

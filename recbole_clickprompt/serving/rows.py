@@ -1,4 +1,4 @@
-"""Raw rows to what a model reads."""
+"""Encodes raw rows as the inputs of a model."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ import pyarrow as pa
 
 from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
 from recbole_clickprompt.serving.columns import raw_values
+from recbole_clickprompt.serving.history import HistoryCounts, encode_history
 from recbole_clickprompt.serving.text import RowTokens, value_texts
 
 __all__ = ["INPUT_IDS", "SEGMENT_LENGTHS", "TEXT_LENGTH", "Counts", "RowEncoder"]
 
-# Columns of a batch that hold its text
+# Columns of a batch that contain its text
 INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS = "input_ids", "text_length", "segment_lengths"
 
 
 @dataclass
 class Counts:
-    """What was met in rows.
+    """Counts of unusual values in rows; counters are by field.
 
     Attributes:
-        rows: How many.
-        unseen: Field: values of rows that training never saw, and which therefore count as none.
-        overridden: Rows that say something else on a user or item than training did; training's was taken.
-        no_id: User or item field: rows without an id, which are scored like those of an unseen one.
-        blanks: User or item field: rows whose id had surrounding blanks, which were left out.
-        infinite: Number field: rows with an infinite number, which counts as missing.
-        far: Number field: numbers far beyond those of training, which were replaced by ``Field.bounds``.
+        rows: Number of rows.
+        unseen: Rows with values that training never saw, which count as missing.
+        overridden: Rows whose user or item features differ from training; the training values were used.
+        no_id: Rows without a user or item id, which are scored like those of an unseen one.
+        blanks: Rows whose user or item id had surrounding blanks, which were removed.
+        infinite: Rows with an infinite number, which counts as missing.
+        far: Numbers far outside the range of training, which were clipped to ``Field.bounds``.
+        history: Counts of unusual histories.
     """
 
     rows: int = 0
@@ -40,48 +42,50 @@ class Counts:
     blanks: Counter[str] = field(default_factory=Counter)
     infinite: Counter[str] = field(default_factory=Counter)
     far: Counter[str] = field(default_factory=Counter)
+    history: HistoryCounts = field(default_factory=HistoryCounts)
 
     def changes(self) -> list[str]:
-        """Values that could not be read as they stand, a line each."""
+        """Messages about values that were not used unchanged, one line each."""
         return [
-            *_lines(self.no_id, "rows hold no id; they were scored like rows of an unseen one"),
-            *_lines(self.blanks, "rows hold an id with surrounding blanks, which were left out"),
-            *_lines(self.infinite, "rows hold an infinite number, read as missing"),
+            *_lines(self.no_id, "rows have no id; they were scored like rows with an unseen id"),
+            *_lines(self.blanks, "rows have an id with surrounding blanks, which were removed"),
+            *_lines(self.infinite, "rows have an infinite number, which counts as missing"),
             *_lines(
                 self.far,
-                "numbers lie far outside training's range; they were limited to ten times its width beyond it",
+                "numbers are far outside the training range; they were clipped at ten times its width beyond it",
             ),
+            *self.history.messages(),
         ]
 
     def remarks(self) -> list[str]:
-        """All that a user should know, a line each."""
-        lines = [*self.changes(), *_lines(self.unseen, "rows hold what training never saw")]
+        """All messages about the rows, one line each."""
+        lines = [*self.changes(), *_lines(self.unseen, "rows have values that training never saw")]
         if self.overridden:
             lines.append(
-                f"{self.overridden:,} rows say something else on a user or item than training did; "
-                "training's features were used"
+                f"{self.overridden:,} rows have user or item features that differ from training; "
+                "the training values were used"
             )
         return lines
 
 
-def _lines(counter: Counter[str], what: str) -> list[str]:
-    return [f"{name}: {count:,} {what}" for name, count in counter.items() if count]
+def _lines(counter: Counter[str], message: str) -> list[str]:
+    return [f"{name}: {count:,} {message}" for name, count in counter.items() if count]
 
 
 class RowEncoder:
     """Turns raw rows into columns of ids, numbers and tokens.
 
-    A user's and an item's features are those of training, whatever the row says, so that a known row gets its
-    training-time score. Of a user or item that training never saw, they are the row's own; the id itself and
-    values that training never saw are id 0, RecBole's padding. Numbers are scaled as in training.
+    Known users and items have the features of training, even if the row has others, so that a known row has the
+    same score as in evaluation. Features of unseen users and items are read from the row; their ids, and values
+    that training never saw, become id 0, RecBole's padding. Numbers are scaled as in training.
 
     Args:
-        preprocessing: Of a training.
+        preprocessing: The preprocessing of a model.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
-        # Features of users and items are looked up by ids, so those come first
+        # Ids come first, because features of users and items are looked up by them
         self._fields = sorted(preprocessing.fields.values(), key=lambda f: preprocessing.key(f) is not None)
         self._index = {name: pd.Index(tokens[1:]) for name, tokens in preprocessing.vocabulary.items()}
         self._tokens = None if preprocessing.text is None else RowTokens(preprocessing)
@@ -89,15 +93,15 @@ class RowEncoder:
     def __call__(self, table: pa.Table, counts: Counts) -> dict[str, np.ndarray]:
         """
         Args:
-            table: Raw rows, their columns checked; one or more.
-            counts: Counted on.
+            table: One or more raw rows with checked columns.
+            counts: Updated with these rows.
 
         Returns:
-            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; with text also its tokens, ``(B, Z)``,
-            how many they are, ``(B,)``, and how many of each of its S segments, ``(B, S)``.
+            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; the columns of histories; with text also token
+            ids, ``(B, Z)``, their number, ``(B,)``, and the number in each of S segments, ``(B, S)``.
 
         Raises:
-            DataError: A value is of a wrong type.
+            DataError: A value has the wrong type.
         """
         fields, separator = self.preprocessing.fields, self.preprocessing.seq_separator
         raw = {
@@ -107,38 +111,41 @@ class RowEncoder:
         }
         self._clean(raw, counts)
         for entry in fields.values():
-            if entry.source == "net":  # the text of a context column that is no token
-                of = fields[entry.name.removesuffix("_text")]
-                raw[entry.name] = np.array(value_texts(of, raw[of.name], {}), dtype=object)
+            if entry.source == "net":  # the text of a context column that is not a token field
+                context = fields[entry.name.removesuffix("_text")]
+                raw[entry.name] = np.array(value_texts(context, raw[context.name], {}), dtype=object)
         columns: dict[str, np.ndarray] = {}
         overridden = np.zeros(len(table), dtype=bool)
         for entry in self._fields:
             key = self.preprocessing.key(entry)
-            own = self._encoded(entry, raw[entry.name], counts) if entry.name in raw else None
-            if key is None and own is not None:
-                columns[entry.name] = own
-                counts.unseen[entry.name] += int(_unseen(entry, raw[entry.name], own).sum())
+            given = self._encoded(entry, raw[entry.name], counts) if entry.name in raw else None
+            if key is None and given is not None:
+                columns[entry.name] = given
+                counts.unseen[entry.name] += int(_unseen(entry, raw[entry.name], given).sum())
             elif key is not None:
-                columns[entry.name] = of_training = self.preprocessing.tables[entry.name][columns[key]]
-                if own is not None:
+                columns[entry.name] = trained = self.preprocessing.tables[entry.name][columns[key]]
+                if given is not None:
                     known = columns[key] > 0
-                    overridden |= known & _given(entry, raw[entry.name]) & _differs(entry, own, of_training)
-                    of_training[~known] = own[~known]
-                    unseen = _unseen(entry, raw[entry.name], own) & ~known
+                    overridden |= known & _is_present(entry, raw[entry.name]) & _differs(entry, given, trained)
+                    trained[~known] = given[~known]
+                    unseen = _unseen(entry, raw[entry.name], given) & ~known
                     counts.unseen[entry.name] += int(unseen.sum())
         counts.overridden += int(overridden.sum())
-        counts.rows += len(table)
         features = {name: values for name, values in columns.items() if fields[name].feature}
+        if self.preprocessing.history is not None:
+            items = self._index[self.preprocessing.item]
+            features |= encode_history(table, self.preprocessing.history, items, counts.history, counts.rows + 1)
+        counts.rows += len(table)
         if self._tokens is not None:
             text = self._tokens(columns, raw)
             features |= dict(zip((INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS), text, strict=True))
         return features
 
     def _clean(self, raw: dict[str, np.ndarray], counts: Counts) -> None:
-        """Leaves out the blanks around ids, and makes infinite numbers missing ones."""
+        """Removes blanks around unknown ids, and replaces infinite numbers by missing ones."""
         for name in (self.preprocessing.user, self.preprocessing.item):
             ids, index = raw[name], self._index[name]
-            for row in np.flatnonzero(index.get_indexer(ids) < 0):  # a known id may well have blanks
+            for row in np.flatnonzero(index.get_indexer(ids) < 0):  # known ids may contain blanks
                 text = ids[row]
                 if text is not None and text != text.strip():
                     ids[row] = text.strip() or None
@@ -169,7 +176,7 @@ class RowEncoder:
     def _encoded_values(self, entry: Field, values: np.ndarray, counts: Counts) -> np.ndarray:
         if entry.scale is None:
             return self._index[entry.name].get_indexer(values).astype(np.int64) + 1
-        with np.errstate(over="ignore"):  # an overflow is infinity, which lies beyond the bounds
+        with np.errstate(over="ignore"):  # an overflow gives infinity, which is clipped below
             scaled = entry.scale.feature(values) if entry.feature else entry.scale.scaled(values)
         numbers = scaled[..., 0] if entry.feature else scaled
         low, high = entry.bounds
@@ -178,7 +185,7 @@ class RowEncoder:
         return scaled.astype(np.float32)
 
 
-def _given(entry: Field, values: np.ndarray) -> np.ndarray:
+def _is_present(entry: Field, values: np.ndarray) -> np.ndarray:
     if entry.type.endswith("_seq"):
         return np.array([len(row) > 0 for row in values])
     return ~np.isnan(values) if entry.type == "float" else np.array([value is not None for value in values])
@@ -187,13 +194,13 @@ def _given(entry: Field, values: np.ndarray) -> np.ndarray:
 def _unseen(entry: Field, values: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Rows with a value that has no id, ``(B,)``."""
     if entry.type == "token":
-        return _given(entry, values) & (ids == 0)
+        return _is_present(entry, values) & (ids == 0)
     if entry.type == "token_seq":
         return (ids > 0).sum(axis=1) < np.array([min(len(row), entry.width) for row in values])
     return np.zeros(len(values), dtype=bool)
 
 
 def _differs(entry: Field, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    if entry.type == "token_seq":  # no model reads their order
+    if entry.type == "token_seq":  # their order has no meaning
         one, other = np.sort(one, axis=1), np.sort(other, axis=1)
     return (~np.isclose(one, other)).reshape(len(one), -1).any(axis=1)

@@ -1,9 +1,8 @@
-"""What a model asks of a data set when it is built, answered without the data."""
+"""Stands in for the data set when a model is built without its data."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -17,43 +16,53 @@ __all__ = ["PrecomputedTokens", "SchemaDataset"]
 
 
 class PrecomputedTokens(nn.Module):
-    """In the place of ``TokenTable``: rows bring their tokens along."""
+    """Replaces ``TokenTable`` in serving: tokens are columns of the batch."""
 
-    def lengths(self, batch: Any) -> Tensor:
-        """Tokens of each row, ``(B,)`` int64."""
+    def lengths(self, batch: Interaction) -> Tensor:
+        """Number of tokens of each row, ``(B,)`` int64."""
         return batch[TEXT_LENGTH]
 
-    def forward(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Token ids without columns that are padding alone, ``(B, Z)``; and lengths, ``(B,)``."""
+    def forward(self, batch: Interaction) -> tuple[Tensor, Tensor]:
+        """Token ids without columns of padding only, ``(B, Z)``; and lengths, ``(B,)``."""
         lengths = batch[TEXT_LENGTH]
         return batch[INPUT_IDS][:, : int(lengths.max())], lengths
 
 
 class SchemaDataset:
-    """A data set of one row of missing values, with the fields of the training's.
+    """A data set with one row of missing values, and the fields of the training data.
 
     Args:
-        preprocessing: Of the training.
+        preprocessing: The preprocessing of the model.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self.field2type = {name: FeatureType(field.type) for name, field in preprocessing.fields.items()}
         self.field2source = {name: FeatureSource(field.source) for name, field in preprocessing.fields.items()}
+        items = [name for name, field in preprocessing.fields.items() if field.source == "item"]
+        # Features by item id, for items of click histories
+        self.item_feat = Interaction({name: torch.from_numpy(preprocessing.tables[name]) for name in items})
 
     def fields(
         self, ftype: Collection[FeatureType] | None = None, source: Collection[FeatureSource] | None = None
     ) -> list[str]:
-        """Names of the fields of these types and sources; None is any."""
+        """Names of the fields with these types and sources; None means any.
+
+        With sources, by which models choose their features, fields that only language models read are left out.
+        """
         return [
             name
             for name in self.preprocessing.fields
             if (ftype is None or self.field2type[name] in ftype)
-            and (source is None or self.field2source[name] in source)
+            and (source is None or (self.field2source[name] in source and not self._is_text_only(name)))
         ]
 
+    def _is_text_only(self, name: str) -> bool:
+        field = self.preprocessing.fields[name]
+        return field.scale is None and not field.feature
+
     def num(self, field: str) -> int:
-        """Rows of the field's embedding table."""
+        """Number of rows of the field's embedding table."""
         return self.preprocessing.fields[field].size
 
     def __len__(self) -> int:
@@ -66,8 +75,12 @@ class SchemaDataset:
             shape += [field.width] if field.type.endswith("_seq") else []
             shape += [2] if number and field.feature else []
             columns[name] = torch.zeros(shape, dtype=torch.float32 if number else torch.int64)
+        if history := self.preprocessing.history:
+            for name in history.raw:
+                columns[name] = torch.zeros(len(rows), history.length, dtype=torch.int64)
+            columns[history.lengths] = torch.zeros(len(rows), dtype=torch.int64)
         return Interaction(columns)
 
     def token_table(self, plm: str) -> PrecomputedTokens:
-        """Of whatever PLM: rows bring their tokens along."""
+        """The same for any PLM, because tokens are columns of the batch."""
         return PrecomputedTokens()

@@ -1,4 +1,4 @@
-"""A script for an exported model that scores raw rows with numpy and onnxruntime alone."""
+"""Generates a script that scores raw rows with an exported model, numpy and onnxruntime only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
 
 __all__ = ["example"]
 
-_HEAD = '''"""Scores rows of a csv file with numpy and onnxruntime alone: python score.py rows.csv"""
+_HEAD = '''"""Scores rows of a csv file with numpy and onnxruntime only: python score.py rows.csv"""
 
 import csv, hashlib, json, sys
 from pathlib import Path
@@ -28,7 +28,7 @@ ids = {field: {token: id for id, token in enumerate(tokens)} for field, tokens i
 _SCORE = '''
 
 def score(rows):
-    """A probability for each row, a dict of raw values; what training never saw counts as none."""
+    """A probability for each row, a dict of raw values; values that training never saw count as missing."""
     columns = {}
 '''
 
@@ -36,7 +36,7 @@ _NUMBERS = """MISSING = MISSING_WORDS
 
 
 def number(text, missing, low, width, smallest, largest):
-    # Scaled as in training; infinity counts as missing, and what lies far outside training's range is limited
+    # Scaled as in training; infinity counts as missing, numbers far outside the training range are clipped
     value = missing if text.strip().lower() in MISSING else float(text)
     value = value if np.isfinite(value) else missing
     return min(max((value - low) / width, smallest), largest)
@@ -60,7 +60,7 @@ _TEXT = """    texts = [text(columns, row) for row in range(len(rows))]
 
 _FOOT = """    scores = session.run(None, {i.name: columns[i.name] for i in session.get_inputs()})[0]
     if not np.isfinite(scores).all():
-        raise ValueError("a score is not a number")
+        raise ValueError("a score is not a finite number")
     return scores
 
 
@@ -72,17 +72,19 @@ if __name__ == "__main__":
         if values and len(values) != len(header):
             sys.exit(f"row {row} has {len(values)} values where the header has {len(header)}")
     if lines.line_num != 1 + len(rows):
-        sys.exit("a quoted value spans lines, each of which must hold a row: is a quote never closed?")
+        sys.exit("a quoted value spans several lines, but each line must be one row: is a quote not closed?")
     for probability in score([dict(zip(header, values)) for values in rows if values]):
         print(probability)
 """
 
 
 def example(preprocessing: Preprocessing) -> str | None:
-    """The script; None where a row has numbers in sequences or bins, which take more than an example.
+    """The script; None if a row has a history or numbers in sequences or bins, too complex for an example.
 
-    It reads rows of known users and items; features that a row brings along it does not, other than `predict`.
+    Unlike ``recbole-cp predict``, the script ignores features of users and items in the rows.
     """
+    if preprocessing.history is not None:
+        return None
     text, numbers = preprocessing.text, ""
     keys = {} if text is None else {segment.key: None for segment in text.segments}
     lines = []
@@ -109,11 +111,11 @@ def example(preprocessing: Preprocessing) -> str | None:
 
 
 def _value(preprocessing: Preprocessing, field: Field) -> str | None:
-    """The expression that makes a column of ``rows``."""
+    """The expression that computes a column from ``rows``; None if it is too complex for an example."""
     column = field.name.removesuffix("_text") if field.source == "net" else field.name
     if field.type == "token":
         known, unknown = f"ids[{field.name!r}]", "0"
-        if field.name in (preprocessing.user, preprocessing.item):  # blanks around an id make it no other id
+        if field.name in (preprocessing.user, preprocessing.item):  # blanks around an id are ignored
             unknown = f"{known}.get(row[{column!r}].strip(), 0)"
         return f"np.array([{known}.get(row[{column!r}], {unknown}) for row in rows])"
     if field.type == "token_seq":
@@ -123,7 +125,7 @@ def _value(preprocessing: Preprocessing, field: Field) -> str | None:
     if field.type != "float" or scale is None or scale.edges is not None or scale.levels is not None:
         return None
     low, high = (0.0, 1.0) if scale.low is None or scale.high is None else (scale.low, scale.high)
-    smallest, largest = field.bounds if high > low else (1.0, 1.0)  # a constant is scaled to 1
+    smallest, largest = field.bounds if high > low else (1.0, 1.0)  # constants are scaled to 1
     number = (
         f"number(row[{column!r}], {scale.missing!r}, {low!r}, {(high - low) or 1.0!r}, {smallest!r}, {largest!r})"
     )

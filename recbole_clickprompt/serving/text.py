@@ -1,4 +1,4 @@
-"""Tokens of rows: what training tokenised out of its table, what it never saw tokenised on the spot."""
+"""Tokens of rows: known texts are looked up, unseen ones are tokenized."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RowTokens", "value_texts"]
 
 
 class _Piece(NamedTuple):
-    """Tokens of some rows: ``rows[i]`` has ``values[start[i]:start[i] + length[i]]``."""
+    """A segment of several rows: ``rows[i]`` has the tokens ``values[start[i]:start[i] + length[i]]``."""
 
     rows: np.ndarray
     values: np.ndarray
@@ -25,12 +25,12 @@ class _Piece(NamedTuple):
 
 
 class RowTokens:
-    """Assembles the tokens of rows as ``TokenTable`` does, also those of ids that it does not hold.
+    """Assembles the tokens of rows as ``TokenTable`` does, and also for unseen ids.
 
-    The text of an unseen user or item is made of the row's own columns; that of an unseen value, of the value.
+    The text of an unseen user or item is composed of the columns of the row; that of an unseen value is the value.
 
     Args:
-        preprocessing: Of a model that reads text.
+        preprocessing: The preprocessing of a model that reads text.
 
     Raises:
         DataError: Its tokenizer is damaged.
@@ -43,7 +43,7 @@ class RowTokens:
         self.text, self.fields = preprocessing.text, preprocessing.fields
         try:
             self._tokenizer = Tokenizer.from_str(self.text.tokenizer)
-        except Exception as error:  # tokenizers raises nothing more special
+        except Exception as error:  # tokenizers has no more specific class
             raise DataError(f"tokenizer.json is damaged: {' '.join(str(error).split())}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -53,12 +53,12 @@ class RowTokens:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         Args:
-            ids: Of each segment's key, ``(B,)``; 0 for what training never saw.
-            raw: Values of the rows' own columns, ``(B,)`` each.
+            ids: Ids of each segment's key, ``(B,)``; 0 for those that training never saw.
+            raw: Values of the columns of the rows, ``(B,)`` each.
 
         Returns:
-            Token ids, ``(B, Z)`` int64, padded to the longest row; lengths, ``(B,)`` int64; and tokens of each
-            of the S segments, ``(B, S)`` int64.
+            Token ids, ``(B, Z)`` int64, padded to the longest row; lengths, ``(B,)`` int64; and the number of
+            tokens in each of S segments, ``(B, S)`` int64.
         """
         prefix, suffix, segments = self.text.prefix, self.text.suffix, self.text.segments
         special, pieces = len(prefix) + len(suffix), []
@@ -70,8 +70,8 @@ class RowTokens:
         ends = parts.cumsum(axis=1).clip(max=self.text.max_length - special)
         parts = np.diff(ends, axis=1, prepend=0)
         lengths = ends[:, -1] + special
-        last, width = lengths - len(suffix), int(lengths.max())  # where text ends, (B,)
-        # One spare column takes whatever lies beyond the end of its row
+        last, width = lengths - len(suffix), int(lengths.max())  # end of the text, (B,)
+        # A spare last column receives tokens beyond the end of their row
         input_ids = np.full((len(lengths), width + 1), self.text.pad_id, dtype=np.int64)
         input_ids[:, : len(prefix)] = prefix
         begin = np.full_like(lengths, len(prefix))
@@ -94,13 +94,13 @@ class RowTokens:
         yield _Piece(rows, segment.values, start, segment.offsets[ids[rows] + 1] - start)
         rows = np.flatnonzero(ids == 0)
         if len(rows):
-            tokens = self._tokenised(self._parts(segment, rows, raw), leading and self.text.blank_matters)
+            tokens = self._tokenize(self._parts(segment, rows, raw), leading and self.text.blank_matters)
             length = np.array([len(row) for row in tokens], dtype=np.int64)
             values = np.array([token for row in tokens for token in row], dtype=np.int64)
             yield _Piece(rows, values, length.cumsum() - length, length)
 
     def _parts(self, segment: Segment, rows: np.ndarray, raw: Mapping[str, np.ndarray]) -> list[list[str]]:
-        """What each of these rows says on the segment's fields itself; nothing where it has no value."""
+        """The phrases of the segment's fields for each of these rows; fields without a value are skipped."""
         parts: list[list[str]] = [[] for _ in rows]
         for name in segment.fields:
             if name in raw:
@@ -111,10 +111,10 @@ class RowTokens:
                         row.append(f"{self.text.names[name]} is {value}.")
         return parts
 
-    def _tokenised(self, rows: list[list[str]], bare_start: bool) -> list[list[int]]:
-        # Byte-level BPE tells " a" from "a": at the start of a row a part comes without the blank
-        behind = [[part if bare_start and not i else f" {part}" for i, part in enumerate(row)] for row in rows]
-        distinct = list(dict.fromkeys(part for row in behind for part in row))
+    def _tokenize(self, rows: list[list[str]], bare_start: bool) -> list[list[int]]:
+        # Byte-level BPE distinguishes " a" from "a": at the start of a row there is no blank
+        texts = [[part if bare_start and not i else f" {part}" for i, part in enumerate(row)] for row in rows]
+        distinct = list(dict.fromkeys(part for row in texts for part in row))
         tokens = dict(
             zip(
                 distinct,
@@ -122,16 +122,16 @@ class RowTokens:
                 strict=True,
             )
         )
-        return [[token for part in row for token in tokens[part]] for row in behind]
+        return [[token for part in row for token in tokens[part]] for row in texts]
 
 
 def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str]) -> list[str | None]:
-    """Values of a column in words, as ``build_textualizer`` writes them; None where missing.
+    """Values of a column in words, as in ``build_textualizer``; None if missing.
 
     Args:
         field: The column.
-        values: As ``raw_values`` gives them.
-        words: Codes in words.
+        values: The result of ``raw_values``.
+        words: Words of codes.
     """
     if field.type == "token_seq" and field.source != "inter":
         return [" ".join(words.get(v, v) for v in row) or None for row in values]

@@ -1,1 +1,1 @@
-"""The settings, each declared once: checks, fingerprints, property files and docs/configuration.md follow."""
+"""Declarations of all settings; checks, fingerprints, property files and docs/configuration.md use them."""

@@ -1,4 +1,4 @@
-"""What is declared of a setting."""
+"""The declaration of a setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Stage = Literal["pretrain", "finetune", "text", "none"]
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """In the place of a default that a setting has somewhere else; ``where`` is shown instead."""
+    """Marks a default that is defined outside the declarations; documentation shows ``where``."""
 
     where: str
 
@@ -30,13 +30,13 @@ class Setting:
     """A setting.
 
     Attributes:
-        type: The values it may have.
-        default: Its value where nobody sets it; an ``Elsewhere`` where a declaration cannot say.
+        type: The type of its values.
+        default: Its default value; an ``Elsewhere`` if the default is defined outside the declarations.
         meaning: One or more sentences.
-        stage: What it determines. ``pretrain``: pretraining, and finetuning, which starts from it. ``finetune``:
-            finetuning and evaluation alone. ``text``: as ``pretrain``, where pretraining reads text. ``none``:
-            nothing that is trained, such as where a run takes place and what it shows.
-        method: The method that reads it; empty for all.
+        stage: What a change of the setting affects. ``pretrain``: pretraining, and therefore finetuning, which
+            starts from it. ``finetune``: only finetuning and evaluation. ``text``: as ``pretrain``, but only if
+            pretraining reads text. ``none``: no trained result, as with paths, devices and output.
+        method: The method that reads it; empty for all methods.
         group: The heading in property files and documentation.
     """
 
@@ -49,16 +49,16 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """The possible values in words, for an error."""
+        """Description of the valid values, for error messages."""
         return self.type.expected
 
-    def accepts(self, value: Any) -> bool:
-        """Whether the setting may have this value."""
+    def accepts(self, value: object) -> bool:
+        """Whether a value of any type is valid for this setting."""
         return self.type.accepts(value)
 
 
 def grouped(groups: Mapping[str, Mapping[str, Setting]]) -> dict[str, Setting]:
-    """The settings of all groups, each with the heading of its group."""
+    """Merges groups of settings into one mapping; each setting gets the heading of its group."""
     return {
         name: replace(setting, group=group)
         for group, settings in groups.items()

@@ -1,4 +1,4 @@
-"""Settings of earlier versions: old names, which work in this version alone, and settings that are gone."""
+"""Settings of earlier versions: renamed ones, which still work in this version, and removed ones."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ RENAMED = {
 DROPPED = {
     "plm_frozen_epochs": "plm_learning_rate (0 freezes the PLM) or warmup_ratio",
     "plm_layer_decay": "plm_learning_rate, which all layers share",
-    "pretrain_mlm_epochs": "pretrain_objectives and pretrain_epochs, which hold for all passes",
+    "pretrain_mlm_epochs": "pretrain_objectives and pretrain_epochs, which apply to all passes",
     "save_step": "checkpoint_minutes",
 }
 
 
 def use_new_names(*sources: dict[str, Any], where: str = "") -> None:
-    """Gives the settings of a new run their names of today, in place and in order; one line reports old names.
+    """Renames old settings of a new run in place, keeping their order; one log line reports them.
 
     Args:
-        sources: Mappings of settings that describe a run together, such as property files and a command line.
-        where: The file they are from, for messages.
+        sources: Mappings of settings that together configure a run, such as property files and a command line.
+        where: The file that the settings come from, for messages.
 
     Raises:
-        SettingError: A setting is given by its old and by its new name.
+        SettingError: A setting is given under both its old and its new name.
     """
     prefix = f"{where}: " if where else ""
     given = {name for source in sources for name in source}
     old = {name: new for name, new in RENAMED.items() if name in given}
     for name, new in old.items():
         if new in given:
-            raise SettingError(f"{prefix}{name} is the old name of {new}, and both are given; keep {new} alone")
+            raise SettingError(f"{prefix}{name} is the old name of {new}, and both are given; keep only {new}")
     if not old:
         return
     for source in sources:
@@ -55,11 +55,11 @@ def use_new_names(*sources: dict[str, Any], where: str = "") -> None:
         source.clear()
         source.update(renamed)
     changes = ", ".join(f"{name} is now {new}" for name, new in old.items())
-    getLogger().warning(f"{prefix}{changes}; old names of settings work in this version alone")
+    getLogger().warning(f"{prefix}{changes}; old names of settings will not work in the next version")
 
 
 def refuse_dropped(settings: Mapping[str, Any], where: str = "") -> None:
-    """Raises SettingError where a new run is given a setting that is gone; names what to use instead."""
+    """Raises SettingError, naming the replacement, if a new run uses a removed setting."""
     for name, instead in DROPPED.items():
         if name in settings:
             prefix = f"{where}: " if where else ""
@@ -67,6 +67,6 @@ def refuse_dropped(settings: Mapping[str, Any], where: str = "") -> None:
 
 
 def settings_of_saved_run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run of any version by their names of today; those that are gone stay as they are."""
+    """The settings of a run of any version under their current names; removed settings are kept unchanged."""
     renamed = {RENAMED[name]: value for name, value in settings.items() if name in RENAMED}
     return {**renamed, **{name: value for name, value in settings.items() if name not in RENAMED}}

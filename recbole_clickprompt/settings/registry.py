@@ -1,4 +1,4 @@
-"""All declared settings: those that every method shares, and each method's own."""
+"""All declared settings: the shared ones and those of each method."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ _DECLARED: dict[str, dict[str, Setting]] = {}
 
 
 def declare(settings: Mapping[str, Setting], method: str = "") -> None:
-    """Makes settings known.
+    """Adds settings to the registry.
 
-    A method may declare a shared setting again, with another default or meaning, and two methods may declare the
-    same one.
+    A method may redeclare a shared setting with a different default or meaning, and two methods may declare the
+    same setting.
 
     Args:
-        settings: By name.
-        method: The model that reads them, such as ``ClickPrompt``; empty for all.
+        settings: Declarations by name.
+        method: The method that reads them, such as ``ClickPrompt``; empty for all methods.
 
     Raises:
-        ValueError: A setting has another type or stage than where it was declared before.
+        ValueError: A setting was declared before with a different type or stage.
     """
     for name, setting in settings.items():
         for other in _DECLARED.values():
-            if name in other and _form(other[name]) != _form(setting):
+            if name in other and _signature(other[name]) != _signature(setting):
                 raise ValueError(f"{name} is declared twice, with different types or stages")
-    own = {name: replace(setting, method=method) for name, setting in settings.items()}
-    if own:
-        _DECLARED.setdefault(method, {}).update(own)
+    if settings:
+        _DECLARED.setdefault(method, {}).update(
+            {name: replace(setting, method=method) for name, setting in settings.items()}
+        )
 
 
-def _form(setting: Setting) -> tuple[str, str, str]:
+def _signature(setting: Setting) -> tuple[str, str, str]:
     return setting.type.name, setting.expected, setting.stage
 
 
 def declared() -> dict[str, Setting]:
-    """Every setting by name; of one that is declared more than once, the first declaration."""
+    """All settings by name; for a setting that is declared more than once, the first declaration."""
     merged: dict[str, Setting] = {}
     for settings in _DECLARED.values():
         merged = {**settings, **merged}
@@ -49,7 +50,7 @@ def declared() -> dict[str, Setting]:
 
 
 def settings_of(method: str) -> dict[str, Setting]:
-    """What a method declares; for ``""`` the settings that all share."""
+    """The declarations of a method; for ``""``, the shared ones."""
     return dict(_DECLARED.get(method, {}))
 
 
@@ -59,12 +60,12 @@ def methods() -> list[str]:
 
 
 def methods_of(name: str) -> list[str]:
-    """The methods that declare a setting, ``""`` for a shared one, in order of declaration."""
+    """The methods that declare a setting, in order of declaration; ``""`` stands for a shared setting."""
     return [method for method, settings in _DECLARED.items() if name in settings]
 
 
 def of_stage(stage: Stage) -> set[str]:
-    """Names of the settings that determine it."""
+    """Names of the settings declared with this stage."""
     return {name for name, setting in declared().items() if setting.stage == stage}
 
 

@@ -1,4 +1,4 @@
-"""Settings of ours that every method shares."""
+"""This package's settings that all methods share."""
 
 from __future__ import annotations
 
@@ -25,27 +25,37 @@ _TEXT = {
         NAME, "minilm", "The language model: minilm, the folder of a saved model, or a Hugging Face id.", "none"
     ),
     "max_text_length": Setting(
-        optional(integer(3)), None, "The most tokens of a row's text. None: what the PLM takes.", "text"
+        optional(integer(3)), None, "Maximum number of tokens of a row's text. None: the PLM's maximum.", "text"
     ),
     "text_fields": Setting(
         FIELD_NAMES,
         DATA_SET,
-        "The fields of a row's text, each with its name in words, in this order.",
+        "The fields in the text of a row, each with its name in words, in this order.",
         "pretrain",
     ),
     "value_labels": Setting(
-        VALUE_LABELS, DATA_SET, "For a field, the words that stand for its codes in the text.", "pretrain"
+        VALUE_LABELS, DATA_SET, "For each field, the words that replace its codes in the text.", "pretrain"
     ),
     "whole_text_fields": Setting(
-        list_of(TEXT), DATA_SET, "Fields that are read as one feature, not split into words.", "pretrain"
+        list_of(TEXT), DATA_SET, "Fields that are read as a single value, not split into words.", "pretrain"
+    ),
+    "text_only_fields": Setting(
+        list_of(TEXT),
+        [],
+        "Fields of text_fields, such as descriptions, that only language models read: they are read as a single "
+        "value and are not features of the backbone.",
+        "pretrain",
     ),
     "rename_fields": Setting(
-        RENAMINGS, DATA_SET, "For inter, user or item: fields of the files and the names to give them.", "pretrain"
+        RENAMINGS, DATA_SET, "For inter, user or item: fields of the files and their new names.", "pretrain"
     ),
 }
 _TRAINING = {
     "train_stage": Setting(
-        NAME, "all", "The stages to run: all, finetune, or one before it, such as pretrain.", "finetune"
+        NAME,
+        "all",
+        "The stages to run: all, finetune, or the name of an earlier stage such as pretrain.",
+        "finetune",
     ),
     "pre_model_path": Setting(
         optional(TEXT),
@@ -56,16 +66,21 @@ _TRAINING = {
     "resume": Setting(
         optional(NAME),
         None,
-        "auto: resume an equal run where it was interrupted. Or the file to resume from.",
+        "auto: resume an interrupted run with the same settings and data. Or the path of a state file.",
         "none",
     ),
     "checkpoint_minutes": Setting(
-        real(), 10, "Save what resume needs at this interval, in minutes. 0: never.", "none"
+        real(), 10, "Save the state for resume at this interval, in minutes. 0: only at SIGTERM.", "none"
     ),
-    "plm_learning_rate": Setting(real(), 5e-5, "Of the pretrained language model. 0: it is frozen.", "finetune"),
-    "warmup_ratio": Setting(FRACTION, 0.05, "The share of the steps that warm up.", "finetune"),
+    "plm_learning_rate": Setting(
+        real(), 5e-5, "Learning rate of the pretrained language model. 0: it is frozen.", "finetune"
+    ),
+    "warmup_ratio": Setting(FRACTION, 0.05, "Fraction of the steps used for warm-up.", "finetune"),
     "lr_scheduler": Setting(
-        choice("cosine", "linear", "constant"), "cosine", "After warm-up: cosine, linear or constant.", "finetune"
+        choice("cosine", "linear", "constant"),
+        "cosine",
+        "Schedule after warm-up: cosine, linear or constant.",
+        "finetune",
     ),
     "train_rows": Setting(
         optional(integer(1)),
@@ -74,7 +89,10 @@ _TRAINING = {
         "finetune",
     ),
     "micro_batch_size": Setting(
-        integer(1), 64, "Rows that go through the PLM at once; their gradients add up to the batch's.", "pretrain"
+        integer(1),
+        64,
+        "Rows that pass through the PLM at once; gradients are accumulated over the batch.",
+        "pretrain",
     ),
     "enable_amp": Setting(
         BOOLEAN, False, "Compute PLM and prompts in bf16; the backbone stays in float32.", "pretrain"
@@ -88,23 +106,23 @@ _TRAINING = {
     "lazy_embedding_min_rows": Setting(
         optional(integer(1)),
         None,
-        "Embedding tables of the backbone with at least this many rows (all ids share one table) are updated only "
-        "in the rows that a batch reads; other rows neither decay nor move by momentum, and cost no time. Needs "
-        "adamw or adam. None: every step updates all rows.",
+        "In embedding tables of the backbone with at least this many rows (all ids share one table), a step "
+        "updates only the rows that its batch reads; other rows neither decay nor move by momentum, and cost no "
+        "time. Requires adamw or adam. None: every step updates all rows.",
         "pretrain",
     ),
     "init_from_text": Setting(
         optional(list_of(TEXT)),
         None,
-        "Id fields, such as [item_id], whose embeddings start as principal components of the PLM's vectors of "
-        "their text, so that ids with similar text start close together.",
+        "Id fields, such as [item_id], whose embeddings are initialized with principal components of the PLM's "
+        "vectors of their text, so that ids with similar text start close together.",
         "pretrain",
     ),
     "unseen_id_embeddings": Setting(
         choice("random", "zero"),
         "random",
-        "Embeddings of ids and values that no training row has: random keeps their initial values; zero removes "
-        "this noise from the scores of users and items that appear later.",
+        "Embeddings of ids and values that no training row contains: random keeps their initial values; zero "
+        "removes this noise from the scores of new users and items.",
         "finetune",
     ),
 }
@@ -112,21 +130,50 @@ _DATA = {
     "quoting": Setting(
         optional(choice("csv")),
         None,
-        "csv: values of the atomic files may be in quotes, as in CSV files. None: a quote is a character.",
+        "csv: values in the atomic files may be quoted, as in CSV files. None: quotes are ordinary characters.",
         "pretrain",
     ),
     "drop_missing": Setting(
         BOOLEAN,
         False,
-        "Drop rows without user, item, label or the time they are ordered by, and report how many. False: such "
-        "rows are an error.",
+        "Drop rows that lack a user, item, label or the time they are ordered by, and report how many. False: "
+        "such rows are an error.",
         "pretrain",
     ),
     "cold_start": Setting(
         optional(TEXT),
         None,
-        "item_id or user_id: split by these ids, shuffled by the seed, in the shares of eval_args, so that "
-        "validation and test rows have none that training has seen.",
+        "item_id or user_id: split by these ids, shuffled by the seed, in the proportions of eval_args, so that "
+        "validation and test rows contain only ids that are not in the training rows.",
+        "pretrain",
+    ),
+}
+_HISTORY = {
+    "history_length": Setting(
+        optional(integer(1)),
+        None,
+        "Add the user's last so many earlier clicks to each row. None: no history.",
+        "pretrain",
+    ),
+    "history": Setting(
+        choice("positive", "all"),
+        "positive",
+        "positive: rows with label 1 are clicks. all: every row is one, with its label.",
+        "pretrain",
+    ),
+    "history_until": Setting(
+        optional(choice("row", "training")),
+        None,
+        "row: validation and test rows see every earlier click, as in online serving. training: clicks of "
+        "training rows alone, like a model that is not updated. None: row, and with cold_start by users training. "
+        "Training rows always see earlier training rows alone.",
+        "pretrain",
+    ),
+    "history_order": Setting(
+        choice("time", "file"),
+        "time",
+        "What earlier means: time: by the exact time in the file; rows of equal time do not see one another. "
+        "file: by the order of the rows.",
         "pretrain",
     ),
 }
@@ -134,16 +181,23 @@ _OUTPUT = {
     "save_predictions": Setting(
         BOOLEAN,
         True,
-        "Save scores of validation and test rows, and what predict needs, in the run folder.",
+        "Save the scores of validation and test rows, and the files that predict needs, in the run folder.",
         "none",
     ),
 }
 _EXPERIMENTAL = {
     "shuffle_text": Setting(
-        BOOLEAN, False, "A control: give each user and each item the text of another one.", "text"
+        BOOLEAN, False, "Control experiment: give each user and each item the text of another one.", "text"
     ),
 }
 
 SHARED = grouped(
-    {"Text": _TEXT, "Training": _TRAINING, "Data": _DATA, "Output": _OUTPUT, "Experimental": _EXPERIMENTAL}
+    {
+        "Text": _TEXT,
+        "Training": _TRAINING,
+        "Data": _DATA,
+        "History": _HISTORY,
+        "Output": _OUTPUT,
+        "Experimental": _EXPERIMENTAL,
+    }
 )

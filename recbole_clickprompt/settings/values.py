@@ -1,4 +1,4 @@
-"""What reads settings: a run in progress and a saved one give them alike."""
+"""The interface for reading settings, the same for a run in progress and a saved one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["Settings"]
 
 
 class Settings(Protocol):
-    """Settings of a run by name: RecBole's ``Config``, or the mapping that a saved run holds."""
+    """Settings of a run by name: RecBole's ``Config``, or the mapping stored with a saved run."""
 
     def __getitem__(self, name: str, /) -> Any:
-        """The value of a setting, of the type that its declaration gives (``settings/declaration.py``).
+        """The value of a setting, of the type that its declaration states (``settings/declaration.py``).
 
-        RecBole's ``Config`` gives None for a name that it does not know; a mapping raises KeyError.
+        RecBole's ``Config`` returns None for an unknown name; a mapping raises KeyError.
         """
 
     def __contains__(self, name: object, /) -> bool: ...

@@ -1,1 +1,1 @@
-"""The text of rows, its tokens, and masks; letters of shapes as in ``recbole_clickprompt.plm``."""
+"""The text of rows, its tokens, and masks. Letters of shapes: see ``plm/__init__.py``."""

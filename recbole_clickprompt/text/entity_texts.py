@@ -1,4 +1,4 @@
-"""The text of each user, item or value by itself, for layers of a PLM that read nothing else."""
+"""The separate text of each user, item or value, for frozen layers of a PLM."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ __all__ = ["EntityTexts", "entity_texts"]
 
 @dataclass(frozen=True)
 class EntityTexts:
-    """The texts of all ids of one key, each between the tokenizer's special tokens; N tokens in all.
+    """The texts of all ids of one key, each between the tokenizer's special tokens.
+
+    Of a middle key (neither the first nor the last of a row), for a tokenizer with one token at each end::
+
+        tokens       [CLS] t t t [SEP] | [CLS] t t [SEP] | ...
+        in_row_mask    0   1 1 1   0   |   0   1 1   0   | ...
+        offsets        0                   5                 9
+                       prefix_len = 1     suffix_len = 1
 
     Attributes:
-        tokens: Text after text, ``(N,)`` int64.
-        fields: The field whose value each token is part of, from 1; 0 for all others, ``(N,)`` int64.
-        offsets: Where the text of each id begins, ``(ids + 1,)`` int64.
-        prefix_len: Special tokens at the start that are no part of a row's text: 0 for the first key.
-        suffix_len: Special tokens at the end that are no part of it: 0 for the last key.
+        tokens: Text after text, ``(tokens,)`` int64.
+        fields: Number of the field whose value each token is part of, from 1; 0 for all other tokens,
+            ``(tokens,)`` int64.
+        offsets: Where the text of each id begins, and the end of the last one, ``(ids + 1,)`` int64.
+        prefix_len: Special tokens at the start that are not part of a row's text; 0 for the first key.
+        suffix_len: Special tokens at the end that are not part of a row's text; 0 for the last key.
     """
 
     tokens: Tensor
@@ -36,24 +44,33 @@ class EntityTexts:
         return self.offsets.diff()
 
     def padded(self, values: Tensor, ids: Tensor, fill: int) -> Tensor:
-        """Values of all tokens, ``(N,)``, of the B texts with these ids, padded with ``fill``: ``(B, Z)``."""
+        """A padded batch of texts.
+
+        Args:
+            values: A value for every token, such as ``tokens`` or ``fields``, ``(tokens,)``.
+            ids: Texts, ``(B,)``.
+            fill: Value at padding.
+
+        Returns:
+            ``(B, Z)``, Z the length of the longest of these texts.
+        """
         lengths = self.lengths[ids]
-        within = torch.arange(int(lengths.max()))
-        inside = within < lengths.unsqueeze(1)
+        within = torch.arange(int(lengths.max()))  # (Z,)
+        inside = within < lengths.unsqueeze(1)  # (B, Z)
         return torch.where(
             inside, values[(self.offsets[ids].unsqueeze(1) + within).clamp(max=len(values) - 1)], fill
         )
 
     def in_row_mask(self) -> Tensor:
-        """True at the tokens that are part of a row's text, ``(N,)``."""
+        """True at the tokens that are part of a row's text, ``(tokens,)``."""
         lengths = self.lengths
-        text = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        within = torch.arange(len(self.tokens)) - self.offsets[text]
+        text = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # id of each token, (tokens,)
+        within = torch.arange(len(self.tokens)) - self.offsets[text]  # position of each token in its text
         return (within >= self.prefix_len) & (within < lengths[text] - self.suffix_len)
 
 
 def entity_texts(table: TokenTable) -> list[EntityTexts]:
-    """The texts of each of the table's keys; one that is longer than ``table.max_length`` is cut."""
+    """The texts of each of the table's keys, cut to ``table.max_length`` tokens, special ones included."""
     texts = []
     for index in range(len(table.keys)):
         tokens, fields, offsets = (t.long() for t in table.segment(index))

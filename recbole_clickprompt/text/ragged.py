@@ -1,4 +1,4 @@
-"""Lists of different lengths in one array."""
+"""Rows of different lengths stored in one array."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Ragged:
         offsets  0                 3            5               9
 
     Attributes:
-        values: ``(sum of lengths,)``.
-        offsets: ``(rows + 1,)`` int64, from 0.
+        values: All rows one after the other, ``(sum of lengths,)``.
+        offsets: Where each row begins, and the end of the last one, ``(rows + 1,)`` int64, starting at 0.
     """
 
     values: np.ndarray
@@ -27,29 +27,38 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
-        """From a list of lists of integers."""
+        """Builds the array from lists of integers; values are int32."""
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         values = np.fromiter((v for row in rows for v in row), dtype=np.int32, count=int(lengths.sum()))
         return cls(values, _offsets(lengths))
 
     @classmethod
     def stacked(cls, parts: Sequence[Ragged]) -> Ragged:
-        """All rows of ``parts``, one after the other."""
+        """All rows of ``parts``, one part after the other; values are int32."""
         values = [np.empty(0, np.int32), *(part.values for part in parts)]
         lengths = [np.empty(0, np.int64), *(part.lengths for part in parts)]
         return cls(np.concatenate(values), _offsets(np.concatenate(lengths)))
 
     @property
     def lengths(self) -> np.ndarray:
-        """``(rows,)``."""
+        """Length of each row, ``(rows,)`` int64."""
         return np.diff(self.offsets)
 
     @staticmethod
     def join(columns: Sequence[tuple[Ragged, np.ndarray]]) -> Ragged:
-        """Row i is row ``codes[i]`` of the first column, then of the second, and so on; code -1 adds nothing.
+        """Concatenates selected rows of several arrays side by side.
+
+        Row i of the result is row ``codes[i]`` of the first array, then of the second one, and so on; code -1 adds
+        nothing::
+
+            first array   | a a | b |          codes 1  0          result  | b c c | a a |
+            second array  | c c |              codes 0 -1
 
         Args:
-            columns: Ragged arrays, each with its ``codes``, ``(rows,)``.
+            columns: Arrays, each with its ``codes``, ``(rows,)`` int64.
+
+        Returns:
+            An array with ``rows`` rows; values are int32.
         """
         present = [codes >= 0 for _, codes in columns]
         lengths = np.stack(
@@ -75,4 +84,5 @@ class Ragged:
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
+    """Offsets, ``(rows + 1,)`` int64, of rows with these lengths, ``(rows,)``."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])

@@ -1,4 +1,4 @@
-"""Outputs of a PLM's frozen layers, which read each text separately, gathered row by row."""
+"""Outputs of a PLM's frozen layers for separate texts, assembled into rows. Letters: see ``plm/__init__.py``."""
 
 from __future__ import annotations
 
@@ -14,21 +14,29 @@ __all__ = ["MaskedStates", "NextStates", "StateTable"]
 
 
 class StateTable(nn.Module):
-    """States of the rows' texts, assembled from those of each user's, item's and value's text.
+    """States of the rows' texts, assembled from the states of each user's, item's and value's text.
 
-    It replaces ``TokenTable`` where lower layers are frozen. There may be several copies of the states, one for
-    each time that masks were drawn. They are in a memory-mapped file, of which a batch reads what it needs::
+    It replaces ``TokenTable`` if lower layers are frozen. There may be several copies of the states, each with
+    masks of its own. They are stored in a memory-mapped file, so a batch reads only what it needs::
 
-        states  copy 0 | key 0: id 0 ... id 1 ... | key 1: id 0 ... id 1 ... |
-                copy 1 | key 0: id 0 ... id 1 ... | key 1: id 0 ... id 1 ... |
-        a row of ids 1 and 0:  | key 0, id 1 | key 1, id 0 | padding |
+        states, one per line of W numbers                    offsets_0   offsets_1
+
+        copy 0   key 0, id 0   first token                   [0]
+                               ...
+                 key 0, id 1   first token                   [1]
+                               ...
+                 key 1, id 0   first token                   [2] =       [0]
+                               ...
+        copy 1   the same texts with other masks, ``stride`` lines further on
+
+        a row of ids 1 (key 0) and 0 (key 1):  | states of key 0, id 1 | states of key 1, id 0 | padding |
 
     Args:
-        keys: Columns of a batch whose ids select texts, in the order of the row.
-        offsets: For each key, where the states of each id begin, ``(ids + 1,)``, within a copy.
-        states: ``(copies * N, W)``, of any float type.
-        copies: Copies of the same N tokens.
-        max_length: Most tokens of a row; the end of a longer one is cut.
+        keys: Columns of a batch whose ids select texts, in the order in which a row reads them.
+        offsets: For each key, where the states of each id begin in copy 0, ``(ids + 1,)`` int64.
+        states: ``(copies * tokens, W)`` of any float type.
+        copies: Number of copies of the states of all texts.
+        max_length: Maximum number of tokens of a row; the end of a longer row is cut.
     """
 
     def __init__(
@@ -42,38 +50,38 @@ class StateTable(nn.Module):
             self.register_buffer(f"offsets_{index}", key_offsets, persistent=False)
 
     def lengths(self, batch: Batch) -> Tensor:
-        """Tokens of each row: ``(B,)`` int64."""
+        """Tokens of each row, ``(B,)`` int64."""
         return self.lengths_by_key(batch).sum(0)
 
     def lengths_by_key(self, batch: Batch) -> Tensor:
-        """Tokens of each key that each row has, ``(keys, B)`` int64, without those that are cut."""
+        """Tokens of each key in each row, ``(keys, B)`` int64, after the cut to ``max_length``."""
         offsets = [self.get_buffer(f"offsets_{index}") for index in range(len(self.keys))]
         ids = [batch[key] for key in self.keys]
-        lengths = torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])
-        ends = lengths.cumsum(0).clamp(max=self.max_length)
+        lengths = torch.stack([o[i + 1] - o[i] for o, i in zip(offsets, ids, strict=True)])  # (keys, B)
+        ends = lengths.cumsum(0).clamp(max=self.max_length)  # column after the last token of each key
         return ends.diff(dim=0, prepend=ends.new_zeros(1, len(ends[0])))
 
     def places(self, batch: Batch, copies: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Indices of the states of each token.
+        """Indices of the states of each row's tokens.
 
         Args:
             batch: Columns of ids, each ``(B,)``; those named in ``keys`` are read.
-            copies: The copy for each key and row, ``(keys, B)``; None is the first copy.
+            copies: The copy to read for each key and row, ``(keys, B)`` int64; None is the first copy.
 
         Returns:
-            Rows of ``states``, ``(B, Z)`` int64, arbitrary at padding; and lengths, ``(B,)`` int64.
+            Lines of ``states``, ``(B, Z)`` int64, 0 at padding; and lengths, ``(B,)`` int64.
         """
-        key_lengths = self.lengths_by_key(batch)
-        lengths, ends = key_lengths.sum(0), key_lengths.cumsum(0)
-        column = torch.arange(int(lengths.max()), device=lengths.device)
-        stride = len(self.states) // self.copies
+        key_lengths = self.lengths_by_key(batch)  # (keys, B)
+        lengths, ends = key_lengths.sum(0), key_lengths.cumsum(0)  # (B,), (keys, B)
+        column = torch.arange(int(lengths.max()), device=lengths.device)  # (Z,)
+        stride = len(self.states) // self.copies  # lines per copy
         places = torch.zeros(len(lengths), len(column), dtype=torch.long, device=lengths.device)
         for index, key in enumerate(self.keys):
-            begin = (ends[index] - key_lengths[index]).unsqueeze(1)
-            start = self.get_buffer(f"offsets_{index}")[batch[key]]
+            begin = (ends[index] - key_lengths[index]).unsqueeze(1)  # first column of the key, (B, 1)
+            start = self.get_buffer(f"offsets_{index}")[batch[key]]  # first line of the text, (B,)
             if copies is not None:
                 start = start + stride * copies[index]
-            inside = (column >= begin) & (column < ends[index].unsqueeze(1))
+            inside = (column >= begin) & (column < ends[index].unsqueeze(1))  # (B, Z)
             places = torch.where(inside, start.unsqueeze(1) + column - begin, places)
         return places, lengths
 
@@ -83,7 +91,7 @@ class StateTable(nn.Module):
             batch: Columns of ids, each ``(B,)``.
 
         Returns:
-            States, ``(B, Z, W)``, arbitrary at padding; and lengths, ``(B,)`` int64.
+            States, ``(B, Z, W)``, without meaning at padding; and lengths, ``(B,)`` int64.
         """
         places, lengths = self.places(batch)
         return self.gather(places), lengths
@@ -94,11 +102,11 @@ class StateTable(nn.Module):
 
 
 class MaskedStates(nn.Module):
-    """States of masked text; masks were drawn in advance, and each row takes a random copy of each key.
+    """States of masked text. Masks were drawn in advance, and each row reads a random copy of each key.
 
     Args:
-        table: States of several copies, each with its own masks.
-        labels: The original token where one was sampled, elsewhere -100, ``(copies * N,)``.
+        table: Several copies of the states, each with its own masks.
+        labels: The original token of each state where it was sampled, elsewhere -100, ``(copies * tokens,)``.
     """
 
     def __init__(self, table: StateTable, labels: Tensor) -> None:
@@ -108,24 +116,30 @@ class MaskedStates(nn.Module):
         self.register_buffer("labels", labels, persistent=False)
 
     def forward(self, batch: Batch) -> tuple[MaskedTokens, Tensor]:
-        """States of corrupted text with the tokens to recover, and lengths, ``(B,)``."""
+        """
+        Args:
+            batch: Columns of ids, each ``(B,)``.
+
+        Returns:
+            States of corrupted text with the tokens to predict; and tokens of each row, ``(B,)`` int64.
+        """
         rows = len(batch[self.table.keys[0]])
         device = self.labels.device
         copies = torch.randint(self.table.copies, (len(self.table.keys), rows), device=device)
         places, lengths = self.table.places(batch, copies)
         inside = torch.arange(places.shape[1], device=device) < lengths.unsqueeze(1)
-        labels = self.labels[places].masked_fill(~inside, -100)
+        labels = self.labels[places].masked_fill(~inside, -100)  # (B, Z)
         positions, used = true_positions(labels >= 0)
-        labels = labels.gather(1, positions).masked_fill(~used, -100)
+        labels = labels.gather(1, positions).masked_fill(~used, -100)  # (B, P)
         return MaskedTokens(self.table.gather(places), positions, labels), lengths
 
 
 class NextStates(nn.Module):
-    """As ``MaskedStates``, for a PLM that reads forward: each token has to predict the next one.
+    """The counterpart of ``MaskedStates`` for a causal PLM: each token predicts the next one.
 
     Args:
-        table: States of intact text.
-        tokens: The text, ``(N,)``.
+        table: One copy of the states, of intact text.
+        tokens: The token of each state, ``(tokens,)``.
     """
 
     def __init__(self, table: StateTable, tokens: Tensor) -> None:
@@ -135,7 +149,7 @@ class NextStates(nn.Module):
         self.register_buffer("tokens", tokens, persistent=False)
 
     def forward(self, batch: Batch) -> tuple[MaskedTokens, Tensor]:
-        """As for ``MaskedStates``."""
+        """Arguments and return values as for ``MaskedStates``."""
         places, lengths = self.table.places(batch)
-        asked = self.next_tokens(self.tokens[places], lengths)
-        return MaskedTokens(self.table.gather(places), asked.positions, asked.labels), lengths
+        targets = self.next_tokens(self.tokens[places], lengths)
+        return MaskedTokens(self.table.gather(places), targets.positions, targets.labels), lengths

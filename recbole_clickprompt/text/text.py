@@ -19,7 +19,8 @@ class FieldText:
         name: The field in words.
         key: Column of a batch whose id selects the part: the user, the item, or the field itself.
         parts: Distinct parts, such as ``"gender is female."``.
-        codes: ``(ids of key,)``, the part of each id; -1 where the value is missing and there is no part.
+        codes: Index into ``parts`` for each id of ``key``, ``(ids,)``; -1 if the value is missing, so the field
+            has no part in the sentence.
     """
 
     name: str
@@ -38,20 +39,35 @@ class FieldText:
 
     @classmethod
     def of_texts(cls, name: str, key: str, texts: Sequence[str | None], words: Mapping[str, str]) -> FieldText:
-        """From the value of each id of ``key``; None is a missing value. ``words`` translates codes."""
+        """Builds the parts from texts.
+
+        Args:
+            name: The field in words.
+            key: Column of ids that select the part.
+            texts: The value of each id of ``key``; None is a missing value.
+            words: Words for values that are codes (``value_labels``).
+        """
         codes, values = pd.factorize(np.asarray(texts, dtype=object))
         return cls(name, key, [f"{name} is {words.get(value, value)}." for value in values], codes)
 
     @classmethod
     def of_ids(cls, name: str, key: str, tokens: np.ndarray, words: Mapping[str, str]) -> FieldText:
-        """From RecBole's ``id -> token`` array of ``key`` itself; id 0 is padding."""
+        """Builds the parts of the field ``key`` itself from RecBole's ``id -> token`` array; id 0 is padding."""
         return cls.of_texts(name, key, [None, *map(str, tokens[1:])], words)
 
     @classmethod
     def of_id_rows(
         cls, name: str, key: str, tokens: np.ndarray, ids: np.ndarray, words: Mapping[str, str]
     ) -> FieldText:
-        """From ``ids``, ``(ids of key, values)``: one or more tokens of each user or item, 0 for none."""
+        """Builds the parts of a feature of users or items that has one or more values.
+
+        Args:
+            name: The field in words.
+            key: Column of the user's or the item's ids.
+            tokens: RecBole's ``id -> token`` array of the feature.
+            ids: Ids of the feature's values for each id of ``key``, ``(ids, values)``; 0 is no value.
+            words: Words for values that are codes (``value_labels``).
+        """
         rows, codes = np.unique(ids, axis=0, return_inverse=True)
         texts = [
             " ".join(words.get(str(token), str(token)) for token in tokens[row[row > 0]]) or None for row in rows
@@ -60,18 +76,22 @@ class FieldText:
         return cls(name, key, field.parts, field.codes[codes.reshape(-1)])
 
     def shuffled(self, seed: int) -> FieldText:
-        """Gives each id the part of a random other one, the same for fields of equal ``key``; id 0 is padding."""
+        """A copy in which each id has the part of a random id; fields of equal ``key`` are permuted alike."""
         order = 1 + np.random.default_rng(seed).permutation(len(self.codes) - 1)
         return replace(self, codes=self.codes[np.concatenate([[0], order])])
 
 
 class Textualizer:
-    """The text of rows; fields in the order of the sentence."""
+    """The text of rows.
+
+    Args:
+        fields: Fields in the order of the sentence.
+    """
 
     def __init__(self, fields: Sequence[FieldText]) -> None:
         self.fields = tuple(fields)
 
     def sentence(self, row: Mapping[str, int]) -> str:
-        """The text of one row, given the id in each key column."""
+        """The text of one row, given the id in each key column: parts joined by blanks, missing values skipped."""
         codes = [(field, field.codes[int(row[field.key])]) for field in self.fields]
         return " ".join(field.parts[code] for field, code in codes if code >= 0)

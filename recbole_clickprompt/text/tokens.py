@@ -1,40 +1,26 @@
-"""Token ids of rows, gathered from a table that holds each user's, item's and value's tokens once."""
+"""Token ids of rows, assembled from a table with the tokens of each user, item and value.
+
+Letters: see ``plm/__init__.py``; ``tokens`` in a shape is the number of tokens of all texts of a segment.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.text.ragged import Ragged
-from recbole_clickprompt.text.text import FieldText, Textualizer
+from recbole_clickprompt.text.text import Textualizer
+from recbole_clickprompt.text.tokenization import Segment, tokenize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Batch", "Segment", "TokenTable", "tokenize"]
 
 Batch = Mapping[str, Tensor]
-
-_BLOCK = 1 << 14  # values tokenized at once: as Python numbers their tokens take ten times the table's memory
-
-
-class Segment(NamedTuple):
-    """The tokens of neighboring fields that depend on the same key, such as an item's id.
-
-    Attributes:
-        key: Column of ids.
-        tokens: Text after text, ``(N,)`` int32.
-        fields: The number of the field whose value each token is part of, from 1, or 0, ``(N,)`` uint8.
-        offsets: Where each id's text begins, and the last one's end, ``(ids + 1,)`` int64.
-    """
-
-    key: str
-    tokens: np.ndarray
-    fields: np.ndarray
-    offsets: np.ndarray
 
 
 class TokenTable(nn.Module):
@@ -42,24 +28,33 @@ class TokenTable(nn.Module):
 
     A field's value is tokenized with the blank before it and the full stop after it. Both WordPiece and byte-level
     BPE split there, so the pieces together are the tokens of the whole sentence. Neighboring fields that depend on
-    the same id (all of a user's, all of an item's) form one segment::
+    the same id (all of a user's, all of an item's) form one segment. The tokens of a row are slices of segments::
 
-        prefix | segment 0, at the user's id | segment 1, at the item's id | suffix | padding
+        segment 0 (user)   | u0 . . | u1 . . . . | u2 . . | ...     values_0, fields_0, offsets_0
+        segment 1 (item)   | i0 . . . | i1 . . | i2 . . . | ...     values_1, fields_1, offsets_1
 
-    The table moves with the model but is no part of its state: it is built again from the data set.
+        row (u1, i2)       | prefix | u1 . . . . | i2 . . . | suffix | padding ... |
+                             [CLS]                            [SEP]
+
+    If a row is longer than ``max_length``, its last tokens before the suffix are cut.
+
+    The table moves with the model but is not part of its state: it is built again from the data set.
 
     Args:
         textualizer: Text of the rows.
-        tokenizer: A Hugging Face tokenizer.
-        max_length: Most tokens of a row, special ones included; the end of a longer text is cut.
-        segments: What ``tokenize`` returns for this text and tokenizer; None calls it.
+        tokenizer: A fast tokenizer of transformers.
+        max_length: Maximum number of tokens of a row, special ones included.
+        segments: Result of ``tokenize`` for this text and tokenizer; None calls it.
+
+    Raises:
+        DataError: As for ``tokenize``.
     """
 
     def __init__(
         self,
         *,
         textualizer: Textualizer,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         segments: Sequence[Segment] | None = None,
     ) -> None:
@@ -75,17 +70,17 @@ class TokenTable(nn.Module):
             self.register_buffer(f"fields_{index}", torch.from_numpy(fields), persistent=False)
 
     def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens and the field of each, ``(N,)``, of ``keys[index]``; and offsets, ``(ids + 1,)``."""
+        """Tokens and their fields, each ``(tokens,)``, and offsets, ``(ids + 1,)``, of the key ``keys[index]``."""
         tokens, fields = self.get_buffer(f"values_{index}"), self.get_buffer(f"fields_{index}")
         return tokens, fields, self.get_buffer(f"offsets_{index}")
 
     def vocabulary(self) -> Tensor:
-        """The V' tokens that text may contain, special ones included, ``(V',)`` int64 ascending."""
+        """Tokens that may occur in the text of rows, special ones included, ``(V,)`` int64 ascending."""
         tokens = [self.get_buffer(f"values_{index}").long() for index in range(len(self.keys))]
         return torch.cat([*tokens, torch.tensor([*self.prefix, *self.suffix, self.pad_id])]).unique()
 
     def _segments(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        """For each segment, where a row's tokens start in it and how many there are, each ``(B,)``."""
+        """For each segment, where the tokens of each row start in it, and their number; both ``(B,)``."""
         segments = []
         for index, key in enumerate(self.keys):
             offsets = self.get_buffer(f"offsets_{index}")
@@ -95,12 +90,12 @@ class TokenTable(nn.Module):
         return segments
 
     def full_lengths(self, batch: Batch) -> Tensor:
-        """Tokens of each row before any cut, special ones included: ``(B,)`` int64."""
+        """Tokens of each row before the cut to ``max_length``, special ones included, ``(B,)`` int64."""
         special = len(self.prefix) + len(self.suffix)
         return torch.stack([length for _, length in self._segments(batch)]).sum(0) + special
 
     def lengths(self, batch: Batch) -> Tensor:
-        """Tokens of each row, special ones included: ``(B,)`` int64."""
+        """Tokens of each row, special ones included, ``(B,)`` int64."""
         return self.full_lengths(batch).clamp(max=self.max_length)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -109,13 +104,13 @@ class TokenTable(nn.Module):
             batch: Columns of ids, each ``(B,)``; those named in ``keys`` are read.
 
         Returns:
-            Token ids, ``(B, Z)`` int64, padded to the longest row; and lengths, ``(B,)`` int64.
+            Token ids, ``(B, Z)`` int64, Z the length of the longest row; and lengths, ``(B,)`` int64.
         """
         lengths = self.lengths(batch)
         rows = torch.arange(len(lengths), device=lengths.device)
         width = int(lengths.max())
-        last = lengths - len(self.suffix)  # where text ends, (B,)
-        # One spare column takes all tokens after the end of their row
+        last = lengths - len(self.suffix)  # where the suffix begins, (B,)
+        # The last column is scratch space for tokens that are cut
         input_ids = lengths.new_full((len(lengths), width + 1), self.pad_id)
         if self.prefix:
             input_ids[:, : len(self.prefix)] = lengths.new_tensor(self.prefix)
@@ -126,9 +121,9 @@ class TokenTable(nn.Module):
         return input_ids[:, :width].contiguous(), lengths
 
     def fields(self, batch: Batch) -> Tensor:
-        """The field whose value each token of ``forward`` is part of, ``(B, Z)``: its number in the text from 1.
+        """Number of the field whose value each token of ``forward`` is part of, from 1, ``(B, Z)`` int64.
 
-        Tokens between values, special ones and padding have 0.
+        Tokens between values, special tokens and padding have 0.
         """
         lengths = self.lengths(batch)
         width = int(lengths.max())
@@ -138,24 +133,35 @@ class TokenTable(nn.Module):
         return fields[:, :width].contiguous()
 
     def _places(self, batch: Batch, last: Tensor, spare: int) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-        """The number of each segment and, for each of its tokens, its row, column and index in the segment.
+        """Where the tokens of a batch go.
 
-        A token after ``last``, ``(B,)``, has the column ``spare``.
+        Args:
+            batch: Columns of ids, each ``(B,)``.
+            last: Column at which the tokens of each row are cut, ``(B,)``.
+            spare: Column for tokens that are cut.
+
+        Yields:
+            For each segment its number and, for each of its tokens in the batch, the row, the column, and the
+            index in the segment.
         """
         rows = torch.arange(len(last), device=last.device)
         begin = torch.full_like(last, len(self.prefix))
         for index, (start, length) in enumerate(self._segments(batch)):
-            row = torch.repeat_interleave(rows, length)
+            row = torch.repeat_interleave(rows, length)  # row of each token of the segment in the batch
             within = torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
             column = begin[row] + within
             yield index, row, torch.where(column < last[row], column, spare), start[row] + within
             begin = begin + length
 
-    def check(self, batch: Batch, tokenizer: Any) -> None:
-        """Compares the assembled tokens of some rows with the tokenizer's own on their sentences.
+    def check(self, batch: Batch, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Compares the assembled tokens of rows with those of their whole sentences.
+
+        Args:
+            batch: Columns of ids, each ``(B,)``.
+            tokenizer: The tokenizer of this table.
 
         Raises:
-            DataError: They differ, so this tokenizer does not split text where fields meet.
+            DataError: They differ, so this tokenizer does not split text between fields.
         """
         input_ids, lengths = (t.tolist() for t in self(batch))
         for row, (ids, length) in enumerate(zip(input_ids, lengths, strict=True)):
@@ -163,81 +169,14 @@ class TokenTable(nn.Module):
             expected = tokenizer(sentence, truncation=True, max_length=self.max_length)["input_ids"]
             if ids[:length] != expected:
                 raise DataError(
-                    f"{type(tokenizer).__name__} does not tokenize the fields of a row one by one: for "
-                    f"{sentence!r} it gives {expected}, its parts give {ids[:length]}; choose another PLM"
+                    f"{type(tokenizer).__name__} does not tokenize the fields of a row one by one: "
+                    f"{sentence!r} becomes {expected}, its parts {ids[:length]}; choose another PLM"
                 )
 
 
-def tokenize(textualizer: Textualizer, tokenizer: Any) -> list[Segment]:
-    """The segments of the rows' text, in the order of the sentence.
-
-    Raises:
-        DataError: The tokenizer needs a first field that no row lacks.
-    """
-    segments: list[Segment] = []
-    seen = 0  # fields of the previous segments
-    for key, group in groupby(textualizer.fields, key=lambda field: field.key):
-        fields = list(group)
-        tokens, token_fields = _segment_tokens(fields, tokenizer, leading=not segments, before=seen)
-        seen += len(fields)
-        segments.append(Segment(key, tokens.values, token_fields.astype(np.uint8), tokens.offsets))
-    return segments
-
-
-def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
     probe = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(whole)) if whole[i : i + len(probe)] == probe)
     return whole[:start], whole[start + len(probe) :]
-
-
-def _segment_tokens(
-    fields: Sequence[FieldText], tokenizer: Any, *, leading: bool, before: int
-) -> tuple[Ragged, np.ndarray]:
-    """Tokens of each id of the fields' key, and for each token the number of the field whose value it is in."""
-
-    def tokenized(parts: Sequence[str]) -> Ragged:
-        # The backend itself: what transformers adds to each text's ids takes as long again
-        backend = tokenizer.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
-        blocks = (list(parts[start : start + _BLOCK]) for start in range(0, len(parts), _BLOCK))
-        encoded = (backend.encode_batch_fast(block, add_special_tokens=False) for block in blocks)
-        return Ragged.stacked([Ragged.of([text.ids for text in texts]) for texts in encoded])
-
-    columns, marks = [], []  # that follow each other in a row: their tokens, and the field that each is part of
-
-    def add(number: int, blank: str, codes: np.ndarray) -> None:
-        field = fields[number]
-        present = (codes >= 0).any()
-        # The words before the values are tokenized once, not with each value
-        words = tokenized([blank + field.prefix] if present else [])
-        values = tokenized([field.value(code) for code in range(len(field.parts))] if present else [])
-        columns.extend([(words, np.minimum(codes, 0)), (values, codes)])
-        marks.extend([np.zeros_like(words.values), _all_but_last(values, before + number + 1)])
-
-    split_at_blanks = tokenizer.tokenize("a") == tokenizer.tokenize(" a")
-    open_ = np.full(len(fields[0].codes), leading and not split_at_blanks)
-    for number, field in enumerate(fields):
-        # In byte-level BPE " a" and "a" differ: the first part of a row comes without the blank
-        first = open_ & (field.codes >= 0)
-        if first.any():
-            add(number, "", np.where(first, field.codes, -1))
-        add(number, " ", np.where(first, -1, field.codes))
-        open_ &= ~first
-    if open_[1:].any():
-        raise DataError(
-            f"this PLM's tokenizer needs a first text field that no row lacks, but all of the first ones of "
-            f"{fields[0].key} are missing for {int(open_[1:].sum())} of its ids; put an id first in text_fields"
-        )
-    marked = [
-        (Ragged(numbers, ragged.offsets), codes) for (ragged, codes), numbers in zip(columns, marks, strict=True)
-    ]
-    return Ragged.join(columns), Ragged.join(marked).values
-
-
-def _all_but_last(values: Ragged, number: int) -> np.ndarray:
-    """``number`` at each token but the last one of a text, its full stop, which has 0."""
-    numbers = np.full_like(values.values, number)
-    numbers[values.offsets[1:] - 1] = 0
-    return numbers

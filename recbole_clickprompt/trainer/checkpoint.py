@@ -1,10 +1,10 @@
-"""Checkpoint files of tensors and plain values: written whole or not at all, checked before they are read."""
+"""Checkpoint files of tensors and plain values: written atomically, checked before they are loaded."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,65 +14,62 @@ from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.pickle_scan import scan
 from recbole_clickprompt.trainer.plain_values import RECORD_NAMES, SavedConfig, check_plain, records_only, to_plain
 
-__all__ = [
-    "check_numbers",
-    "check_writable",
-    "load_weights",
-    "read_checkpoint",
-    "read_model",
-    "save_model",
-    "write_checkpoint",
-]
+if TYPE_CHECKING:
+    from recbole.model.abstract_recommender import AbstractRecommender
+    from recbole.trainer import Trainer
 
-# Settings that follow from others and from the machine
+__all__ = ["check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint"]
+
+# Settings that are derived from others and from the machine
 _DERIVED = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
-_LARGEST_PICKLE = 64_000_000  # bytes, without the tensors; those of large models have one million
+_LARGEST_PICKLE = 64_000_000  # bytes, without the tensors; large models need about one million
 _RECOVER = "restore it from a copy, or delete it and start without it"
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes a file of nested dicts, lists, plain values and tensors; raises as ``write_whole``."""
+    """Writes nested dicts and lists of plain values and tensors; raises the errors of ``write_whole``."""
 
     def write(partial: Path) -> None:
-        # Through a stream of ours, or torch would hide what the system said. RecBole's pickle protocol 4 is what
-        # torch's safe reader refuses; the default is what it reads.
+        # Given a path, torch would hide the error of the operating system. torch's safe reader rejects pickle
+        # protocol 4, which RecBole uses, and accepts the default.
         with partial.open("wb") as stream:
             torch.save(state, stream)
 
     write_whole(path, write)
 
 
-def read_checkpoint(path: Path, *, kind: str, device: Any = "cpu") -> dict[str, Any]:
-    """What ``write_checkpoint`` wrote, after a check of every byte; nothing in it is ever run.
+def read_checkpoint(path: Path, *, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads a file of ``write_checkpoint`` after checking every byte; no code in it is executed.
 
     Args:
         path: The file.
-        kind: What it should be, for the error.
-        device: Where the tensors go.
+        kind: The expected kind of file, for error messages.
+        device: Device of the tensors.
 
     Raises:
-        WeightsError: It is missing, truncated or changed, or holds anything else than plain values and tensors.
+        WeightsError: It is missing, truncated or modified, or contains anything but plain values and tensors.
     """
     return _checked(_load(path, kind, device), path, kind)
 
 
-def read_model(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
-    """A finetuned model's file, RecBole's keys: ``config``, ``state_dict``, ``optimizer`` and so on.
+def read_model(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads the file of a finetuned model, with RecBole's keys such as ``config`` and ``state_dict``.
 
     Args:
         path: The file.
-        device: Where the tensors go.
+        device: Device of the tensors.
 
     Returns:
-        ``config`` is a dict of unchecked settings; ``host.saved_config`` makes RecBole's of it.
+        The content; ``config`` is a dict of unchecked settings, from which ``host.saved_config`` makes a
+        ``Config``.
 
     Raises:
-        WeightsError: As for ``read_checkpoint``, or it is no model.
+        WeightsError: As for ``read_checkpoint``, or the file is not a model.
     """
     kind = "a model saved by RecBole or ClickPrompt"
     state = _load(path, kind, device)
     config = state.get("config")
-    if isinstance(config, SavedConfig):  # by an earlier version
+    if isinstance(config, SavedConfig):  # written by an earlier version
         config = vars(config).get("final_config_dict")
         if isinstance(config, dict):
             config = {key: value for key, value in config.items() if key not in _DERIVED}
@@ -88,17 +85,17 @@ def read_model(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
     return state
 
 
-def _load(path: Path, kind: str, device: Any) -> dict[str, Any]:
+def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file; expected {kind}")
+        raise WeightsError(f"{path}: no such file; expected {kind}")
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
             packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
             fault = _fault_of_parts(path, parts)
-            # torch writes checksums and never looks at them
+            # torch writes checksums but never verifies them
             damaged = None if packed or fault else archive.testzip()
-    except Exception as error:  # zipfile raises whatever a damaged field leads it to
+    except Exception as error:  # zipfile raises errors of many types for damaged files
         raise WeightsError(f"{path} is damaged or foreign, expected {kind}: {error}; {_RECOVER}") from error
     if packed:
         raise WeightsError(f"{path} is not {kind}: its part {packed[0]} is compressed, which torch never writes")
@@ -107,29 +104,30 @@ def _load(path: Path, kind: str, device: Any) -> dict[str, Any]:
     if damaged is not None:
         raise WeightsError(f"{path} is damaged, expected {kind}: its part {damaged} has changed; {_RECOVER}")
     try:
-        # The very bytes that torch will read: what zipfile finds in a file made for it may be others
+        # Scan the bytes that torch will read: a crafted file can make zipfile find different ones
         scan(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl"), RECORD_NAMES)
         with records_only():
             state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
-            f"{path} is not {kind}: it holds more than tensors and plain values, none of which was run ({reason})"
+            f"{path} is not {kind}: it contains more than tensors and plain values, none of which was executed "
+            f"({reason})"
         ) from error
     if not isinstance(state, dict):
-        raise WeightsError(f"{path} is not {kind}: it holds a {type(state).__name__}")
+        raise WeightsError(f"{path} is not {kind}: it contains a {type(state).__name__}")
     return state
 
 
 def _fault_of_parts(path: Path, parts: list[zipfile.ZipInfo]) -> str | None:
-    """What makes an archive take longer to read, or be read otherwise, than its size and its names tell."""
+    """Describes a fault by which an archive expands beyond its size or is read ambiguously, if it has one."""
     with path.open("rb") as stream:
-        if stream.read(4) != b"PK\3\4":  # or torch would take the file for one of its older format
+        if stream.read(4) != b"PK\3\4":  # torch would read the file in its older format
             return "it does not begin as an archive"
-    if len({part.filename.lower() for part in parts}) < len(parts):  # torch finds names in any case
-        return "two of its parts have one name"
+    if len({part.filename.lower() for part in parts}) < len(parts):  # torch ignores case
+        return "two of its parts have the same name"
     if sum(part.file_size for part in parts) > path.stat().st_size:
-        return "its parts are larger than itself"
+        return "its parts are larger than the file"
     pickles = [part.file_size for part in parts if part.filename.lower().endswith("data.pkl")]
     if any(size > _LARGEST_PICKLE for size in pickles):
         return f"its data.pkl has more than {_LARGEST_PICKLE:,} bytes"
@@ -142,9 +140,16 @@ def _checked(state: dict[str, Any], path: Path, kind: str) -> dict[str, Any]:
     return state
 
 
-def save_model(trainer: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-    """Writes RecBole's checkpoint, whole or not at all, of plain values and tensors alone."""
-    path = kwargs.pop("saved_model_file", trainer.saved_model_file)
+def save_model(trainer: Trainer, epoch: int, verbose: bool = True, saved_model_file: str | None = None) -> None:
+    """Atomically writes a checkpoint with RecBole's keys that contains only plain values and tensors.
+
+    Args:
+        trainer: The trainer whose model is saved.
+        epoch: The number of the epoch, from 0.
+        verbose: Whether to log the path.
+        saved_model_file: The path; None for that of the trainer.
+    """
+    path = saved_model_file or trainer.saved_model_file
     settings = {key: value for key, value in trainer.config.final_config_dict.items() if key not in _DERIVED}
     state = {
         "config": to_plain(settings),
@@ -162,23 +167,23 @@ def save_model(trainer: Any, epoch: int, verbose: bool = True, **kwargs: Any) ->
         trainer.logger.info(f"Saving current: {path}")
 
 
-def load_weights(model: Any, checkpoint: dict[str, Any], path: Path, *, fitting: str) -> None:
+def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: Path, *, fitting: str) -> None:
     """Copies the weights of a model file into a model.
 
     Args:
-        model: RecBole's.
-        checkpoint: What ``read_model`` gave.
-        path: The file, for the error.
-        fitting: What the weights have to fit, for the error.
+        model: The model.
+        checkpoint: The result of ``read_model``.
+        path: The file, for error messages.
+        fitting: What the weights must fit, for error messages.
 
     Raises:
-        WeightsError: They do not fit.
+        WeightsError: The weights do not fit.
     """
-    own, other = model.other_parameter(), checkpoint.get("other_parameter") or {}
-    if not isinstance(other, dict) or other.keys() - own.keys():
-        # RecBole would set attributes of these names, whichever they are
+    expected, other = model.other_parameter(), checkpoint.get("other_parameter") or {}
+    if not isinstance(other, dict) or other.keys() - expected.keys():
+        # RecBole would set attributes of any name
         raise WeightsError(
-            f"{path} does not fit {fitting}: its other_parameter must hold {sorted(own) or 'nothing'}"
+            f"{path} does not fit {fitting}: its other_parameter must contain {sorted(expected) or 'nothing'}"
         )
     try:
         check_numbers(model.state_dict(), checkpoint["state_dict"], path)
@@ -188,21 +193,21 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: Path, *, fitting:
     model.load_other_parameter(other)
 
 
-def check_numbers(own: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
-    """Raises WeightsError for what torch would cast without a warning, and for weights that are no numbers."""
-    for name in own.keys() & weights.keys():
-        ours, theirs = own[name].dtype, weights[name].dtype
-        if (ours.is_floating_point, ours.is_complex) != (theirs.is_floating_point, theirs.is_complex):
-            raise WeightsError(f"{path}: its weight {name} is of {theirs}, expected {ours}; {_RECOVER}")
-        if theirs.is_floating_point and weights[name].isnan().any():
-            raise WeightsError(f"{path}: its weight {name} holds NaN, expected numbers; {_RECOVER}")
+def _check_numbers(expected: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Rejects weights that torch would cast silently, and NaN."""
+    for name in expected.keys() & weights.keys():
+        dtype, found = expected[name].dtype, weights[name].dtype
+        if (dtype.is_floating_point, dtype.is_complex) != (found.is_floating_point, found.is_complex):
+            raise WeightsError(f"{path}: its weight {name} has dtype {found}, expected {dtype}; {_RECOVER}")
+        if found.is_floating_point and weights[name].isnan().any():
+            raise WeightsError(f"{path}: its weight {name} contains NaN, expected numbers; {_RECOVER}")
 
 
 def check_writable(folder: Path) -> None:
-    """Tells before the training, and not behind it, that a folder takes no files.
+    """Fails before training if a folder is not writable.
 
     Raises:
-        StorageError: It does not.
+        StorageError: The folder is not writable.
     """
     probe = folder / ".writable"
     write_whole(probe, lambda partial: partial.touch())

@@ -1,14 +1,14 @@
-"""A rank's share of a batch, and how the shares become one step and one evaluation.
+"""Sharding of batches over ranks, and the reduction of gradients and predictions.
 
-Each rank reads the same batches in the same order and takes every world-th row of each part, so the batch stays
-that of one process, whatever the number of ranks. Nothing here happens where there is one.
+Each rank reads the same batches in the same order and takes every ``world``-th row of each part, so batches do not
+depend on the number of ranks. With a single rank these functions do nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,68 +18,76 @@ from torch import Tensor, nn
 from recbole_clickprompt import distributed
 from recbole_clickprompt.backbones.batch_norm import batch_norm_over_ranks
 
+if TYPE_CHECKING:
+    from recbole.data.interaction import Interaction
+
+    from recbole_clickprompt.trainer.protocols import CTRModel, Module, Trainable
+
 __all__ = ["all_reduce_gradients", "broadcast_parameters", "predict", "rank_rng", "shares"]
 
-_BUCKET = 2**23  # numbers that are summed over the ranks at once
+_BUCKET = 2**23  # elements per all-reduce
 
 
-def broadcast_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Gives what is trained the values of rank 0, and batch norms the rows of all ranks; frozen weights stay."""
-    here = distributed.current()
-    if here.world > 1:
-        batch_norm_over_ranks(model)
-        here.broadcast([p for group in optimizer.param_groups for p in group["params"]])
+def broadcast_parameters(model: Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copies the trainable parameters of rank 0 to all ranks, and makes batch norms use the rows of all ranks.
+
+    Frozen parameters are not sent.
+    """
+    ranks = distributed.current()
+    if ranks.world > 1:
+        batch_norm_over_ranks(cast(nn.Module, model))
+        ranks.broadcast([p for group in optimizer.param_groups for p in group["params"]])
 
 
-def shares(model: Any, parts: Iterable[tuple[Any, float]]) -> Iterator[tuple[Any, float]]:
-    """This rank's rows of the parts of a batch; weights of all ranks' shares sum to that of the part.
+def shares(model: Trainable, parts: Iterable[tuple[Any, float]]) -> Iterator[tuple[Any, float]]:
+    """This rank's rows of each part of a batch; the weights of a part over all ranks sum to its weight.
 
-    A rank that has no row of a part takes one of another's at weight 0, for the sake of layers that all ranks
-    compute together; it counts nowhere (``ProcessGroup.is_padding``).
+    A rank without rows of a part computes one row of another rank with weight 0, because some layers need all
+    ranks to take part; the row is not counted (``ProcessGroup.is_padding``).
 
     Args:
-        model: Has ``rows`` and ``select``.
-        parts: Of ``model.split``, the same on all ranks: what it draws comes from their common random state, and
-            rows of equal length stay in order.
+        model: The model that is trained.
+        parts: The result of ``model.split``, equal on all ranks: random numbers come from their common random
+            state, and rows of equal length keep their order.
     """
-    here = distributed.current()
-    if here.world == 1:
+    ranks = distributed.current()
+    if ranks.world == 1:
         yield from parts
         return
     for part, weight in parts:
-        own = torch.arange(here.rank, model.rows(part), here.world)
-        here.is_padding = not len(own)
+        rows = torch.arange(ranks.rank, model.rows(part), ranks.world)
+        ranks.is_padding = not len(rows)
         try:
-            selected, share = model.select(part, own if len(own) else torch.zeros(1, dtype=torch.long))
-            yield selected, 0.0 if here.is_padding else weight * share
+            selected, share = model.select(part, rows if len(rows) else torch.zeros(1, dtype=torch.long))
+            yield selected, 0.0 if ranks.is_padding else weight * share
         finally:
-            here.is_padding = False
+            ranks.is_padding = False
 
 
 @contextmanager
 def rank_rng(step: int, device: torch.device) -> Iterator[None]:
-    """Gives this rank its own dropout for one step and leaves the random state, equal on all ranks, as it was."""
-    here = distributed.current()
-    if here.world == 1:
+    """Gives this rank a random state of its own for one step, then restores the one that all ranks share."""
+    ranks = distributed.current()
+    if ranks.world == 1:
         yield
         return
-    entropy = (torch.initial_seed() % 2**64, step, here.rank)
+    entropy = (torch.initial_seed() % 2**64, step, ranks.rank)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
         yield
 
 
 def all_reduce_gradients(optimizer: torch.optim.Optimizer, loss: float) -> float:
-    """Sums what the ranks computed: the gradients of what is trained, in place, and the loss, which is returned.
+    """Sums gradients (in place) and the loss (returned) over all ranks.
 
-    A parameter that no rank has a gradient for keeps none. Of a table that is updated row by row only those rows
-    are exchanged that some rank has read.
+    A parameter without gradient on any rank stays without. For tables with row-wise updates, only rows that some
+    rank has read are exchanged.
     """
-    here = distributed.current()
-    if here.world == 1:
+    ranks = distributed.current()
+    if ranks.world == 1:
         return loss
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    total, *reached = here.all_reduce([loss, *(p.grad is not None for p in trained)], trained[0].device)
+    total, *reached = ranks.all_reduce([loss, *(p.grad is not None for p in trained)], trained[0].device)
     rowwise = {id(p) for group in optimizer.param_groups if group.get("rowwise") for p in group["params"]}
     present = [p for p, count in zip(trained, reached, strict=True) if count]
     _sum_rows([p for p in present if id(p) in rowwise])
@@ -93,30 +101,35 @@ def all_reduce_gradients(optimizer: torch.optim.Optimizer, loss: float) -> float
 
 
 def _sum_rows(tables: Sequence[nn.Parameter]) -> None:
-    """Sums sparse gradients; all ranks add up the same numbers in the same order, that of the ranks."""
+    """Sums sparse gradients; every rank adds in the order of the ranks, so all get bit-identical sums."""
     if not tables:
         return
-    own = [_rows_and_values(table) for table in tables]
-    counts = torch.tensor([[len(rows) for rows, _ in own]], device=tables[0].device)
+    local = [_rows_and_values(table) for table in tables]
+    counts = torch.tensor([[len(rows) for rows, _ in local]], device=tables[0].device)
     counts = _gather(counts, [1] * distributed.current().world)  # (world, tables)
-    for table, (rows, values), sizes in zip(tables, own, counts.T.tolist(), strict=True):
+    for table, (rows, values), sizes in zip(tables, local, counts.T.tolist(), strict=True):
         read, summands = _gather(rows, sizes), _gather(values, sizes)
         table.grad = torch.sparse_coo_tensor(read.unsqueeze(0), summands, table.shape).coalesce()
 
 
 def _rows_and_values(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a sparse gradient the R rows that it has, ``(R,)``, and what it has there, ``(R, d)``."""
+    """The indices of the R rows in a sparse gradient, ``(R,)``, and their values, ``(R, d)``."""
     if table.grad is None:
         return torch.zeros(0, dtype=torch.long, device=table.device), table.new_zeros(0, *table.shape[1:])
     gradient = table.grad.coalesce()
     return gradient.indices()[0], gradient.values()
 
 
-def _gather(own: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The ranks' tensors, of ``sizes`` rows each and equal beyond them, one after the other."""
-    # Equal lengths for the exchange; what fills them up is cut off again
-    padded = own.new_zeros(max(sizes), *own.shape[1:])
-    padded[: len(own)] = own
+def _gather(local: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Concatenates the tensors of all ranks along the first axis.
+
+    Args:
+        local: This rank's tensor.
+        sizes: Number of rows on each rank; other axes are equal.
+    """
+    # all_gather needs equal shapes: pad, and remove the padding afterwards
+    padded = local.new_zeros(max(sizes), *local.shape[1:])
+    padded[: len(local)] = local
     gathered = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded)
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
@@ -135,15 +148,15 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]
         yield bucket
 
 
-def predict(model: Any, interaction: Any, device: torch.device) -> Tensor:
-    """Scores of all rows in their order, ``(B,)``, each computed by one rank and known to all."""
-    here = distributed.current()
-    if here.world == 1:
+def predict(model: CTRModel, interaction: Interaction, device: torch.device) -> Tensor:
+    """Scores of all rows in order, ``(B,)``; each row is computed by one rank, and all ranks get the result."""
+    ranks = distributed.current()
+    if ranks.world == 1:
         return model.predict(interaction)
-    blocks = model.blocks(interaction, here.world)
-    own = [torch.zeros(0, device=device)]
-    own += [model.predict(interaction[rows]) for rows in blocks[here.rank :: here.world]]
-    sizes = [sum(map(len, blocks[rank :: here.world])) for rank in range(here.world)]
-    scores = _gather(torch.cat(own), sizes)
-    rows = torch.cat([block for rank in range(here.world) for block in blocks[rank :: here.world]])
+    blocks = model.blocks(interaction, ranks.world)
+    local = [torch.zeros(0, device=device)]
+    local += [model.predict(interaction[rows]) for rows in blocks[ranks.rank :: ranks.world]]
+    sizes = [sum(map(len, blocks[rank :: ranks.world])) for rank in range(ranks.world)]
+    scores = _gather(torch.cat(local), sizes)
+    rows = torch.cat([block for rank in range(ranks.world) for block in blocks[rank :: ranks.world]])
     return scores[rows.argsort().to(device)]

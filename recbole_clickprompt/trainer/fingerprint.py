@@ -1,4 +1,4 @@
-"""What determines a training: runs that agree in it share one pretraining, and go on from one another's state."""
+"""The inputs that determine a training run. Runs with equal inputs share pretraining and can resume each other."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.registry import of_stage
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
+
+    from recbole_clickprompt.text.tokens import TokenTable
 
 __all__ = [
     "checkpoint_path",
@@ -24,35 +32,37 @@ __all__ = [
     "state_path",
 ]
 
-# Keys of RecBole's config that are not declared. All others count unless their declaration says otherwise, so that
-# one added later can only cost a repetition and never give a wrong reuse.
-_OF_FINETUNING = {
+# Keys of RecBole's config that are not declared. All others count unless their declaration says otherwise, so a
+# key added later can only cause an unnecessary training run, never a wrong reuse.
+_FINETUNING_KEYS = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "valid_metric_bigger", "valid_neg_sample_args",
     "test_neg_sample_args", "eval_neg_sample_args",
 }  # fmt: skip
-_WITHOUT_EFFECT = {
+_KEYS_WITHOUT_EFFECT = {
     "gpu_id", "device", "state", "verbose", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
     "port", "single_spec", "dataset_save_path", "dataloaders_save_path", "config_files", "config_file_list",
 }  # fmt: skip
 
 
 def settings_without_effect() -> set[str]:
-    """Those that determine nothing that is trained; where files are is one, as their content counts."""
-    return of_stage("none") | _WITHOUT_EFFECT
+    """Settings that affect no trained result, such as paths: file contents are hashed instead."""
+    return of_stage("none") | _KEYS_WITHOUT_EFFECT
 
 
 def settings_of_finetuning() -> set[str]:
-    """Those that pretraining never reads: of finetuning and evaluation."""
-    return of_stage("finetune") | _OF_FINETUNING
+    """Settings of finetuning and evaluation, which pretraining never reads."""
+    return of_stage("finetune") | _FINETUNING_KEYS
 
 
-def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path | None = None) -> dict[str, Any]:
-    """All that determines a stage before finetuning: settings, and hashes of what it reads.
+def stage_inputs(
+    config: Config, dataset: Dataset, *, reads_text: bool, previous: Path | None = None
+) -> dict[str, Any]:
+    """Everything that determines a stage before finetuning: settings, and hashes of the data it reads.
 
     Args:
-        config: Of the run.
+        config: Settings of the run.
         dataset: Its training rows.
-        reads_text: It reads their text, so tokens and language model count.
+        reads_text: Whether the stage reads text, so that tokens and language model are included.
         previous: The checkpoint that it starts from.
     """
     without = settings_of_finetuning() | settings_without_effect()
@@ -62,22 +72,28 @@ def stage_inputs(config: Any, dataset: Any, *, reads_text: bool, previous: Path 
         "settings": _settings(config, without=without),
         "rows": _rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_history(dataset),
         **({} if previous is None else {"previous": read_checksum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
 
 
 def finetuning_inputs(
-    config: Any, train_data: Any, valid_data: Any, start: str | None, *, reads_text: bool
+    config: Config,
+    train_data: AbstractDataLoader,
+    valid_data: AbstractDataLoader | None,
+    start: str | None,
+    *,
+    reads_text: bool,
 ) -> dict[str, Any]:
-    """As ``stage_inputs``, of a whole run.
+    """As ``stage_inputs``, for a whole run including finetuning.
 
     Args:
-        config: Of the run.
-        train_data: Loader of training rows.
-        valid_data: Loader of validation rows, or None.
+        config: Settings of the run.
+        train_data: Loader of the training rows.
+        valid_data: Loader of the validation rows, or None.
         start: Checksum of the file that ``pre_model_path`` names, or None.
-        reads_text: It, or a stage before it, reads the text of rows.
+        reads_text: Whether finetuning or an earlier stage reads the text of rows.
     """
     dataset = train_data._dataset
     return {
@@ -85,34 +101,39 @@ def finetuning_inputs(
         "rows": _rows_hash(dataset),
         "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
+        **_history(dataset),
         "pre_model_path": start,
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """In words, where two inputs differ: ``"learning_rate (there 0.1, here 0.2)"``."""
-    mine, other = ours["settings"], theirs["settings"]
+def differences(inputs: dict[str, Any], saved: dict[str, Any]) -> list[str]:
+    """Describes the differences between the inputs of this run and saved ones.
+
+    Returns:
+        Descriptions such as ``"learning_rate (saved 0.1, now 0.2)"`` or ``"the rows"``.
+    """
+    new, old = inputs["settings"], saved["settings"]
     found = [
-        f"{key} (there {other.get(key)!r}, here {mine.get(key)!r})"
-        for key in sorted(mine.keys() | other.keys())
-        if mine.get(key) != other.get(key)
+        f"{key} (saved {old.get(key)!r}, now {new.get(key)!r})"
+        for key in sorted(new.keys() | old.keys())
+        if new.get(key) != old.get(key)
     ]
-    parts = sorted((ours.keys() | theirs.keys()) - {"settings"})
-    return found + [f"the {part.replace('_', ' ')}" for part in parts if ours.get(part) != theirs.get(part)]
+    parts = sorted((inputs.keys() | saved.keys()) - {"settings"})
+    return found + [f"the {part.replace('_', ' ')}" for part in parts if inputs.get(part) != saved.get(part)]
 
 
-def state_path(config: Any, label: str, inputs: dict[str, Any]) -> Path:
-    """Where the state of an unfinished training of these inputs is kept; ``label`` is part of the file's name."""
+def state_path(config: Settings, label: str, inputs: dict[str, Any]) -> Path:
+    """Path of the state of an unfinished training run with these inputs; ``label`` is part of the file name."""
     return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{label}-{_digest(inputs)}.resume"
 
 
-def _settings(config: Any, *, without: set[str]) -> dict[str, Any]:
+def _settings(config: Config, *, without: set[str]) -> dict[str, Any]:
     settings = {k: v for k, v in config.final_config_dict.items() if k not in without}
     return json.loads(json.dumps(settings, sort_keys=True, default=str))
 
 
-def _rows_hash(dataset: Any) -> str:
+def _rows_hash(dataset: Dataset) -> str:
     return _tensors_hash(
         (f"{source}.{name}", feat[name])
         for source, feat in (
@@ -125,7 +146,11 @@ def _rows_hash(dataset: Any) -> str:
     )
 
 
-def _text_inputs(config: Any, dataset: Any) -> dict[str, Any]:
+def _history(dataset: Dataset) -> dict[str, str]:
+    return {} if dataset.history_log is None else {"history": dataset.history_log.digest()}
+
+
+def _text_inputs(config: Settings, dataset: Dataset) -> dict[str, Any]:
     folder = find_plm(config["plm"])
     table = dataset.token_table(config["plm"])
     return {
@@ -135,8 +160,8 @@ def _text_inputs(config: Any, dataset: Any) -> dict[str, Any]:
     }
 
 
-def checkpoint_path(config: Any, label: str, inputs: dict[str, Any]) -> Path:
-    """Where the result of a stage with these inputs is kept; ``label`` is part of the file's name."""
+def checkpoint_path(config: Settings, label: str, inputs: dict[str, Any]) -> Path:
+    """Path of the result of a stage with these inputs; ``label`` is part of the file name."""
     name = f"{config['dataset']}-{label}-{_digest(inputs)}.safetensors"
     return Path(config["checkpoint_dir"]) / name
 
@@ -145,7 +170,7 @@ def _digest(inputs: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _specials(table: Any) -> list[tuple[str, torch.Tensor]]:
+def _specials(table: TokenTable) -> list[tuple[str, torch.Tensor]]:
     numbers = {"prefix": table.prefix, "suffix": table.suffix, "length": [table.max_length]}
     return [(name, torch.tensor(values)) for name, values in numbers.items()]
 

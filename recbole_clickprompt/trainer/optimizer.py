@@ -1,9 +1,10 @@
-"""Optimiser with separate learning rates, and its schedule."""
+"""Optimizer with parameter groups, and its learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.trainer.lazy_adam import row_tables, update_rows
+
+if TYPE_CHECKING:
+    from recbole_clickprompt.trainer.protocols import Trainable
 
 __all__ = ["build_optimizer", "build_scheduler"]
 
@@ -25,7 +29,7 @@ _ROWWISE = ("adam", "adamw")
 
 
 def build_optimizer(
-    model: Any,
+    model: Trainable,
     *,
     learner: str,
     learning_rate: float,
@@ -33,34 +37,34 @@ def build_optimizer(
     weight_decay: float,
     lazy_embedding_min_rows: int | None = None,
 ) -> torch.optim.Optimizer:
-    """Puts the PLM's parameters under rates of their own; at rate 0 they are frozen and left out.
+    """Builds an optimizer with a separate learning rate for pretrained parameters; at rate 0 they are frozen.
 
-    Biases and normalization weights train at the rate of their module, without weight decay. Tables that are
-    updated row by row are a separate group, which is ``rowwise``.
+    Biases and normalization weights have no weight decay. Tables with row-wise updates are a group of their own,
+    with ``rowwise`` set.
 
     Args:
-        model: Anything with ``modules()``, ``parameters()`` and ``pretrained_parameters()``.
-        learner: RecBole's name of an optimiser.
-        learning_rate: Of all that starts new: backbone, prompts, heads.
-        plm_learning_rate: Of all that comes pretrained.
-        weight_decay: Of matrices and embeddings.
-        lazy_embedding_min_rows: Rows from which on a new table is updated row by row, or None.
+        model: The model; only ``modules``, ``parameters`` and ``pretrained_parameters`` are used.
+        learner: RecBole's name of the optimizer.
+        learning_rate: For all parameters that are not pretrained: backbone, prompts, heads.
+        plm_learning_rate: For pretrained parameters.
+        weight_decay: Weight decay of matrices and embeddings.
+        lazy_embedding_min_rows: Tables of at least this many rows are updated row by row; None for no table.
 
     Raises:
-        SettingError: The learner updates no single rows.
+        SettingError: The optimizer does not support row-wise updates.
     """
     if lazy_embedding_min_rows is not None and learner not in _ROWWISE:
         raise SettingError(
-            f"lazy_embedding_min_rows is for the learners {' and '.join(_ROWWISE)}, got learner {learner!r}; take "
-            "one of them, or leave lazy_embedding_min_rows at None"
+            f"lazy_embedding_min_rows requires learner {' or '.join(_ROWWISE)}, got {learner!r}; use one of them, "
+            "or leave lazy_embedding_min_rows at None"
         )
     pretrained = model.pretrained_parameters()
-    known = {id(p) for p in pretrained}
-    new = [p for p in model.parameters() if id(p) not in known]
+    pretrained_ids = {id(p) for p in pretrained}
+    new = [p for p in model.parameters() if id(p) not in pretrained_ids]
     tables = row_tables(model, lazy_embedding_min_rows)
     groups = []
     for rate, parameters in ((learning_rate, new), (plm_learning_rate, pretrained)):
-        # What LoRA froze, or a fixed fusion weight, stays frozen
+        # Parameters frozen by LoRA, and a fixed fusion weight, stay frozen
         members = [p for p in parameters if p.requires_grad]
         for parameter in members:
             parameter.requires_grad_(rate > 0)
@@ -74,14 +78,14 @@ def build_optimizer(
     return optimizer
 
 
-def _by_kind(members: list[Tensor], tables: list[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def _by_kind(members: Sequence[Tensor], tables: Sequence[Tensor], weight_decay: float) -> list[dict[str, Any]]:
     large = {id(table) for table in tables}
     rows: list[Tensor] = []
     matrices: list[Tensor] = []
     vectors: list[Tensor] = []
     for p in members:
-        of_kind = matrices if p.ndim > 1 or not weight_decay else vectors
-        (rows if id(p) in large else of_kind).append(p)
+        dense = matrices if p.ndim > 1 or not weight_decay else vectors
+        (rows if id(p) in large else dense).append(p)
     return [
         {"params": rows, "weight_decay": weight_decay, "rowwise": True},
         {"params": matrices, "weight_decay": weight_decay, "rowwise": False},
@@ -94,8 +98,8 @@ def build_scheduler(optimizer: torch.optim.Optimizer, *, name: str, steps: int, 
 
     Args:
         name: ``cosine``, ``linear`` or ``constant``.
-        steps: Optimiser steps of the whole stage.
-        warmup_ratio: Share of them that warms up.
+        steps: Optimizer steps of the whole stage.
+        warmup_ratio: Fraction of the steps used for warm-up.
     """
     warmup = round(steps * warmup_ratio)
 

@@ -1,8 +1,8 @@
-"""The pickle inside a checkpoint, followed step by step before torch reads it.
+"""Checks the pickle inside a checkpoint opcode by opcode before torch loads it.
 
-torch's safe reader calls what its own list allows, and a small file can make that hang or fill the memory: a
-nested tuple that is hashed, a ``bytearray`` or a storage of any size. Here each step is followed with kinds and
-sizes alone.
+torch's safe unpickler calls the functions on its allowlist, and a small crafted file can make these hang or
+exhaust memory: by hashing a deeply nested tuple, or allocating a ``bytearray`` or storage of any size. The scan
+simulates the pickle machine with the kinds and sizes of values only.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 
 __all__ = ["scan"]
 
-_MOST_ITEMS = 1_000_000  # of a tuple with all tuples inside it; random states have some hundred
-_STORAGE_ITEMS = 6  # the tuple that names a storage, and what is in it
+_MOST_ITEMS = 1_000_000  # in a tuple with all nested tuples; random states have a few hundred
+_STORAGE_ITEMS = 6  # size of the tuple that identifies a storage, itself included
 _DTYPES = {f"torch {name}" for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 _STORAGE = re.compile(r"torch \w+Storage|torch\.storage (Untyped|Typed)Storage")
 _ORDERED = "collections OrderedDict"
@@ -57,14 +57,14 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def scan(content: bytes, records: Collection[str]) -> None:
-    """Follows a pickle.
+    """Checks a pickle.
 
     Args:
         content: Its bytes.
-        records: The classes, as ``module.name``, that are read as records, whose arguments are ignored.
+        records: Classes, as ``module.name``, that are loaded as records and whose arguments are ignored.
 
     Raises:
-        ValueError: It does what no checkpoint of ours needs, or breaks off.
+        ValueError: It contains an operation that checkpoints do not need, or it is truncated.
     """
     _Scan({" ".join(name.rsplit(".", 1)) for name in records}).run(content)
 
@@ -74,7 +74,7 @@ class _Scan:
         self._records = records
         self._globals = _CALLED | _DTYPES | set(records)
         self._stack: list[_Item] = []
-        self._below: list[list[_Item]] = []  # of the marks
+        self._below: list[list[_Item]] = []  # the stacks below each mark
         self._memo: dict[int, _Item] = {}
 
     def run(self, content: bytes) -> None:
@@ -82,7 +82,7 @@ class _Scan:
             for opcode, argument, _ in pickletools.genops(content):
                 self._step(opcode.name, argument)
         except (IndexError, KeyError) as error:
-            raise ValueError("its pickle is broken") from error
+            raise ValueError("its pickle is malformed") from error
 
     def _step(self, name: str, argument: Any) -> None:
         stack = self._stack
@@ -114,15 +114,15 @@ class _Scan:
             arguments, called = stack.pop(), stack.pop()
             stack.append(self._result(called.kind, arguments, name))
         elif name == "BUILD":
-            # Any other state would be made a dict, of keys that are not seen here
+            # torch would convert any other state to a dict with keys that the scan does not see
             if stack.pop().kind != "dict":
-                raise ValueError("an object's state in it is no dict")
+                raise ValueError("the state of an object in it is not a dict")
         elif name == "BINPERSID":
             if stack.pop() != ("tuple", _STORAGE_ITEMS):
-                raise ValueError("a storage in it is not named as torch does")
+                raise ValueError("a storage in it is not identified as torch does")
             stack.append(_OTHER)
         elif name not in ("PROTO", "STOP"):
-            raise ValueError(f"its pickle has the step {name}, which torch never writes")
+            raise ValueError(f"its pickle contains the opcode {name}, which torch never writes")
 
     def _pop_mark(self) -> list[_Item]:
         items, self._stack = self._stack, self._below.pop()
@@ -131,7 +131,8 @@ class _Scan:
     def _result(self, called: str, arguments: _Item, step: str) -> _Item:
         if called in self._records:
             return _OTHER
-        # Some make much of few bytes: a storage of a number of elements, a dict of keys that are not seen here
+        # Some calls expand a few bytes: a storage of any number of elements, a dict with keys that the scan does
+        # not see
         if step != "REDUCE" or called not in _CALLED or (called == _ORDERED and arguments.size > 1):
             raise ValueError(f"it calls {called.replace(' ', '.')}")
         if called == _ORDERED:
@@ -142,11 +143,11 @@ class _Scan:
 def _tuple(items: list[_Item]) -> _Item:
     size = 1 + sum(item.size for item in items)
     if size > _MOST_ITEMS:
-        raise ValueError(f"it holds a tuple of more than {_MOST_ITEMS:,} values")
+        raise ValueError(f"it contains a tuple of more than {_MOST_ITEMS:,} values")
     return _Item("tuple", size)
 
 
 def _check_keys(items: list[_Item]) -> None:
-    # Only a tuple's hash may take longer than reading it: it is computed again wherever the tuple occurs
+    # Only hashing a tuple can take longer than reading it: the hash is recomputed wherever the tuple occurs
     if any(key.kind != "scalar" for key in items[::2]):
-        raise ValueError("a key of a dict in it is neither a text nor a number")
+        raise ValueError("a key of a dict in it is neither a string nor a number")

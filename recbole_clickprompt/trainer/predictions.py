@@ -1,8 +1,8 @@
-"""Scores and logits of all rows of a part of the data set."""
+"""Scores and logits of all rows of a part of the data set, as tables."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,35 @@ from tqdm import tqdm
 
 from recbole_clickprompt.trainer.stage import autocast
 
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
+
+    from recbole_clickprompt.trainer.protocols import CTRModel
+
 __all__ = ["predict_split", "row_keys", "training_rows"]
 
 
 @torch.no_grad()
 def predict_split(
-    model: Any, data: Any, *, split: str, device: torch.device, enable_amp: bool, show_progress: bool
+    model: CTRModel,
+    data: AbstractDataLoader,
+    *,
+    split: str,
+    device: torch.device,
+    enable_amp: bool,
+    show_progress: bool,
 ) -> pd.DataFrame:
-    """The predictions of one part, computed as the evaluation computes them.
+    """The predictions for one part, computed as in evaluation.
 
     Args:
-        model: A ``CTRModel``.
-        data: RecBole's loader of the part; its rows come in the data set's order, whatever rows the loader of
-            this process is asked for.
+        model: The finetuned model.
+        data: RecBole's loader of the part. All rows are predicted in the order of the data set, regardless of the
+            loader's sampling.
         split: The name of the part.
+        device: Device of the model.
+        enable_amp: Whether to compute in bf16.
+        show_progress: Whether to show a progress bar.
 
     Returns:
         The columns of ``RunFolder.predictions``.
@@ -44,8 +59,8 @@ def predict_split(
     return row_keys(dataset).assign(split=split, score=np.concatenate(scores), **found, **constants)
 
 
-def row_keys(dataset: Any) -> pd.DataFrame:
-    """What the rows of a part are: ``user``, ``item`` (tokens of the data files), ``label``, ``time``."""
+def row_keys(dataset: Dataset) -> pd.DataFrame:
+    """The columns ``user`` and ``item`` (tokens of the data files), ``label`` and ``time`` of a part's rows."""
     return pd.DataFrame(
         {
             "user": _tokens(dataset, dataset.uid_field),
@@ -56,8 +71,8 @@ def row_keys(dataset: Any) -> pd.DataFrame:
     )
 
 
-def training_rows(dataset: Any) -> dict[str, pd.Series]:
-    """How many rows each user and each item of a part has, by token."""
+def training_rows(dataset: Dataset) -> dict[str, pd.Series]:
+    """The number of rows of each user and each item in a part, by token."""
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     return {
         kind: pd.Series(_tokens(dataset, field)).value_counts(sort=False)
@@ -66,13 +81,13 @@ def training_rows(dataset: Any) -> dict[str, pd.Series]:
     }
 
 
-def _tokens(dataset: Any, field: str | None) -> Any:
+def _tokens(dataset: Dataset, field: str | None) -> np.ndarray | None:
     if field not in dataset.inter_feat:
         return None
     return np.asarray(dataset.field2id_token[field], dtype=object)[dataset.inter_feat[field].numpy()]
 
 
-def _times(dataset: Any) -> Any:
+def _times(dataset: Dataset) -> Any:
     if dataset.times is None:
         return pd.NA
     return pd.Series(dataset.times.numpy()).round().astype("Int64")

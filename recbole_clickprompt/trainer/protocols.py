@@ -1,162 +1,195 @@
-"""What the trainer asks of models, stages and methods. It knows none of them by name.
+"""Interfaces of the models, stages and methods that the trainer works with. It knows none of them by name.
 
-A method (``methods/base.py``) hands the trainer its stages. Each stage trains a model of its own and leaves a
-checkpoint, which the next one and the finetuned model start from.
+A method (``methods/base.py``) provides the trainer with its stages. Each stage trains a model of its own and saves
+a checkpoint, from which the next stage or finetuning starts.
 
 Letters: B rows of a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
-__all__ = ["CTRModel", "FinetuningMethod", "PretrainingStage", "StageModel", "Trainable"]
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
+    from recbole.data.interaction import Interaction
+
+__all__ = ["CTRModel", "FinetuningMethod", "Module", "PretrainingStage", "StageModel", "Trainable"]
+
+_M = TypeVar("_M")
 
 
-class Trainable(Protocol):
+class Module(Protocol):
+    """The part of ``nn.Module`` that training uses."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> object: ...
+
+    def train(self: _M) -> _M: ...
+
+    def eval(self: _M) -> _M: ...
+
+    def to(self: _M, device: torch.device) -> _M: ...
+
+
+class Trainable(Module, Protocol):
     """An ``nn.Module`` that a stage trains. A batch is cut into parts, and processes share each part."""
 
-    def split(self, batch: Any, size: int) -> Sequence[tuple[Any, float]]:
+    def split(self, batch: Interaction, size: int) -> Sequence[tuple[Any, float]]:
         """Cuts a batch into parts of at most ``size`` rows.
 
         Returns:
-            Parts and their weights: the sum of weight times ``calculate_loss`` over the parts is the loss of the
-            batch. What is drawn at random is drawn here, from a random state that all processes share.
+            Parts, of any type that the model chooses, and their weights: the sum of weight times
+            ``calculate_loss`` over the parts is the loss of the batch. Random numbers are drawn here, from a
+            random state that all processes share.
         """
 
     def rows(self, part: Any) -> int:
         """The number of rows of a part."""
 
     def select(self, part: Any, rows: Tensor) -> tuple[Any, float]:
-        """Some rows of a part, by number, and their share of its weight."""
+        """The rows of a part with these numbers, and their fraction of its weight."""
 
     def calculate_loss(self, part: Any) -> Tensor:
         """The mean loss of a part, a scalar."""
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Weights that train at the learning rate of what comes pretrained, such as a language model's."""
-
-    def parameters(self) -> Any: ...
-
-    def modules(self) -> Any: ...
+        """Pretrained weights, such as a language model's, which have a separate learning rate."""
 
 
 class StageModel(Trainable, Protocol):
     """The model of a stage before finetuning.
 
     Attributes:
-        metrics: Objective: its loss and accuracy since they were last reported.
+        metrics: Loss and accuracy by objective since they were last reported.
     """
 
     metrics: Mapping[str, RunningMean]
 
 
 class CTRModel(Trainable, Protocol):
-    """The model that is finetuned, evaluated and served; also a model of RecBole's."""
+    """The model that is finetuned, evaluated and served; it is also a RecBole model."""
 
-    def blocks(self, batch: Any, at_least: int) -> Sequence[Tensor]:
-        """Row numbers in blocks that are predicted one by one; ``at_least`` so many, given enough rows."""
+    def blocks(self, batch: Interaction, at_least: int) -> Sequence[Tensor]:
+        """Row numbers in blocks that are predicted separately; ``at_least`` this many, given enough rows."""
 
-    def predict(self, batch: Any) -> Tensor:
-        """Probabilities of a click, ``(B,)``."""
+    def predict(self, batch: Interaction) -> Tensor:
+        """Click probabilities, ``(B,)``."""
 
-    def predict_logits(self, batch: Any) -> dict[str, Tensor]:
-        """The columns of the predictions that ``score`` makes a probability of, each ``(B,)``."""
+    def predict_logits(self, batch: Interaction) -> dict[str, Tensor]:
+        """The columns of the predictions from which ``score`` computes a probability, each ``(B,)``."""
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
-        """Probabilities, ``(B,)``, of what ``predict_logits`` gave."""
+        """Click probabilities, ``(B,)``, from the result of ``predict_logits``."""
 
     def prediction_constants(self) -> dict[str, float]:
-        """Further columns of the predictions, each with one value for all rows."""
+        """Additional columns of the predictions, each with one value for all rows."""
 
 
 class PretrainingStage(Protocol):
     """A stage before finetuning.
 
     Attributes:
-        name: As ``train_stage`` names it; shown in progress bars and learning curves, and part of file names.
+        name: Its name in ``train_stage``, progress bars, learning curves and file names.
     """
 
     name: str
 
-    def is_enabled(self, config: Any) -> bool:
-        """Whether a run with these settings has it."""
+    def is_enabled(self, config: Settings) -> bool:
+        """Whether a run with these settings includes the stage."""
 
-    def label(self, config: Any) -> str:
-        """What its checkpoint is called in file names; methods that share the stage have the same."""
+    def label(self, config: Settings) -> str:
+        """The name of its checkpoint in file names; methods that share the stage use the same label."""
 
-    def reads_text(self, config: Any) -> bool:
-        """Whether it reads the text of rows; then text and language model determine it."""
+    def reads_text(self, config: Settings) -> bool:
+        """Whether it reads the text of rows; if so, its result depends on text and language model."""
 
-    def training_rows(self, config: Any, train_data: Any, valid_data: Any) -> Any:
-        """The data set that it passes over."""
+    def training_rows(
+        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
+    ) -> Dataset:
+        """The data set that it trains on."""
 
-    def batch_size(self, config: Any) -> int:
-        """Rows of a step."""
+    def batch_size(self, config: Settings) -> int:
+        """Rows per optimizer step."""
 
-    def epochs(self, config: Any) -> int:
+    def epochs(self, config: Settings) -> int:
         """Passes over the rows."""
 
-    def schedule(self, config: Any) -> tuple[str, float]:
-        """The learning-rate schedule, and the share of the steps that warms up."""
+    def schedule(self, config: Settings) -> tuple[str, float]:
+        """The learning-rate schedule, and the fraction of the steps used for warm-up."""
 
-    def build(self, config: Any, dataset: Any) -> Any:
-        """A ``StageModel`` with the weights that it begins with, on the CPU."""
+    def build(self, config: Config, dataset: Dataset) -> StageModel:
+        """The model with its initial weights, on the CPU."""
 
-    def begin(self, config: Any, dataset: Any, model: Any, previous: Path | None) -> None:
-        """Gives the model what it starts from; not called where a state is resumed.
+    def begin(self, config: Config, dataset: Dataset, model: Any, previous: Path | None) -> None:
+        """Loads the weights that training starts from; not called if a saved state is resumed.
 
         Args:
-            config: Of the run.
-            dataset: What ``training_rows`` gave.
-            model: On its device.
-            previous: The checkpoint of the stage before, if there is one.
+            config: Settings of the run.
+            dataset: The result of ``training_rows``.
+            model: The result of ``build``, on its device.
+            previous: The checkpoint of the previous stage, if there is one.
         """
 
-    def optimizer(self, config: Any, model: Any) -> torch.optim.Optimizer:
-        """Its optimizer, with groups of weights as ``trainer.optimizer.build_optimizer`` makes them."""
+    def optimizer(self, config: Settings, model: Any) -> torch.optim.Optimizer:
+        """Its optimizer, with parameter groups as made by ``trainer.optimizer.build_optimizer``."""
 
-    def evaluate(self, config: Any, model: Any, data: Any) -> dict[str, float]:
-        """Metrics of its trained model on rows that it was not trained on."""
+    def evaluate(self, config: Config, model: Any, data: AbstractDataLoader) -> dict[str, float]:
+        """Metrics of the trained model on rows that it was not trained on."""
 
-    def selection_metric(self, config: Any, *, bigger: bool) -> str:
-        """The metric that ranks runs of this stage alone; a bigger or a smaller one is better."""
+    def selection_metric(self, config: Settings, *, bigger: bool) -> str:
+        """The metric that ranks runs of this stage: one to maximize if ``bigger``, else one to minimize."""
 
 
 class FinetuningMethod(Protocol):
-    """What the trainer asks of a method; ``methods.base.Method`` is one.
+    """What the trainer needs from a method; ``methods.base.Method`` implements it.
 
     Attributes:
-        stages: Before finetuning, in order.
-        serves_text: The model reads the text of rows when it predicts.
+        stages: The stages before finetuning, in order.
+        serves_text: Whether the model reads the text of rows when it predicts.
     """
 
     stages: Sequence[PretrainingStage]
     serves_text: bool
 
-    def reads_text(self, config: Any) -> bool:
+    def reads_text(self, config: Settings) -> bool:
         """Whether finetuning reads the text of rows."""
 
     def begin_finetuning(
-        self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
+        self,
+        config: Config,
+        model: Any,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
     ) -> None:
-        """Gives the weights what they begin finetuning with.
+        """Loads the weights that finetuning starts from.
 
         Args:
-            config: Of the run.
-            model: The ``CTRModel``.
-            start: The last stage's checkpoint, or that of ``pre_model_path``.
-            train_data: Loader of the rows that are trained on.
+            config: Settings of the run.
+            model: The model of the method, a ``CTRModel``.
+            start: The checkpoint of the last stage, or the one that ``pre_model_path`` names.
+            train_data: Loader of the rows to train on.
             valid_data: Loader of the validation rows, or None.
-            all_rows: Loader of all training rows; ``train_data`` may be a sample of it.
+            all_rows: Loader of all training rows, of which ``train_data`` may be a sample.
         """
 
-    def title(self, config: Any) -> str:
-        """The model of a run in words, for tables and reports."""
+    def title(self, config: Settings) -> str:
+        """A readable name of the model of a run, for tables and reports."""

@@ -1,4 +1,4 @@
-"""The states of all random number generators that training draws from."""
+"""The states of all random number generators that training uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["random_states", "restore_random_states"]
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """Of torch, of the device, of NumPy and of Python: tensors and plain values."""
+    """The states of torch, the device, NumPy and Python, as tensors and plain values."""
     version, words, spare = random.getstate()
     name, keys, position, has_spare, numpy_spare = np.random.get_state()
     states: dict[str, Any] = {
@@ -26,7 +26,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Sets what ``random_states`` gave; the device's only where it is one of the same type."""
+    """Restores a result of ``random_states``; the device's state only if both devices are GPUs."""
     torch.set_rng_state(states["torch"])
     version, words, spare = states["python"]
     random.setstate((version, tuple(words.tolist()), spare))

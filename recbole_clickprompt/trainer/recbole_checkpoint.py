@@ -1,20 +1,23 @@
-"""RecBole's checkpoints in its trainers: written and read as plain values and tensors."""
+"""A mixin for RecBole's trainers that writes and reads checkpoints as plain values and tensors."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.trainer.checkpoint import load_weights, read_model, save_model
 
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+
 __all__ = ["PlainCheckpoints"]
 
-_MOST = 10**9  # epochs, far more than any training has
+_MOST = 10**9  # epochs or steps, far more than any training run has
 
 
 class PlainCheckpoints:
-    """In front of RecBole's ``Trainer``: its reading and writing of files, without its unpickling."""
+    """Replaces the methods of RecBole's ``Trainer`` that pickle and unpickle files; precedes it in the bases."""
 
     model: Any
     optimizer: Any
@@ -23,11 +26,11 @@ class PlainCheckpoints:
     device: Any
     saved_model_file: str
 
-    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: str) -> None:
         save_model(self, epoch, verbose, **kwargs)
 
-    def load_best(self, model_file: Any = None) -> None:
-        """Copies the weights of a file, or of the best epoch so far, into the model.
+    def load_best(self, model_file: str | Path | None = None) -> None:
+        """Loads the weights of a file, or of the best epoch so far, into the model.
 
         Raises:
             WeightsError: The file is damaged, foreign, or does not fit.
@@ -37,20 +40,24 @@ class PlainCheckpoints:
         self.logger.info(f"Loading model structure and parameters from {path}")
 
     def evaluate(
-        self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
+        self,
+        eval_data: AbstractDataLoader,
+        load_best_model: bool = True,
+        model_file: str | Path | None = None,
+        show_progress: bool = False,
     ) -> Any:
-        """RecBole's; raises as ``load_best``."""
+        """As in RecBole; raises the errors of ``load_best``."""
         if eval_data and load_best_model:
             self.load_best(model_file)
         return super().evaluate(eval_data, False, None, show_progress)  # type: ignore[misc]
 
-    def resume_checkpoint(self, resume_file: Any) -> None:
-        """RecBole's: begins the epoch after that of a finetuned model, in another order than it would have had.
+    def resume_checkpoint(self, resume_file: str | Path) -> None:
+        """As in RecBole: continues with the epoch after that of a finetuned model, but with another order of rows.
 
-        The setting ``resume`` of our models resumes exactly.
+        The setting ``resume``, in contrast, resumes exactly.
 
         Raises:
-            WeightsError: It is damaged, foreign, of another model, or does not fit.
+            WeightsError: The file is damaged, foreign, of another model, or does not fit.
         """
         path = Path(resume_file)
         saved = read_model(path, device=self.device)
@@ -63,7 +70,7 @@ class PlainCheckpoints:
             self.optimizer.load_state_dict(saved["optimizer"])
             epoch, step, score = int(saved["epoch"]), int(saved["cur_step"]), float(saved["best_valid_score"])
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
-            raise WeightsError(f"{path} does not hold the state of this optimizer: {error!r}") from error
+            raise WeightsError(f"{path} does not contain the state of this optimizer: {error!r}") from error
         if not (-1 <= epoch < _MOST and 0 <= step < _MOST):
             raise WeightsError(
                 f"{path}: its epoch and cur_step must be counts below {_MOST:,}; restore it from a copy"

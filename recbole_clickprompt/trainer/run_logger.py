@@ -1,4 +1,4 @@
-"""What a run keeps of itself beside its checkpoint: see ``evaluation/run_folder.py``."""
+"""Writes the run folder next to a checkpoint; ``evaluation/run_folder.py`` describes its files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
-from recbole_clickprompt.evaluation.run_folder import folder_of, write_counts, write_info, write_predictions
+from recbole_clickprompt.evaluation.run_folder import folder_of
+from recbole_clickprompt.evaluation.run_info import write_info
+from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.predictions import predict_split, training_rows
-from recbole_clickprompt.trainer.protocols import FinetuningMethod
+from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 
 __all__ = ["RunLogger", "collect_finished_runs", "log_stage_epoch"]
 
@@ -25,7 +32,7 @@ _watchers: list[list[Path]] = []
 
 @contextmanager
 def collect_finished_runs() -> Iterator[list[Path]]:
-    """A list of the checkpoints of the runs that finish inside, which ``run_recbole`` does not tell."""
+    """Collects the checkpoints of runs that finish in this context, which ``run_recbole`` does not return."""
     finished: list[Path] = []
     _watchers.append(finished)
     try:
@@ -34,26 +41,33 @@ def collect_finished_runs() -> Iterator[list[Path]]:
         _watchers.remove(finished)
 
 
-def log_stage_epoch(config: Any, checkpoint: Path, epoch: int, figures: dict[str, float], *, stage: str) -> None:
+def log_stage_epoch(
+    config: Settings, checkpoint: Path, epoch: int, metrics: dict[str, float], *, stage: str
+) -> None:
     """Adds an epoch of a stage, counted from 0, to the history next to its checkpoint."""
     if not _writes(config):
         return
-    append_epoch(history_beside(checkpoint), {"stage": stage, "epoch": epoch, **figures})
+    append_epoch(history_beside(checkpoint), {"stage": stage, "epoch": epoch, **metrics})
 
 
 class RunLogger:
     """Writes the folder of a finetuned run while it is trained and tested.
 
     Args:
-        config: Of the run.
+        config: Settings of the run.
         checkpoint: RecBole's ``saved_model_file``.
-        train_data: Its loader, as the next one.
-        valid_data: None if the run validates on nothing.
-        method: Whose run it is.
+        train_data: Loader of the training rows.
+        valid_data: Loader of the validation rows, or None.
+        method: The method of the run.
     """
 
     def __init__(
-        self, config: Any, checkpoint: str, train_data: Any, valid_data: Any, method: FinetuningMethod
+        self,
+        config: Config,
+        checkpoint: str,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        method: FinetuningMethod,
     ) -> None:
         self.method = method
         self.config, self.checkpoint = config, Path(checkpoint)
@@ -64,7 +78,7 @@ class RunLogger:
         self._finished = False
 
     def begin(self, pretrained: Path | None) -> None:
-        """Starts the history with that of the pretraining checkpoint this run starts from, if it has one."""
+        """Starts the history with that of the pretraining checkpoint that the run starts from, if there is one."""
         if not self.writes:
             return
         before = read_epochs(history_beside(pretrained)) if pretrained is not None else []
@@ -78,7 +92,7 @@ class RunLogger:
         self._add({"stage": "finetune", "epoch": number, "train_loss": float(loss)})
 
     def validated(self, result: dict[str, Any]) -> None:
-        """Adds validation metrics to the epoch before."""
+        """Adds validation metrics to the last epoch."""
         self._add({**self._epoch, **{f"valid_{name}": float(value) for name, value in result.items()}})
 
     def _add(self, line: dict[str, Any]) -> None:
@@ -87,9 +101,23 @@ class RunLogger:
             append_epoch(self.folder / "history.jsonl", line)
 
     def finish(
-        self, model: Any, test_data: Any, result: dict[str, Any], best_valid_score: float, *, show_progress: bool
+        self,
+        model: CTRModel,
+        test_data: AbstractDataLoader,
+        result: dict[str, Any],
+        best_valid_score: float,
+        *,
+        show_progress: bool,
     ) -> None:
-        """Writes the rest of the folder, once; ``model`` holds the weights of the checkpoint."""
+        """Writes the remaining files once; does nothing in later calls, or if validation rows are evaluated.
+
+        Args:
+            model: The model with the weights of the checkpoint.
+            test_data: Loader of the evaluated rows.
+            result: Metrics of these rows.
+            best_valid_score: RecBole's score of the best epoch.
+            show_progress: Whether to show progress bars.
+        """
         if self._finished or not self.writes or test_data is self.valid_data:
             return
         self._finished = True
@@ -125,12 +153,12 @@ class RunLogger:
             finished.append(self.checkpoint)
 
 
-def _writes(config: Any) -> bool:
-    # Of several processes only the first one
+def _writes(config: Settings) -> bool:
+    # Only the first of several processes writes
     return (config["local_rank"] or 0) + (config["offset"] or 0) == 0
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
@@ -140,8 +168,8 @@ def _plain(value: Any) -> Any:
 
 def _command() -> list[str]:
     if multiprocessing.parent_process() is not None:
-        return list(sys.argv)  # of a process that another one started, the command line is none a user gave
-    # The front door empties sys.argv, which RecBole would read
+        return list(sys.argv)  # the command line of a child process is not the user's
+    # The command-line entry point clears sys.argv, which RecBole would read
     _, *arguments = sys.orig_argv
     if arguments and Path(arguments[0]).name == "recbole-cp":
         return ["recbole-cp", *arguments[1:]]

@@ -1,47 +1,67 @@
-"""Which rows are trained on: samples for shorter pretraining and studies of few labels."""
+"""Random samples of the training rows, for shorter pretraining and studies with few labels."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from recbole.data.dataloader import TrainDataLoader
+from torch import Tensor
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["finetuning_loader", "sample"]
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
+
+__all__ = ["finetuning_loader", "sample", "sampled_rows"]
 
 
-def sample(config: Any, dataset: Any, setting: str) -> Any:
-    """The data set with as many of its rows as a setting says, in the order they have there.
+def sample(config: Settings, dataset: Dataset, setting: str) -> Dataset:
+    """A random sample of a data set's rows, in their original order.
 
-    The seed draws one order of all rows and a sample is its beginning: a smaller one is part of a larger one, and
-    ``train_rows`` and ``pretrain_rows`` of equal numbers are the same rows.
+    The sample is the beginning of a permutation drawn by the seed, so a smaller sample is a subset of a larger
+    one, and equal values of ``train_rows`` and ``pretrain_rows`` select the same rows.
 
     Args:
-        config: Of the run.
+        config: Settings of the run.
         dataset: The training part.
-        setting: ``train_rows`` or ``pretrain_rows``.
+        setting: The name of the setting with the number of rows: ``train_rows`` or ``pretrain_rows``. If it is
+            None, the result is the whole data set.
 
     Raises:
         SettingError: There are fewer rows.
     """
-    rows, there = config[setting], len(dataset)
-    if rows is None:
+    if config[setting] is None:
         return dataset
-    if rows > there:
-        raise SettingError(
-            f"{setting} is {rows}, but there are {there} rows to draw from; leave it out to take all"
-        )
-    order = torch.randperm(there, generator=torch.Generator().manual_seed(config["seed"]))
-    drawn = order[:rows].sort().values
+    drawn = sampled_rows(config, len(dataset), setting)
     part = dataset.copy(dataset.inter_feat[drawn])
     part.times = None if dataset.times is None else dataset.times[drawn]
     return part
 
 
-def finetuning_loader(config: Any, train_data: Any) -> Any:
-    """RecBole's training loader, or one of ``train_rows`` rows of it."""
+def sampled_rows(config: Settings, rows: int, setting: str) -> Tensor:
+    """Row numbers of a sample, ascending, ``(S,)``; see ``sample``.
+
+    Args:
+        config: Settings of the run.
+        rows: The number of rows to sample from.
+        setting: ``train_rows`` or ``pretrain_rows``; not None.
+
+    Raises:
+        SettingError: There are fewer rows.
+    """
+    size = config[setting]
+    if size > rows:
+        raise SettingError(f"{setting} is {size}, but there are only {rows} rows; leave it out to use all of them")
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(config["seed"]))
+    return order[:size].sort().values
+
+
+def finetuning_loader(config: Config, train_data: AbstractDataLoader) -> AbstractDataLoader:
+    """RecBole's training loader, or a loader of a sample of ``train_rows`` of its rows."""
     if config["train_rows"] is None:
         return train_data
     part = sample(config, train_data._dataset, "train_rows")

@@ -1,39 +1,46 @@
-"""One epoch of one stage, the same for pretraining and both ways of finetuning."""
+"""The training loop of one stage, shared by pretraining and finetuning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from recbole_clickprompt.errors import TrainingError
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, broadcast_parameters, rank_rng, shares
 from recbole_clickprompt.trainer.lazy_adam import clip_gradients
 from recbole_clickprompt.trainer.optimizer import build_scheduler
 
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.interaction import Interaction
+
+    from recbole_clickprompt.trainer.protocols import Trainable
+
 __all__ = ["Progress", "TrainingStage", "autocast"]
 
-# Predicting a constant costs 0.7 for clicks and some 10 for masked words
+# A constant prediction has a loss of 0.7 for clicks and about 10 for masked tokens
 _ABSURD_LOSS = 1000.0
 
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
-    """bf16 on every device: its range needs no gradient scaler."""
+    """Autocast to bf16, whose range needs no gradient scaler, on any device."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 @dataclass
 class Progress:
-    """What is done of an epoch.
+    """Progress within an epoch.
 
     Attributes:
-        epoch: From 0.
-        batches: Trained on.
-        loss: Sum over them.
+        epoch: Number of the epoch, from 0.
+        batches: Number of batches trained on.
+        loss: Sum of their losses.
     """
 
     epoch: int
@@ -42,29 +49,28 @@ class Progress:
 
 
 class BatchCheckpointer(Protocol):
-    """Hands out the batches of an epoch, and keeps between them what is done; see ``trainer/resume.py``."""
+    """Yields the batches of an epoch and saves the state between them; see ``trainer/resume.py``."""
 
     def begin(self, epoch: int) -> Progress: ...
 
-    def batches(self, loader: Any) -> Iterable[Any]: ...
+    def batches(self, loader: Iterable[Interaction]) -> Iterable[Interaction]: ...
 
 
 @dataclass
 class TrainingStage:
-    """A model under training.
+    """A model with everything needed to train it.
 
     Attributes:
-        name: Shown beside the progress bar.
-        model: Has ``split`` and ``calculate_loss``.
-        epochs: Of the whole stage.
-        micro_batch_size: Rows, of all ranks together, that go through the model at once; gradients add up to those
-            of the batch.
+        name: Shown next to the progress bar.
+        epochs: Number of epochs of the stage.
+        micro_batch_size: Rows, over all ranks, that pass through the model at once; gradients are accumulated over
+            the batch.
         clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
-        checkpointer: Keeps the state of the training, or None.
+        checkpointer: Saves the state of training, or None.
     """
 
     name: str
-    model: Any
+    model: Trainable
     optimizer: torch.optim.Optimizer
     scheduler: LambdaLR
     epochs: int
@@ -77,17 +83,17 @@ class TrainingStage:
     @classmethod
     def from_config(
         cls,
-        config: Any,
+        config: Settings,
         *,
         name: str,
-        model: Any,
+        model: Trainable,
         optimizer: torch.optim.Optimizer,
         batches: int,
         epochs: int,
         schedule: str,
         warmup_ratio: float,
     ) -> TrainingStage:
-        """A stage of ``epochs`` times ``batches`` optimiser steps, the rest from the config."""
+        """A stage of ``epochs`` times ``batches`` optimizer steps; everything else is read from ``config``."""
         broadcast_parameters(model, optimizer)
         scheduler = build_scheduler(optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio)
         return cls(
@@ -102,18 +108,19 @@ class TrainingStage:
             clip_grad_norm=config["clip_grad_norm"],
         )
 
-    def train_epoch(self, loader: Any, epoch: int, *, show_progress: bool) -> float:
+    def train_epoch(self, loader: AbstractDataLoader, epoch: int, *, show_progress: bool) -> float:
         """Trains on every batch once.
 
         Args:
             loader: RecBole's training loader.
-            epoch: From 0.
+            epoch: Number of the epoch, from 0.
+            show_progress: Whether to show a progress bar.
 
         Returns:
             Mean loss of the batches.
 
         Raises:
-            TrainingError: The loss is not finite, or far beyond any that something was learned with.
+            TrainingError: The loss is not finite, or so large that training has diverged.
         """
         self.model.train()
         done = self.checkpointer.begin(epoch) if self.checkpointer else Progress(epoch)
@@ -129,7 +136,9 @@ class TrainingStage:
             for interaction in self.checkpointer.batches(loader) if self.checkpointer else loader:
                 done.loss += self.train_batch(interaction.to(self.device))
                 done.batches += 1
-                if bar.update(len(interaction)):  # it was drawn: once in a while, as a plain backbone takes 10 ms
+                if bar.update(
+                    len(interaction)
+                ):  # only when tqdm redraws, as a step of a backbone takes just 10 ms
                     text = f"loss {done.loss / done.batches:.4f}, {self._time_left(bar, epoch, rows)}"
                     bar.set_postfix_str(text, refresh=False)
         loss = done.loss / done.batches
@@ -140,8 +149,15 @@ class TrainingStage:
             )
         return loss
 
-    def train_batch(self, interaction: Any) -> float:
-        """One optimiser step; gives the loss of the batch."""
+    def train_batch(self, interaction: Interaction) -> float:
+        """Takes one optimizer step.
+
+        Returns:
+            Loss of the batch over all ranks.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
         self.optimizer.zero_grad()
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
@@ -160,10 +176,10 @@ class TrainingStage:
         self.scheduler.step()
         return total
 
-    def _time_left(self, bar: Any, epoch: int, rows: int) -> str:
-        done = bar.format_dict
-        here = done["n"] - (done["initial"] or 0)  # rows of this process, not of the one it goes on from
-        if not done["elapsed"] or not here:
+    def _time_left(self, bar: tqdm, epoch: int, rows: int) -> str:
+        state = bar.format_dict
+        timed = state["n"] - (state["initial"] or 0)  # without rows processed before the run was resumed
+        if not state["elapsed"] or not timed:
             return ""
-        left = (rows * (self.epochs - epoch) - done["n"]) * done["elapsed"] / here
-        return f"stage left {tqdm.format_interval(left)}"
+        seconds = (rows * (self.epochs - epoch) - state["n"]) * state["elapsed"] / timed
+        return f"stage left {tqdm.format_interval(seconds)}"

@@ -1,35 +1,41 @@
-"""Runs a stage before finetuning: reuses an equal result, or trains it, resuming where it was interrupted."""
+"""Runs a stage before finetuning: reuses an existing result of the same inputs, resumes, or trains it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.dataloader import TrainDataLoader
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, stage_inputs, state_path
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained, read_inputs, save_pretrained
-from recbole_clickprompt.trainer.protocols import PretrainingStage
+from recbole_clickprompt.trainer.protocols import PretrainingStage, StageModel
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
 from recbole_clickprompt.trainer.run_logger import log_stage_epoch
 from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 from recbole_clickprompt.trainer.stage import TrainingStage
 
-__all__ = ["load_stage_model", "run_stage", "stages_of"]
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
 
-# Called with each epoch's number, from 0, and its metrics, as it ends or, where it is reused, as it once was
+__all__ = ["Report", "load_stage_model", "run_stage", "stages_of"]
+
+# Called with the number of each epoch, from 0, and its metrics; also for the epochs of a stage that is reused
 Report = Callable[[int, dict[str, float]], None]
 
 
-def stages_of(config: Any, stages: Any) -> list[PretrainingStage]:
-    """The stages before finetuning that ``train_stage`` names: all that are enabled, or those up to one."""
+def stages_of(config: Settings, stages: Iterable[PretrainingStage]) -> list[PretrainingStage]:
+    """The enabled stages before finetuning that ``train_stage`` selects: all, or those up to the named one."""
     enabled = [stage for stage in stages if stage.is_enabled(config)]
     wanted = config["train_stage"]
     if wanted == "all":
@@ -40,29 +46,37 @@ def stages_of(config: Any, stages: Any) -> list[PretrainingStage]:
 
 def run_stage(
     stage: PretrainingStage,
-    config: Any,
-    train_data: Any,
-    valid_data: Any = None,
+    config: Config,
+    train_data: AbstractDataLoader,
+    valid_data: AbstractDataLoader | None = None,
     *,
     previous: Path | None = None,
     allowed: tuple[str, ...],
     show_progress: bool,
     report: Report,
 ) -> Path:
-    """Gives the checkpoint of a stage, trained now unless an equal one is available.
+    """Trains a stage unless a checkpoint of the same inputs exists.
 
-    It runs from a seed and a loader of its own and leaves the random state as it found it: what follows is the
-    same whether the stage ran or was reused, and which of the methods asked for it.
+    The stage starts from the seed, uses a loader of its own and restores the random state afterwards, so later
+    results do not depend on whether the stage was trained or reused, or which method requested it.
 
     Args:
-        stage: What to train.
-        config: Of the run.
+        stage: The stage.
+        config: Settings of the run.
         train_data: Loader of the training rows.
         valid_data: Loader of the validation rows, or None.
-        previous: The checkpoint of the stage before.
-        allowed: The stages that this run has, for the error about a state of another one.
+        previous: The checkpoint of the previous stage.
+        allowed: Names of the stages of this run, for the error about a saved state of another stage.
         show_progress: Whether to show a progress bar.
-        report: Takes the metrics of each epoch.
+        report: Called with the metrics of each epoch.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        SettingError: The state to resume from belongs to another run.
+        WeightsError: A checkpoint or state is damaged.
+        TrainingError: Training diverges.
     """
     logger = getLogger()
     dataset = stage.training_rows(config, train_data, valid_data)
@@ -73,8 +87,14 @@ def run_stage(
         for line in read_epochs(history_beside(path)):
             report(line["epoch"], {name: value for name, value in line.items() if name not in ("stage", "epoch")})
         return path
-    own, device = state_path(config, stage.label(config), inputs), config["device"]
-    kept, state = load_resume_state(config, own, stage=stage.name, inputs=inputs, allowed=allowed)
+    device = config["device"]
+    state_file, state = load_resume_state(
+        config,
+        state_path(config, stage.label(config), inputs),
+        stage=stage.name,
+        inputs=inputs,
+        allowed=allowed,
+    )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config["seed"])
         model = stage.build(config, dataset).to(device)
@@ -83,7 +103,7 @@ def run_stage(
         loader = _loader(config, train_data, dataset, stage.batch_size(config))
         training = _training(stage, config, model, len(loader))
         checkpointer = ResumeCheckpointer.from_config(
-            config, training, path=kept, inputs=inputs, capture=lambda: _sums(model)
+            config, training, path=state_file, inputs=inputs, capture=lambda: _sums(model)
         )
         begin = checkpointer.restore(state) if state else 0
         if state and distributed.current().is_main:
@@ -101,20 +121,20 @@ def run_stage(
     return path
 
 
-def load_stage_model(stage: PretrainingStage, config: Any, dataset: Any, path: Path) -> Any:
-    """A stage's trained model out of its checkpoint, on the run's device."""
+def load_stage_model(stage: PretrainingStage, config: Config, dataset: Dataset, path: Path) -> StageModel:
+    """Loads the trained model of a stage from its checkpoint, onto the device of the run."""
     model = stage.build(config, dataset)
     load_pretrained(model, path)
     return model.to(config["device"])
 
 
-def _sums(model: Any) -> dict[str, Any]:
-    # Each rank counts its own rows; the sum is the same wherever it is
+def _sums(model: StageModel) -> dict[str, Any]:
+    # Each rank counts its own rows, so the file contains the sums over all ranks; see run_stage
     gathered = {name: distributed.current().all_gather(metric.sums) for name, metric in model.metrics.items()}
     return {"tallies": {name: tuple(map(sum, zip(*sums, strict=True))) for name, sums in gathered.items()}}
 
 
-def _training(stage: PretrainingStage, config: Any, model: Any, batches: int) -> TrainingStage:
+def _training(stage: PretrainingStage, config: Config, model: StageModel, batches: int) -> TrainingStage:
     schedule, warmup_ratio = stage.schedule(config)
     return TrainingStage.from_config(
         config,
@@ -128,7 +148,7 @@ def _training(stage: PretrainingStage, config: Any, model: Any, batches: int) ->
     )
 
 
-def _loader(config: Any, train_data: Any, dataset: Any, batch_size: int) -> TrainDataLoader:
-    own = copy.copy(config)
-    own.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
-    return TrainDataLoader(own, dataset, train_data._sampler, shuffle=config["shuffle"])
+def _loader(config: Config, train_data: AbstractDataLoader, dataset: Dataset, batch_size: int) -> TrainDataLoader:
+    changed = copy.copy(config)
+    changed.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
+    return TrainDataLoader(changed, dataset, train_data._sampler, shuffle=config["shuffle"])

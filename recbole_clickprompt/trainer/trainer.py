@@ -1,67 +1,76 @@
-"""RecBole's trainer, with the stages of a method before finetuning."""
+"""RecBole's trainer, extended by the stages of a method before finetuning."""
 
 from __future__ import annotations
 
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import distributed
-from recbole_clickprompt.errors import TrainingError, WeightsError
+from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
+from recbole_clickprompt.trainer.fit_state import fit_state, restore_fit_state
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
-from recbole_clickprompt.trainer.protocols import FinetuningMethod, PretrainingStage
+from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, PretrainingStage, StageModel
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
+from recbole_clickprompt.trainer.reporting import stage_reporter
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
 from recbole_clickprompt.trainer.run_logger import RunLogger
 from recbole_clickprompt.trainer.sampling import finetuning_loader
 from recbole_clickprompt.trainer.stage import TrainingStage, autocast
-from recbole_clickprompt.trainer.stages import load_stage_model, run_stage, stages_of
+from recbole_clickprompt.trainer.stages import Report, load_stage_model, run_stage, stages_of
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.interaction import Interaction
 
 __all__ = ["StagedTrainer"]
 
 
 class StagedTrainer(PlainCheckpoints, Trainer):
-    """The stages of a method, then finetuning by RecBole's own ``fit``.
+    """Runs the stages of a method, then finetuning with RecBole's own ``fit``.
 
-    ``train_stage`` says what runs: ``all``; the stages up to a named one, whose metrics are then the result; or
-    ``finetune`` alone, from ``pre_model_path`` or, without one, from scratch.
+    ``train_stage`` selects what runs: ``all`` stages and finetuning; the stages up to the named one, whose metrics
+    are then the result; or only ``finetune``, from ``pre_model_path`` if given, else from scratch.
 
     Args:
-        config: RecBole's.
-        model: A ``CTRModel``.
-        method: Gives the stages, and what finetuning begins with.
+        config: Settings of the run.
+        model: The model to finetune.
+        method: Provides the stages and the initial weights of finetuning.
+
+    Raises:
+        StorageError: ``checkpoint_dir`` is not writable.
     """
 
-    def __init__(self, config: Any, model: Any, method: FinetuningMethod) -> None:
+    def __init__(self, config: Config, model: CTRModel, method: FinetuningMethod) -> None:
         self.method = method
         check_writable(Path(config["checkpoint_dir"]))
         super().__init__(config, model)
-        # RecBole's name changes every second; runs side by side must not share a file
+        # RecBole's file name has a resolution of one second, but concurrent runs must not share a file
         self.saved_model_file: str
         root, extension = os.path.splitext(self.saved_model_file)
         self.saved_model_file = distributed.current().broadcast_object(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
         self._stage: TrainingStage
         self._checkpointer: ResumeCheckpointer | None = None
         self._fitting = False
-        self._record: RunLogger | None = None  # of a run that is kept, until it is tested
-        self._last: tuple[PretrainingStage, Any] | None = (
-            None  # stage and model to evaluate where finetuning is left out
-        )
+        self._run_logger: RunLogger | None = None  # for a run that is saved
+        # The stage and model to evaluate if there is no finetuning
+        self._last_stage: tuple[PretrainingStage, StageModel] | None = None
 
-    def _build_optimizer(self, **_: Any) -> torch.optim.Optimizer:
+    def _build_optimizer(self, **_: object) -> torch.optim.Optimizer:
         return build_optimizer(
             self.model,
             learner=self.learner,
@@ -73,51 +82,57 @@ class StagedTrainer(PlainCheckpoints, Trainer):
 
     def fit(
         self,
-        train_data: Any,
-        valid_data: Any = None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None = None,
         verbose: bool = True,
         saved: bool = True,
         show_progress: bool = False,
-        callback_fn: Any = None,
+        callback_fn: Callable[[int, float], object] | None = None,
     ) -> tuple[float, Any]:
-        """Runs the stages that ``train_stage`` names; arguments and answer are RecBole's."""
+        """Runs what ``train_stage`` selects; arguments and results are those of RecBole's ``fit``."""
         config = self.config
-        whole, train_data = train_data, finetuning_loader(config, train_data)
+        all_rows, train_data = train_data, finetuning_loader(config, train_data)
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         stages = stages_of(config, self.method.stages)
         finetunes = config["train_stage"] in ("all", "finetune")
         allowed = (*(stage.name for stage in stages), *(["finetune"] if finetunes else []))
-        kept, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed)
+        state_file, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed)
         if state is None:
             for stage in stages:
                 start = run_stage(
-                    stage, config, whole, valid_data, previous=start, allowed=allowed,
+                    stage, config, all_rows, valid_data, previous=start, allowed=allowed,
                     show_progress=show_progress, report=self._reporter(verbose, stage.name),
                 )  # fmt: skip
             if not finetunes:
-                return self._evaluate_last(stages[-1], start, whole, valid_data)
+                return self._evaluate_last(stages[-1], start, all_rows, valid_data)
             self.method.begin_finetuning(
-                config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=whole
+                config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=all_rows
             )
         self._stage = self._build_stage(batches=len(train_data))
         self._checkpointer = ResumeCheckpointer.from_config(
-            config, self._stage, path=kept, inputs=inputs, capture=self._own_state
+            config, self._stage, path=state_file, inputs=inputs, capture=lambda: fit_state(self)
         )
         if state is not None:
             self.start_epoch = self._checkpointer.restore(state)
-            self._restore_own_state(state["own"], beside=kept, saved=saved)
-        self._record = (
-            RunLogger(config, self.saved_model_file, train_data, valid_data, self.method) if saved else None
-        )
-        if self._record is not None and state is None:  # or its history is there
-            self._record.begin(start)
+            restore_fit_state(self, state["own"], state_file=state_file, saved=saved)
+        if saved:
+            self._run_logger = RunLogger(config, self.saved_model_file, train_data, valid_data, self.method)
+            if state is None:  # a resumed run has a history
+                self._run_logger.begin(start)
+        else:
+            self._run_logger = None
         with self._checkpointer.handle_signals(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _finetuning_state(
-        self, train_data: Any, valid_data: Any, start: Path | None, stages: Any, allowed: tuple[str, ...]
+        self,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        start: Path | None,
+        stages: Sequence[PretrainingStage],
+        allowed: tuple[str, ...],
     ) -> tuple[Path, dict[str, Any] | None, dict[str, Any]]:
-        """Where finetuning keeps its state, the state to resume from, and all that determines it."""
+        """The state file of finetuning, the state to resume from if any, and the inputs that determine it."""
         config = self.config
         inputs = finetuning_inputs(
             config,
@@ -126,16 +141,21 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             read_checksum(start) if start else None,
             reads_text=self.method.reads_text(config) or any(stage.reads_text(config) for stage in stages),
         )
-        own = state_path(config, f"{config['model']}-finetune", inputs)
-        return *load_resume_state(config, own, stage="finetune", inputs=inputs, allowed=allowed), inputs
+        default = state_path(config, f"{config['model']}-finetune", inputs)
+        return *load_resume_state(config, default, stage="finetune", inputs=inputs, allowed=allowed), inputs
 
     def _evaluate_last(
-        self, stage: PretrainingStage, path: Path | None, train_data: Any, valid_data: Any
+        self,
+        stage: PretrainingStage,
+        path: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
     ) -> tuple[float, Any]:
         assert path is not None  # the stage has run
-        self._last = stage, load_stage_model(stage, self.config, train_data._dataset, path)
+        self._last_stage = stage, load_stage_model(stage, self.config, train_data._dataset, path)
         result = self.evaluate(valid_data or train_data)
-        # Read as RecBole reads its metric: a bigger accuracy or a smaller loss is the better trial
+        # A search compares trials as RecBole does, by valid_metric_bigger: it gets an accuracy or a loss
+        # accordingly
         return result[stage.selection_metric(self.config, bigger=self.valid_metric_bigger)], result
 
     def _build_stage(self, *, batches: int) -> TrainingStage:
@@ -158,96 +178,66 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         finally:
             self._fitting = False
 
-    def _own_state(self) -> dict[str, Any]:
-        """What RecBole's ``fit`` remembers from one epoch to the next."""
-        best = self.best_valid_result
-        return {
-            "cur_step": self.cur_step,
-            "best_valid_score": float(self.best_valid_score),
-            "best_valid_result": None if best is None else {name: float(value) for name, value in best.items()},
-            "train_loss_dict": dict(self.train_loss_dict),
-            "saved_model_file": Path(self.saved_model_file).name,
-        }
-
-    def _restore_own_state(self, own: dict[str, Any], *, beside: Path, saved: bool) -> None:
-        name = own["saved_model_file"]
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".pth"):
-            raise WeightsError(
-                f"resume: {beside} names {name!r} as its best model, expected a .pth file next to it"
-            )
-        best = beside.with_name(name)
-        if saved and own["best_valid_result"] is not None and not best.is_file():
-            raise WeightsError(
-                f"resume: {beside} goes on from {best}, its best epoch so far, and there is no such file; put it "
-                "back, or leave out --resume to start over"
-            )
-        self.saved_model_file = str(best)
-        self.cur_step = own["cur_step"]
-        self.best_valid_score = own["best_valid_score"]
-        self.best_valid_result = own["best_valid_result"]
-        self.train_loss_dict = own["train_loss_dict"]
-
-    def _reporter(self, verbose: bool, stage: str) -> Any:
-        def report(epoch: int, figures: dict[str, float]) -> None:
-            if verbose:
-                told = ", ".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in figures.items())
-                self.logger.info(f"epoch {epoch} {stage} [{told}]")
-            for name, value in figures.items():
-                objective, _, kind = name.rpartition("_")
-                self.tensorboard.add_scalar(f"{kind.title()}/{stage.title()}/{objective}", value, epoch)
-            self.wandblogger.log_metrics({"epoch": epoch, **figures}, head=stage)
-
-        return report
+    def _reporter(self, verbose: bool, stage: str) -> Report:
+        return stage_reporter(self, stage, verbose=verbose)
 
     def _train_epoch(
-        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+        self,
+        train_data: AbstractDataLoader,
+        epoch_idx: int,
+        loss_func: object = None,
+        show_progress: bool = False,
     ) -> float:
         loss = self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
-        if self._record is not None:
-            self._record.epoch(epoch_idx, loss)
+        if self._run_logger is not None:
+            self._run_logger.epoch(epoch_idx, loss)
         return loss
 
-    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
+    def _valid_epoch(self, valid_data: AbstractDataLoader, show_progress: bool = False) -> tuple[float, Any]:
         score, result = super()._valid_epoch(valid_data, show_progress)
         if not math.isfinite(score):
             metric = self.config["valid_metric"]
             raise TrainingError(
-                f"finetune: the {metric} of validation is {score}, so no epoch can be selected by it; lower the "
-                "learning rate, or set another valid_metric"
+                f"finetune: the validation {metric} is {score}, so it cannot select an epoch; lower the learning "
+                "rate, or set another valid_metric"
             )
-        if self._record is not None:
-            self._record.validated(result)
+        if self._run_logger is not None:
+            self._run_logger.validated(result)
         return score, result
 
     def evaluate(
         self,
-        eval_data: Any,
+        eval_data: AbstractDataLoader,
         load_best_model: bool = True,
-        model_file: Any = None,
+        model_file: str | Path | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """RecBole's evaluation, in bf16 with ``enable_amp``; without finetuning, the last stage's metrics."""
-        if self._last is not None:
-            stage, model = self._last
+        """RecBole's evaluation, in bf16 with ``enable_amp``; without finetuning, the metrics of the last stage."""
+        if self._last_stage is not None:
+            stage, model = self._last_stage
             return stage.evaluate(self.config, model, eval_data)
         if load_best_model:
             self.load_best(model_file)
         with autocast(self.device, self.enable_amp):
             result = super().evaluate(eval_data, False, None, show_progress)
-        if self._record is not None and load_best_model and model_file is None:  # the best weights are in place
-            self._record.finish(self.model, eval_data, result, self.best_valid_score, show_progress=show_progress)
+        if self._run_logger is not None and load_best_model and model_file is None:  # the best weights are loaded
+            self._run_logger.finish(
+                self.model, eval_data, result, self.best_valid_score, show_progress=show_progress
+            )
         if self._checkpointer is not None and not self._fitting:
-            self._checkpointer.remove()  # kept up to here, or a kill before the test would cost the training
+            self._checkpointer.remove()  # not earlier: a run killed before its test must be resumable
         return result
 
-    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
-        # Every rank has all rows, so what RecBole ranks instead of scoring each can compute in whole
+    def _neg_sample_batch_eval(
+        self, batched_data: tuple[Interaction, Any, Any, Any]
+    ) -> tuple[Interaction, torch.Tensor, Any, Any]:
+        # Predictions are sharded over ranks only for metrics of scores; otherwise each rank predicts all rows
         if distributed.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
             return super()._neg_sample_batch_eval(batched_data)
         interaction, _, positive_u, positive_i = batched_data
         return interaction, predict(self.model, interaction.to(self.device), self.device), positive_u, positive_i
 
-    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: str) -> None:
         if self._checkpointer is not None:
             self._checkpointer.flush()
         super()._save_checkpoint(epoch, verbose, **kwargs)

@@ -1,1 +1,1 @@
-"""Search of settings: spaces, trials and RecBole's search over them."""
+"""Hyper-parameter search: spaces, trials, and RecBole's search over them."""

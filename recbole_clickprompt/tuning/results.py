@@ -1,4 +1,4 @@
-"""A results table that is appended run by run, never half-written, and has one row for each digest."""
+"""Tables of results: appended run by run, written as a whole, with one row per digest."""
 
 from __future__ import annotations
 
@@ -21,32 +21,30 @@ from recbole_clickprompt.files import locked, warn_once, write_whole
 __all__ = ["append_row", "digest", "read_results"]
 
 
-# Columns whose values are text even where they look like numbers, as the name of a run may
+# Columns that are text even if their values look like numbers, such as the name of a run
 _TEXT = dict.fromkeys(("run", "checkpoint", "error", "digest"), str)
-# Hex digits would now and then be a number to who reads a table: 12e3456789012345 ends pandas 2 by a segmentation
-# fault, and 1234567890123456 equals no text
+# Hex digits can look like a number: pandas 2 crashes on 12e3456789012345, and reads 1234567890123456 as an integer
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
-def digest(*what: Any) -> str:
-    """16 letters that stand for a run's settings."""
-    text = json.dumps(what, sort_keys=True, default=str)
+def digest(*settings: object) -> str:
+    """16 letters that identify the settings of a run."""
+    text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16].translate(_LETTERS)
 
 
 def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of a csv or parquet file, the first one of each digest; what is left out is reported in one line.
+    """The rows of a csv or parquet file, the first one of each digest; a warning reports rows that are left out.
 
-    A file without a column ``digest`` is read as it is.
+    A file without a column ``digest`` is read unchanged.
 
     Args:
         table: The file.
-        columns: Those that it must have, and those of the answer where there is no such file.
-        numbers: Those that hold a finite number or nothing, where the file has them; ``valid_*`` stands for all
-            that begin so.
+        columns: Required columns; also those of the empty table that is returned if there is no such file.
+        numbers: The ones of them that contain finite numbers or missing values.
 
     Raises:
-        DataError: The file cannot be read, lacks one of the columns, or holds something else than a number.
+        DataError: The file cannot be read, lacks a column, or has an invalid number.
     """
     if not table.is_file():
         return pd.DataFrame(columns=columns)
@@ -54,7 +52,7 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
     lacking = [name for name in columns if name not in rows]
     if lacking:
         raise DataError(
-            f"{table} is no results table of this command: it has no column {lacking[0]}; name another file"
+            f"{table} is not a results table of this command: it has no column {lacking[0]}; choose another file"
         )
     for name in (name for name in rows.columns if any(fnmatch(str(name), pattern) for pattern in numbers)):
         values = pd.to_numeric(rows[name], errors="coerce")
@@ -67,16 +65,18 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
 
 
 def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
-    """All rows of the table with one more, which is in the file when this returns.
+    """Appends a row to the file and returns all rows.
 
-    What other processes have added meanwhile stays. A row of the same digest among it takes the place of this one.
+    Rows that other processes have added in the meantime are kept; if one of them has the same digest, the new row
+    is dropped with a warning.
+
+    Raises:
+        StorageError: The file cannot be written.
     """
     with locked(table):
         results = _read(table) if table.is_file() else pd.DataFrame()
         if "digest" in row and row["digest"] in set(results.get("digest", ())):
-            getLogger().warning(
-                f"{table}: another process has added this run meanwhile; its row stays, and counts"
-            )
+            getLogger().warning(f"{table}: another process has added this run in the meantime; its row is kept")
         else:
             new = pd.DataFrame([row])
             results = pd.concat([results, new], ignore_index=True) if len(results) else new
@@ -87,11 +87,11 @@ def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
 
 def _read(table: Path) -> pd.DataFrame:
     try:
-        rows = _parsed(table)
-        for name in rows.columns:
-            if rows[name].map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
-                raise ValueError(f"its column {name} holds lists or mappings, expected texts or numbers")
-    except (ValueError, OSError, TypeError, LookupError, AttributeError, ArithmeticError, csv.Error) as error:
+        if table.suffix == ".parquet":
+            return pd.read_parquet(table)
+        # A run may be named None; only empty cells are missing
+        return pd.read_csv(table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""])
+    except (ValueError, OSError) as error:
         raise DataError(f"{table} cannot be read: {' '.join(str(error).split())}; restore or move it") from error
     for name in rows.columns.intersection([*_TEXT]):
         for row in rows.index[rows[name].notna() & ~rows[name].map(lambda value: isinstance(value, str))][:1]:
@@ -133,19 +133,19 @@ def _one_row_each(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
         return rows
     unknown = rows["digest"].isna()
     if count := int(unknown.sum()):
-        told = "1 row has no digest, so its" if count == 1 else f"{count} rows have no digest, so their"
-        _tell(table, f"{told} settings are unknown; {'it does' if count == 1 else 'they do'} not count")
+        rows_without = "1 row has no digest, so its" if count == 1 else f"{count} rows have no digest, so their"
+        _warn(table, f"{rows_without} settings are unknown; {'it is' if count == 1 else 'they are'} ignored")
     rows = rows[~unknown]
     repeated = rows.duplicated("digest")
     if count := int(repeated.sum()):
-        told = "1 row repeats the digest of one above it" if count == 1 else (
+        repeats = "1 row repeats the digest of one above it" if count == 1 else (
             f"{count} rows repeat the digest of one above them"
         )  # fmt: skip
-        if other := int((repeated & ~rows.duplicated()).sum()):
-            told += f", {other} with other values"
-        _tell(table, f"{told}; the first row of each digest counts")
+        if different := int((repeated & ~rows.duplicated()).sum()):
+            repeats += f", {different} with other values"
+        _warn(table, f"{repeats}; the first row of each digest is used")
     return rows[~repeated].reset_index(drop=True)
 
 
-def _tell(table: Path, what: str) -> None:
-    warn_once(table.resolve(), f"{table}: {what}, and the file stays as it is")
+def _warn(table: Path, problem: str) -> None:
+    warn_once(table.resolve(), f"{table}: {problem}; the file is not changed")

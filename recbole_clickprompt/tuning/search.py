@@ -1,13 +1,13 @@
-"""RecBole's HyperTuning over trials that may fail and that may have been run before."""
+"""RecBole's HyperTuning over trials that may fail or may have been run before."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole.trainer.hyper_tuning import HyperTuning, exhaustive_search
 
@@ -15,22 +15,27 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.tuning.space import Draw
 from recbole_clickprompt.tuning.trials import Trials
 
+if TYPE_CHECKING:
+    from hyperopt import Trials as HyperoptTrials
+
 __all__ = ["Search"]
 
 
 class Search(HyperTuning):
-    """A search; the trials are drawn by hyperopt as RecBole asks it to, from ``seed`` alone.
+    """A search whose trials hyperopt draws as RecBole configures it, depending on ``seed`` only.
 
-    A search that is begun again draws the same trials, as their scores, which TPE learns from, are the recorded
-    ones.
+    A repeated search draws the same trials, because it uses the recorded scores, from which TPE learns.
 
     Args:
-        trials: Where trials run and are recorded.
-        space: What is drawn.
+        trials: Runs and records the trials.
+        space: The settings to draw.
         algorithm: ``exhaustive``, ``random`` or ``bayes``.
-        max_evals: Most trials; an exhaustive search has as many as there are combinations.
-        early_stop: End after so many trials without a better one; None never does.
-        seed: Of the search.
+        max_evals: Maximum number of trials; an exhaustive search runs every combination.
+        early_stop: Stop after this many trials without an improvement; None: never.
+        seed: Seed of the search.
+
+    Raises:
+        SettingError: hyperopt is not installed.
     """
 
     def __init__(
@@ -49,13 +54,13 @@ class Search(HyperTuning):
             raise SettingError("tuning needs hyperopt: pip install 'recbole-clickprompt[tune]'") from error
         super().__init__(None, space=nodes, algo=algorithm, max_evals=max_evals)
         if algorithm == "exhaustive":
-            # RecBole draws until it meets a new combination, and gives up after a thousand old ones
+            # RecBole draws until it finds a new combination, and gives up after a thousand known ones
             self.algo = partial(exhaustive_search, nbMaxSucessiveFailures=1000 * self.max_evals)
         self._trials, self._space, self._seed = trials, space, seed
         self.early_stop_fn = _stop_after(early_stop)
 
     def trial(self, params: dict[str, Any]) -> dict[str, Any]:
-        """One trial, for hyperopt; a failure is told to it as such."""
+        """Runs one trial for hyperopt, and reports whether it failed."""
         import hyperopt
 
         loss = self._trials.run({draw.name: draw.value(params[draw.name]) for draw in self._space})
@@ -63,16 +68,16 @@ class Search(HyperTuning):
         return {"loss": loss, "status": status}
 
     def run(self) -> None:
-        """Searches to the end; that every trial failed is for ``trials`` to say."""
+        """Runs the whole search; if every trial fails, ``trials.best`` raises the error."""
         from hyperopt.exceptions import AllTrialsFailed
 
         with _search_seed(self._seed), suppress(AllTrialsFailed):
             super().run()
 
 
-def _stop_after(patience: int | None) -> Any:
-    # hyperopt's own stops where the first trial failed, as nothing is smaller than infinity by a share of it
-    def stop(trials: Any, best: float = math.inf, since: int = 0) -> tuple[bool, list[Any]]:
+def _stop_after(patience: int | None) -> Callable[..., tuple[bool, list[Any]]]:
+    # hyperopt's version stops if the first trial fails, because no loss is a percentage below infinity
+    def stop(trials: HyperoptTrials, best: float = math.inf, since: int = 0) -> tuple[bool, list[Any]]:
         loss = trials.trials[-1]["result"]["loss"]
         best, since = (loss, 0) if loss < best else (best, since + 1)
         return patience is not None and since >= patience, [best, since]
@@ -82,7 +87,7 @@ def _stop_after(patience: int | None) -> Any:
 
 @contextmanager
 def _search_seed(seed: int) -> Iterator[None]:
-    # RecBole calls hyperopt without a random state, and hyperopt then asks the environment
+    # RecBole calls hyperopt without a random state; hyperopt then reads this variable
     before = os.environ.get("HYPEROPT_FMIN_SEED")
     os.environ["HYPEROPT_FMIN_SEED"] = str(seed)
     try:

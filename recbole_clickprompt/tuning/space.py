@@ -1,4 +1,4 @@
-"""Spaces of settings to search: RecBole's hyper files, read without evaluating anything in them."""
+"""Search spaces: RecBole's hyper files, read without evaluating them as code."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from recbole_clickprompt.host.properties import parse_yaml
 
 __all__ = ["Draw", "read_search_file", "read_space"]
 
-# How many numbers each kind takes
+# Number of values of each kind; None: any
 _KINDS = {"choice": None, "uniform": 2, "loguniform": 2, "quniform": 3}
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How a setting is drawn.
+    """The distribution of a setting.
 
     Attributes:
         name: The setting.
-        kind: ``choice``, ``uniform``, ``loguniform`` or ``quniform``, as hyperopt has them.
-        values: The options; or lowest and highest number, for ``loguniform`` as powers of e, and for ``quniform``
-            the step too.
+        kind: ``choice``, ``uniform``, ``loguniform`` or ``quniform``, as in hyperopt.
+        values: The options of a choice; else the lowest and the highest number (for ``loguniform`` as powers of
+            e), and for ``quniform`` also the step.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Draw:
     values: tuple[Any, ...]
 
     def hyperopt(self) -> Any:
-        """The node of hyperopt's that draws it; of a choice, the option's number."""
+        """The hyperopt node that draws it; for a choice it draws the index of the option."""
         from hyperopt import hp
 
         if self.kind == "choice":
@@ -44,14 +44,14 @@ class Draw:
         return getattr(hp, self.kind)(self.name, *map(float, self.values))
 
     def value(self, drawn: float) -> Any:
-        """The setting's value for what ``hyperopt`` drew; a ``quniform`` of whole numbers gives integers."""
+        """The setting's value for a draw of ``hyperopt``; a ``quniform`` of whole numbers gives integers."""
         if self.kind == "choice":
             return self.values[int(drawn)]
         whole = self.kind == "quniform" and all(float(v).is_integer() for v in self.values)
         return round(drawn) if whole else float(drawn)
 
     def bounds(self) -> Iterator[Any]:
-        """Every option, or both ends: values that must be possible."""
+        """Every option, or both bounds: values that must be valid."""
         if self.kind == "choice":
             yield from self.values
         else:
@@ -60,16 +60,16 @@ class Draw:
             )
 
 
-def read_space(space: Any, path: Path) -> list[Draw]:
-    """The space in a tuning file.
+def read_space(space: object, path: Path) -> list[Draw]:
+    """The search space in a tuning file.
 
     Args:
         space: A mapping of settings to texts such as ``choice [8, 16]`` or ``loguniform -8, 0``, RecBole's syntax
-            behind the name; or the name of a file of RecBole's with such lines.
+            without the name; or the path of a hyper file of RecBole.
         path: The tuning file, for messages.
 
     Raises:
-        SettingError: It is neither, or a line is no space; names the line.
+        SettingError: It is neither, or a line is invalid; names the line.
     """
     where = f"{path}: space"
     if isinstance(space, str):
@@ -77,30 +77,11 @@ def read_space(space: Any, path: Path) -> list[Draw]:
             raise SettingError(f"{where}: there is no file {space}")
         where, space = space, read_search_file(Path(space))
     if not isinstance(space, dict) or not space:
-        raise SettingError(f"{where} must map settings to such as `choice [8, 16]`, got {space!r}")
+        raise SettingError(f"{where} must map settings to texts such as `choice [8, 16]`, got {space!r}")
     return [_draw(str(name), text, where) for name, text in space.items()]
 
 
-def read_search_file(path: Path) -> dict[str, str]:
-    """The settings in a search file of RecBole's, such as ``hyper.test``, and how each is drawn.
-
-    Raises:
-        SettingError: It cannot be read, or a setting comes twice.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} cannot be read: {error}") from error
-    space: dict[str, str] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, _, draw = line.partition(" ")
-        if name in space:
-            raise SettingError(f"{path}: {name[:60]} is there twice")
-        space[name] = draw
-    return space
-
-
-def _draw(name: str, text: Any, where: str) -> Draw:
+def _draw(name: str, text: object, where: str) -> Draw:
     kind, _, rest = str(text).strip().partition(" ")
     if kind not in _KINDS:
         raise SettingError(
@@ -108,18 +89,18 @@ def _draw(name: str, text: Any, where: str) -> Draw:
         )
     rest = rest.strip()
     try:
-        # RecBole writes tuples too, and numbers without brackets
+        # RecBole also accepts tuples, and numbers without brackets
         listed = rest if rest.startswith("[") else f"[{rest.removeprefix('(').removesuffix(')')}]"
         values = parse_yaml(listed, name)
     except yaml.YAMLError as error:
-        raise SettingError(f"{where}: {name}: {rest!r} is no list: {' '.join(str(error).split())}") from error
+        raise SettingError(f"{where}: {name}: {rest!r} is not a list: {' '.join(str(error).split())}") from error
     wanted = _KINDS[kind]
     if not isinstance(values, list) or not values or (wanted is not None and len(values) != wanted):
-        raise SettingError(f"{where}: {name}: {kind} takes {wanted or 'one or more'} values, got {rest!r}")
+        raise SettingError(f"{where}: {name}: {kind} needs {wanted or 'one or more'} values, got {rest!r}")
     if kind == "choice":
         return Draw(name, kind, tuple(values))
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values) or values[0] >= values[1]:
-        raise SettingError(f"{where}: {name}: {kind} takes numbers, the lower one first, got {rest!r}")
+        raise SettingError(f"{where}: {name}: {kind} needs numbers, the lower one first, got {rest!r}")
     if kind == "quniform" and values[2] <= 0:
         raise SettingError(f"{where}: {name}: the step of quniform must be above 0, got {values[2]}")
     return Draw(name, kind, tuple(values))

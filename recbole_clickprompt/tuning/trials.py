@@ -1,4 +1,4 @@
-"""Trials of a search: each runs once, is recorded at once, and may fail."""
+"""Trials of a search: each runs once, is recorded immediately, and may fail."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ __all__ = ["Trials"]
 
 
 class Trials:
-    """The trials of one search over ``base`` settings, in a table.
+    """The trials of one search, recorded in a table.
 
     Args:
-        base: Settings that all share, with model and data set.
-        table: The file, csv or parquet.
-        bigger: Whether a bigger validation score is better.
+        base: Settings that all trials share, including model and data set.
+        table: A csv or parquet file.
+        bigger: Whether a higher validation score is better.
     """
 
     def __init__(self, base: dict[str, Any], table: Path, *, bigger: bool) -> None:
         self._base, self._table, self._bigger = base, table, bigger
         self._rows = self._read()
-        self._asked: dict[str, dict[str, Any]] = {}
+        self._requested: dict[str, dict[str, Any]] = {}
 
     def run(self, values: dict[str, Any]) -> float:
-        """The loss of a trial, to be made small: its validation score with a sign, or infinity where it failed.
+        """Runs a trial, unless it is recorded, and returns its loss for hyperopt to minimize.
 
-        Anything but an interruption is a failure of that trial, and recorded with its error.
+        The loss is the validation score, negated if higher is better, or infinity if the trial failed.
+
+        Any exception except an interruption counts as a failure of the trial, and is recorded with its message.
         """
         key = digest(self._base, values)
-        self._asked[key] = values
-        self._rows = self._read()  # another process may have run this one meanwhile
+        self._requested[key] = values
+        self._rows = self._read()  # another process may have added this trial
         found = self._rows[self._rows["digest"] == key]
         if not len(found):
-            print(f"tune: trial {len(self._asked)}: {values}", flush=True)
+            print(f"tune: trial {len(self._requested)}: {values}", flush=True)
             self._record(values, self._attempt(values))
             found = self._rows[self._rows["digest"] == key]
         score = float(found["valid_score"].iloc[0])
@@ -60,9 +62,9 @@ class Trials:
         try:
             result = objective_function(quote_strings({**self._base, **values}))
         except Exception as error:
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            print(f"tune: this trial failed: {told}", flush=True)
-            return {"valid_score": math.nan, "error": told}
+            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            print(f"tune: this trial failed: {message}", flush=True)
+            return {"valid_score": math.nan, "error": message}
         return {
             "valid_score": result["best_valid_score"],
             **{name: value for name, value in result.items() if name.startswith("valid_") and _is_number(value)},
@@ -77,12 +79,12 @@ class Trials:
         self._rows = append_row(row, self._table)
 
     def requested(self) -> pd.DataFrame:
-        """The rows of this search, the best first and those that failed last."""
-        rows = self._rows[self._rows["digest"].isin(list(self._asked))]
+        """The rows of this search, best first and failed ones last."""
+        rows = self._rows[self._rows["digest"].isin(list(self._requested))]
         return rows.sort_values("valid_score", ascending=not self._bigger, na_position="last", kind="stable")
 
     def best(self, names: list[str]) -> dict[str, Any]:
-        """The values of the searched settings that are best by validation.
+        """The searched settings with the best validation score.
 
         Raises:
             SettingError: Every trial failed.
@@ -90,7 +92,7 @@ class Trials:
         first = self.requested().iloc[0]
         if math.isnan(first["valid_score"]):
             raise SettingError(f"every trial failed, one with {first['error']}; see {self._table}")
-        return {name: self._asked[first["digest"]][name] for name in names}
+        return {name: self._requested[first["digest"]][name] for name in names}
 
     def markdown(self, names: list[str]) -> str:
         """A table of the trials: settings, validation and test metrics, errors."""
@@ -100,7 +102,7 @@ class Trials:
         failed = ["error"] if rows["error"].notna().any() else []
         lines = []
         for row in rows.to_dict("records"):
-            values = self._asked[row["digest"]]
+            values = self._requested[row["digest"]]
             shown = [
                 f"{values[name]:.6g}" if isinstance(values[name], float) else _flow(values[name]) for name in names
             ]
@@ -110,9 +112,10 @@ class Trials:
         return markdown_table([*names, *metrics, *failed], lines)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
+    """A value as YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")

@@ -106,8 +106,8 @@ def test_fwfms_fields_are_those_of_the_embeddings(build):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({0: ["user_id", "usr"]}, "fields holds 'usr', which is no feature; these are genre, user_id"),
-        ({0: ["user_id", "gender"]}, "fields must hold each feature once, but holds 'genre' 0 times"),
+        ({0: ["user_id", "usr"]}, "fields contains 'usr', which is not a feature; features are genre, user_id"),
+        ({0: ["user_id", "gender"]}, "fields must contain each feature once; got 'genre' 0 times"),
     ],
 )
 def test_fields_that_do_not_fit_the_features_are_named(build, name, fields, message):

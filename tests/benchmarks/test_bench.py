@@ -53,13 +53,16 @@ def test_memory_is_measured_in_a_process_of_its_own(small):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stages", "pamml"], "there is no stage pamml; they are pamlm, finetune"),
+        (["--stages", "pamml"], "there is no stage pamml; the stages are pamlm, finetune"),
         (["--repeats=0"], "--repeats must be 1 or more, got 0"),
         (["--batches", "64", "0"], "--batches must be 1 or more, got [64, 0]"),
         (["--device=cuda"], "torch finds no GPU here"),
         (["--out=bench.txt"], "--out must end in .json or .csv, got bench.txt"),
-        (["--variant", "num_prompts"], "is no setting; write --key=value"),
-        (["--only", "theirs", "--stages", "backbone-inference"], "has 'theirs' in it; they are backbone alone, "),
+        (["--variant", "num_prompts"], "is not a setting; write --key=value"),
+        (
+            ["--only", "theirs", "--stages", "backbone-inference"],
+            "has 'theirs' in its name; they are",
+        ),
     ],
 )
 def test_impossible_options_are_one_line_of_error(arguments, message, capsys, monkeypatch):

@@ -23,7 +23,7 @@ def test_attention_counts_whoever_serves_it():
     assert (fused.flop, fused.attention) == (by_hand, "flash_attention_for_cpu")
     dropped = counted(lambda: F.scaled_dot_product_attention(query, key, key, dropout_p=0.5))
     assert (dropped.flop, dropped.attention) == (by_hand, "math")
-    assert fused.answer.shape == (2, 3, 4, 8)
+    assert fused.result.shape == (2, 3, 4, 8)
 
 
 def test_memory_is_the_peak_and_not_what_stays():

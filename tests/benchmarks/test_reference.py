@@ -1,4 +1,4 @@
-"""The benchmark's plain form against the product."""
+"""The benchmark's reference implementation against the product."""
 
 import shutil
 
@@ -70,7 +70,7 @@ def test_a_difference_stops_the_benchmark(workload_of, monkeypatch):
         return input_ids, lengths - 1  # as if the last token were padding
 
     monkeypatch.setattr(PlainPAMLM, "tokenize", wrong)
-    with pytest.raises(UnequalError, match="pamlm, batch 40: ours differs from the plain form by"):
+    with pytest.raises(UnequalError, match="pamlm, batch 40: our model differs from the reference by"):
         check_stage(workload_of(), "pamlm", 40)
 
 
@@ -83,16 +83,16 @@ def test_so_do_different_curves():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prompt_strategy": "input"}, "layerwise prompts of one MLP each"),
+        ({"prompt_strategy": "input"}, "layerwise prompts with one MLP each"),
         ({"plm_interaction_layers": 1}, "or give the latter in a --variant"),
-        ({"plm_pooling": "avg"}, "pools the first position of all layers"),
+        ({"plm_pooling": "avg"}, "pools the first position; leave"),
     ],
 )
-def test_what_has_no_plain_form_is_refused(workload_of, settings, message):
+def test_settings_without_a_reference_implementation_are_refused(workload_of, settings, message):
     with pytest.raises(SettingError, match=message):
         workload_of(**settings).plm_model("finetune", PLAIN)
 
 
 def test_another_family_is_refused(workload_of, tiny_plms):
-    with pytest.raises(SettingError, match="knows bert, roberta, xlm-roberta, camembert, not gpt2"):
+    with pytest.raises(SettingError, match="supports bert, roberta, xlm-roberta, camembert, not gpt2"):
         workload_of(plm=str(tiny_plms["gpt2"])).plm_model("pamlm", PLAIN)

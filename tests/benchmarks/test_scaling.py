@@ -10,10 +10,10 @@ from benchmarks.stages.scaling import Axis, Point, axes, scaling_markdown
 
 def test_growth_is_the_power_of_the_value():
     points = [Point(value, Job(), "pamlm", 64, "ours bf16") for value in (10, 20, 80)]
-    axis = Axis("layers", points, {"ms_per_row": "ms a row", "mb": "memory, MB"})
+    axis = Axis("layers", points, {"ms_per_row": "ms per row", "mb": "memory, MB"})
     measured = [{"ms_per_row": ms, "mb": mb} for ms, mb in ((3.0, 50.04), (6.0, 1234.5), (6.0, 0.1))]
     assert scaling_markdown(axis, measured).splitlines() == [
-        "| layers | ms a row | memory, MB | growth of ms a row |",
+        "| layers | ms per row | memory, MB | growth of ms per row |",
         "| --- | --- | --- | --- |",
         "| 10 | 3 | 50 |  |",
         "| 20 | 6 | 1,234 | 1.00 |",  # twice the time for twice the value

@@ -15,7 +15,7 @@ OURS = Figure("pamlm", 256, "ours bf16", 1234.5, 4.395, 3.61, 0.5949, 5700.2, 0.
 def test_figures_stand_beside_their_targets_in_the_digits_shown():
     header, _, plain, ours = markdown([PLAIN, OURS]).splitlines()
     assert header == (
-        "| stage | batch | contender | rows/s | ratio | memory, MB | of (a) | GFLOP a row | of peak | target |"
+        "| stage | batch | contender | rows/s | ratio | memory, MB | of first | GFLOP per row | of peak | target |"
     )
     assert plain == "| pamlm | 256 | plain reference | 17.0 | 1.00x | 11,400 | 1.00 | 5.5 | 47% |  |"
     assert ours == (

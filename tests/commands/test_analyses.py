@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.evaluation.run_folder import open_run, write_counts, write_predictions
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_long_tail_over_the_seeds_of_a_grid(trained_runs, capsys):
     ("changes", "arguments", "message"),
     [
         ({}, ["--baseline=q"], "--baseline must be one of plain, ours, got 'q'"),
-        ({"checkpoint": None}, [], "run 'plain', seed 1, has left no folder"),
+        ({"checkpoint": None}, [], "run 'plain', seed 1, has no run folder"),
         ({"checkpoint": "saved/none.pth"}, [], "none does not exist"),
     ],
 )
@@ -122,7 +123,7 @@ def test_a_grid_without_its_runs_is_told(trained_runs, capsys, changes, argument
 @pytest.mark.parametrize(
     ("seeds", "message"),
     [
-        ([1, 1], "run plain, backbone DCNV2, seed 1 has 2 rows, and a seed counts once"),
+        ([1, 1], "run plain, backbone DCNV2, seed 1 has 2 rows, but a seed may count only once"),
         ([1, 2], "run 'plain' has the same scores under seed 1 and seed 2: one run would count twice"),
     ],
 )
@@ -152,13 +153,13 @@ def test_a_repeated_row_of_a_grids_table_counts_once(trained_runs, capsys, caplo
 
 def test_what_is_no_grids_table_is_told(capsys):
     assert main(["long-tail", "none.csv"]) == 2
-    assert "there is no grid's table none.csv" in capsys.readouterr().err
+    assert "there is no table of a grid none.csv" in capsys.readouterr().err
     pd.DataFrame({"a": [1]}).to_csv("other.csv", index=False)
     assert main(["long-tail", "other.csv"]) == 2
-    assert "has columns run, seed and checkpoint, this one a" in capsys.readouterr().err
+    assert "must have columns run, seed and checkpoint, got a" in capsys.readouterr().err
     Path("empty.csv").write_text("run,seed,checkpoint\n")
     assert main(["long-tail", "empty.csv"]) == 2
-    assert "the grid's table has no row that counts" in capsys.readouterr().err
+    assert "the table of the grid has no valid row" in capsys.readouterr().err
 
 
 def test_latency_times_all_runs_on_the_same_rows(runs, capsys):
@@ -190,7 +191,7 @@ def test_runs_without_a_name_are_called_by_model_seed_and_file(own_runs, capsys,
     ]
     run = "ClickPrompt with PLM (DCNV2), seed 2020"
     told = [line for line in caplog.messages if "copies" in line]
-    assert told == [f"{run}, with and {run}, again are copies of one run: their run.json say the same"]
+    assert told == [f"{run}, with and {run}, again are copies of one run: their run.json files are equal"]
 
 
 def test_a_table_of_predictions_is_all_that_metrics_read(own_runs):
@@ -203,18 +204,18 @@ def test_a_table_of_predictions_is_all_that_metrics_read(own_runs):
 
 BAD = {
     "no such run": (["metrics", "saved/none.pth"], "does not exist; give the .pth file"),
-    "unknown option": (["metrics", "{plain}", "--sample=3"], "metrics knows no --sample=3"),
+    "unknown option": (["metrics", "{plain}", "--sample=3"], "unrecognized argument --sample=3"),
     "unknown baseline": (["metrics", "p={plain}", "--baseline=q"], "--baseline must be one of p, got 'q'"),
     "the same run twice": (["long-tail", "a={plain}", "b={plain}"], "is given twice"),
-    "the same name twice": (["metrics", "a={plain}", "a={with}"], "two runs are called 'a'"),
+    "the same name twice": (["metrics", "a={plain}", "a={with}"], "two runs have the name 'a'"),
     "a table of another kind": (["metrics", "{plain}", "--out=m.xlsx"], "must end in one of .csv"),
     "no draws": (["metrics", "{plain}", "--samples=0"], "--samples must be 1 or more"),
     "impossible confidence": (["metrics", "{plain}", "--confidence=95"], "--confidence must be between 0 and 1"),
     "negative seed": (["metrics", "{plain}", "--seed=-1"], "--seed must be 0 or more"),
     "impossible tail": (["long-tail", "{plain}", "--tail=10"], "--tail must be between 0 and 1"),
     "bins in words": (["long-tail", "{plain}", "--bins=few,many"], "--bins must be numbers such as"),
-    "broken bins": (["long-tail", "{plain}", "--bins=0,1.5"], "--bins counts training rows"),
-    "falling bins": (["long-tail", "{plain}", "--bins=5,1"], "two or more rising numbers"),
+    "broken bins": (["long-tail", "{plain}", "--bins=0,1.5"], "--bins must be numbers of training rows"),
+    "falling bins": (["long-tail", "{plain}", "--bins=5,1"], "two or more increasing numbers"),
     "a batch of more rows than there are": (["latency", "{plain}", "--batch-size=999"], "set --batch-size"),
     "no batches": (["latency", "{plain}", "--batches=0"], "--batches must be 1 or more"),
     "no threads": (["latency", "{plain}", "--threads=0"], "--threads must be 1 or more"),
@@ -232,7 +233,7 @@ def test_bad_input_is_one_line_and_exit_code_2(trained_runs, capsys, arguments, 
 def test_a_gpu_that_is_not_there_is_told(trained_runs, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["latency", str(trained_runs["plain"]), "--device=cuda"]) == 2
-    assert "torch sees no GPU here" in capsys.readouterr().err
+    assert "torch finds no GPU here" in capsys.readouterr().err
 
 
 def test_runs_on_other_rows_are_not_compared(own_runs, capsys):
@@ -240,7 +241,7 @@ def test_runs_on_other_rows_are_not_compared(own_runs, capsys):
     write_predictions(run.folder, run.predictions()[:-1])
     both = [str(own_runs[name]) for name in ("plain", "with")]
     assert main(["metrics", *both, f"--baseline={both[0]}"]) == 2
-    assert "131 rows against 130" in capsys.readouterr().err
+    assert "131 rows and 130" in capsys.readouterr().err
     write_counts(run.folder, {"user": pd.Series({"u1": 1}), "item": pd.Series({"i1": 1})})
     assert main(["long-tail", *both]) == 2
     assert "were trained on different rows" in capsys.readouterr().err

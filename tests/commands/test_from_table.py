@@ -11,7 +11,7 @@ import pytest
 from recbole.data import create_dataset
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.data.convert.user_file import _refuse_bomb
+from recbole_clickprompt.data.convert.parquet_blocks import reject_bomb
 from recbole_clickprompt.host.properties import read_yaml
 from recbole_clickprompt.settings.registry import declared
 
@@ -139,7 +139,7 @@ CASES = {
     "same name": ({"header": [*HEADER[:3], "hour ", *HEADER[4:]]}, [], "would both be called hour"),
     "nothing": ({"header": HEADER, "body": [[]]}, [], "clicks.csv has a header and no rows"),
     "bad name": ({}, ["--name=../x"], "--name must be letters"),
-    "setting": ({}, ["--epochs=1"], "from-table knows no --epochs=1"),
+    "setting": ({}, ["--epochs=1"], "unrecognized argument --epochs=1"),
     "same column": ({}, ["--item=customer_id"], "must be four different columns"),
 }
 
@@ -187,18 +187,18 @@ def test_a_parquet_file_of_many_different_texts_is_no_bomb():
     body = frame()
     many = pl.concat([body] * (200_000 // len(body) + 1))
     many.with_columns(extra=pl.int_range(pl.len()).cast(pl.String).str.zfill(30) + "x").write_parquet("m.parquet")
-    assert _refuse_bomb(Path("m.parquet")) is None
+    assert 0 < reject_bomb(Path("m.parquet")) < 1 << 30
 
 
 def test_nothing_that_is_there_is_replaced(capsys):
     assert main(["from-table", write(), *COLUMNS]) == 0
     Path("props/dataset/shop.yaml").write_text("mine: 1\n")
     assert main(["from-table", "clicks.csv", *COLUMNS]) == 2
-    assert "props/dataset/shop.yaml is there already" in error_of(capsys)
+    assert "props/dataset/shop.yaml exists already" in error_of(capsys)
     assert Path("props/dataset/shop.yaml").read_text() == "mine: 1\n"
     Path("props/dataset/shop.yaml").unlink()
     assert main(["from-table", "clicks.csv", *COLUMNS]) == 2
-    assert "dataset_atomic/shop is there already" in error_of(capsys)
+    assert "dataset_atomic/shop already exists" in error_of(capsys)
     assert not Path("props/dataset/shop.yaml").exists()
 
 

@@ -205,7 +205,7 @@ def test_options_say_how_dates_are_written(option, first, capsys):
 
 
 def test_options_of_dates_want_a_time_and_exclude_each_other(capsys):
-    assert "--month-first want --time" in error_of(capsys, write(), "--day-first")
+    assert "--month-first need --time" in error_of(capsys, write(), "--day-first")
     with pytest.raises(SystemExit):
         main(["from-table", "own.csv", *COLUMNS, "--time=when", "--day-first", "--month-first"])
     assert "not allowed with argument --day-first" in capsys.readouterr().err

@@ -11,12 +11,13 @@ from recbole.config import Config
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.commands import grid
 from recbole_clickprompt.evaluation.run_folder import open_run
+from tests.conftest import SHORT
 
 
 @pytest.fixture
 def file(small):
     content = {
-        "settings": {**small, "dataset": "tiny", "epochs": 1},
+        "settings": {**small, **SHORT, "dataset": "tiny", "epochs": 1},
         "runs": {
             "plain": {"model": "ClickPromptNoPLM", "train_stage": "finetune"},
             "no PLM": {"model": "ClickPromptNoPLM"},
@@ -78,7 +79,7 @@ def test_results_can_be_parquet(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seedz": [1]}, "seedz is no part of a grid; did you mean seeds?"),
+        ({"seedz": [1]}, "unknown key seedz of a grid; did you mean seeds?"),
         ({"runs": {}}, "runs is missing"),
         ({"baseline": "other"}, "baseline must be one of plain, no PLM, with PLM, got 'other'"),
         ({"runs": {1: {"model": "DNN"}}, "baseline": 2}, "baseline must be one of 1, got 2"),
@@ -87,7 +88,7 @@ def test_results_can_be_parquet(file):
         ({"seeds": 3}, "seeds must be a list, got 3"),
         ({"seeds": [1, 2, 1]}, "seeds has a value twice, got [1, 2, 1]"),
         ({"vary": {"dropout_prob": [0, 0.0]}}, "vary.dropout_prob has a value twice, got [0, 0.0]"),
-        ({"vary": {"seed": [1, 2]}}, "vary.seed: seeds are no setting to compare; list them under seeds"),
+        ({"vary": {"seed": [1, 2]}}, "vary.seed: a seed is not a setting to compare; list it under seeds"),
         ({"runs": {"x": {"model": "DCNV"}}, "baseline": None}, "did you mean DCNV2?"),
         ({"vary": {"num_promts": [1]}}, "did you mean num_prompts?"),
     ],
@@ -248,7 +249,7 @@ def test_a_row_that_lost_its_digest_does_not_count_and_its_run_is_run_again(scor
     assert main(["grid", "g.yaml"]) == 0
     assert capsys.readouterr().out.splitlines()[-4:] == once
     assert scored[6:] == [("DCNV2", 3)]
-    assert "1 row has no digest, so its settings are unknown; it does not count" in caplog.text
+    assert "1 row has no digest, so its settings are unknown; it is ignored" in caplog.text
 
 
 def test_rows_of_earlier_settings_in_the_table_are_not_paired(scored, capsys):
@@ -276,16 +277,14 @@ def test_the_same_grid_started_twice_at_once_counts_each_seed_once(scored, monke
     assert capsys.readouterr().out.splitlines()[-4:] == others[1]
     assert len(scored) == 7  # what the other one has done is not done again
     assert len(pd.read_csv("results/g-tiny.csv")) == 6
-    assert "another process has added this run meanwhile; its row stays" in caplog.text
+    assert "another process has added this run in the meantime; its row is kept" in caplog.text
 
 
 def test_a_table_of_something_else_is_refused_before_anything_runs(scored, capsys):
     Path("results").mkdir()
     Path("results/g-tiny.csv").write_text("run,median_ms\nplain,1.5\n")
     assert main(["grid", "g.yaml"]) == 2
-    assert (
-        "results/g-tiny.csv is no results table of this command: it has no column seed" in capsys.readouterr().err
-    )
+    assert "g-tiny.csv is not a results table of this command: it has no column seed" in capsys.readouterr().err
     assert scored == []
 
 

@@ -1,10 +1,7 @@
 """``recbole-cp prepare``, and a run that asks for a data set that is not there."""
 
 import dataclasses
-import functools
 import hashlib
-import http.server
-import threading
 import zipfile
 from pathlib import Path
 
@@ -16,15 +13,11 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.data.convert.catalog import RECIPES
 from recbole_clickprompt.data.convert.download import RemoteFile
 from recbole_clickprompt.errors import DataError
+from tests.server import serve_folder
 
 from ..data.convert.lookalike import ml_1m
 
 TINY = Path(__file__).parents[2] / "dataset_atomic" / "tiny"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -33,18 +26,13 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "server"
     folder.mkdir()
     path = ml_1m(folder / "ml-1m.zip")
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        file = RemoteFile(
-            f"http://127.0.0.1:{server.server_port}/ml-1m.zip", hashlib.md5(path.read_bytes()).hexdigest()
-        )
+    with serve_folder(folder) as server:
+        file = RemoteFile(f"{server.url}/ml-1m.zip", hashlib.md5(path.read_bytes()).hexdigest())
         counts = dataclasses.replace(RECIPES["ml-1m"].published, raw_rows=1200)
         monkeypatch.setitem(
             RECIPES, "ml-1m", dataclasses.replace(RECIPES["ml-1m"], files=(file,), published=counts)
         )
         yield path
-        server.shutdown()
 
 
 @pytest.fixture
@@ -66,7 +54,7 @@ def test_prepare_prints_counts_beside_the_published_ones_and_why_they_differ(tmp
     assert out.startswith("here/ml-1m is ready:\n")
     assert "  raw rows            1,200    1,000,209  -999,009\n" in out
     assert "note: the raw rows differ, so these are not the publisher's complete files" in out
-    assert "licence: research use, no redistribution" in out
+    assert "license: research use, no redistribution" in out
     assert (Path("here") / "ml-1m" / "ml-1m.train.inter").is_file()
 
 
@@ -99,7 +87,7 @@ def test_without_a_network_one_line_says_what_to_fetch_and_to_run(offline, name,
     [
         (["ml-1b"], "'ml-1b' cannot be prepared; did you mean ml-1m?"),
         (["ml-1m", "--raw", "nowhere.zip"], "there is no file or folder nowhere.zip"),
-        (["ml-1m", "--epochs=3"], "prepare knows no --epochs=3"),
+        (["ml-1m", "--epochs=3"], "unrecognized argument --epochs=3"),
         (["ml-1m", "--raw", "text.zip"], "text.zip is cut off or damaged"),
         (["goodreads", "--raw", "text.zip.d"], "text.zip.d holds no goodreads_books.json; it holds nothing"),
     ],
@@ -132,15 +120,16 @@ def test_a_run_without_data_and_network_says_what_to_do(offline, make_config, tm
     with pytest.raises(DataError) as caught:
         create_dataset(config)
     message = str(caught.value)
-    assert f"there is no folder {tmp_path}/data/ml-1m: cannot download http://127.0.0.1:1/ml-1m.zip" in message
+    assert (
+        f"{tmp_path}/data/ml-1m does not exist, and preparing it failed: cannot download http://127.0.0.1:1/ml-1m.zip"
+        in message
+    )
     assert f"then run `recbole-cp prepare ml-1m --raw ml-1m.zip --out {tmp_path}/data`" in message
 
 
 def test_a_run_never_downloads_gigabytes_by_itself(published, make_config, tmp_path):
     config = make_config(dataset="goodreads", data_path=str(tmp_path / "data"))
-    with pytest.raises(
-        DataError, match=r"there is no folder .*goodreads; fetch .* put all into one folder, then run"
-    ):
+    with pytest.raises(DataError, match=r"goodreads does not exist; fetch .* put all into one folder, then run"):
         create_dataset(config)
 
 
@@ -149,7 +138,7 @@ def test_an_incomplete_folder_is_told_with_what_it_holds(make_config, tmp_path):
     folder.mkdir(parents=True)
     (folder / "ml-1m.train.inter").write_text("user_id:token\titem_id:token\n")
     config = make_config(dataset="ml-1m", data_path=str(tmp_path / "data"))
-    with pytest.raises(DataError, match=r"there is no file .*ml-1m.valid.inter; .* holds ml-1m.train.inter"):
+    with pytest.raises(DataError, match=r"ml-1m.valid.inter does not exist; .* contains ml-1m.train.inter"):
         create_dataset(config)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recbole_clickprompt.host.tuning import objective_function
+from tests.conftest import SHORT
 
 
 def test_ray_runs_trials_side_by_side_that_share_pretraining_and_one_may_fail(small, tmp_path, monkeypatch):
@@ -15,7 +16,7 @@ def test_ray_runs_trials_side_by_side_that_share_pretraining_and_one_may_fail(sm
     monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     # Ray runs each trial in a folder of its own: what they share is named in full
-    settings = {**small, "model": "ClickPrompt", "dataset": "tiny", "epochs": 1, "backbone": "DNN"}
+    settings = {**small, **SHORT, "model": "ClickPrompt", "dataset": "tiny", "epochs": 1, "backbone": "DNN"}
     settings |= {"plm_num_layers": 1, "checkpoint_dir": str(tmp_path / "saved"), "state": "error"}
     try:
         found = tune.run(

@@ -1,10 +1,13 @@
 """``attention`` and ``report`` over trained runs on ``tiny``."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import recbole_clickprompt.host.restore
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.tables import write_table
 
@@ -44,7 +47,7 @@ def test_attention_is_printed_and_written_for_the_rows_asked_for(trained_runs, c
         ),
         (["{with}", "--row=131"], "there is no row 131: rows count from 0 to 130"),
         (["{with}", "--rows=0"], "--rows must be 1 or more, got 0"),
-        (["{with}", "--num_prompts=2"], "attention knows no --num_prompts=2"),
+        (["{with}", "--num_prompts=2"], "unrecognized argument --num_prompts=2"),
         (["nowhere"], "nowhere does not exist; give the .pth file"),
     ],
 )
@@ -81,11 +84,42 @@ def test_a_report_has_all_that_is_asked_for(runs, capsys):
         assert f"<h3>{stage}</h3>" in page
 
 
+@pytest.fixture
+def restores(monkeypatch):
+    """The names of restored checkpoints; fails if a data set is still in memory when the next run is restored."""
+    original, restored, data_sets = recbole_clickprompt.host.restore.restore, [], []
+
+    def restore(checkpoint, **options):
+        gc.collect()
+        assert not any(data_set() is not None for data_set in data_sets)
+        run = original(checkpoint, **options)
+        restored.append(checkpoint.name)
+        data_sets.append(weakref.ref(run.dataset))
+        return run
+
+    monkeypatch.setattr(recbole_clickprompt.host.restore, "restore", restore)
+    return restored
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--latency", "--attention=1"], ["plain", "without", "with"]),
+        (["--latency"], ["plain", "without", "with"]),
+        (["--attention=1"], ["with"]),
+        ([], []),
+    ],
+)
+def test_a_report_restores_each_run_once_and_releases_its_data(trained_runs, runs, restores, arguments, names):
+    assert main(["report", *runs, "--samples=2", *arguments]) == 0
+    assert sorted(restores) == sorted(trained_runs[name].name for name in names)
+
+
 def test_a_report_takes_latency_from_a_table(runs, capsys):
     pd.DataFrame({"run": ["plain", "with"], "median_ms": [1.25, 30.5], "p95_ms": [2.0, 33.0]}).to_csv("l.csv")
     assert main(["report", *runs, "--samples=20", "--latency=l.csv", "--baseline=without"]) == 0
     page = Path("report.html").read_text(encoding="utf-8")
-    assert "Milliseconds a batch: from l.csv." in page
+    assert "Milliseconds per batch: from l.csv." in page
     assert '<th scope="row">with</th><td>30.500</td><td>33.000</td>' in page
     assert "are against without." in page
 
@@ -106,10 +140,10 @@ def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(run
         (["--attention=0"], "--attention must be 1 or more, got 0"),
         (["--latency=gone.csv"], "gone.csv is no table; recbole-cp latency --out writes one"),
         (["--latency=odd.csv"], "odd.csv has no column median_ms"),
-        (["--latency=others.csv"], "others.csv holds none of the runs without; name them as there"),
+        (["--latency=others.csv"], "others.csv holds none of the runs without; use the names of that table"),
         (["--latency=twice.csv"], "twice.csv has the run 'without' more than once; leave one row of it"),
         (["--attention"], "--attention needs a run whose model reads prompts, and none does; leave it out"),
-        (["--epochs=2"], "report knows no --epochs=2"),
+        (["--epochs=2"], "unrecognized argument --epochs=2"),
     ],
 )
 def test_a_report_that_cannot_be_is_refused_and_not_begun(runs, capsys, arguments, message):

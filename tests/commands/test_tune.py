@@ -12,6 +12,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.tuning import trials as trials_module
 from recbole_clickprompt.tuning.space import Draw, read_space
+from tests.conftest import SHORT
 
 
 def write(name="search.yaml", **content):
@@ -50,7 +51,7 @@ SETTINGS = {"model": "DNN", "dataset": "tiny", "gpu_id": ""}
 
 
 def test_trials_of_clickprompt_share_pretraining_and_keep_files_of_their_own(small, capsys):
-    settings = {**small, "dataset": "tiny", "epochs": 1, "backbone": "DNN", "plm_num_layers": 1}
+    settings = {**small, **SHORT, "dataset": "tiny", "epochs": 1, "backbone": "DNN", "plm_num_layers": 1}
     write(settings=settings, space={"learning_rate": "choice [1e-4, 1e-2]"})
     assert main(["tune", "search.yaml"]) == 0
     table = pd.read_csv("results/search-tiny.csv")
@@ -140,7 +141,7 @@ def test_a_trial_that_another_process_has_run_meanwhile_counts_once_and_is_not_r
     assert trials_in(capsys.readouterr().out) == others[1]
     assert len(objective) == 3
     assert len(pd.read_csv("results/search-tiny.csv")) == 2
-    assert "another process has added this run meanwhile; its row stays" in caplog.text
+    assert "another process has added this run in the meantime; its row is kept" in caplog.text
 
 
 def test_a_repeated_row_of_a_trial_counts_once(objective, capsys, caplog):
@@ -165,7 +166,7 @@ def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, t
     (draw,) = read_space("evil.test", Path("f"))
     assert draw.values == (mkdir, 0.1)
     Path("evil.test").write_text("learning_rate choice [!!python/object/apply:os.getcwd []]\n")
-    with pytest.raises(SettingError, match="evil.test: learning_rate: .* is no list"):
+    with pytest.raises(SettingError, match="evil.test: learning_rate: .* is not a list"):
         read_space("evil.test", Path("f"))
     Path("evil.test").write_text(f"learning_rate choice [{mkdir!r}]\n")
     assert main(["tune", write("evil.yaml", settings=SETTINGS, space="evil.test")]) == 2
@@ -204,21 +205,21 @@ def test_a_draw_gives_numbers_of_its_kind():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"spaces": {}}, "search.yaml: spaces is no part of a tuning file; did you mean space?"),
+        ({"spaces": {}}, "search.yaml: unknown key spaces of a tuning file; did you mean space?"),
         ({"space": None}, "space is missing"),
-        ({"space": {}}, "space must map settings to such as `choice [8, 16]`, got {}"),
+        ({"space": {}}, "space must map settings to texts such as `choice [8, 16]`, got {}"),
         ({"space": "nowhere.hyper"}, "there is no file nowhere.hyper"),
         ({"space": {"embedding_size": "chioce [8]"}}, "must begin with one of choice, .*; did you mean choice?"),
-        ({"space": {"embedding_size": "choice [8"}}, "embedding_size: '[8' is no list"),
-        ({"space": {"embedding_size": "choice"}}, "choice takes one or more values, got ''"),
-        ({"space": {"dropout_prob": "uniform 0"}}, "uniform takes 2 values, got '0'"),
-        ({"space": {"dropout_prob": "uniform 1, 0"}}, "uniform takes numbers, the lower one first, got '1, 0'"),
-        ({"space": {"dropout_prob": "uniform a, b"}}, "uniform takes numbers"),
+        ({"space": {"embedding_size": "choice [8"}}, "embedding_size: '[8' is not a list"),
+        ({"space": {"embedding_size": "choice"}}, "choice needs one or more values, got ''"),
+        ({"space": {"dropout_prob": "uniform 0"}}, "uniform needs 2 values, got '0'"),
+        ({"space": {"dropout_prob": "uniform 1, 0"}}, "uniform needs numbers, the lower one first, got '1, 0'"),
+        ({"space": {"dropout_prob": "uniform a, b"}}, "uniform needs numbers"),
         ({"space": {"epochs": "quniform 1, 9, 0"}, "algorithm": "bayes"}, "the step of quniform must be above 0"),
-        ({"space": {"dropout_prob": "uniform 0, 0.5"}}, "needs choices alone, but dropout_prob has a range"),
+        ({"space": {"dropout_prob": "uniform 0, 0.5"}}, "accepts only choices, but dropout_prob has a range"),
         (
             {"space": {"embeding_size": "choice [8]"}},
-            "space: embeding_size is no setting .*did you mean embedding_size",
+            "space: embeding_size is not a setting .*did you mean embedding_size",
         ),
         (
             {"space": {"embedding_size": "choice [8, 0]"}},

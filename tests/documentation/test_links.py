@@ -1,18 +1,16 @@
 """The README is short, every link resolves, and the site builds and needs no network."""
 
-import functools
-import http.server
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from tests.browser import BROWSER, Browser
 from tests.documentation.markdown import PAGES, ROOT, anchors, inline_code, links
+from tests.server import serve_folder
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -84,15 +82,8 @@ def test_the_built_pages_load_nothing_from_elsewhere(site):
 
 @pytest.fixture
 def address(site):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Handler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve_folder(site) as server:
+        yield server.url
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no headless Chromium, for pages as they are shown")

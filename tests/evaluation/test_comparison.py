@@ -55,10 +55,10 @@ def test_one_row_of_a_class_is_measured_without_delong():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (ROWS[:5], "6 rows against 5"),
-        (ROWS.assign(user=["a", "a", "b", "b", "b", "b"]), "user of row 5 is a against b"),
-        (ROWS.assign(label=[1, 1, 1, 0, 1, 0]), "label of row 1 is 0 against 1"),
-        (ROWS.assign(time=pd.array([1, 2, 3, 4, 5, 6], dtype="Int64")), "time of row 2 is <NA> against 3"),
+        (ROWS[:5], "6 rows and 5"),
+        (ROWS.assign(user=["a", "a", "b", "b", "b", "b"]), "user of row 5: a and b"),
+        (ROWS.assign(label=[1, 1, 1, 0, 1, 0]), "label of row 1: 0 and 1"),
+        (ROWS.assign(time=pd.array([1, 2, 3, 4, 5, 6], dtype="Int64")), "time of row 2: <NA> and 3"),
     ],
 )
 def test_other_rows_are_refused(other, message):

@@ -65,22 +65,22 @@ def test_bins_hold_their_lower_edge_and_not_their_upper_one():
         "user with 0 training rows": [4, 6],
         "user with 1 training row": [2],
         "user with 2 to 9 training rows": [0, 5],
-        "user with 10 training rows or more": [1, 3],
+        "user with 10 or more training rows": [1, 3],
         "item with 0 training rows": [5, 6],
         "item with 1 training row": [0],
         "item with 2 to 9 training rows": [1, 4],
-        "item with 10 training rows or more": [2, 3],
+        "item with 10 or more training rows": [2, 3],
     }
 
 
 @pytest.mark.parametrize("edges", [[1], [0, 0], [5, 1]])
 def test_bins_that_do_not_rise_are_refused(edges):
-    with pytest.raises(SettingError, match="two or more rising numbers"):
+    with pytest.raises(SettingError, match="two or more increasing numbers"):
         by_bins(ROWS, COUNTS, edges)
 
 
 def test_counts_without_items_are_refused():
-    with pytest.raises(DataError, match="hold no item"):
+    with pytest.raises(DataError, match="contain no item"):
         by_tail(ROWS, COUNTS[COUNTS["kind"] == "user"])
 
 

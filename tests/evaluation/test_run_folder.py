@@ -16,7 +16,9 @@ import pytest
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.history import append_epoch, read_epochs
-from recbole_clickprompt.evaluation.run_folder import open_run, write_counts, write_info, write_predictions
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.run_info import write_info
+from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 
 ROWS = pd.DataFrame(
     {
@@ -84,7 +86,7 @@ def test_the_title_is_that_of_the_method(folder, changes, title):
 
 def test_an_unfinished_run_and_a_missing_one_are_refused(folder):
     (folder / "run.json").unlink()
-    with pytest.raises(DataError, match="is no folder of a finished run"):
+    with pytest.raises(DataError, match="is not the folder of a finished run"):
         open_run(folder)
     with pytest.raises(DataError, match="does not exist; give the .pth file"):
         open_run("saved/nothing.pth")
@@ -221,13 +223,13 @@ def test_a_key_of_run_json_that_is_of_another_kind_or_missing_is_told(folder, ke
         ("user", ["a", None, "b"], "row 2: user must be a text, got None"),
         ("label", [1, 0, 2], "row 3: label must be 0 or 1, got 2"),
         ("label", [1, None, 0], "row 2: label must be 0 or 1, got <NA>"),
-        ("label", ["1", "0", "1"], "column label must be of int8, got string"),
+        ("label", ["1", "0", "1"], "column label must be of type int8, got string"),
         ("score", [0.5, math.nan, 0.5], "row 2: score must be a number from 0 to 1, got nan"),
         ("score", [0.5, 0.5, 1.5], "row 3: score must be a number from 0 to 1, got 1.5"),
-        ("score", ["a", "b", "c"], "column score must be of float64, got string"),
-        ("user", [1, 2, 3], "column user must be of string, got int64"),
-        ("logit_ctr", [[1.0]] * 3, "column logit_ctr must be of float32, got list"),
-        ("time", ["a", "b", "c"], "column time must be of int64, got string"),
+        ("score", ["a", "b", "c"], "column score must be of type float64, got string"),
+        ("user", [1, 2, 3], "column user must be of type string, got int64"),
+        ("logit_ctr", [[1.0]] * 3, "column logit_ctr must be of type float32, got list"),
+        ("time", ["a", "b", "c"], "column time must be of type int64, got string"),
     ],
 )
 def test_predictions_that_none_can_be_are_told(folder, column, values, told):
@@ -240,7 +242,7 @@ def test_predictions_that_none_can_be_are_told(folder, column, values, told):
 
 def test_a_lacking_column_is_told(folder):
     ROWS.drop(columns="score").to_parquet(folder / "predictions.parquet")
-    with pytest.raises(DataError, match="column score must be of float64, got no such column"):
+    with pytest.raises(DataError, match="column score must be of type float64, got no such column"):
         open_run(folder).predictions()
 
 
@@ -251,7 +253,7 @@ def test_a_lacking_column_is_told(folder):
         ({"token": None}, "row 2: token must be a text, got None"),
         ({"rows": None}, "row 2: rows must be a number above 0, got <NA>"),
         ({"rows": -1}, "row 2: rows must be a number above 0, got -1"),
-        ({"token": "i1"}, "row 2: token must be there once for its kind, got 'i1'"),
+        ({"token": "i1"}, "row 2: token must be unique within its kind, got 'i1'"),
     ],
 )
 def test_counts_that_none_can_be_are_told(folder, row, told):
@@ -264,7 +266,7 @@ def test_counts_that_none_can_be_are_told(folder, row, told):
 def test_counts_of_texts_are_told(folder):
     rows = [{"kind": "item", "token": "i1", "rows": "two"}]
     pq.write_table(pa.Table.from_pylist(rows), folder / "train_counts.parquet")
-    with pytest.raises(DataError, match="train_counts.parquet: column rows must be of int64, got string"):
+    with pytest.raises(DataError, match="train_counts.parquet: column rows must be of type int64, got string"):
         open_run(folder).train_counts()
 
 

@@ -75,7 +75,7 @@ def test_a_setting_that_is_varied_from_null_on_is_compared_within_null_too():
 @pytest.mark.parametrize("row", [RESULTS.iloc[3], RESULTS.iloc[0], RESULTS.iloc[0].replace(0.70, 0.71)])
 def test_a_seed_that_comes_twice_is_refused_and_never_paired_twice(row):
     twice = pd.concat([RESULTS, row.to_frame().T], ignore_index=True)
-    told = f"run {row['run']}, backbone A, seed 1 has 2 rows, and a seed counts once"
+    told = f"run {row['run']}, backbone A, seed 1 has 2 rows, but a seed may count only once"
     with pytest.raises(DataError, match=re.escape(told)):
         summarize(twice, by=["backbone"], baseline="plain")
 

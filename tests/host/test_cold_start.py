@@ -69,7 +69,7 @@ def test_the_seed_deals_and_shares_are_those_of_the_split(make_config, make_data
         (
             {"eval_args": {"split": {"RS": [1e6, 1, 1]}, "order": "TO", "group_by": None, "mode": "labeled"}},
             DataError,
-            "too few for parts",
+            "too few for a split",
         ),
     ],
 )

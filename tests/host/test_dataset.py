@@ -72,22 +72,22 @@ def test_ml_100k_is_the_one_in_the_wheel_without_its_threes(make_config, make_da
         ({"val_interval": {"rating": "[9,10]"}}, "tiny has no rows left after val_interval"),
         (
             {"threshold": {"rating": 9}},
-            "the training part of tiny must hold both classes, got 0 positive and",
+            "the training part of tiny must contain both classes, got 0 positive and",
         ),
         ({"threshold": None}, "tiny has no field 'label'; set `threshold`"),
         ({"threshold": {"stars": 4}}, "threshold names 'stars'"),
         ({"normalize_field": ["price"]}, "normalize_field names 'price'"),
         ({"numerical_features": ["price"]}, "numerical_features names 'price'"),
-        ({"numerical_features": ["gender"]}, "numerical_features names 'gender', which is no number field"),
-        ({"numerical_features": ["rating"]}, "'rating', of which threshold makes the label"),
+        ({"numerical_features": ["gender"]}, "numerical_features names 'gender', which is not a number field"),
+        ({"numerical_features": ["rating"]}, "'rating', from which threshold derives the label"),
         ({"val_interval": {"price": "[1,2]"}}, "val_interval names 'price'"),
         (
             {"val_interval": {"gender": "[1,2]"}},
-            "val_interval must hold an interval for a number field and a list",
+            "val_interval must contain an interval for a number field and a list",
         ),
         ({"alias_of_user_id": ["friend"]}, "alias_of_user_id names 'friend'"),
         ({"discretization": {"price": {"method": "LD"}}}, "discretization names 'price', which the files of"),
-        ({"discretization": {"year": {"method": "LD"}}}, "'year', which numerical_features does not"),
+        ({"discretization": {"year": {"method": "LD"}}}, "'year', which is not in numerical_features"),
         ({"TIME_FIELD": "when"}, "tiny has no field 'when'"),
     ],
 )
@@ -113,13 +113,13 @@ def test_an_empty_file_is_refused(make_config, tmp_path):
 
 def test_a_data_set_that_is_nowhere_is_refused_by_path(make_config):
     config = make_config(dataset="nowhere", text_fields={"user_id": "user"})
-    with pytest.raises(DataError, match=r"there is no folder .*dataset_atomic/nowhere"):
+    with pytest.raises(DataError, match=r"dataset_atomic/nowhere does not exist"):
         create_dataset(config)
 
 
 def test_more_text_than_the_plm_takes_is_refused(make_config, make_data, tiny_bert):
     dataset = make_data(make_config(max_text_length=500))[0]._dataset
-    with pytest.raises(SettingError, match="max_text_length is 500, but .* takes at most 128 tokens"):
+    with pytest.raises(SettingError, match="max_text_length is 500, but .* supports at most 128 tokens"):
         dataset.token_table(str(tiny_bert))
 
 
@@ -148,8 +148,8 @@ def test_a_long_title_takes_its_own_memory_and_not_that_of_every_other(make_conf
 def test_rows_of_a_user_that_the_user_file_lacks_are_left_out_and_told(make_config, tmp_path, caplog):
     dataset = create_dataset(make_config(**small_set(tmp_path, ["a", "b"])))
     assert dataset.inter_num == 40
-    assert "20 of 60 rows of small are left out: their user or item is not in" in caplog.text
-    assert "first user 'u2' or item 'i0'" in caplog.text
+    assert "20 of 60 rows of small are dropped because their user or item is not in" in caplog.text
+    assert "first has user 'u2' and item 'i0'" in caplog.text
 
 
 @pytest.mark.parametrize("keep", [None, "last"])
@@ -165,7 +165,7 @@ def test_filters_hold_for_the_files_of_an_exact_split_too(make_config, make_data
     config = make_config(dataset="parts", data_path=str(tmp_path), rm_dup_inter=keep, **settings)
     if keep:  # every pair is in each part, and the training part's is the last
         with pytest.raises(
-            DataError, match="the validation part of parts must hold both classes, got 0 positive and 0"
+            DataError, match="the validation part of parts must contain both classes, got 0 positive and 0"
         ):
             make_data(config)
         return
@@ -198,5 +198,5 @@ def test_a_text_of_ten_thousand_tokens_is_cut_with_one_warning(
     for _ in range(2):  # as the models of both stages ask for it
         table = train.token_table(str(tiny_bert))
     assert table.lengths(train.inter_feat).tolist() == [128, 6, 6] * 16
-    cut = [record.getMessage() for record in caplog.records if "its end is cut" in record.getMessage()]
-    assert cut == ["the text of 16 of 48 rows has more than 128 tokens; its end is cut"]
+    cut = [record.getMessage() for record in caplog.records if "is truncated" in record.getMessage()]
+    assert cut == ["the text of 16 of 48 rows has more than 128 tokens and is truncated"]

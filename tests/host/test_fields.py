@@ -17,13 +17,16 @@ SAME_NAME = {
         {"user": header("age:token", "label:float")},
         "tiny.user has a field 'label', which LABEL",
     ),
-    "rating": ({"item": header("year", "rating")}, "tiny.item has a field 'rating', and so has .*tiny.inter"),
-    "time": ({"user": header("age", "timestamp")}, "tiny.user has a field 'timestamp', and so has .*tiny.inter"),
+    "rating": ({"item": header("year", "rating")}, "both .*tiny.item and .*tiny.inter have a field 'rating'"),
+    "time": ({"user": header("age", "timestamp")}, "both .*tiny.user and .*tiny.inter have a field 'timestamp'"),
     "user and item": (
         {"item": header("year", "age")},
-        "tiny.item has a field 'age', and so has .*tiny.user;",
+        "both .*tiny.item and .*tiny.user have a field 'age';",
     ),
-    "other id": ({"item": header("year:float", "user_id:token")}, "tiny.item has a field 'user_id', and so has"),
+    "other id": (
+        {"item": header("year:float", "user_id:token")},
+        "both .*tiny.item and .* have a field 'user_id'",
+    ),
 }
 
 
@@ -40,7 +43,7 @@ def test_an_additional_file_has_ids_by_a_name_of_its_own(make, tmp_path):
     settings = {"additional_feat_suffix": ["ent"]}
     settings["load_col"] = {"inter": INTER, **COLUMNS, "ent": ["item_id", "vec"]}
     with pytest.raises(
-        DataError, match="tiny.ent has a field 'item_id', and so has .*tiny.inter.*alias_of_item_id"
+        DataError, match="both .*tiny.ent and .*tiny.inter have a field 'item_id'.*alias_of_item_id"
     ):
         make({}, **settings)
     (tmp_path / "data/tiny/tiny.ent").write_text("ent_item_id:token\tvec:float\ni1\t0.5\ni2\t\n")
@@ -128,11 +131,15 @@ def friends(kind, value):
 
 
 ALIASES = {
-    "a blank behind": ("token", "u2 ", "line 3, column friend: the id 'u2 ' has blanks around it"),
-    "a narrow blank": ("token", "\u202fu2", "line 3, column friend: the id .* has blanks around it"),
-    "in a sequence": ("token_seq", "u1 u2\u00a0", r"line 3, column friend: the id 'u2\\xa0' has blanks around it"),
-    "blanks alone": ("token", "  ", "line 3, column friend: the id is missing, as '  ' holds blanks alone"),
-    "numbers": ("float", "3", "alias_of_user_id names 'friend', so it holds ids .* got friend:float"),
+    "a blank behind": ("token", "u2 ", "line 3, column friend: the id 'u2 ' is surrounded by blanks"),
+    "a narrow blank": ("token", "\u202fu2", "line 3, column friend: the id .* is surrounded by blanks"),
+    "in a sequence": (
+        "token_seq",
+        "u1 u2\u00a0",
+        r"line 3, column friend: the id 'u2\\xa0' is surrounded by blanks",
+    ),
+    "blanks alone": ("token", "  ", "line 3, column friend: the id is missing, as '  ' contains only blanks"),
+    "numbers": ("float", "3", "alias_of_user_id names 'friend', so it contains ids .* got friend:float"),
 }
 
 
@@ -147,7 +154,7 @@ def test_fields_that_share_ids_hold_ids(make, case, setting):
 
 def test_blanks_alone_are_a_missing_id(make):
     change = {"inter": cell(0, {7: "  ", 9: "\u00a0"})}
-    with pytest.raises(DataError, match="tiny.inter: 2 without user_id, of 1500 rows, the first in line 7"):
+    with pytest.raises(DataError, match="tiny.inter: 2 without user_id, of 1500 rows; the first is in line 7"):
         make(change)
     assert len(make(change, drop_missing=True, val_interval=None)) == 1498
 
@@ -155,7 +162,7 @@ def test_blanks_alone_are_a_missing_id(make):
 @pytest.mark.parametrize("load_col", [None, {"inter": INTER, **COLUMNS}])
 def test_a_missing_id_field_is_told_with_all_fields_of_the_file(make, load_col):
     fault = (
-        "tiny.inter has no field 'user_id', but USER_ID_FIELD names it; its fields are 'uid', 'item_id', "
+        "tiny.inter has no field 'user_id', which USER_ID_FIELD names; its fields are 'uid', 'item_id', "
         "'rating', 'timestamp', 'device'"
     )
     with pytest.raises(DataError, match=fault):
@@ -165,7 +172,7 @@ def test_a_missing_id_field_is_told_with_all_fields_of_the_file(make, load_col):
 RENAMED = {
     "not there": (
         {"devize": "device"},
-        "rename_fields names 'devize' of .*tiny.inter, which has no such field; .*'device'",
+        "rename_fields names 'devize' of .*tiny.inter, but the file has no such field; .*'device'",
     ),
     "a name that is there": (
         {"device": "rating"},
@@ -183,7 +190,7 @@ def test_renamed_fields_are_there_and_get_free_names(make, case):
 
 def test_a_column_of_text_takes_no_field_s_place(make):
     change = {"inter": prices("float\tprice_text:token", "1\tlow")}
-    with pytest.raises(DataError, match="text_fields names 'price', whose text is kept as 'price_text'"):
+    with pytest.raises(DataError, match="text_fields names 'price', whose text is stored as 'price_text'"):
         make(change, load_col=None, text_fields={"price": "price"})
 
 
@@ -205,21 +212,21 @@ LABEL_SETTINGS = {
 @pytest.mark.parametrize("setting", LABEL_SETTINGS)
 def test_the_label_is_no_feature(make, setting):
     change = {"inter": labels(lambda rating: str(int(rating > 3)))}
-    with pytest.raises(DataError, match=f"{setting} names 'label', which holds the label; leave it out"):
+    with pytest.raises(DataError, match=f"{setting} names 'label', which is the label; leave it out"):
         make(change, **LABELS, **{setting: LABEL_SETTINGS[setting]})
 
 
 @pytest.mark.parametrize("setting", LABEL_SETTINGS)
 def test_what_the_label_is_made_of_is_no_feature(make, setting):
     value = {"rating": "stars"} if setting == "text_fields" else ["rating"]
-    with pytest.raises(DataError, match=f"{setting} names 'rating', of which threshold makes the label"):
+    with pytest.raises(DataError, match=f"{setting} names 'rating', from which threshold derives the label"):
         make({}, **{setting: value})
 
 
 def test_there_is_one_label(make):
     change = {"inter": lambda lines: prices("float", "1", "5")(labels(lambda rating: "1")(lines))}
     with pytest.raises(
-        DataError, match=r"both the field 'label' \(LABEL_FIELD\) and threshold, on 'price', give labels"
+        DataError, match=r"both the field 'label' \(LABEL_FIELD\) and threshold, on 'price', define labels"
     ):
         make(change, **LABELS | {"load_col": None, "threshold": {"price": 3}})
 
@@ -235,9 +242,7 @@ def test_normalize_all_leaves_labels_alone(make, rating):
 )
 def test_labels_that_are_all_the_same_are_told(make, label, fault):
     dataset = make({"inter": labels(lambda rating: label)}, **LABELS)
-    with pytest.raises(
-        DataError, match=f"all 1500 rows of tiny are {fault} are needed too, and none are sampled here"
-    ):
+    with pytest.raises(DataError, match=f"all 1500 rows of tiny are {fault} are needed too, as none are sampled"):
         dataset.build()
 
 
@@ -261,20 +266,25 @@ NUMBERS = {
         "float",
         ["1e39", "1"],
         {},
-        r"holds 1e\+39 there, and unscaled numbers are float32, .* at most 3.4e\+38",
+        r"contains 1e\+39 in .*, and unscaled numbers are stored as float32, .* at most 3.4e\+38",
     ),
-    "a sequence": ("float_seq", ["1 -1e39", "1"], {}, r"holds -1e\+39 there, and unscaled numbers are float32"),
+    "a sequence": (
+        "float_seq",
+        ["1 -1e39", "1"],
+        {},
+        r"contains -1e\+39 in .*, and unscaled numbers are stored as",
+    ),
     "a range": (
         "float",
         ["1e308", "-1e308"],
         {"normalize_field": ["price"]},
-        r"holds 1e\+308 there, and the mean",
+        r"contains 1e\+308 in .*, and their mean",
     ),
     "a scaled sequence": (
         "float_seq",
         ["1e308 1"],
         {"normalize_field": ["price"]},
-        r"holds 1e\+308 there, and the mean",
+        r"contains 1e\+308 in .*, and their mean",
     ),
 }
 

@@ -65,10 +65,10 @@ WRONG_LABELS = {
     "many": (lambda rating: str(rating), "its 5 values are 1, 2, 3, 4, 5"),
     "missing": (
         lambda rating: {3: "", 2: "NA"}.get(rating, "1"),
-        "without label, of 1500 rows, the first in line 3",
+        "without label, of 1500 rows; the first is in line 3",
     ),
     "infinite": (lambda rating: "inf" if rating == 3 else "1", "line 3, column label: the number is infinite"),
-    "words": (lambda rating: "yes", "line 2, column label:float: 'yes' is no number"),
+    "words": (lambda rating: "yes", "line 2, column label:float: 'yes' is not a number"),
 }
 
 
@@ -81,7 +81,7 @@ def test_labels_are_0_and_1(make, case):
 
 def test_a_label_of_another_type_is_refused(make):
     with pytest.raises(
-        DataError, match="label holds the label, so it must be label:float in the header, got label:tok"
+        DataError, match="label is the label, so it must be label:float in the header, got label:tok"
     ):
         make({"inter": lambda lines: header("rating:float", "label:token")(lines)}, **LABELS)
 
@@ -107,19 +107,19 @@ MISSING = {
 def test_a_row_that_lacks_something_is_refused_or_left_out_and_counted(make, case, caplog):
     column, fault = MISSING[case]
     with pytest.raises(
-        DataError, match=f"tiny.inter: {fault}, of 1500 rows, the first in line 4; .*drop_missing: True"
+        DataError, match=f"tiny.inter: {fault}, of 1500 rows; the first is in line 4; .*drop_missing: True"
     ):
         make({"inter": cell(column, {4: ""})})
     whole = len(make({}))
     caplog.clear()
     kept = make({"inter": cell(column, {4: ""})}, drop_missing=True)  # its rating is a 4
     assert len(kept) == whole - 1
-    assert f"tiny.inter: {fault}, of 1500 rows, the first in line 4; these 1 rows are left out" in caplog.text
+    assert f"tiny.inter: {fault}, of 1500 rows; the first is in line 4; these 1 rows are dropped" in caplog.text
 
 
 def test_a_rating_is_never_replaced_by_the_mean_of_others(make):
     ratings = dict.fromkeys(range(10, 110), "NA")
-    with pytest.raises(DataError, match="100 without rating, of 1500 rows, the first in line 10"):
+    with pytest.raises(DataError, match="100 without rating, of 1500 rows; the first is in line 10"):
         make({"inter": cell(2, ratings)})
 
 
@@ -133,7 +133,7 @@ def test_times_are_needed_where_rows_are_ordered_by_them(make):
 
 def test_a_time_that_is_no_number_is_refused(make):
     with pytest.raises(
-        DataError, match="timestamp holds the time that rows are split by, so it must be timestamp:fl"
+        DataError, match="timestamp is the time by which rows are split, so it must be timestamp:fl"
     ):
         make({"inter": header("timestamp:float", "timestamp:token")})
     with pytest.raises(DataError, match="line 5, column timestamp: the number is infinite"):
@@ -143,9 +143,9 @@ def test_a_time_that_is_no_number_is_refused(make):
 
 
 IDS = {
-    "another name": ("user_id:token", "uid:token", "has no field 'user_id', .*USER_ID_FIELD names it"),
-    "a comment": ("user_id:token", "# user_id:token", "has no field 'user_id', .*USER_ID_FIELD names it"),
-    "numbers": ("user_id:token", "user_id:float", "line 2, column user_id:float: 'u21' is no number"),
+    "another name": ("user_id:token", "uid:token", "has no field 'user_id', which USER_ID_FIELD names"),
+    "a comment": ("user_id:token", "# user_id:token", "has no field 'user_id', which USER_ID_FIELD names"),
+    "numbers": ("user_id:token", "user_id:float", "line 2, column user_id:float: 'u21' is not a number"),
     "sequences": ("user_id:token", "user_id:token_seq", "its header must be user_id:token, got user_id:token_seq"),
 }
 
@@ -159,10 +159,12 @@ def test_ids_are_tokens_of_the_field_that_the_settings_name(make, case):
 
 def test_ids_with_blanks_around_them_are_refused(make):
     with pytest.raises(
-        DataError, match=r"tiny.inter, line 7, column user_id: the id 'u\d+ ' has blanks around it"
+        DataError, match=r"tiny.inter, line 7, column user_id: the id 'u\d+ ' is surrounded by blanks"
     ):
         make({"inter": lambda lines: [*lines[:6], lines[6].replace("\t", " \t", 1), *lines[7:]]})
-    with pytest.raises(DataError, match=r"tiny.item, line 3, column item_id: the id ' i1' has blanks around it"):
+    with pytest.raises(
+        DataError, match=r"tiny.item, line 3, column item_id: the id ' i1' is surrounded by blanks"
+    ):
         make({"item": cell(0, {3: " i1"})})
 
 
@@ -175,7 +177,7 @@ def test_a_file_of_users_that_is_empty_or_gone_is_named(make, tmp_path):
     with pytest.raises(DataError, match="tiny.user has no rows under its header"):
         make({"user": lambda lines: lines[:1]})
     (tmp_path / "data" / "tiny" / "tiny.user").unlink()
-    with pytest.raises(DataError, match="there is no file .*tiny.user, of which load_col lists fields"):
+    with pytest.raises(DataError, match="load_col lists fields of .*tiny.user, which does not exist"):
         make_again(make, tmp_path)
 
 
@@ -196,7 +198,7 @@ def test_fields_listed_for_the_wrong_file_are_named(make):
         "item": ["user_id", "gender", "age", "job"],
     }
     with pytest.raises(
-        DataError, match="load_col lists 'genre', 'item_id', .* for tiny.user, which has no such field"
+        DataError, match="load_col lists 'genre', 'item_id', .* for tiny.user, but the file has no such field"
     ):
         make({}, load_col=swapped)
 
@@ -205,7 +207,8 @@ def test_an_item_that_is_there_twice_is_reported(make, caplog):
     dataset = make({"item": lambda lines: [*lines, "i2\tAnother Title\t1999\tDrama"]})
     assert dataset.num("item_id") == 65
     assert (
-        "tiny.item: 1 rows repeat an id of an earlier row, which counts; the first is line 66, 'i2'" in caplog.text
+        "tiny.item: 1 rows repeat an id of an earlier row and are ignored; the first is line 66, 'i2'"
+        in caplog.text
     )
     assert "Another Title" not in dataset.field2id_token["title"]
 
@@ -227,6 +230,6 @@ def test_csv_quoting_is_a_setting(make, caplog):
 
 def test_infinite_features_count_as_missing_and_are_reported(make, make_data, caplog):
     dataset = make({"item": cell(2, {5: "inf", 6: "-Infinity"})}, numerical_features=["year"])
-    assert "tiny.item: 2 values of year are infinite and count as missing, the first in line 5" in caplog.text
+    assert "tiny.item: 2 values of year are infinite and count as missing; the first is in line 5" in caplog.text
     parts = data_preparation(dataset.config, dataset)
     assert parts[0]._dataset.item_feat["year"].isfinite().all()

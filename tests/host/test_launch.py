@@ -88,7 +88,7 @@ def test_two_processes_train_and_write_once_and_bad_input_is_one_line(small, cap
         ({"nproc": 0}, "do not fit --world_size=4"),
         ({"group_offset": 3}, "--group_offset=3 do not fit --world_size=4"),
         ({"group_offset": -1}, "do not fit"),
-        ({}, "several machines need --port"),
+        ({}, "several machines require --port"),
     ],
 )
 def test_numbers_of_processes_that_contradict_each_other_are_refused(numbers, message):

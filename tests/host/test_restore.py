@@ -44,5 +44,5 @@ def test_weights_that_do_not_fit_the_data_are_told(trained_runs, tmp_path):
     name = next(name for name, weight in saved["state_dict"].items() if weight.ndim == 2)
     saved["state_dict"][name] = saved["state_dict"][name][:-1]
     torch.save(saved, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="does not fit the data set tiny as it is now"):
+    with pytest.raises(WeightsError, match="does not fit the current data set tiny"):
         restore(tmp_path / "other.pth", device=CPU)

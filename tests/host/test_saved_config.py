@@ -16,7 +16,7 @@ from recbole.utils import EvaluatorType, InputType, ModelType, get_model, get_tr
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import DataError, WeightsError
 from recbole_clickprompt.host.restore import restore
-from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.host.saved_model import read_run
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.checkpoint import read_model
@@ -134,11 +134,18 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("settings", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.fixture(scope="module", params=HOSTILE.values(), ids=HOSTILE.keys())
+def hostile(request, trained_runs, tmp_path_factory):
+    """A checkpoint with a setting that cannot be."""
+    copy = shutil.copy(trained_runs["with"], tmp_path_factory.mktemp("hostile"))
+    change(copy, request.param)
+    return copy
+
+
 @pytest.mark.parametrize("command", ["predict", "export", "attention", "latency", "report"])
-def test_every_command_refuses_a_setting_that_cannot_be(settings, command, run, capsys):
+def test_every_command_refuses_a_setting_that_cannot_be(hostile, command, run, capsys):
     Path("evil.pkl").write_bytes(pickle.dumps(Exploit()))
-    change(run, settings)
+    shutil.copy(hostile, run)
     Path("rows.csv").write_text("user_id,item_id,device\nu1,i1,pc\n")
     more = {"predict": ["rows.csv", "-o=s.csv"], "export": ["--out=exported"], "report": ["--attention"]}
     assert main([command, str(run), *more.get(command, [])]) == 2
@@ -169,14 +176,14 @@ def test_pickles_next_to_a_checkpoint_of_recboles_trainer_are_refused(name, run)
 
 def test_a_data_set_that_is_gone_is_not_fetched_for_a_checkpoint(run, tmp_path):
     change(run, {"data_path": str(tmp_path / "new" / "ml-1m"), "dataset": "ml-1m"})
-    with pytest.raises(DataError, match="there is no folder .*ml-1m, where the checkpoint's data set was"):
+    with pytest.raises(DataError, match="ml-1m, the folder of the checkpoint's data set, does not exist"):
         restore(run, device=CPU)
     assert not (tmp_path / "new").exists()
 
 
 def test_what_recbole_would_set_on_a_model_is_held_to_its_names(run):
     change(run, {}, other_parameter={"predict": 1})
-    with pytest.raises(WeightsError, match="its other_parameter must hold nothing"):
+    with pytest.raises(WeightsError, match="its other_parameter must contain nothing"):
         load_model(run)
 
 
@@ -242,6 +249,6 @@ def test_a_seed_that_numpy_does_not_take_is_refused(run):
 def test_a_model_far_larger_than_its_weights_is_not_built(widths, run):
     change(run, {"mlp_hidden_size": widths})
     with pytest.raises(
-        WeightsError, match=r"the setting mlp_hidden_size in it is .* expected a size of the weights"
+        WeightsError, match=r"the setting mlp_hidden_size in it is .* expected a size that fits the saved weights"
     ):
         read_run(run, method_names())

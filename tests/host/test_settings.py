@@ -45,8 +45,11 @@ def test_the_users_backbone_brings_its_file(make_config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"promt_len": 5}, "promt_len is no setting of RecBole or of this package"),
-        ({"num_promts": 5}, "num_promts is no setting of RecBole or of this package; did you mean num_prompts?"),
+        ({"promt_len": 5}, "promt_len is not a setting of RecBole or of this package"),
+        (
+            {"num_promts": 5},
+            "num_promts is not a setting of RecBole or of this package; did you mean num_prompts?",
+        ),
         ({"learnign_rate": 0.1}, "did you mean learning_rate?"),
         ({"backbone": "DCNv2"}, "backbone must be one of .*, got 'DCNv2'; did you mean DCNV2?"),
         ({"backbone": "dcn"}, "backbone must be one of .*, got 'dcn'; did you mean DCN?"),
@@ -68,21 +71,24 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"pretrain_objectives": ["mlm", "mlm"]}, "pretrain_objectives must be a list .* each once"),
         (
             {"train_stage": "pretrain", "pretrain_epochs": 0},
-            "train_stage: pretrain has nothing to do with pretrain_e",
+            "train_stage: pretrain has nothing to train with pretrain_e",
         ),
-        ({"text_fields": ["user_id"]}, "text_fields must be a mapping of fields"),
-        ({"text_fields": {}}, "text_fields must be a mapping of fields .* one or more"),
+        ({"text_fields": ["user_id"]}, "text_fields must be a mapping of one or more fields"),
+        ({"text_fields": {}}, "text_fields must be a mapping of one or more fields"),
         ({"mlp_hidden_size": 256}, "mlp_hidden_size must be a list of one or more integers from 1, got 256"),
         ({"enable_scaler": True}, "enable_scaler must be False"),
-        ({"plm_num_layers": 0}, "plm_num_layers must be an integer, 1 or more, or nothing"),
-        ({"lazy_embedding_min_rows": 0}, "lazy_embedding_min_rows must be an integer, 1 or more, or nothing"),
-        ({"lazy_embedding_min_rows": True}, "lazy_embedding_min_rows must be an integer, 1 or more, or nothing"),
+        ({"plm_num_layers": 0}, "plm_num_layers must be an integer, 1 or more, or null"),
+        ({"lazy_embedding_min_rows": 0}, "lazy_embedding_min_rows must be an integer, 1 or more, or null"),
+        ({"lazy_embedding_min_rows": True}, "lazy_embedding_min_rows must be an integer, 1 or more, or null"),
         ({"double_tower": False}, "double_tower must be True"),
         ({"fields": {1: ["user_id"]}}, "fields must be a mapping of the numbers 0, 1, ... to lists"),
         ({"seed": 1.5}, "seed must be an integer from 0 to 4294967295, got 1.5"),
-        ({"benchmark_filename": []}, "benchmark_filename must be a list of the three parts"),
-        ({"benchmark_filename": ["train", "test"]}, "benchmark_filename must be a list of the three parts"),
-        ({"normalize_field": "age"}, "normalize_field must be a list of fields, or nothing"),
+        ({"benchmark_filename": []}, "benchmark_filename must be a list of the file suffixes of the three parts"),
+        (
+            {"benchmark_filename": ["train", "test"]},
+            "benchmark_filename must be a list of the file suffixes of the three parts",
+        ),
+        ({"normalize_field": "age"}, "normalize_field must be a list of fields, or null"),
         ({"threshold": 3}, "threshold must be a mapping of one field to a number"),
         ({"threshold": {"rating": "high"}}, "threshold must be a mapping of one field to a number"),
         ({"discretization": {"age": {"method": "ED"}}}, "discretization must be a mapping of fields to"),
@@ -97,7 +103,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"valid_metric": "Recall@10"}, "valid_metric must be a metric of scores"),
         (
             {"valid_metric": "RMSE"},
-            r"valid_metric is RMSE, which is none of the metrics \['AUC', 'LogLoss'\]; add",
+            r"valid_metric is RMSE, which is not one of the metrics \['AUC', 'LogLoss'\]; add",
         ),
         ({"topk": "x"}, "topk must be an integer from 1, or a list of them"),
         ({"load_col": ["user_id"]}, "load_col must be a mapping of inter, user or item to lists of fields"),
@@ -109,12 +115,12 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"numerical_features": "age"}, "numerical_features must be a list of fields, got 'age'"),
         ({"seq_len": {"genre": "x"}}, "seq_len must be a mapping of fields to integers from 1"),
         ({"field_separator": ""}, "field_separator must be one ASCII character"),
-        ({"encoding": "utf-88"}, "encoding must be an encoding that Python knows"),
+        ({"encoding": "utf-88"}, "encoding must be an encoding that Python supports"),
         ({"rm_dup_inter": 3}, "rm_dup_inter must be one of first, last"),
         ({"clip_grad_norm": 3}, "clip_grad_norm must be a mapping with max_norm"),
         ({"clip_grad_norm": {"norm": 3}}, "clip_grad_norm must be a mapping with max_norm"),
-        ({"transform": "crop_itemseq"}, "transform must be nothing"),
-        ({"learner": "adam"}, "learner: adam takes weight_decay as an L2 penalty, .* 1.0, is too strong; set"),
+        ({"transform": "crop_itemseq"}, "transform must be null"),
+        ({"learner": "adam"}, "learner: adam uses weight_decay as an L2 penalty, .* 1.0, is too strong; set"),
         ({"plm_lora": {"r": "many"}}, "plm_lora must be a mapping"),
         ({"plm_lora": {"dropout": 1}}, "plm_lora must be a mapping"),
         ({"plm_lora": {"target_modules": 3}}, "plm_lora must be a mapping"),
@@ -174,17 +180,17 @@ def test_models_of_the_host_keep_their_own_settings():
 def test_a_broken_property_file_is_named(tmp_path):
     file = tmp_path / "broken.yaml"
     file.write_text("epochs: [1\nseed: 2\n")
-    with pytest.raises(SettingError, match=r"broken.yaml is no valid YAML: .*line 2"):
+    with pytest.raises(SettingError, match=r"broken.yaml is not valid YAML: .*line 2"):
         read_yaml(file)
     file.write_text("- a\n- b\n")
-    with pytest.raises(SettingError, match=r"must hold `key: value` lines, got list"):
+    with pytest.raises(SettingError, match=r"must contain `key: value` lines, got list"):
         read_yaml(file)
 
 
 def test_property_files_hold_plain_data_only(tmp_path):
     file = tmp_path / "evil.yaml"
     file.write_text(f"plm: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
-    with pytest.raises(SettingError, match="no valid YAML"):
+    with pytest.raises(SettingError, match="not valid YAML"):
         read_yaml(file)
     assert not (tmp_path / "ran").exists()
 

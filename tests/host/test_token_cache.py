@@ -88,7 +88,7 @@ def test_a_damaged_file_is_refused_by_name(make_config, make_data, all_are_many,
     else:
         content = bytearray(b"tokens")
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=f"{name} is damaged.*; delete it, and it is made again"):
+    with pytest.raises(WeightsError, match=f"{name} is damaged.*; delete it, and it is created again"):
         table_of(make_config, make_data)
 
 

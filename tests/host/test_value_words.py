@@ -72,8 +72,8 @@ def test_a_code_that_no_row_has_is_reported(make_config, make_data, caplog):
     words = {"gender": {"F": "female", "W": "woman"}, "year": {"1996": "1996, a leap year", "3000": "far"}}
     data = make_data(make_config(value_labels=words))
     data[0]._dataset.textualizer()
-    assert "value_labels: no row has gender 'W'; its values are 'F', 'M'" in caplog.text
-    assert "value_labels: no row has year '3000'; its values are " in caplog.text
+    assert "value_labels: no row has gender 'W'; the values of gender are 'F', 'M'" in caplog.text
+    assert "value_labels: no row has year '3000'; the values of year are " in caplog.text
     assert json.dumps("1996") not in caplog.text.partition("its values")[0]
 
 
@@ -82,4 +82,4 @@ def test_words_of_a_field_outside_the_text_are_reported(make_config, make_data, 
         value_labels={"device": {"phone": "mobile"}}, text_fields={"user_id": "user", "gender": "sex"}
     )
     make_data(config)[0]._dataset.textualizer()
-    assert "value_labels names device, which text_fields does not: it has no effect" in caplog.text
+    assert "value_labels has no effect for device, because text_fields does not include it" in caplog.text

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +17,8 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, method_names, register_method, resolve_name
 from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.trainer.stage import TrainingStage
+from tests.trainer.whole_run import in_child
 
 from . import matrix_factorization
 
@@ -88,33 +88,24 @@ def test_predict_and_report_take_its_runs(capsys):
     assert "attention needs a run whose model reads prompts, and Factors reads none" in capsys.readouterr().err
 
 
-CHILD = """
-import json, os, sys
-import tests.methods.matrix_factorization
-from recbole.quick_start import run_recbole
-from recbole_clickprompt.trainer.stage import TrainingStage
-settings = json.loads(sys.argv.pop())
-train_batch = TrainingStage.train_batch
-def slowly(self, batch):
-    if self.name == "finetune" and settings.get("resume") is None and self.scheduler.last_epoch == 20:
-        os.kill(os.getpid(), 9)
-    return train_batch(self, batch)
-TrainingStage.train_batch = slowly
-run_recbole(model="Factors", dataset="tiny", config_dict=settings)
-"""
-
-
-def test_a_killed_run_is_resumed_to_the_same_weights():
+def test_a_killed_run_is_resumed_to_the_same_weights(monkeypatch):
     run_recbole(model="Factors", dataset="tiny", config_dict=dict(SETTINGS))
     (whole,) = runs()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = {**SETTINGS, "checkpoint_dir": "killed", "checkpoint_minutes": 1e-9}
-    for resume in (None, "auto"):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", CHILD, json.dumps({**killed, "resume": resume})],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == (-signal.SIGKILL if resume is None else 0), done.stderr
+    train_batch = TrainingStage.train_batch
+
+    def deadly(self, batch):
+        if self.name == "finetune" and self.scheduler.last_epoch == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_batch(self, batch)
+
+    def run(**more):
+        run_recbole(model="Factors", dataset="tiny", config_dict={**killed, **more})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStage, "train_batch", deadly)
+        assert in_child(run, Path("answer")) == -signal.SIGKILL
+    assert in_child(lambda: run(resume="auto"), Path("answer")) == 0
     (resumed,) = sorted(Path("killed").glob("Factors-*.pth"), key=lambda path: path.stat().st_mtime)[-1:]
     weights = torch.load(whole)["state_dict"]
     assert all(torch.equal(weight, weights[name]) for name, weight in torch.load(resumed)["state_dict"].items())
@@ -129,7 +120,7 @@ def test_names_are_unique_and_unknown_ones_are_named():
     class Other(Method):
         name = "ClickPrompt"
 
-    with pytest.raises(SettingError, match="the name ClickPrompt is that of the method ClickPrompt"):
+    with pytest.raises(SettingError, match="the name ClickPrompt is already used by the method ClickPrompt"):
         register_method(Other())
 
 

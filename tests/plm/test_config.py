@@ -32,7 +32,7 @@ CASES = [
         "bert",
         "num_hidden_layers",
         4,
-        "num_hidden_layers is 4; expected is 1 to 3, as many as its weight files hold",
+        "num_hidden_layers is 4; expected is 1 to 3, as many as its weight files contain",
     ),
     ("distilbert", "n_layers", 90_000, "n_layers is 90000; expected is 1 to 3"),
     ("gpt2", "n_layer", -1, "n_layer is -1; expected is a whole number from 1 on"),
@@ -48,7 +48,7 @@ CASES = [
     ("bert", "hidden_size", 16.0, "hidden_size is 16.0; expected is a whole number"),
     ("bert", "hidden_size", [16], r"hidden_size is \[16\]; expected is a whole number"),
     ("bert", "hidden_size", HUGE, r"hidden_size is 1000000000, so .* but it is stored with \(132, 16\)"),
-    ("bert", "hidden_size", 10**30, "config.json describes no model that can be built"),
+    ("bert", "hidden_size", 10**30, "config.json does not describe a model that can be built"),
     ("bert", "vocab_size", HUGE, r"vocab_size is 1000000000, so .* but it is stored with \(132, 16\)"),
     ("bert", "vocab_size", 0, "vocab_size is 0; expected is a whole number from 1 on"),
     ("bert", "intermediate_size", HUGE, "intermediate_size is 1000000000, so .*intermediate"),
@@ -77,14 +77,14 @@ CASES = [
     ("bert", "hidden_dropout_prob", None, "hidden_dropout_prob is None; expected is a number from 0 to 1"),
     ("bert", "layer_norm_eps", "1e-12", "layer_norm_eps is '1e-12'; expected is a number"),
     ("bert", "layer_norm_eps", float("inf"), "layer_norm_eps is inf; expected is a number"),
-    ("bert", "hidden_act", "nonsense", "config.json describes no model that can be built: .*nonsense"),
+    ("bert", "hidden_act", "nonsense", "config.json does not describe a model that can be built: .*nonsense"),
     ("bert", "hidden_act", 3, "hidden_act"),
     ("bert", "is_decoder", "no", "is_decoder is 'no'; expected is true or false"),
     ("bert", "model_type", ["bert"], "its config.json cannot be read"),
-    ("bert", "transformers_weights", "sub/x.safetensors", "holds transformers_weights, which would be read"),
-    ("bert", "configuration_files", ["config.5.0.0.json"], "holds configuration_files, which would be read"),
-    ("bert", "quantization_config", {"quant_method": "fp8"}, "holds quantization_config, but only weights"),
-    ("bert", "attn_implementation", "some/kernel", "attn_implementation is 'some/kernel', which is code"),
+    ("bert", "transformers_weights", "sub/x.safetensors", "contains transformers_weights, which would be read"),
+    ("bert", "configuration_files", ["config.5.0.0.json"], "contains configuration_files, which would be read"),
+    ("bert", "quantization_config", {"quant_method": "fp8"}, "contains quantization_config, but only weights"),
+    ("bert", "attn_implementation", "some/kernel", "attn_implementation is 'some/kernel', which would be"),
 ]
 
 
@@ -102,7 +102,7 @@ def test_a_value_that_cannot_be_is_refused_in_one_line(tiny_plms, tmp_path, fami
 def test_a_config_that_is_no_json_object_is_refused(tiny_bert, tmp_path, content):
     folder = changed(tiny_bert, tmp_path / "plm")
     (folder / "config.json").write_text(content)
-    with pytest.raises(WeightsError, match="config.json (cannot be read as JSON|must hold a JSON object)"):
+    with pytest.raises(WeightsError, match="config.json (cannot be read as JSON|must contain a JSON object)"):
         load(folder)
 
 
@@ -119,5 +119,5 @@ def test_a_config_of_a_far_larger_model_than_the_weights_is_refused(tiny_bert, t
     folder = changed(tiny_bert, tmp_path / "plm", hidden_size=2**20, num_attention_heads=2)
     weights = {f"other.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(WeightsError, match="describes a model of .* numbers, but its weight files hold"):
+    with pytest.raises(WeightsError, match="describes a model of .* parameters, but its weight files contain"):
         load(folder)

@@ -6,8 +6,9 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 
 from benchmarks.stages.reference import run_with_prompts
 from recbole_clickprompt.plm.architectures import build_adapter
-from recbole_clickprompt.plm.encoder import LayerInputs, PromptedEncoder
+from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
+from recbole_clickprompt.plm.prompted_layer import LayerInputs, PromptedLayer
 
 B, Z, K = 4, 11, 3
 
@@ -146,10 +147,10 @@ def test_one_asked_position_equals_attention_by_keys_and_values(plm_folder, text
         return [states, *torch.autograd.grad(loss, [prompts, *encoder.parameters()], materialize_grads=True)]
 
     short = states_and_gradients()
-    family, last = encoder.encoder.config.model_type, encoder.architecture.layer(encoder.num_layers - 1)
+    family, last = encoder.encoder.config.model_type, encoder.layer(encoder.num_layers - 1)
     # The others normalize states first, rotate keys, or score positions
-    assert (encoder._linear_projections(last) is None) == (family in ("deberta-v2", "gpt2", "modernbert"))
-    monkeypatch.setattr(PromptedEncoder, "_linear_projections", lambda *_: None)
+    assert (last.linear_projections() is None) == (family in ("deberta-v2", "gpt2", "modernbert"))
+    monkeypatch.setattr(PromptedLayer, "linear_projections", lambda _: None)
     for ours, plain in zip(short, states_and_gradients(), strict=True):
         scale = max(plain.abs().max().item(), 1.0)
         torch.testing.assert_close(ours / scale, plain / scale, rtol=0, atol=1e-5)
@@ -186,7 +187,7 @@ def test_fewer_layers_are_the_first_ones(plm_folder, text):
     cut = PromptedEncoder(load_plm(plm_folder, num_layers=1, dropout=0.0).encoder)
     assert cut.num_layers == 1
     architecture, seen = whole.architecture, torch.arange(Z) < text[1].unsqueeze(1)
-    outputs = whole._layer(architecture.layer(0), LayerInputs(architecture.embed(text[0]), seen))
+    outputs = whole.layer(0)(LayerInputs(architecture.embed(text[0]), seen))
     states = architecture.final_norm(outputs)
     torch.testing.assert_close(text_states(cut(*text), text[1]), text_states(states, text[1]))
 

@@ -16,6 +16,7 @@ from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
 from recbole_clickprompt.plm import text_init
 from recbole_clickprompt.plm.text_init import init_embeddings_from_text, principal_components, text_vectors
 from recbole_clickprompt.text.text import Textualizer
+from tests.conftest import SHORT
 
 FROM_TEXT = {"init_from_text": ["item_id"], "train_stage": "finetune"}
 
@@ -133,7 +134,7 @@ def test_training_begins_there_with_and_without_pretraining(make_config, make_da
             "init_embeddings_from_text",
             lambda *given, kind=kind: begun.append(kind) or init_embeddings_from_text(*given),
         )
-    config = make_config("ClickPromptNoPLM", **{**FROM_TEXT, "train_stage": stage})
+    config = make_config("ClickPromptNoPLM", **{**FROM_TEXT, **SHORT, "train_stage": stage})
     data = make_data(config)
     model = ClickPromptNoPLM(config, data[0]._dataset)
     get_trainer(config["MODEL_TYPE"], config["model"])(config, model).fit(*data[:2], verbose=False, saved=False)

@@ -66,7 +66,7 @@ def test_an_index_that_points_outside_its_folder_is_refused(sharded, name):
     ("content", "message"),
     [
         ("{", "index.json cannot be read as JSON"),
-        ("[]", "index.json must hold a JSON object"),
+        ("[]", "index.json must contain a JSON object"),
         ("{}", "index.json: weight_map must be an object"),
         ('{"weight_map": []}', "index.json: weight_map must be an object"),
         ('{"weight_map": {"a": "gone.safetensors"}}', "index.json names gone.safetensors, which is not in"),
@@ -83,7 +83,7 @@ def test_a_link_that_leads_outside_the_folder_is_refused(tiny_bert, tmp_path, fi
     folder = copy(tiny_bert, tmp_path / "plm")
     os.replace(folder / file, tmp_path / "elsewhere")
     (folder / file).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(WeightsError, match=f"{file} is a link to .*elsewhere, which is no file inside"):
+    with pytest.raises(WeightsError, match=f"{file} is a link to .*elsewhere, which is not a file inside"):
         find_plm(str(folder))
 
 

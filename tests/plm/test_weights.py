@@ -116,7 +116,7 @@ def test_without_package_and_hub_minilm_lists_three_ways_out(monkeypatch):
 
 
 def test_an_id_the_hub_does_not_give_is_refused():
-    with pytest.raises(WeightsError, match="plm 'nobody/nothing': no such folder here, and the Hugging Face hub"):
+    with pytest.raises(WeightsError, match="plm 'nobody/nothing': no such local folder, and it cannot"):
         find_plm("nobody/nothing")
 
 
@@ -173,10 +173,10 @@ def test_remote_code_is_never_run(tiny_bert, tmp_path):
     [
         (tf.XLNetConfig(d_model=8, n_head=1), "is a 'xlnet' model; supported are albert, bart, bert, "),
         (tf.DebertaConfig(), "is a 'deberta' model, which prompts cannot enter: .*; use DeBERTa-v2 or -v3"),
-        (tf.DebertaV2Config(conv_kernel_size=3), "has a convolution beside its first layer"),
+        (tf.DebertaV2Config(conv_kernel_size=3), "has a convolution next to its first layer"),
         (tf.T5Config(), "is a 't5' model, which prompts cannot enter: .*; use BART"),
         (tf.BertConfig(is_decoder=True), "is a 'bert' model; supported are"),
-        (tf.AlbertConfig(inner_group_num=2), "2 layers a group; only 1 is supported"),
+        (tf.AlbertConfig(inner_group_num=2), "2 layers per group; only 1 is supported"),
     ],
 )
 def test_a_family_that_is_not_supported_is_refused_by_name(tmp_path, config, message):

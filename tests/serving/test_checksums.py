@@ -36,7 +36,7 @@ def test_one_changed_byte_is_refused_by_the_name_of_the_file(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(DataError, match=f"{name} was changed after it was written.*; export or train again"):
+    with pytest.raises(DataError, match=f"{name} was modified.*; export or train again"):
         Preprocessing.load(folder)
 
 
@@ -51,7 +51,7 @@ def test_two_tokens_that_change_places_are_refused(folder):
     vocabulary = json.loads((folder / "vocabulary.json").read_text())
     vocabulary["item_id"][1:3] = vocabulary["item_id"][2:0:-1]
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
-    with pytest.raises(DataError, match="vocabulary.json was changed"):
+    with pytest.raises(DataError, match="vocabulary.json was modified"):
         Preprocessing.load(folder)
 
 
@@ -59,10 +59,10 @@ def test_two_tokens_that_change_places_are_refused(folder):
     ("content", "message"),
     [
         ("{", "checksums.json is damaged"),
-        ("[]", "checksums.json is damaged: it must hold a checksum by the name of a file"),
-        ('{"../schema.json": ""}', "checksums.json is damaged: it must hold a checksum by the name of a file"),
+        ("[]", "checksums.json is damaged: it must map file names to checksums"),
+        ('{"../schema.json": ""}', "checksums.json is damaged: it must map file names to checksums"),
         ("{}", "schema.json has no checksum in checksums.json"),
-        ('{"schema.json": null}', "schema.json was changed"),
+        ('{"schema.json": null}', "schema.json was modified"),
     ],
 )
 def test_damaged_checksums_are_refused(folder, content, message):
@@ -78,7 +78,7 @@ def test_without_checksums_there_is_a_warning_of_one_line(folder, caplog):
     Preprocessing.load(folder)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "has no checksums.json: an earlier version wrote it, or the file was removed" in record.message
+    assert "has no checksums.json: it was written by an earlier version, or the file was removed" in record.message
     assert "\n" not in record.message
 
 
@@ -104,9 +104,7 @@ def test_a_changed_model_is_refused_and_a_changed_script_is_not(exported, capsys
     (exported / "rows.csv").write_text("user_id,item_id\na,b\n")
     assert main(["predict", str(exported), str(exported / "rows.csv"), "-o", "s.csv"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert (
-        "model.onnx was changed after it was written, its checksum is not that in checksums.json; export" in line
-    )
+    assert "model.onnx was modified: its checksum differs from checksums.json; export" in line
 
 
 def test_an_export_without_its_model_is_refused(exported):
@@ -122,13 +120,13 @@ def test_a_model_put_into_the_preprocessing_of_a_run_is_not_read(folder):
 
 
 SPOILT = {
-    "a token twice": ("vocabulary", {"item_id": ["[PAD]", "a", "a"]}, "vocabulary of 'item_id' has not 3 tokens"),
-    "a token too few": ("vocabulary", {"item_id": ["[PAD]", "a"]}, "vocabulary of 'item_id' has not 3 tokens"),
-    "numbers as tokens": ("vocabulary", {"item_id": ["[PAD]", 1, 2]}, "vocabulary of 'item_id' holds other"),
+    "a token twice": ("vocabulary", {"item_id": ["[PAD]", "a", "a"]}, "does not have 3 distinct tokens"),
+    "a token too few": ("vocabulary", {"item_id": ["[PAD]", "a"]}, "does not have 3 distinct tokens"),
+    "numbers as tokens": ("vocabulary", {"item_id": ["[PAD]", 1, 2]}, "contains non-strings"),
     "a short table": ("tables", {"year": np.zeros((2, 2), np.float32)}, r"table of 'year' has the shape \(2, 2\)"),
-    "texts in a table": ("tables", {"year": np.full((3, 2), "x")}, "table of 'year' holds <U1"),
-    "ids beyond": ("tables", {"genre": np.array([0, 1, 9])}, "table of 'genre' holds ids beyond its 2 tokens"),
-    "another user": ("user", "customer", "'customer' is no field of ids"),
+    "texts in a table": ("tables", {"year": np.full((3, 2), "x")}, "has dtype <U1"),
+    "ids beyond": ("tables", {"genre": np.array([0, 1, 9])}, "table of 'genre' contains ids beyond its 2 tokens"),
+    "another user": ("user", "customer", "'customer' is not a field of ids"),
 }  # fmt: skip
 
 
@@ -150,7 +148,7 @@ def test_parts_that_do_not_fit_are_refused(case, tmp_path):
         arrays = {k: np.array(v, dtype=object) if part == "vocabulary" else v for k, v in content.items()}
         content = {**getattr(good, part), **arrays}
     replace(good, **{part: content}).save(tmp_path)
-    with pytest.raises(DataError, match=f"holds a damaged file: .*{message}"):
+    with pytest.raises(DataError, match=f"contains a damaged file: .*{message}"):
         Preprocessing.load(tmp_path)
 
 
@@ -159,7 +157,7 @@ def test_a_schema_of_another_kind_is_a_clear_error(schema, tmp_path):
     preprocessing_of().save(tmp_path)
     (tmp_path / "schema.json").write_text(schema)
     (tmp_path / "checksums.json").unlink()
-    with pytest.raises(DataError, match="holds a damaged file: "):
+    with pytest.raises(DataError, match="contains a damaged file: "):
         Preprocessing.load(tmp_path)
 
 

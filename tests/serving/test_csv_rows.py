@@ -67,8 +67,8 @@ BAD = {
     "latin-1 in a quoted value": (b'a,b\n1,"2\n\xe9"\n', "line 3: byte 0xe9 is not UTF-8"),
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "line 1: a NUL character; .* not UTF-8"),
-    "a carriage return in a row": (b"a,b\n1,2\n3,x\ry\n", "line 3: a carriage return stands inside a row"),
-    "carriage returns for line feeds": (b"a,b\r1,2\r", "line 1: a carriage return stands inside a row"),
+    "a carriage return in a row": (b"a,b\n1,2\n3,x\ry\n", "line 3: a carriage return inside a row"),
+    "carriage returns for line feeds": (b"a,b\r1,2\r", "line 1: a carriage return inside a row"),
     "empty lines alone": (b"\n\n", "is empty; it must hold a header and rows"),
 }  # fmt: skip
 

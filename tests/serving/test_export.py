@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.backbones import BACKBONES
@@ -77,7 +78,7 @@ def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans lines"),
+        ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans several lines"),
         ("u1,i1\n", "row 1 has 2 values where the header has 3"),
         ('u1,i1,"gift\n', "unexpected end of data"),
     ],
@@ -122,7 +123,7 @@ def test_the_command_says_what_it_made_and_never_replaces(without_plm, capsys):
     scores = pd.read_csv("scores.csv")["score"]
     np.testing.assert_allclose(scores, without_plm.scores, atol=1e-5, rtol=0)
     assert main(command) == 2
-    assert "out is there already" in capsys.readouterr().err
+    assert "out already exists" in capsys.readouterr().err
 
 
 def write_rows(rows):
@@ -134,7 +135,7 @@ def write_rows(rows):
     ("options", "message"),
     [
         (["--rows=2"], "--rows must be 3 or more"),
-        (["--fast"], "export knows no --fast"),
+        (["--fast"], "unrecognized argument --fast"),
     ],
 )
 def test_bad_options_are_one_line(options, message, without_plm, capsys):
@@ -184,7 +185,7 @@ def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_seque
         cross_layer_num=1, num_blocks=1, n_layers=1,
     )  # fmt: skip
     model = ClickPromptNoPLM(config, SchemaDataset(preprocessing)).eval()
-    columns = {name: rows[name].numpy() for name in input_names(model)}
+    columns = {name: rows[name].numpy() for name in input_names(model, preprocessing)}
     write_onnx(model, preprocessing, {name: values[:3] for name, values in columns.items()}, tmp_path / "m.onnx")
     exported = OnnxScores(tmp_path / "m.onnx")
     assert {entry.name for entry in exported.session.get_inputs()} == set(columns)
@@ -237,3 +238,21 @@ def columns_by_example(preprocessing, rows):
 def test_numbers_in_bins_are_no_example():
     hour = field("hour", "float", Scale(missing=0.0, bins=4, edges=(0.0, 1.0)))
     assert example(preprocessing_of(hour)) is None
+
+
+def test_a_language_model_without_a_backbone_is_exported(small, capsys):
+    run_recbole(
+        model="PTab",
+        dataset="tiny",
+        config_dict={**small, "epochs": 1, "micro_batch_size": 64, "train_stage": "finetune"},
+    )
+    (run,) = Path("saved").glob("PTab-*.pth")
+    assert main(["export", str(run), "--out=model", "--rows=20"]) == 0
+    assert "largest difference to PyTorch's scores on 20 test rows" in capsys.readouterr().out
+    rows = pd.DataFrame({"user_id": ["u1", "new"], "item_id": ["i1", "i2"], "device": ["phone", "phone"]})
+    np.testing.assert_allclose(load_model("model").predict(rows), load_model(run).predict(rows), atol=1e-5, rtol=0)
+
+
+def test_a_model_whose_inputs_are_unknown_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="Linear cannot be exported: it has neither a backbone nor a PLM"):
+        write_onnx(torch.nn.Linear(1, 1), preprocessing_of(), {}, tmp_path / "model.onnx")

@@ -66,7 +66,7 @@ def test_frozen_lower_layers_are_run_for_rows_and_unseen_texts(train):
 def test_a_damaged_preprocessing_is_refused_by_name(with_plm, tmp_path, spoilt):
     load_trained(with_plm.checkpoint).preprocessing.save(tmp_path)
     (tmp_path / spoilt).write_text("{")
-    with pytest.raises(DataError, match=f"{tmp_path.name} holds a damaged file"):
+    with pytest.raises(DataError, match=f"{tmp_path.name} contains a damaged file"):
         Preprocessing.load(tmp_path)
     (tmp_path / "schema.json").unlink()
     with pytest.raises(DataError, match="it has no schema.json"):
@@ -147,13 +147,13 @@ def test_numbers_are_scaled_as_in_training_and_beyond_its_range(encoder, with_pl
 GOOD = {"user_id": ["u1"], "item_id": ["i1"], "device": ["phone"]}
 BAD_TABLES = {
     "no item": ({"user_id": ["u1"], "device": ["phone"]}, "has no column 'item_id'"),
-    "misspelt item": ({"user_id": ["u1"], "itemid": ["i1"]}, "no field of tiny; did you mean item_id?"),
+    "misspelt item": ({"user_id": ["u1"], "itemid": ["i1"]}, "not a field of tiny; did you mean item_id?"),
     "no context": ({"user_id": ["u1"], "item_id": ["i1"]}, "has no column 'device', which the model reads"),
     "unknown": ({**GOOD, "titel": ["x"]}, "did you mean title?"),
-    "floats for tokens": ({**GOOD, "age": [25.0]}, "age is a token field and takes texts or integers, got double"),
-    "text for numbers": ({**GOOD, "year": ["MCM"]}, "year is a float field and takes numbers, got 'MCM' in row 1"),
-    "truth for numbers": ({**GOOD, "year": [True]}, "year is a float field and takes numbers, got bool"),
-    "several types": ({**GOOD, "job": [b"x"]}, "job is a token field and takes texts or integers, got binary"),
+    "floats for tokens": ({**GOOD, "age": [25.0]}, "age is a token field and accepts texts or integers, got"),
+    "text for numbers": ({**GOOD, "year": ["MCM"]}, "a float field and accepts numbers, got 'MCM' in row 1"),
+    "truth for numbers": ({**GOOD, "year": [True]}, "year is a float field and accepts numbers, got bool"),
+    "several types": ({**GOOD, "job": [b"x"]}, "job is a token field and accepts texts or integers, got binary"),
     "no rows": ({name: [] for name in GOOD}, "the table has no rows"),
 }  # fmt: skip
 
@@ -188,7 +188,7 @@ def test_bad_checkpoints_are_refused_by_name(with_plm, tmp_path):
     torch.save(foreign, tmp_path / "foreign.pth")
     with pytest.raises(WeightsError, match="foreign.pth is a checkpoint of the model 'DeepFM'"):
         load_model(tmp_path / "foreign.pth")
-    with pytest.raises(SettingError, match="device must be cpu, or cuda where there is one; got 'tpu'"):
+    with pytest.raises(SettingError, match="device must be cpu, or cuda if there is a GPU; got 'tpu'"):
         load_model(with_plm.checkpoint, "tpu")
 
 

@@ -51,9 +51,9 @@ def test_unseen_values_are_counted_and_asked_for_columns_passed_on(without_plm, 
     assert main(["predict", str(without_plm.checkpoint), "rows.parquet", "-o", "s.csv", "--keep=request"]) == 0
     assert list(pd.read_csv("s.csv")) == ["user_id", "item_id", "request", "score"]
     out = capsys.readouterr().out
-    assert "user_id: 2 rows hold what training never saw" in out
-    assert "device: 1 rows hold what training never saw" in out
-    assert "4 rows say something else on a user or item than training did" in out
+    assert "user_id: 2 rows have values that training never saw" in out
+    assert "device: 1 rows have values that training never saw" in out
+    assert "4 rows have user or item features that differ from training" in out
 
 
 def test_a_long_file_is_read_in_batches(without_plm, monkeypatch):
@@ -72,9 +72,14 @@ QUOTE = 'user_id,item_id,device\nu21,i63,"gift idea\nu33,i50,phone\nu2,i3,for mu
 BAD_INPUT = {
     "unknown kind": ("rows.txt", GOOD, [], "must be a .csv, .tsv (also .gz) or .parquet file"),
     "empty": ("rows.csv", "", [], "rows.csv is empty; it must hold a header and rows"),
-    "header alone": ("rows.csv", "user_id,item_id,device\n", [], "rows.csv has no rows under its header"),
+    "header alone": ("rows.csv", "user_id,item_id,device\n", [], "rows.csv has no rows below its header"),
     "no id": ("rows.csv", "user_id,device\nu1,phone\n", [], "has no column 'item_id'"),
-    "unknown column": ("rows.csv", "user,item_id,device\nu1,i1,phone\n", [], "'user', which is no field of tiny"),
+    "unknown column": (
+        "rows.csv",
+        "user,item_id,device\nu1,i1,phone\n",
+        [],
+        "'user', which is not a field",
+    ),
     "twice": ("rows.csv", "user_id,user_id,item_id\nu1,u1,i1\n", [], "has the column 'user_id' twice"),
     "ragged": ("rows.csv", f"{GOOD}u2,i1\n", [], "rows.csv, line 3: 2 values where the header has 3"),
     "rows in quotes": (
@@ -99,18 +104,23 @@ BAD_INPUT = {
         "rows.csv",
         "user_id, item_id,device\n",
         [],
-        "has a column ' item_id', which is no field",
+        "has a column ' item_id', which is not a field",
     ),
     "no column but blank ones": (
         "rows.csv",
         "user_id\nu1\n",
         [],
-        "whose ids say which row it is; it holds 'user_id'",
+        "the ids of a row; its columns are 'user_id'",
     ),
     "wrong type": ("rows.csv", "user_id,item_id,device,year\nu1,i1,tv,19x\n", [], "got '19x' in row 1"),
     "no parquet": ("rows.parquet", GOOD, [], "rows.parquet cannot be read"),
     "nothing to keep": ("rows.csv", GOOD, ["--keep=x"], "has no column 'x' to keep"),
-    "unknown option": ("rows.csv", GOOD, ["--fast"], "predict knows no --fast"),
+    "unknown option": (
+        "rows.csv",
+        GOOD,
+        ["--fast"],
+        "unrecognized argument --fast; see recbole-cp predict",
+    ),
     "unknown device": ("rows.csv", GOOD, ["--device=tpu"], "device must be cpu"),
 }
 
@@ -132,7 +142,7 @@ def test_quotes_are_ordinary_characters_without_quoting(without_plm, capsys):
         == 0
     )
     assert pd.read_csv("s.csv")["device"].tolist() == ['"gift idea', "phone", 'for mum"', "pc"]
-    assert "device: 3 rows hold what training never saw" in capsys.readouterr().out
+    assert "device: 3 rows have values that training never saw" in capsys.readouterr().out
 
 
 def test_what_a_row_lacks_or_has_too_much_of_is_reported(with_plm, capsys):
@@ -144,15 +154,15 @@ def test_what_a_row_lacks_or_has_too_much_of_is_reported(with_plm, capsys):
     scores = pd.read_csv("s.csv")
     assert len(scores) == 6
     assert scores["score"].between(0, 1).all()
-    assert scores["user_id"].tolist()[2] == " u1"  # passed on unchanged
+    assert scores["user_id"].tolist()[2] == " u1"  # copied unchanged
     out = capsys.readouterr().out
     for remark in (
-        "user_id: 1 rows hold no id; they were scored like rows of an unseen one",
-        "item_id: 1 rows hold no id",
-        "user_id: 1 rows hold an id with surrounding blanks, which were left out",
-        "year: 1 rows hold an infinite number, read as missing",
-        "year: 2 numbers lie far outside training's range",
-        "2 empty lines are no rows and have no score",
+        "user_id: 1 rows have no id; they were scored like rows with an unseen id",
+        "item_id: 1 rows have no id",
+        "user_id: 1 rows have an id with surrounding blanks, which were removed",
+        "year: 1 rows have an infinite number, which counts as missing",
+        "year: 2 numbers are far outside the training range",
+        "2 empty lines were skipped: they are not rows",
     ):
         assert remark in out
 
@@ -162,7 +172,7 @@ def test_other_than_one_score_a_row_is_an_error(without_plm, monkeypatch, capsys
     some = RowFile.batches
     monkeypatch.setattr(RowFile, "batches", lambda file: (table[1:] for table in some(file)))
     assert main(["predict", str(without_plm.checkpoint), "rows.parquet", "-o", "s.csv"]) == 2
-    assert "rows.parquet has 131 rows and got 130 scores; none was written" in capsys.readouterr().err
+    assert "rows.parquet has 131 rows but got 130 scores; nothing was written" in capsys.readouterr().err
     assert not list(Path().glob("s.csv*"))
 
 
@@ -170,7 +180,7 @@ def test_a_score_that_is_not_finite_is_not_written(without_plm, monkeypatch, cap
     monkeypatch.setattr(TorchScores, "__call__", lambda _, columns: np.full(len(columns["user_id"]), np.nan))
     Path("rows.csv").write_text(GOOD)
     assert main(["predict", str(without_plm.checkpoint), "rows.csv", "-o", "s.csv"]) == 2
-    assert "the score of row 1 is not a number" in capsys.readouterr().err
+    assert "the score of row 1 is not a finite number" in capsys.readouterr().err
     assert not list(Path().glob("s.csv*"))
 
 
@@ -189,7 +199,7 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_read(without_plm
     for output, message in [
         ("scores.txt", "must be a .csv or .parquet file"),
         ("none/s.csv", "there is no folder none"),
-        ("rows.csv", "--output is the file of the rows itself"),
+        ("rows.csv", "--output is the file that holds the rows"),
     ]:
         assert main(["predict", str(without_plm.checkpoint), "rows.csv", "-o", output]) == 2
         assert message in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_a_word_for_a_missing_number_is_a_missing_number(word):
 def test_an_infinite_number_counts_as_missing_and_is_reported(years):
     encoded, counts = encode({"year": years}, YEAR)
     assert encoded["year"][:, 0].tolist() == [1990, 1960, 1990]
-    assert counts.remarks() == ["year: 2 rows hold an infinite number, read as missing"]
+    assert counts.remarks() == ["year: 2 rows have an infinite number, which counts as missing"]
 
 
 def test_a_far_number_is_limited_and_reported():
@@ -53,7 +53,7 @@ def test_a_far_number_is_limited_and_reported():
     encoded, counts = encode({"year": years}, YEAR)
     assert encoded["year"][:, 0].tolist() == [1940, 2500, 2500, 1450, 2500, 2500]
     (remark,) = counts.remarks()
-    assert remark.startswith("year: 4 numbers lie far outside training's range; they were limited to ten times")
+    assert remark.startswith("year: 4 numbers are far outside the training range; they were clipped at ten times")
 
 
 def test_without_a_known_range_a_number_stays_finite():
@@ -96,10 +96,10 @@ def test_rows_without_an_id_are_counted():
     encoded, counts = encode({"user_id": ["a", "", None, "new"], "item_id": ["b", "b", None, "  "]})
     assert encoded["user_id"].tolist() == [1, 0, 0, 0]
     assert counts.remarks() == [
-        "user_id: 2 rows hold no id; they were scored like rows of an unseen one",
-        "item_id: 2 rows hold no id; they were scored like rows of an unseen one",
-        "item_id: 1 rows hold an id with surrounding blanks, which were left out",
-        "user_id: 1 rows hold what training never saw",
+        "user_id: 2 rows have no id; they were scored like rows with an unseen id",
+        "item_id: 2 rows have no id; they were scored like rows with an unseen id",
+        "item_id: 1 rows have an id with surrounding blanks, which were removed",
+        "user_id: 1 rows have values that training never saw",
     ]
 
 
@@ -130,7 +130,7 @@ def test_a_score_that_is_not_finite_is_an_error_by_row(bad):
     model = ServedModel(preprocessing_of(), lambda columns: np.where(columns["user_id"] == 0, bad, 0.5))
     rows = pd.DataFrame({"user_id": ["a"] * 5000 + ["?"], "item_id": "a"})
     assert (model.predict(rows[:5000]) == 0.5).all()
-    with pytest.raises(DataError, match="the score of row 5,001 is not a number; its numbers are too large"):
+    with pytest.raises(DataError, match="row 5,001 is not a finite number; its features are too large"):
         model.predict(rows)
 
 
@@ -138,7 +138,7 @@ def test_from_python_what_was_not_read_as_it_stands_is_a_warning(caplog):
     model = ServedModel(preprocessing_of(YEAR), lambda columns: np.full(len(columns["user_id"]), 0.5))
     model.predict(pd.DataFrame({"user_id": ["a ", "new"], "item_id": "a", "year": [1e300, np.inf]}))
     assert [record.message.partition(";")[0] for record in caplog.records] == [
-        "user_id: 1 rows hold an id with surrounding blanks, which were left out",
-        "year: 1 rows hold an infinite number, read as missing",
-        "year: 1 numbers lie far outside training's range",
+        "user_id: 1 rows have an id with surrounding blanks, which were removed",
+        "year: 1 rows have an infinite number, which counts as missing",
+        "year: 1 numbers are far outside the training range",
     ]

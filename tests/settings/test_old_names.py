@@ -14,7 +14,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.host.restore import restore
-from recbole_clickprompt.host.saved_config import read_run
+from recbole_clickprompt.host.saved_model import read_run
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
@@ -84,9 +84,7 @@ def test_codes_under_the_old_name_stay_as_they_are_written(make_config, small):
 @pytest.mark.parametrize("old", RENAMED)
 def test_old_and_new_together_are_an_error(old, make_config):
     new = RENAMED[old]
-    with pytest.raises(
-        SettingError, match=f"{old} is the old name of {new}, and both are given; keep {new} alone"
-    ):
+    with pytest.raises(SettingError, match=f"{old} is the old name of {new}, and both are given; keep only {new}"):
         make_config(**{old: OLD[old], new: OLD[old]})
 
 
@@ -133,7 +131,8 @@ def test_a_shared_file_that_still_has_the_methods_settings_is_reported(make_conf
     Path("props/overall.yaml").write_text(f"{shipped}num_prompts: 3\n")
     make_config()
     assert (
-        "props/overall.yaml: num_prompts belong in model/ClickPrompt.yaml, which is read after it" in caplog.text
+        "props/overall.yaml: num_prompts belong in model/ClickPrompt.yaml, which overrides this file"
+        in caplog.text
     )
 
 

@@ -97,7 +97,7 @@ def test_a_flipped_weight_is_told_by_the_checksum():
     pretrained_checkpoint.save_pretrained(model, path, inputs={"settings": {}}, epoch=1)
     content = path.read_bytes()
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
-    with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not fit; delete it"):
+    with pytest.raises(WeightsError, match=r"file.safetensors is damaged: its checksum does not match; delete it"):
         pretrained_checkpoint.load_components(model, path, ["backbone"])
 
 
@@ -118,9 +118,9 @@ def test_foreign_files_are_refused_by_name():
     with pytest.raises(WeightsError, match="other.pth is not a model .*: it has no config"):
         read_model(Path("other.pth"))
     torch.save([1], "list.pth")
-    with pytest.raises(WeightsError, match="list.pth is not a model saved by .*: it holds a list"):
+    with pytest.raises(WeightsError, match="list.pth is not a model saved by .*: it contains a list"):
         read_model(Path("list.pth"))
-    with pytest.raises(WeightsError, match="none.pth: there is no such file; expected a model saved by"):
+    with pytest.raises(WeightsError, match="none.pth: no such file; expected a model saved by"):
         read_model(Path("none.pth"))
 
 
@@ -135,7 +135,7 @@ def fail_with(code):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_write_that_fails_leaves_what_was_there(monkeypatch, code, moment):
     write_checkpoint(Path("folder/file"), STATE)
-    told = rf"folder/file cannot be written: {os.strerror(code)}; what was there"
+    told = rf"folder/file cannot be written: {os.strerror(code)}; the existing file is unchanged"
     with monkeypatch.context() as patch:
         patch.setattr(files.os, moment, fail_with(code))
         with pytest.raises(StorageError, match=told):
@@ -244,14 +244,17 @@ def doubled(times):
     ("value", "fault"),
     [
         (b"}" + doubled(60) + b"K\1s", "a tuple of more than 1,000,000 values"),
-        (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a text nor a number"),
+        (b"}" + doubled(3) + b"K\1s", "a key of a dict in it is neither a string nor a number"),
         (b"ccollections\nOrderedDict\n]" + doubled(3) + b"K\1\x86a\x85R", "it calls collections.OrderedDict"),
-        (b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab", "an object's state in it is no dict"),
+        (
+            b"ccollections\nOrderedDict\n)R]" + doubled(3) + b"K\1\x86ab",
+            "the state of an object in it is not a dict",
+        ),
         (b"cbuiltins\nbytearray\nK\1\x85R", "Unsupported global: builtins.bytearray"),
         (b"cbuiltins\nset\n]\x85R", "Unsupported global: builtins.set"),
         (b"ctorch\nFloatStorage\nK\1\x85R", "it calls torch.FloatStorage"),
         (b"ctorch\nFloatStorage\nK\1\x85\x81", "it calls torch.FloatStorage"),
-        (b"h\1", "its pickle is broken"),
+        (b"h\1", "its pickle is malformed"),
     ],
 )
 def test_pickles_that_hang_or_fill_the_memory_are_refused_unread(value, fault, monkeypatch):
@@ -266,7 +269,10 @@ def test_archives_whose_parts_are_more_than_the_file_are_refused_unread(monkeypa
     with zipfile.ZipFile("bomb.pth", "w") as archive:
         archive.writestr("a/data.pkl", bytes(10_000))
         first = archive.filelist[0]
-        for name, fault in [("a/DATA.pkl", "two of its parts have one name"), ("a/b", "larger than itself")]:
+        for name, fault in [
+            ("a/DATA.pkl", "two of its parts have the same name"),
+            ("a/b", "larger than the file"),
+        ]:
             other = zipfile.ZipInfo(name)
             for field in ("CRC", "file_size", "compress_size", "header_offset"):
                 setattr(other, field, getattr(first, field))
@@ -291,7 +297,9 @@ def test_a_file_that_torch_takes_for_its_older_format_is_refused():
 )
 def test_a_pretraining_of_wrong_inputs_is_refused_by_name(inputs):
     pretrained_checkpoint._CACHE.write(Path("file.safetensors"), {}, {"inputs": inputs, "epoch": "1"})
-    with pytest.raises(WeightsError, match=r"file.safetensors: its inputs must be a JSON mapping .*delete it"):
+    with pytest.raises(
+        WeightsError, match=r"file.safetensors: its inputs are not a JSON mapping .*delete the file"
+    ):
         pretrained_checkpoint.read_inputs(Path("file.safetensors"))
 
 

@@ -21,9 +21,11 @@ from recbole_clickprompt.host.distributed import _join
 from recbole_clickprompt.trainer import resume
 from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, predict
 from recbole_clickprompt.trainer.stage import TrainingStage
+from tests.conftest import SHORT
 from tests.ranks import on_ranks
 
 FINETUNE = {"train_stage": "finetune"}
+ODD = {"train_rows": 211, "pretrain_rows": 211}
 NO_DROPOUT = {"plm_dropout": 0.0, "dropout_prob": 0.0, "metric_decimal_place": 15}
 
 
@@ -54,18 +56,19 @@ def train(model_name, settings, batch_norm=False):
     }
 
 
-# 1053 training rows: batches of 263 leave 1 for the last, and those of 1051 leave 2, so that a rank has no row
+# 211 rows: batches of 105 leave 1 for the last, and those of 209 leave 2, so that a rank has no row; as does a
+# batch of 1051 of all 1053 training rows
 RUNS = {
-    "both stages with PLM": ("ClickPrompt", 2, {}),
+    "both stages with PLM": ("ClickPrompt", 2, SHORT),
     "both stages without PLM, a rank without rows": (
         "ClickPromptNoPLM",
         2,
-        {"train_batch_size": 263, "pretrain_batch_size": 263, "micro_batch_size": 27},
+        {**ODD, "train_batch_size": 105, "pretrain_batch_size": 105, "micro_batch_size": 27},
     ),
     "replaced items beside PA-MLM, three ranks, a rank without rows": (
         "ClickPromptNoPLM",
         3,
-        {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_batch_size": 1051, "epochs": 1},
+        {**ODD, "pretrain_objectives": ["mlm", "replaced_item"], "pretrain_batch_size": 209, "epochs": 1},
     ),
     "batch norm, three ranks, a rank without rows": (
         "ClickPromptNoPLM",
@@ -83,13 +86,14 @@ RUNS = {
     "clipped, PLM frozen": (
         "ClickPrompt",
         2,
-        {**FINETUNE, "plm_learning_rate": 0.0, "clip_grad_norm": {"max_norm": 0.01}, "epochs": 1},
+        {**FINETUNE, **SHORT, "plm_learning_rate": 0.0, "clip_grad_norm": {"max_norm": 0.01}, "epochs": 1},
     ),
     "tables row by row, clipped, a rank without rows": (
         "ClickPromptNoPLM",
         2,
         {
-            "pretrain_batch_size": 263,
+            **ODD,
+            "pretrain_batch_size": 105,
             "micro_batch_size": 27,
             "lazy_embedding_min_rows": 50,
             "weight_decay": 0.1,
@@ -138,9 +142,9 @@ def ended_after(steps, model_name, settings):
     return sorted(path.name for path in Path(settings["checkpoint_dir"]).glob("*.resume"))
 
 
-@pytest.mark.parametrize("steps", [3, 14])  # 9 steps of pretraining, then those of finetuning
+@pytest.mark.parametrize("steps", [2, 6])  # 4 steps of pretraining, then 4 of finetuning
 def test_several_processes_go_on_where_they_were_ended_bit_for_bit(small, steps):
-    settings = {**small, "train_batch_size": 128, "pretrain_batch_size": 128, "pretrain_epochs": 1, "epochs": 1}
+    settings = {**small, **SHORT, "pretrain_epochs": 1, "epochs": 1}
     unbroken = on_ranks(train, "ClickPrompt", {**settings, "checkpoint_dir": "unbroken"})
     broken = {**settings, "checkpoint_dir": "broken", "checkpoint_minutes": 1}
     left = on_ranks(ended_after, steps, "ClickPrompt", broken)

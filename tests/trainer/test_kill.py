@@ -63,7 +63,8 @@ class Moments:
 
 @pytest.fixture(scope="module")
 def prepared(make_config, make_data):
-    settings = {**RUN, "checkpoint_minutes": 4}
+    # Four batches an epoch, of which the last is not full
+    settings = {**RUN, "checkpoint_minutes": 4, "train_rows": 400, "pretrain_rows": 400}
     data = make_data(make_config(**settings))
     return lambda folder, **more: (make_config(checkpoint_dir=str(folder), **settings, **more), data)
 

@@ -136,7 +136,7 @@ def test_large_tables_are_meant_and_the_plms_never(at_least, is_sparse):
 @pytest.mark.parametrize("learner", ["sgd", "adagrad", "rmsprop"])
 def test_learners_that_update_no_single_rows_are_refused(learner):
     build(None, learner)
-    with pytest.raises(SettingError, match=f"for the learners adam and adamw, got learner '{learner}'; take one"):
+    with pytest.raises(SettingError, match=f"requires learner adam or adamw, got '{learner}'; use one"):
         build(1, learner)
 
 

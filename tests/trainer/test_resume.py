@@ -45,27 +45,27 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
 @pytest.mark.parametrize(
     ("settings", "moment"),
     [
-        ({"plm_interaction_layers": 1}, (7, TrainingStage, "train_batch")),
+        ({"plm_interaction_layers": 1}, (3, TrainingStage, "train_batch")),
         (
             {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
-            (20, TrainingStage, "train_batch"),
+            (10, TrainingStage, "train_batch"),
         ),
-        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, TrainingStage, "train_batch")),
+        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (6, TrainingStage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
         ),
         (
             {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},
-            (14, TrainingStage, "train_batch"),
+            (6, TrainingStage, "train_batch"),
         ),
         (
             {"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}},
-            (18, TrainingStage, "train_batch"),
+            (8, TrainingStage, "train_batch"),
         ),
         (
             {**NO_PLM, "lazy_embedding_min_rows": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
-            (14, TrainingStage, "train_batch"),
+            (6, TrainingStage, "train_batch"),
         ),
     ],
     ids=[
@@ -79,7 +79,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     ],
 )
 def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):
-    settings = {**RUN, **settings}
+    settings = {**RUN, "train_rows": 500, "pretrain_rows": 500, **settings}  # 4 batches in each epoch
     data = make_data(make_config(**settings))
 
     def stopped():
@@ -89,7 +89,10 @@ def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_da
     assert in_child(lambda: whole_run(make_config(checkpoint_dir="one", **settings), data), Path("whole")) == 0
     assert in_child(stopped, Path("half")) == 143
     (file,) = states()
-    assert f"SIGTERM: the training is kept in saved/{file}; give --resume=auto to go on" in capfd.readouterr().err
+    assert (
+        f"SIGTERM: the training state is saved in saved/{file}; resume with --resume=auto"
+        in capfd.readouterr().err
+    )
     assert in_child(lambda: whole_run(make_config(**settings, resume="auto"), data), Path("half")) == 0
     assert differing(torch.load("half"), torch.load("whole")) == []
     assert states() == []
@@ -139,10 +142,10 @@ def test_a_state_holds_tensors_and_plain_values(stopped):
     [
         (
             {"learning_rate": 0.5},
-            r"is of another run: learning_rate \(there 0.01, here 0.5\) differ; give",
+            r"belongs to another run: learning_rate \(saved 0.01, now 0.5\) differ; use",
         ),
-        ({"epochs": 9, "seed": 1}, r"epochs \(there 3, here 9\), seed \(there 2020, here 1\) differ"),
-        ({"train_stage": "pretrain"}, "is of the stage finetune, which this run leaves out"),
+        ({"epochs": 9, "seed": 1}, r"epochs \(saved 3, now 9\), seed \(saved 2020, now 1\) differ"),
+        ({"train_stage": "pretrain"}, "belongs to the stage finetune, which this run does not include"),
     ],
 )
 def test_a_state_of_other_settings_is_refused_by_name(stopped, make_config, settings, message):
@@ -153,7 +156,7 @@ def test_a_state_of_other_settings_is_refused_by_name(stopped, make_config, sett
 def test_a_state_of_other_rows_is_refused_by_name(stopped, make_config):
     settings, data, file = stopped
     data[0]._dataset.inter_feat["item_id"][3] = 1 + data[0]._dataset.inter_feat["item_id"][3] % 50
-    with pytest.raises(SettingError, match="is of another run: the rows differ"):
+    with pytest.raises(SettingError, match="belongs to another run: the rows differ"):
         go_on(make_config, settings, data, resume=str(file))
 
 
@@ -161,7 +164,7 @@ def test_a_state_of_more_processes_is_refused(stopped, make_config):
     settings, data, file = stopped
     state = torch.load(file)
     torch.save({**state, "random": state["random"] * 2}, file)
-    with pytest.raises(SettingError, match=f"{file.name} is of 2 processes and this run has 1; start it with 2"):
+    with pytest.raises(SettingError, match=f"{file.name} was saved by 2 processes and this run has 1; start 2"):
         go_on(make_config, settings, data, resume="auto")
 
 
@@ -191,7 +194,7 @@ def test_a_state_given_by_its_path_may_have_been_moved_with_the_best_model(stopp
 def test_without_its_best_model_a_state_is_refused(stopped, make_config):
     for path in Path("saved").glob("*.pth"):
         path.unlink()
-    with pytest.raises(WeightsError, match=r"goes on from saved/ClickPromptNoPLM\S*.pth, its best epoch so far"):
+    with pytest.raises(WeightsError, match=r"continues from saved/ClickPromptNoPLM\S*.pth, its best epoch so far"):
         go_on(make_config, *stopped[:2], resume="auto")
 
 
@@ -224,7 +227,7 @@ def changed_in(file, *path, value):
         ),
         (
             lambda file: torch.save(torch.load(file) | {"inputs": "x"}, file),
-            "is damaged: it does not say what it is the state of",
+            "is damaged: the inputs of its run cannot be read",
         ),
         (lambda file: torch.save(torch.load(file) | {"model": {}}, file), "is damaged, or the state of another"),
         (lambda file: torch.save(torch.load(file) | {"optimizer": None}, file), "is damaged, or the state of an"),
@@ -252,7 +255,7 @@ def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spo
 
 
 def test_a_state_that_is_not_there_is_told(stopped, make_config):
-    with pytest.raises(WeightsError, match="none: there is no such file; expected the state of an unfinish"):
+    with pytest.raises(WeightsError, match="none: no such file; expected the state of an unfinish"):
         go_on(make_config, *stopped[:2], resume="none")
 
 
@@ -305,9 +308,9 @@ def disk_full():
             (15, TrainingStage, "train_batch"),
             interrupt,
             130,
-            "interrupted; a training whose state was kept goes on with",
+            "interrupted; a run whose state was saved resumes with",
         ),
-        ((6, os, "replace"), interrupt, 130, "interrupted; a training"),
+        ((6, os, "replace"), interrupt, 130, "interrupted; a run"),
         ((6, os, "fsync"), disk_full, 2, "cannot be written: No space left on device"),
         ((15, TrainingStage, "train_batch"), terminate, 143, ""),
     ],
@@ -349,5 +352,5 @@ def test_a_file_where_a_folder_must_be_is_told(small, capsys, name):
     assert main(["run", "--dataset=tiny", "--model=DNN", *arguments]) == 2
     (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert name in told
-    assert "a file stands where a folder has to be" in told
+    assert "a file exists where a folder is needed" in told
     assert Path(name).read_text() == "mine"

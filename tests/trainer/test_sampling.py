@@ -70,9 +70,7 @@ def test_more_rows_than_there_are_is_an_error_before_anything_is_trained(
     make_config, make_data, tmp_path, setting
 ):
     config = make_config(**{setting: 100_000})
-    with pytest.raises(
-        SettingError, match=f"{setting} is 100000, but there are .* rows to draw from; leave it out"
-    ):
+    with pytest.raises(SettingError, match=f"{setting} is 100000, but there are only .* rows; leave it out"):
         train(config, make_data(config))
     assert not list(tmp_path.rglob("*.safetensors"))
 

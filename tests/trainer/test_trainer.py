@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.trainer.stage import TrainingStage
+from tests.conftest import SHORT
 
 
 def train(config, data, **options):
@@ -26,23 +27,23 @@ def test_pretraining_changes_where_finetuning_begins(make_config, make_data):
 
 
 def test_finetuning_from_a_named_checkpoint_equals_both_stages_in_one(make_config, make_data):
-    config = make_config()
+    config = make_config(**SHORT)
     both = train(config, make_data(config))[1]
     (path,) = (p for p in map(str, __import__("pathlib").Path("saved").glob("*.safetensors")))
-    config = make_config(train_stage="finetune", pre_model_path=path)
+    config = make_config(train_stage="finetune", pre_model_path=path, **SHORT)
     assert train(config, make_data(config))[1] == both
 
 
 def test_a_reused_pretraining_gives_the_same_result(make_config, make_data):
     results = []
     for _ in range(2):
-        config = make_config()
+        config = make_config(**SHORT)
         results.append(train(config, make_data(config))[1])
     assert results[0] == results[1]
 
 
 def test_a_frozen_plm_stays_as_it_was_while_the_rest_learns(make_config, make_data):
-    config = make_config(train_stage="finetune", plm_learning_rate=0.0, epochs=1)
+    config = make_config(train_stage="finetune", plm_learning_rate=0.0, epochs=1, **SHORT)
     data = make_data(config)
     torch.manual_seed(config["seed"])
     model = get_model("ClickPrompt")(config, data[0]._dataset)
@@ -55,7 +56,7 @@ def test_a_frozen_plm_stays_as_it_was_while_the_rest_learns(make_config, make_da
 def test_bf16_follows_float32(make_config, make_data):
     losses = []
     for amp in (False, True):
-        config = make_config(train_stage="finetune", enable_amp=amp, plm_dropout=0.0)
+        config = make_config(train_stage="finetune", enable_amp=amp, plm_dropout=0.0, **SHORT)
         losses.append(list(train(config, make_data(config))[0].train_loss_dict.values()))
     assert losses[1] == pytest.approx(losses[0], abs=0.01)
     assert losses[1] != losses[0]
@@ -70,6 +71,19 @@ def test_training_stops_after_epochs_without_a_better_auc(make_config, make_data
     assert result["auc"] == score
 
 
+def test_the_best_epoch_is_tested_and_not_the_last_one(make_config, make_data, monkeypatch):
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr(Trainer, "_valid_epoch", lambda *_: (score := next(scores), {"auc": score}))
+    config = make_config("ClickPromptNoPLM", train_stage="finetune", learning_rate=0.01, **SHORT)
+    data = make_data(config)
+    trainer, _ = train(config, data)
+    last = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    trainer.evaluate(data[2])
+    best, tested = torch.load(trainer.saved_model_file)["state_dict"], trainer.model.state_dict()
+    assert all(torch.equal(tested[name], weight) for name, weight in best.items())
+    assert any(not torch.equal(tested[name], weight) for name, weight in last.items())
+
+
 def test_a_run_never_shares_its_file(make_config, make_data):
     config = make_config("ClickPromptNoPLM", train_stage="finetune")
     data = make_data(config)
@@ -79,7 +93,7 @@ def test_a_run_never_shares_its_file(make_config, make_data):
 
 
 def test_tensorboard_has_both_losses_and_the_mlm_accuracy(make_config, make_data):
-    config = make_config()
+    config = make_config(**SHORT)
     trainer, _ = train(config, make_data(config))
     trainer.tensorboard.flush()
     events = EventAccumulator(trainer.tensorboard.log_dir)
@@ -138,5 +152,5 @@ def test_scaled_numbers_are_no_reason_to_warn(make_config, make_data, caplog):
 def test_a_validation_score_that_is_no_number_ends_the_training(make_config, make_data, monkeypatch):
     config = make_config("ClickPromptNoPLM", train_stage="finetune")
     monkeypatch.setattr(Trainer, "_valid_epoch", lambda *_: (float("nan"), {"auc": float("nan")}))
-    with pytest.raises(TrainingError, match="the AUC of validation is nan, so no epoch can be selected by it"):
+    with pytest.raises(TrainingError, match="the validation AUC is nan, so it cannot select an epoch"):
         train(config, make_data(config))

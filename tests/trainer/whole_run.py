@@ -16,6 +16,7 @@ RUN: dict[str, Any] = {
     "plm_num_layers": None,
     "train_batch_size": 128,
     "pretrain_batch_size": 128,
+    "micro_batch_size": 64,
     "pretrain_epochs": 2,
     "epochs": 3,
     "learning_rate": 1e-2,

@@ -68,7 +68,7 @@ def test_a_second_row_of_a_digest_is_not_added_and_that_is_told(name, caplog):
     rows = append_row({**ROWS[1], "auc": 0.99}, table)
     assert rows["auc"].tolist() == [1 / 7, 2 / 7, 3 / 7]
     assert table.read_bytes() == before
-    assert f"{name}: another process has added this run meanwhile; its row stays" in caplog.text
+    assert f"{name}: another process has added this run in the meantime; its row is kept" in caplog.text
 
 
 def written(rows, table):
@@ -81,7 +81,7 @@ def written(rows, table):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ([ROWS[0]], "1 row repeats the digest of one above it; the first row of each digest counts"),
+        ([ROWS[0]], "1 row repeats the digest of one above it; the first row of each digest is used"),
         ([ROWS[0], ROWS[2]], "2 rows repeat the digest of one above them; the first row"),
         (
             [ROWS[0], {**ROWS[2], "auc": 0.9}],
@@ -108,7 +108,7 @@ def test_rows_without_a_digest_are_left_out_and_told(name, caplog):
     table = written([{**ROWS[0], "digest": None}, *ROWS, {**ROWS[2], "digest": None}], Path(name))
     assert read_results(table, [])["seed"].tolist() == [1, 2, 3]
     (line,) = caplog.messages
-    assert line.startswith(f"{name}: 2 rows have no digest, so their settings are unknown; they do not count")
+    assert line.startswith(f"{name}: 2 rows have no digest, so their settings are unknown; they are ignored")
 
 
 def test_rows_of_a_table_without_digests_all_count(caplog):

@@ -1,1 +1,1 @@
-"""From the files that publishers offer, and from a user's own table, to RecBole's atomic files."""
+"""Converts the files of publishers, and tables of users, to RecBole's atomic files."""

@@ -34,7 +34,7 @@ _CSV_COLUMNS = ("asin", "reviewerID", "overall", "unixReviewTime")
 def convert_amazon_toys_games_18(raw: RawFiles, folder: Path) -> Counts:
     """Reviews (``Toys_and_Games.json.gz`` or ``.csv``) and ``meta_Toys_and_Games.json.gz`` to atomic files.
 
-    Rows rated 3 are dropped, then users and items with fewer than 5 rows until none is left.
+    Rows rated 3 are dropped, then repeatedly users and items with fewer than 5 rows.
 
     Raises:
         DataError: A file is missing, damaged or not the publisher's; with file and line.
@@ -84,12 +84,12 @@ def _review_tables(raw: RawFiles) -> Iterator[TextTable]:
 
 
 def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, list[str]]:
-    """Category, title and brand of the wanted items, and what is to be said of them."""
+    """Category, title and brand of the wanted items, and notes on them."""
     frames = []
     for frame, _ in read_json_lines(raw, _META, f"meta_{_CATEGORY}.json"):
         frames.append(frame.filter(pl.col("asin").is_in(wanted.implode())))
     found = pl.concat(frames).unique("asin", keep="first", maintain_order=True)
-    # The category of all is "Toys & Games"; the next one says more
+    # The first category is "Toys & Games" for all items; the second one is informative
     category = pl.coalesce(pl.col("category").list.get(1, null_on_oob=True), pl.col("category").list.first())
     is_code = pl.col("title").str.contains("getTime", literal=True)  # a known fault of these files
     found = found.select(

@@ -1,4 +1,4 @@
-"""The members of a zip or tar archive: their names, checked, and their bytes, unpacked within bounds."""
+"""Lists the members of a zip or tar archive and reads them; both are checked against archive bombs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import lzma
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Protocol, cast
 
 from recbole_clickprompt.data.convert.unpacking import Bounded, DamagedFile, refuse_ratio
 from recbole_clickprompt.errors import DataError
@@ -19,23 +19,23 @@ from recbole_clickprompt.errors import DataError
 __all__ = ["TARS", "Archive", "TarArchive", "ZipArchive"]
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-_MOST_MEMBERS = 10_000  # publishers' archives have some dozens
+_MOST_MEMBERS = 10_000  # publishers' archives have a few dozen
 _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
 )  # fmt: skip
 _LONGEST_EXTENSION = 1 << 20
-# Of zip's methods bzip2 and lzma unpack all that they are given at once, so they are given little
+# bzip2 and lzma members are unpacked as a whole per piece of input, so the pieces are small
 _ZIP_PIECE = 1 << 12
 
 
 class Archive(Protocol):
-    """What ``RawFiles`` asks of an archive."""
+    """The interface that ``RawFiles`` needs."""
 
     def names(self) -> list[str]:
         """Paths of its files."""
 
     def open(self, name: str) -> AbstractContextManager[Bounded]:
-        """The bytes of one of them."""
+        """The bytes of a file of the archive."""
 
 
 class ZipArchive:
@@ -61,7 +61,7 @@ class ZipArchive:
         """Paths of its files.
 
         Raises:
-            DataError: There are too many, one is a link, or together they are far larger than the archive.
+            DataError: There are too many files, one is a link, or their total size is far larger than the archive.
         """
         with self._archive() as archive:
             entries = archive.infolist()
@@ -69,15 +69,15 @@ class ZipArchive:
         refuse_ratio(self.path, sum(entry.file_size for entry in entries), self.path.stat().st_size)
         for entry in entries:
             if stat.S_ISLNK(entry.external_attr >> 16):
-                raise DataError(f"{self.path}: {entry.filename!r} is a link; an archive of data holds files alone")
+                raise DataError(f"{self.path}: {entry.filename!r} is a link; an archive of data holds only files")
         return [entry.filename for entry in entries if not entry.is_dir()]
 
     @contextmanager
     def open(self, name: str) -> Iterator[Bounded]:
-        """The bytes of a file; never more than the archive says it has.
+        """The bytes of a file, at most as many as the archive declares.
 
         Raises:
-            DataError: It is encrypted, or compressed in a way that cannot be read.
+            DataError: It is encrypted, or compressed by an unsupported method.
         """
         with self._archive() as archive:
             entry = archive.getinfo(name)
@@ -94,7 +94,7 @@ class ZipArchive:
 
 
 class TarArchive:
-    """A tar archive, compressed or not, which is read from its begin to its end each time.
+    """A tar archive, compressed or not; every access reads it from its beginning.
 
     Args:
         path: The archive.
@@ -107,7 +107,7 @@ class TarArchive:
     def _archive(self) -> Iterator[tuple[tarfile.TarFile, Bounded]]:
         with self.path.open("rb") as file, _unpacked(file) as unpacked:
             content = Bounded(unpacked, file.tell, self.path)
-            # Read as a stream, so that all bytes come through `content`
+            # Streaming mode, so that all bytes pass through `content`
             with tarfile.open(fileobj=cast(IO[bytes], content), mode="r|", tarinfo=_Entry) as archive:
                 yield archive, content
 
@@ -115,7 +115,7 @@ class TarArchive:
         """Paths of its files.
 
         Raises:
-            DataError: There are too many, or one is no plain file.
+            DataError: There are too many files, or one is not a regular file.
         """
         names: list[str] = []
         with self._archive() as (archive, content):
@@ -125,9 +125,9 @@ class TarArchive:
                     continue
                 if not entry.isreg() or entry.issparse():
                     kind = "a link" if entry.issym() or entry.islnk() else "no plain file"
-                    raise DataError(f"{self.path}: {entry.name!r} is {kind}; an archive of data holds files alone")
+                    raise DataError(f"{self.path}: {entry.name!r} is {kind}; an archive of data holds only files")
                 names.append(entry.name)
-            while content.read(1 << 16):  # the check sum lies behind the last file
+            while content.read(1 << 16):  # the checksum follows the last file
                 pass
         return names
 
@@ -144,18 +144,24 @@ class TarArchive:
 def _unpacked(file: IO[bytes]) -> IO[bytes]:
     begin = file.read(3)
     file.seek(0)
-    openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7z": lzma.open, b"BZh": bz2.open}
-    return next((opener(file) for magic, opener in openers.items() if begin.startswith(magic)), file)
+    openers: dict[bytes, Callable[[IO[bytes]], object]] = {
+        b"\x1f\x8b": gzip.open,
+        b"\xfd7z": lzma.open,
+        b"BZh": bz2.open,
+    }
+    return cast(
+        IO[bytes], next((opener(file) for magic, opener in openers.items() if begin.startswith(magic)), file)
+    )
 
 
 class _Entry(tarfile.TarInfo):
-    """A member whose long name or other extension, which tarfile reads whole, is no longer than it may be."""
+    """A member whose extension headers, such as a long name, are limited: tarfile reads them whole."""
 
-    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _EXTENSIONS and self.size > _LONGEST_EXTENSION:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         try:
-            return super()._proc_member(archive)  # type: ignore[misc]
+            return cast(tarfile.TarInfo, super()._proc_member(archive))  # type: ignore[misc]
         except DataError:
             raise
         except ValueError as error:
@@ -164,4 +170,4 @@ class _Entry(tarfile.TarInfo):
 
 def _refuse_many(path: Path, number: int) -> None:
     if number > _MOST_MEMBERS:
-        raise DataError(f"{path} holds more than {_MOST_MEMBERS} files; an archive of data holds some dozens")
+        raise DataError(f"{path} holds more than {_MOST_MEMBERS} files; an archive of data holds a few dozen")

@@ -1,11 +1,12 @@
 """Writes RecBole's atomic files: tab-separated, with a typed header and without quoting.
 
-A quote is an ordinary character in them, so a value may not hold what separates values and rows. In a text tabs
-and line breaks become one blank, and a note says how many; an id that holds one is refused.
+A quote is an ordinary character in them, so a value must not contain a tab or a line break. In texts they become
+one blank, and a note says how many; an id that holds one is refused.
 """
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +18,18 @@ from recbole_clickprompt.files import storage_errors
 
 __all__ = ["LONGEST_TEXT", "AtomicWriter", "write_atomic"]
 
-# RecBole stores the tokens of a field in a table as wide as the longest, times 4 bytes, times their number. No PLM
-# reads more than some hundred words of a value.
+# RecBole stores all tokens of a field in an array as wide as the longest one, with 4 bytes per character. No PLM
+# reads more than a few hundred words of a value.
 LONGEST_TEXT = 2000
+_WRITTEN_ROWS = 1 << 16
 _BREAKS = r"[\t\n\r]+"
 
 
 class AtomicWriter:
-    """One atomic file, written in batches of rows.
+    """Writes one atomic file in batches of rows.
 
     Args:
-        path: The file to make.
+        path: The file to write.
         types: Field: its type, ``token``, ``token_seq``, ``float`` or ``float_seq``, in the order of the columns.
         ids: Fields whose values may not be cut.
     """
@@ -44,12 +46,11 @@ class AtomicWriter:
             self._stream.write(f"{header}\n".encode())
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Appends rows; columns beyond ``types`` are left out, None becomes an empty cell.
+        """Appends rows; columns not in ``types`` are ignored, and None becomes an empty cell.
 
         Raises:
-            DataError: A value that no reader would give back: a NUL character, or an id that is too long or holds
-                a tab or line break.
-            StorageError: The disk is full.
+            DataError: A value cannot be read back: it holds a NUL character, or is an id that is too long or holds
+                a tab or a line break.
         """
         frame = frame.select(list(self.types))
         texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
@@ -63,11 +64,12 @@ class AtomicWriter:
             self._joined[name] += int(broken.sum())
             self._cut[name] += int(long.sum())
             frame = frame.with_columns(pl.col(name).str.replace_all(_BREAKS, " ").str.slice(0, LONGEST_TEXT))
-        # An empty text and a missing one are the same empty cell to every reader
+        # Every reader takes an empty text for a missing one
         frame = frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
-        with storage_errors(self.path):
-            frame.write_csv(self._stream, separator="\t", include_header=False, quote_style="never")
-            self._stream.flush()
+        for part in frame.iter_slices(_WRITTEN_ROWS):
+            content = io.BytesIO()  # from polars an error of the disk would come without its number
+            part.write_csv(content, separator="\t", include_header=False, quote_style="never")
+            self._stream.write(content.getbuffer())
         self.rows += len(frame)
 
     def _refuse(self, values: pl.Series, bad: pl.Series, why: str) -> None:
@@ -78,7 +80,7 @@ class AtomicWriter:
             raise DataError(f"{self.path.name}, row {self.rows + row + 1}, column {values.name}: {shown} {why}")
 
     def notes(self) -> list[str]:
-        """What was changed, in one sentence each."""
+        """What was changed, one sentence each."""
         name = self.path.name
         return [
             *(
@@ -94,9 +96,8 @@ class AtomicWriter:
         ]
 
     def close(self) -> None:
-        """Ends the file."""
-        with storage_errors(self.path):
-            self._stream.close()
+        """Closes the file."""
+        self._stream.close()
 
     def __enter__(self) -> AtomicWriter:
         return self

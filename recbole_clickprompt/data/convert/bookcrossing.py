@@ -36,8 +36,8 @@ _BOOKS = {
 def convert_book_crossing(raw: RawFiles, folder: Path) -> Counts:
     """``BX-Book-Ratings.csv``, ``BX-Users.csv`` and ``BX-Books.csv`` to atomic files with the paper's split.
 
-    Rows whose user or book is in no table are left out of the split, as the paper's join does. There is no time,
-    so the rest is shuffled. Values are the dump's own, also where it holds accents that were decoded wrongly.
+    Rows whose user or book is in no table are left out of the split, as by the paper's join. There is no time, so
+    the others are shuffled. Values are those of the dump, including accents that were decoded wrongly.
 
     Raises:
         DataError: The files are not the publisher's; with file and line.
@@ -120,7 +120,7 @@ def _first_of_each(table: TextTable, key: str) -> pl.DataFrame:
 
 
 def _keep(error: UnicodeError) -> tuple[str, int]:
-    """Five bytes have no meaning in cp1252; as everywhere on the web they stand for the control of that number."""
+    """Five bytes are undefined in cp1252; as in web browsers, they become the control character of that number."""
     assert isinstance(error, UnicodeDecodeError)
     return chr(error.object[error.start]), error.start + 1
 

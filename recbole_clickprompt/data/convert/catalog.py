@@ -1,4 +1,4 @@
-"""The data sets that can be prepared: where their files are, what converts them, what was published of them."""
+"""The public data sets that can be prepared: their files, converters and published counts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Recipe:
 
     Attributes:
         files: The publisher's files.
-        convert: Makes the atomic files in a folder and counts.
-        published: Counts of the paper, or of the publisher where the data set is not in the paper.
-        license: In one line.
-        small: It may be fetched in passing, when a run asks for it.
+        convert: Writes the atomic files to a folder and returns their counts.
+        published: Counts of the paper, or of the publisher if the data set is not in the paper.
+        license: One line.
+        small: A run that needs it may download it.
     """
 
     files: tuple[RemoteFile, ...]
@@ -63,7 +63,7 @@ RECIPES = {
         small=True,
     ),
     "ml-latest-small": Recipe(
-        # GroupLens changes this one from time to time, so neither sum nor count is fixed
+        # GroupLens updates this one from time to time, so neither checksum nor count is fixed
         (RemoteFile(f"{_GROUPLENS}/ml-latest-small.zip"),),
         convert_ml_latest_small,
         Counts(),
@@ -99,7 +99,7 @@ RECIPES = {
 
 
 def how_to_get(name: str, out: Path) -> str:
-    """What a user has to do by hand, in one sentence."""
+    """How to prepare a data set by hand, in one sentence."""
     files = RECIPES[name].files
     where = " and ".join(file.url for file in files)
     raw = files[0].name
@@ -109,16 +109,16 @@ def how_to_get(name: str, out: Path) -> str:
 
 
 def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = True) -> Counts:
-    """Makes ``out/name`` from the publisher's files, or leaves nothing there.
+    """Makes ``out/name`` from the publisher's files; nothing is left of it on an error.
 
     Args:
         name: One of ``RECIPES``.
-        raw: The archive, a folder, or one file beside the others; None downloads them to ``out/.downloads``.
+        raw: The archive, a folder, or one file of a folder; None downloads them to ``out/.downloads``.
         out: Folder of data sets.
         show_progress: Whether downloads show a bar.
 
     Raises:
-        DataError: The files are missing, damaged or not the publisher's, or the folder is there already.
+        DataError: The files are missing, damaged or not the publisher's, or the folder exists already.
     """
     recipe = RECIPES[name]
     if (out / name).exists():
@@ -129,7 +129,7 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
         try:
             paths = [fetch(file, folder, show_progress=show_progress) for file in recipe.files]
         except DataError as error:
-            with suppress(OSError):  # they hold what was begun, or nothing
+            with suppress(OSError):  # kept if they hold a partial download
                 folder.rmdir()
                 folder.parent.rmdir()
                 if begun:
@@ -141,7 +141,7 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
             counts = recipe.convert(RawFiles(raw), work)
         except DamagedFile as error:
             if downloaded:
-                error.path.unlink()  # or the same command would find it again
+                error.path.unlink()  # so that the same command downloads it again
             raise
         expected = recipe.published.raw_rows
         if downloaded and expected is not None and counts.raw_rows != expected:

@@ -1,4 +1,4 @@
-"""Fetches a publisher's file: continues where it stopped, and takes its name only when it is whole."""
+"""Downloads a publisher's file: resumes a partial download, and renames the file once it is complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, cast
 
 from tqdm import tqdm
 
@@ -28,12 +28,12 @@ _MAGIC = {".zip": b"PK", ".gz": b"\x1f\x8b"}
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        url: Where it is.
-        md5: What its publisher says of it, or None: then its rows are counted when it is read.
-        most_bytes: More than it can have.
+        url: Its address.
+        md5: The published checksum; None if there is none, and its rows are counted when it is read.
+        most_bytes: An upper bound of its size.
     """
 
     url: str
@@ -47,11 +47,11 @@ class RemoteFile:
 
 
 def fetch(file: RemoteFile, folder: Path, *, show_progress: bool = True) -> Path:
-    """Fetches ``file`` into ``folder``, where a finished one is reused and a begun one (``NAME.part``) continued.
+    """Downloads ``file`` into ``folder``; a complete one is reused, and a partial one (``NAME.part``) resumed.
 
     Raises:
-        DataError: No connection, no such file, the connection broke or is too slow, or it is not the publisher's
-            file. What came so far is kept as ``NAME.part``, unless it is wrong.
+        DataError: There is no connection or no such file, the connection broke or is too slow, or it is not the
+            publisher's file. A partial download is kept as ``NAME.part``, unless it is wrong.
     """
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
@@ -65,36 +65,38 @@ def fetch(file: RemoteFile, folder: Path, *, show_progress: bool = True) -> Path
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise DataError(f"cannot download {file.url}: {reason or type(error).__name__}") from error
     if size is not None and part.stat().st_size != size:
-        raise DataError(f"cannot download {file.url}: the connection broke; the same command continues from there")
+        raise DataError(f"cannot download {file.url}: the connection broke; the same command resumes it")
     _verify(file, part)
     part.rename(target)
     return target
 
 
 def remote_size(url: str) -> int | None:
-    """How many bytes a file has, where its server tells it.
+    """Size of a remote file in bytes; None if its server does not report it.
 
     Raises:
         OSError: There is no answer, or no such file.
-        DataError: What the server tells is no size.
+        DataError: The server reports an invalid size.
     """
     with _open(urllib.request.Request(url)) as answer:
         return _length(url, answer)
 
 
 class _Redirect(urllib.request.HTTPRedirectHandler):
-    """Follows without the body of the answer, which urllib reads whole: one without an end fills the memory."""
+    """Follows redirects without reading their body; urllib would read an endless one into memory."""
 
-    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> object:
         fp.close()  # a closed answer reads as empty
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _open(request: urllib.request.Request) -> Any:
+def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
     opener = urllib.request.OpenerDirector()
-    # Without FTP's, to which a server could send us on; the other handlers follow to http and https alone
+    # Without the FTP handler, to which a server could redirect; redirects to http and https only
     for handler in (
         urllib.request.ProxyHandler(),
         urllib.request.UnknownHandler(),
@@ -106,11 +108,11 @@ def _open(request: urllib.request.Request) -> Any:
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
-    return opener.open(request, timeout=_TIMEOUT)
+    return cast(http.client.HTTPResponse, opener.open(request, timeout=_TIMEOUT))
 
 
 def _append(file: RemoteFile, part: Path, show_progress: bool) -> int | None:
-    """Adds what is missing to ``part``; returns the size of the whole, where the server tells it."""
+    """Downloads the missing bytes to ``part``; returns the total size if the server reports it."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -120,7 +122,7 @@ def _append(file: RemoteFile, part: Path, show_progress: bool) -> int | None:
         if error.code != 416 or not have:
             raise
         if (error.headers.get("Content-Range") or "").rpartition("/")[2] == str(have):
-            return have  # there is nothing behind what we have
+            return have  # nothing is missing
         part.unlink()
         return _append(file, part, show_progress)
     with answer:
@@ -141,7 +143,7 @@ def _append(file: RemoteFile, part: Path, show_progress: bool) -> int | None:
     return size
 
 
-def _length(url: str, answer: Any) -> int | None:
+def _length(url: str, answer: http.client.HTTPResponse) -> int | None:
     length = answer.headers.get("Content-Length")
     if length is not None and not re.fullmatch(r"[0-9]{1,18}", length):
         raise DataError(f"cannot download {url}: its server says that it has {length[:40]!r} bytes")
@@ -149,15 +151,15 @@ def _length(url: str, answer: Any) -> int | None:
 
 
 def _continues(content_range: str | None, have: int, file: RemoteFile) -> bool:
-    """The server sends all that is behind what we have; one that does not say so is held to the md5 sum."""
+    """Whether the answer is the rest of the file; if the server does not say, the md5 sum decides later."""
     if content_range is None:
         return have > 0 and file.md5 is not None
     given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", content_range)
     return given is not None and int(given[1]) == have > 0 and given[3] in ("*", str(int(given[2]) + 1))
 
 
-def _pieces(file: RemoteFile, answer: Any, length: int | None) -> Iterator[bytes]:
-    """The body as it arrives, up to the length that the server gave."""
+def _pieces(file: RemoteFile, answer: http.client.HTTPResponse, length: int | None) -> Iterator[bytes]:
+    """The body in pieces, up to the length that the server reported."""
     began, got = time.monotonic(), 0
     while length is None or got < length:
         piece = answer.read1(_CHUNK if length is None else min(_CHUNK, length - got))
@@ -168,7 +170,7 @@ def _pieces(file: RemoteFile, answer: Any, length: int | None) -> Iterator[bytes
         if time.monotonic() - began > _PATIENCE + got / _SLOWEST:
             raise DataError(
                 f"cannot download {file.url}: less than {_SLOWEST} bytes come in a second; the same command "
-                "continues from there"
+                "resumes it"
             )
 
 

@@ -1,4 +1,4 @@
-"""GoodReads, from the UCSD Book Graph: 229 million rows, read once and never all in memory."""
+"""GoodReads, from the UCSD Book Graph: 229 million rows, which are streamed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["convert_goodreads"]
 
 _K = 10
 _NAME = "goodreads"
-_DATE = "%b %d %H:%M:%S %z %Y"  # behind the day of the week
+_DATE = "%b %d %H:%M:%S %z %Y"  # after the day of the week
 
 _INTERACTIONS = pa.schema(
     [("user_id", pa.string()), ("book_id", pa.string()), ("rating", pa.int64()), ("date_added", pa.string())]
@@ -62,7 +62,7 @@ _ITEM_FIELDS = [
 def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
     """``goodreads_interactions_dedup.json.gz``, the books and their authors, genres and works to atomic files.
 
-    Rows without a rating are dropped, then users and books with fewer than 10 rows until none is left.
+    Rows without a rating are dropped, then repeatedly users and books with fewer than 10 rows.
 
     Raises:
         DataError: A file is missing, damaged or not the publisher's; with file and line.
@@ -102,7 +102,7 @@ def convert_goodreads(raw: RawFiles, folder: Path) -> Counts:
 
 
 def _items(raw: RawFiles, wanted: pl.Series) -> tuple[pl.DataFrame, list[str]]:
-    """The fields of the wanted books, in the order of ``_ITEM_FIELDS``, and what is to be said of them."""
+    """The fields of the wanted books, in the order of ``_ITEM_FIELDS``, and notes on them."""
     books = _wanted(raw, _BOOKS, "goodreads_books.json", "book_id", wanted)
     books = books.with_columns(author_id=pl.col("authors").list.first().struct.field("author_id")).drop("authors")
     books = books.with_columns(pl.col(pl.String).replace("", None))
@@ -142,7 +142,7 @@ def _wanted(raw: RawFiles, schema: pa.Schema, file: str, key: str, wanted: pl.Se
 
 
 def _genres(raw: RawFiles, wanted: pl.Series) -> Iterator[pl.DataFrame]:
-    """The genre of each wanted book that most readers chose; genres are keys here, which no schema can name."""
+    """The genre of each wanted book that most readers chose; genres are JSON keys, which no schema can list."""
     file = raw.require("goodreads_book_genres_initial.json")
     keys = set(wanted)
     line = 0

@@ -1,19 +1,20 @@
-"""What the columns of a user's own table are, guessed from their values, beside those that the user names."""
+"""Guesses from their values what those columns of a user's table are that the user does not name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from recbole_clickprompt.data.convert.typed import column_numbers, counted, number_notes
+from recbole_clickprompt.data.convert.order_statistics import StoredNumbers
+from recbole_clickprompt.data.convert.typed import MissingNumbers, column_numbers, counted
 from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Column", "field_names", "guess_column", "guess_source"]
+__all__ = ["Column", "ColumnScan", "field_names"]
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
@@ -32,15 +33,15 @@ _LOOKS_LIKE_A_NUMBER = (
 _WITHOUT_TEXT = (pl.Object, pl.Binary, pl.Duration)
 
 
-def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> tuple[dict[str, str], list[str]]:
-    """Columns to the names that a header of an atomic file can hold, and a note on each that is not its own.
+def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple[dict[str, str], list[str]]:
+    """Maps columns to names that are valid in the header of an atomic file; with a note on each changed name.
 
     Raises:
-        DataError: Two would be called alike.
+        DataError: Two columns would have the same name.
     """
     fields = {name: roles.get(name) or re.sub(r"[^\w.-]+", "_", name.strip()) or "column" for name in names}
     notes = []
-    # RecBole and a run write the label into the field of that name, whatever it held
+    # RecBole writes the label into the field of that name, over any values in it
     for name, role in fields.items():
         if name in roles or role not in _ROLES:
             continue
@@ -52,101 +53,149 @@ def field_names(names: Iterable[str], roles: dict[str, str], path: Path) -> tupl
     for name, field in fields.items():
         same = next((other for other, f in fields.items() if f == field and other != name), None)
         if same is not None:
-            raise DataError(f"{path}: columns {same!r} and {name!r} would both be called {field}; rename one")
+            raise DataError(f"{file}: columns {same!r} and {name!r} would both be called {field}; rename one")
     return fields, notes
 
 
-class Column(NamedTuple):
-    """A column as it is written.
+class ColumnScan:
+    """Guesses the type of a column from all of its values, batch by batch.
 
-    Attributes:
-        values: Text, or numbers of a ``float`` field; None where one is missing.
-        kind: ``token``, ``token_seq`` or ``float``.
-        notes: What the user should know of it.
-    """
+    A column of numbers may contain words for missing ones, such as NA, which become empty cells; next to any other
+    text these words are text too.
 
-    values: pl.Series
-    kind: str
-    notes: list[str]
-
-
-def guess_column(values: pl.Series, path: Path) -> Column:
-    """A column as numbers or text, and its type.
-
-    Numbers with words for missing ones among them, such as NA, are numbers, and there the words are empty cells;
-    in a column with any other text they are text.
+    Args:
+        place: File and column, for messages.
+        column: Name of the column.
+        dtype: Its type in the file.
+        folder: For temporary files.
 
     Raises:
-        DataError: It is neither, nor a list of either.
+        DataError: It is no text, no number and no list of either.
     """
-    dtype, place = values.dtype, f"{path}, column {values.name}"
-    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-    if inner.is_nested() or isinstance(inner, _WITHOUT_TEXT):
-        raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
-    if isinstance(dtype, pl.List):
-        texts, notes = _without_missing_elements(values)
-        if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
-            raise DataError(f"{place}: a list with blanks inside its values cannot be kept apart")
-        return Column(texts.list.join(" "), "token_seq", notes)
-    if not (dtype == pl.String or dtype.is_numeric()):
-        return Column(values.cast(pl.String), "token", [])
-    numbers = column_numbers(values)
-    if numbers.invalid.any():
-        return Column(values, "token", _unread_numbers(values, numbers))
-    if not numbers.values.count():
-        return Column(values.cast(pl.String), "token", [])
-    notes = number_notes(values.name, values, numbers)
-    if numbers.values.drop_nulls().n_unique() > _FEW_VALUES:
-        return Column(numbers.values, "float", [*notes, *_scale_notes(numbers.values)])
-    codes = pl.select(pl.when(numbers.values.is_not_null()).then(values)).to_series().rename(values.name)
-    return Column(codes.cast(pl.String), "token", notes)
+
+    def __init__(self, place: str, column: str, dtype: pl.DataType, folder: Path) -> None:
+        inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+        if inner.is_nested() or isinstance(inner, _WITHOUT_TEXT):
+            raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
+        self._place, self._column = place, column
+        self._is_list = isinstance(dtype, pl.List)
+        self._may_be_number = dtype == pl.String or dtype.is_numeric()
+        self._dropped = self._valid = self._invalid = self._like_numbers = 0
+        self._invalid_example = ""
+        self._missing = MissingNumbers(column)
+        self._values: set[float] = set()
+        self._numbers = StoredNumbers(folder) if self._may_be_number else None
+
+    def add(self, values: pl.Series) -> None:
+        """Adds a batch. Raises DataError where the elements of a list could not be separated again."""
+        if self._is_list:
+            texts, dropped = _without_missing_elements(values)
+            if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
+                raise DataError(f"{self._place}: a list with blanks inside its values cannot be kept apart")
+            self._dropped += dropped
+        if not self._may_be_number:
+            return
+        numbers = column_numbers(values)
+        found = numbers.values.drop_nulls()
+        self._valid += len(found)
+        self._count_invalid(values, numbers)
+        if self._invalid or self._numbers is None:
+            self._numbers = None  # it is text
+            return
+        self._missing.add(values, numbers)
+        self._numbers.add(found.to_numpy())
+        if len(self._values) <= _FEW_VALUES:
+            self._values.update(found.unique().head(_FEW_VALUES + 1))
+
+    def _count_invalid(self, values: pl.Series, numbers: ParsedNumbers) -> None:
+        invalid = int(numbers.invalid.sum())
+        if invalid and not self._invalid:
+            self._invalid_example = values.filter(numbers.invalid)[0]
+        self._invalid += invalid
+        if values.dtype == pl.String:
+            texts = values.str.strip_chars().str.to_lowercase()
+            self._like_numbers += int(texts.str.contains(_LOOKS_LIKE_A_NUMBER).sum())
+
+    def guess(self) -> Column:
+        """The type of the column; all batches must have been added."""
+        if self._is_list:
+            notes = [f"{self._column}: {counted(self._dropped, 'element')} missing or infinite and left out"]
+            return Column("token_seq", notes if self._dropped else [], _joined_lists)
+        if not self._may_be_number or not (self._valid or self._invalid):
+            return Column("token", [], _as_texts)
+        if self._invalid:
+            return Column("token", self._unread_numbers(), _unchanged)
+        notes = self._missing.notes()
+        if len(self._values) > _FEW_VALUES:
+            return Column("float", [*notes, *self._scale_notes()], _as_numbers)
+        return Column("token", notes, _as_codes)
+
+    def _unread_numbers(self) -> list[str]:
+        """A note where texts such as $1,000.50 and 12 %, or a few others among numbers, make the column text."""
+        if not self._like_numbers or self._like_numbers < _MOSTLY * (self._invalid + self._valid):
+            return []
+        return [
+            f"{self._column}: read as text, because of values such as {self._invalid_example!r}; to have numbers, "
+            "write them plainly, such as 1000.5, and leave missing ones empty"
+        ]
+
+    def _scale_notes(self) -> list[str]:
+        """A note on numbers that scaling by the smallest and the largest one leaves close together."""
+        numbers = self._numbers
+        if numbers is None:
+            return []
+        low, high = numbers.low, numbers.high
+        first, last = (numbers.quantile(part) for part in (0.05, 0.95))
+        if last - first > _CROWDED * (high - low):
+            return []
+        return [
+            f"{self._column}: nine in ten values are within {(last - first) / (high - low):.1%} of its range from "
+            f"{number_text(low)} to {number_text(high)}, and scaled to 0 to 1 they hardly differ; consider a "
+            "logarithm"
+        ]
 
 
-def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Lists as texts without elements that are missing, empty, NaN or infinite, and a note on their number."""
+class Column(NamedTuple):
+    """How a column is written.
+
+    Attributes:
+        kind: ``token``, ``token_seq`` or ``float``.
+        notes: What the user should know about it, one sentence each.
+        convert: Values of the file to text, or to numbers of a ``float`` field; None where one is missing.
+    """
+
+    kind: str
+    notes: list[str]
+    convert: Callable[[pl.Series], pl.Series]
+
+
+def _unchanged(values: pl.Series) -> pl.Series:
+    return values
+
+
+def _as_texts(values: pl.Series) -> pl.Series:
+    return values.cast(pl.String)
+
+
+def _as_numbers(values: pl.Series) -> pl.Series:
+    return column_numbers(values).values
+
+
+def _as_codes(values: pl.Series) -> pl.Series:
+    has_number = column_numbers(values).values.is_not_null()
+    return pl.select(pl.when(has_number).then(values)).to_series().rename(values.name).cast(pl.String)
+
+
+def _joined_lists(lists: pl.Series) -> pl.Series:
+    return _without_missing_elements(lists)[0].list.join(" ")
+
+
+def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, int]:
+    """Lists as texts without elements that are missing, empty, NaN or infinite, and the number of these."""
     element = pl.element()
-    is_there = element.is_not_null() & (element.cast(pl.String) != "")
+    is_value = element.is_not_null() & (element.cast(pl.String) != "")
     if lists.dtype.inner.is_float():  # type: ignore[attr-defined]
-        is_there &= element.is_finite()
-    kept = lists.list.eval(element.filter(is_there))
-    lacking = int(lists.list.len().sum()) - int(kept.list.len().sum())
-    notes = [f"{lists.name}: {counted(lacking, 'element')} missing or infinite and left out"] if lacking else []
-    return kept.cast(pl.List(pl.String)), notes
-
-
-def _unread_numbers(texts: pl.Series, numbers: ParsedNumbers) -> list[str]:
-    """That texts such as $1,000.50, 12 % and 0,5 are no numbers, or that a few others make text of numbers."""
-    invalid = numbers.invalid
-    like_numbers = int(texts.str.strip_chars().str.to_lowercase().str.contains(_LOOKS_LIKE_A_NUMBER).sum())
-    if not like_numbers or like_numbers < _MOSTLY * (int(invalid.sum()) + numbers.values.count()):
-        return []
-    return [
-        f"{texts.name}: read as text, because of values such as {texts.filter(invalid)[0]!r}; to have numbers, "
-        "write them plainly, such as 1000.5, and leave missing ones empty"
-    ]
-
-
-def _scale_notes(numbers: pl.Series) -> list[str]:
-    """Of numbers that scaling by the least and the largest one leaves close together."""
-    low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
-    first, last = (float(numbers.quantile(part)) for part in (0.05, 0.95))  # type: ignore[arg-type]
-    if last - first > _CROWDED * (high - low):
-        return []
-    return [
-        f"{numbers.name}: nine in ten values are within {(last - first) / (high - low):.1%} of its range from "
-        f"{number_text(low)} to {number_text(high)}, and scaled to 0 to 1 they hardly differ; consider a logarithm"
-    ]
-
-
-def guess_source(frame: pl.DataFrame, field: str) -> str:
-    """``user`` or ``item``, where each of them has one value of the field, tried by which there are fewer of; else
-    ``inter``, as for ids that come once each and for a constant, which tell nothing.
-    """
-    if frame[field].n_unique() == 1:
-        return "inter"
-    number = {source: frame[f"{source}_id"].n_unique() for source in ("user", "item")}
-    for source in sorted(number, key=lambda source: number[source]):
-        pairs = frame.select(f"{source}_id", field).n_unique()
-        if pairs == number[source] < len(frame):
-            return source
-    return "inter"
+        is_value &= element.is_finite()
+    kept = lists.list.eval(element.filter(is_value))
+    dropped = int(lists.list.len().sum()) - int(kept.list.len().sum())
+    return kept.cast(pl.List(pl.String)), dropped

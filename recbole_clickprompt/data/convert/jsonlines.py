@@ -1,4 +1,4 @@
-"""Reads files of one JSON object a line in blocks, as tables of the wanted fields alone."""
+"""Reads files with one JSON object per line, block by block, into tables of selected fields."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["read_json_lines"]
 
 
 def read_json_lines(raw: RawFiles, schema: pa.Schema, *names: str) -> Iterator[tuple[pl.DataFrame, int]]:
-    """Tables of the first of ``names`` that is there, and the line at which each begins.
+    """Tables of the first of ``names`` that exists, each with the line at which it begins.
 
     Args:
         raw: Where the file is.
-        schema: The fields to read and their types; others are skipped unread, missing ones are None.
+        schema: The fields to read and their types; other fields are skipped, missing ones are None.
         names: Names of the file.
 
     Raises:
-        DataError: A line is no JSON object, or a field is of another type; with file and line.
+        DataError: A line is not a JSON object, or a field has another type; with file and line.
     """
     file = raw.require(*names)
     line = 1

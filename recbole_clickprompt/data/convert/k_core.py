@@ -1,4 +1,4 @@
-"""More interactions than memory holds: ids become codes, rows go to disk, counting passes filter them."""
+"""Filters more interactions than fit in memory: ids become codes, rows are on disk and are counted in passes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import polars as pl
 
 __all__ = ["IdCodes", "Interactions", "k_core"]
 
-_CHUNK = 1 << 22  # rows of a pass
+_CHUNK = 1 << 22  # rows processed at once
 _DTYPES = {"user": np.int32, "item": np.int32, "rating": np.float32, "time": np.int64}
 
 
 class IdCodes:
-    """Numbers texts in the order of their first appearance."""
+    """Assigns numbers to texts in the order of their first appearance."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
@@ -32,16 +32,16 @@ class IdCodes:
         return np.asarray(numbers, dtype=np.int32)[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def find(self, texts: pl.Series) -> np.ndarray:
-        """As ``encode``, with -1 for new texts, which stay new."""
+        """Like ``encode``, but new texts get -1 and are not added."""
         return np.fromiter((self._codes.get(text, -1) for text in texts), dtype=np.int32, count=len(texts))
 
     def texts(self) -> pl.Series:
-        """All texts by number."""
+        """All texts, ordered by number."""
         return pl.Series("id", list(self._codes), dtype=pl.String)
 
 
 class Interactions:
-    """Rows of user, item, rating and time, kept in files of a folder and not in memory.
+    """Rows of user, item, rating and time in files.
 
     Args:
         folder: An empty folder that the caller removes.
@@ -66,7 +66,7 @@ class Interactions:
         self.rows += len(users)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """All rows, mapped from disk; nothing can be appended after it."""
+        """All rows, memory-mapped; nothing can be appended afterwards."""
         for stream in self._files.values():
             stream.close()
         if not self.rows:
@@ -75,27 +75,27 @@ class Interactions:
 
 
 def k_core(users: np.ndarray, items: np.ndarray, *, k: int, num_users: int, num_items: int) -> np.ndarray:
-    """The largest set of rows in which every user and every item has ``k`` rows or more.
+    """The largest set of rows in which every user and every item has at least ``k`` rows.
 
     Args:
         users: Code of each row's user, ``(rows,)``.
         items: Code of each row's item, ``(rows,)``.
-        k: Least rows.
-        num_users: Codes of users are below it.
-        num_items: Codes of items are below it.
+        k: Minimum number of rows of a user or an item.
+        num_users: Number of user codes.
+        num_items: Number of item codes.
 
     Returns:
-        Numbers of the rows that stay, ascending; 4 bytes each, which is enough for four billion rows.
+        Row numbers that are kept, ascending, ``(kept,)`` uint32 (up to four billion rows).
     """
     keep = np.ones(len(users), dtype=bool)
     left = len(users)
     while True:
-        of_user, of_item = np.zeros(num_users, np.int64), np.zeros(num_items, np.int64)
+        user_rows, item_rows = np.zeros(num_users, np.int64), np.zeros(num_items, np.int64)
         for part in _chunks(len(users)):
-            of_user += np.bincount(users[part][keep[part]], minlength=num_users)
-            of_item += np.bincount(items[part][keep[part]], minlength=num_items)
+            user_rows += np.bincount(users[part][keep[part]], minlength=num_users)
+            item_rows += np.bincount(items[part][keep[part]], minlength=num_items)
         for part in _chunks(len(users)):
-            keep[part] &= (of_user[users[part]] >= k) & (of_item[items[part]] >= k)
+            keep[part] &= (user_rows[users[part]] >= k) & (item_rows[items[part]] >= k)
         before, left = left, int(keep.sum())
         if left == before:
             return np.flatnonzero(keep).astype(np.uint32)

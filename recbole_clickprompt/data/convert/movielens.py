@@ -1,4 +1,4 @@
-"""MovieLens 1M, 100K and latest-small, from GroupLens' own archives."""
+"""MovieLens 1M, 100K and latest-small, from the archives of GroupLens."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def convert_ml_1m(raw: RawFiles, folder: Path) -> Counts:
     """``ratings.dat``, ``users.dat`` and ``movies.dat`` to atomic files with the paper's split.
 
     Raises:
-        DataError: The files are not GroupLens' own; with file, line and column.
+        DataError: The files are not those of GroupLens; with file, line and column.
     """
     ratings = _lines(raw, "ratings.dat", "::", _RATING_COLUMNS)
     users = _lines(raw, "users.dat", "::", ("user_id", "gender", "age", "occupation", "zip_code"))
@@ -58,10 +58,10 @@ def convert_ml_1m(raw: RawFiles, folder: Path) -> Counts:
 
 
 def convert_ml_100k(raw: RawFiles, folder: Path) -> Counts:
-    """``u.data``, ``u.user`` and ``u.item`` to atomic files with the header of RecBole's own.
+    """``u.data``, ``u.user`` and ``u.item`` to atomic files with the header of RecBole's data set.
 
     Raises:
-        DataError: The files are not GroupLens' own; with file, line and column.
+        DataError: The files are not those of GroupLens; with file, line and column.
     """
     ratings = _lines(raw, "u.data", "\t", _RATING_COLUMNS)
     users = _lines(raw, "u.user", "|", ("user_id", "age", "gender", "occupation", "zip_code"))
@@ -78,12 +78,12 @@ def convert_ml_100k(raw: RawFiles, folder: Path) -> Counts:
 
 
 def convert_ml_latest_small(raw: RawFiles, folder: Path) -> Counts:
-    """``ratings.csv`` and ``movies.csv`` to atomic files; there are no fields of users.
+    """``ratings.csv`` and ``movies.csv`` to atomic files; users have no fields.
 
-    Ratings have half stars here: from 3 to below 4 is neither label.
+    Ratings have half stars: from 3 to below 4 they are neither positive nor negative.
 
     Raises:
-        DataError: The files are not GroupLens' own; with file, line and column.
+        DataError: The files are not those of GroupLens; with file, line and column.
     """
     ratings = _csv(raw, "ratings.csv", {"userId": "user_id", "movieId": "item_id"})
     movies = _csv(raw, "movies.csv", {"movieId": "item_id"})

@@ -1,56 +1,64 @@
-"""The columns that the user names, ids, label and time: what is missing or unclear in them is an error."""
+"""Reads the columns that the user names: ids, label and time. Missing or ambiguous values are errors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import repeat
+from pathlib import Path
 
 import polars as pl
 
-from recbole_clickprompt.data.convert.labels import find_threshold, read_labels
+from recbole_clickprompt.data.convert.distinct import DistinctValues, hash_columns
+from recbole_clickprompt.data.convert.labels import LabelColumn, LabelCounts, find_threshold
+from recbole_clickprompt.data.convert.spool import Spool
+from recbole_clickprompt.data.convert.stored_table import StoredTable
 from recbole_clickprompt.data.convert.table import TextTable
-from recbole_clickprompt.data.convert.times import Times, read_times, shown, time_notes
-from recbole_clickprompt.data.convert.typed import read_ids
+from recbole_clickprompt.data.convert.times import TimeRange, Times, read_times, shown
+from recbole_clickprompt.data.convert.typed import IdColumn
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, nearest
 
-__all__ = ["Columns", "Named", "Reading", "read_named"]
+__all__ = ["Columns", "NamedTable", "Reading", "read_named"]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the user's columns; ``time`` may be missing."""
+    """Names of the columns of user, item, label and time; ``time`` may be None."""
 
     user: str
     item: str
     label: str
     time: str | None = None
 
+    def existing(self) -> list[str]:
+        """Names of the existing columns."""
+        return [column for column in (self.user, self.item, self.label, self.time) if column]
+
     def fields(self, *, label: str) -> dict[str, str]:
-        """Column: the field that it becomes; the label's is called ``label`` or ``rating``."""
+        """Maps each column to its field; ``label`` is the field of the label, ``label`` or ``rating``."""
         fields = {self.user: "user_id", self.item: "item_id", self.label: label}
         return {**fields, self.time: "timestamp"} if self.time else fields
 
-    def check(self, table: TextTable) -> None:
-        """Raises DataError where they are not different, or a table lacks one."""
-        asked = [column for column in (self.user, self.item, self.label, self.time) if column]
+    def check(self, file: str, names: list[str]) -> None:
+        """Raises DataError where they are not different, or are not among the ``names`` of the file's columns."""
+        asked = self.existing()
         if len(set(asked)) < len(asked):
             raise DataError("--user, --item, --label and --time must be four different columns")
-        names = table.frame.columns
         for column in asked:
             if column not in names:
                 blanks = [name for name in names if name.strip().lower() == column.strip().lower()]
                 close = f"; did you mean {blanks[0]!r}?" if blanks else nearest(column, names)
-                there = ", ".join(map(repr, names))
-                raise DataError(f"{table.file} has no column {column!r}; there are {there}{close}")
+                existing = ", ".join(map(repr, names))
+                raise DataError(f"{file} has no column {column!r}; there are {existing}{close}")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table is read, where it does not tell.
+    """Options for reading a table, where its values do not decide.
 
     Attributes:
-        quoting: A value of csv may be in quotes; else a quote is an ordinary character.
+        quoting: Values of csv may be in quotes; else a quote is an ordinary character.
         drop_missing: Rows without a label or a time are left out; else they are an error.
         date_format: How times are written, by codes of ``strptime``.
         day_first: Dates with the year at the end begin with the day, or the month; None: the values must show it.
@@ -64,81 +72,169 @@ class Reading:
     threshold: float | None = None
 
 
-class Named(NamedTuple):
+@dataclass(frozen=True)
+class NamedTable:
     """A table whose named columns are read.
 
     Attributes:
-        table: Its rows but the dropped ones, with ids as text and labels and times as numbers.
+        names: All columns, in the order of the file.
+        columns: The named ones.
+        rows: Number of rows but the dropped ones.
         threshold: A row is positive from this label on; None where labels are 0 and 1.
-        facts: What was read of labels and times, a line each.
-        notes: What is odd about the columns, a line each.
+        facts: What was read of labels and times, one line each.
+        notes: What is odd about the columns, one line each.
     """
 
-    table: TextTable
+    names: list[str]
+    columns: Columns
+    rows: int
     threshold: float | None
     facts: list[str]
     notes: list[str]
+    _table: StoredTable
+    _named: Spool
+
+    def frames(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rows but the dropped ones, with the columns ``names``: ids as text, labels and times as numbers."""
+        return _kept_frames(self._table, self._named, self.columns, names)
 
 
-def read_named(table: TextTable, columns: Columns, reading: Reading) -> Named:
+def read_named(table: StoredTable, columns: Columns, reading: Reading, folder: Path) -> NamedTable:
     """Reads ids, labels and times.
 
+    Args:
+        table: All rows.
+        columns: Those to read, which the table has.
+        reading: How to read them.
+        folder: An empty folder for temporary files, which the result is read from.
+
     Raises:
-        DataError: A column is not there; or an id, label or time is missing, invalid or unclear, by line.
+        DataError: An id, label or time is missing, invalid or unclear, by line.
         SettingError: The date format or the threshold is none.
     """
-    columns.check(table)
-    labels = read_labels(table, columns.label)
-    times = _read_times(table, columns.time, reading)
-    table = table.with_columns(labels.alias(columns.label), *([times.seconds] if times else []))
-    table, notes = _complete(table, columns, reading.drop_missing)
-    for column in (columns.user, columns.item):
-        ids, remarks = read_ids(table, column)
-        table, notes = table.with_columns(ids), notes + remarks
-    threshold = find_threshold(table, columns.label, table.frame[columns.label], reading.threshold)
+    labels = LabelColumn(columns.label)
+    for batch in table.tables([columns.label]):
+        labels.read(batch)
+    labels.check()
+    times = _read_times(table, columns.time, reading, folder)
+    named, ids, notes = _read_rows(table, columns, times, reading.drop_missing, folder)
+    for column in ids.values():
+        column.check()
+    counts, span = LabelCounts(reading.threshold), TimeRange()
+    for frame in named.frames(named.names):
+        kept = frame.filter(_is_kept(frame, columns))
+        counts.add(kept[columns.label])
+        if columns.time:
+            span.add(kept[columns.time])
+    for name, column in ids.items():
+        notes += column.notes(_merged_ids(table, named, columns, name, folder) if column.changed else 0)
+    threshold = find_threshold(f"{table.file}, column {columns.label}", counts, reading.threshold)
     if threshold is not None and reading.threshold is None:
         notes.append(f"{columns.label}: taken for stars, of which 4 and more are positive; --threshold changes it")
-    facts, remarks = _facts(table, columns, times, threshold)
-    return Named(table, threshold, facts, notes + remarks)
+    least = 1.0 if threshold is None else threshold
+    facts = [
+        f"label: {counts.positive(least):,} of {counts.rows:,} rows are positive ({number_text(least)} or more)"
+    ]
+    if times and columns.time:
+        facts.append(f"time: {shown(span.first)} to {shown(span.last)} UTC, read as {times.form}")
+        notes += span.notes(columns.time, times.merged)
+    return NamedTable(table.names, columns, counts.rows, threshold, facts, notes, table, named)
 
 
-def _read_times(table: TextTable, column: str | None, reading: Reading) -> Times | None:
+def _read_times(table: StoredTable, column: str | None, reading: Reading, folder: Path) -> Times | None:
     if column is None:
         return None
-    return read_times(table, column, date_format=reading.date_format, day_first=reading.day_first)
+    folder = folder / "times"
+    folder.mkdir()
+    return read_times(
+        lambda: table.tables([column]),
+        column,
+        folder,
+        date_format=reading.date_format,
+        day_first=reading.day_first,
+    )
 
 
-def _complete(table: TextTable, columns: Columns, drop: bool) -> tuple[TextTable, list[str]]:
-    """The rows that have a label and a time, and how many others were dropped."""
-    notes = []
-    for column, what in ((columns.label, "label"), (columns.time, "time")):
-        missing = table.frame[column].is_null() if column else pl.Series([False])
-        number = int(missing.sum())
-        if not column or not number:
-            continue
-        if number == len(missing):
-            raise DataError(f"{table.file}, column {column}: no row has a {what}")
+def _read_rows(
+    table: StoredTable, columns: Columns, times: Times | None, drop: bool, folder: Path
+) -> tuple[Spool, dict[str, IdColumn], list[str]]:
+    """All named columns on disk, in the batches of the table; ids; and how many rows are dropped.
+
+    Raises:
+        DataError: A label or a time is missing, and such rows are not to be dropped.
+    """
+    labels = LabelColumn(columns.label)
+    ids = {name: IdColumn(name) for name in (columns.user, columns.item)}
+    missing = [_MissingRows(columns.label, "label"), _MissingRows(columns.time or "", "time")]
+    spool = Spool(folder / "named.arrow")
+    seconds: Iterator[pl.Series | None] = times.batches() if times else repeat(None)
+    for batch, numbers in zip(table.tables(columns.existing()), seconds, strict=False):
+        label = labels.read(batch).alias(columns.label)
+        kept = missing[0].add(batch, label.is_null(), None)
+        named = [label]
+        if numbers is not None and columns.time:
+            named.append(numbers.alias(columns.time))
+            kept = missing[1].add(batch, numbers.is_null(), kept)
+        named += [column.read(batch, kept).alias(name) for name, column in ids.items()]
+        spool.append(pl.DataFrame(named))
+    spool.finish()
+    return spool, ids, [note for faults in missing for note in faults.check(table.file, drop)]
+
+
+class _MissingRows:
+    """Rows without a label or without a time, batch by batch."""
+
+    def __init__(self, column: str, what: str) -> None:
+        self._column, self._what = column, what
+        self._rows = self._missing = 0
+        self._place = ""
+
+    def add(self, table: TextTable, is_missing: pl.Series, rows: pl.Series | None) -> pl.Series:
+        """Adds those of ``rows``, or of all; returns the rows that are left."""
+        if rows is not None:
+            is_missing = is_missing & rows
+        number = int(is_missing.sum())
+        if number and not self._missing:
+            self._place = table.place(int(is_missing.arg_true()[0]), self._column)
+        self._missing += number
+        self._rows += len(is_missing) if rows is None else int(rows.sum())
+        return ~is_missing if rows is None else rows & ~is_missing
+
+    def check(self, file: str, drop: bool) -> list[str]:
+        """A note on the rows that are dropped. Raises DataError if all are, or they should not be dropped."""
+        if not self._missing:
+            return []
+        if self._missing == self._rows:
+            raise DataError(f"{file}, column {self._column}: no row has a {self._what}")
+        number = f"{self._missing:,} of {self._rows:,}"
         if not drop:
             raise DataError(
-                f"{table.place(int(missing.arg_true()[0]), column)}: the {what} is missing, as in {number:,} "
-                f"of {len(missing):,} rows; fill them in, or leave such rows out with --drop-missing"
+                f"{self._place}: the {self._what} is missing, as in {number} rows; fill them in, or leave such "
+                "rows out with --drop-missing"
             )
-        notes.append(f"{column}: rows without a {what} were dropped, {number:,} of {len(missing):,}")
-        table = table.keep(~missing)
-    return table, notes
+        return [f"{self._column}: rows without a {self._what} were dropped, {number}"]
 
 
-def _facts(
-    table: TextTable, columns: Columns, times: Times | None, threshold: float | None
-) -> tuple[list[str], list[str]]:
-    """What was read of the labels and times that are kept, and what is odd about them."""
-    labels, least = table.frame[columns.label], 1.0 if threshold is None else threshold
-    positive = int((labels >= least).sum())
-    facts = [f"label: {positive:,} of {len(labels):,} rows are positive ({number_text(least)} or more)"]
-    notes = []
-    if times and columns.time:
-        kept = times._replace(seconds=table.frame[columns.time])
-        low, high = shown(kept.seconds.min()), shown(kept.seconds.max())
-        facts.append(f"time: {low} to {high} UTC, read as {times.form}")
-        notes += time_notes(columns.time, kept)
-    return facts, notes
+def _is_kept(named: pl.DataFrame, columns: Columns) -> pl.Series:
+    kept = named[columns.label].is_not_null()
+    return kept & named[columns.time].is_not_null() if columns.time else kept
+
+
+def _kept_frames(
+    table: StoredTable, named: Spool, columns: Columns, names: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    others = [name for name in names if name not in named.names]
+    batches = table.tables(others) if others else repeat(None)
+    for values, batch in zip(named.frames(named.names), batches, strict=False):
+        frame = values if batch is None else values.hstack(batch.frame)
+        yield frame.filter(_is_kept(values, columns)).select(names)
+
+
+def _merged_ids(table: StoredTable, named: Spool, columns: Columns, name: str, folder: Path) -> int:
+    """How many different ids became the same as another one without blanks around it."""
+    before, after = DistinctValues(folder), DistinctValues(folder)
+    for values, batch in zip(named.frames(named.names), table.tables([name]), strict=True):
+        kept = _is_kept(values, columns)
+        before.add(hash_columns(batch.frame[name].filter(kept)))
+        after.add(hash_columns(values[name].filter(kept)))
+    return before.count() - after.count()

@@ -1,4 +1,4 @@
-"""What a converter says of values that it takes as they are, as it cannot refuse published data for them."""
+"""Notes of a converter on odd values that it keeps unchanged, because published data cannot be corrected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["missing_descriptions", "mojibake_notes"]
 
 
 def missing_descriptions(ids: pl.Series, known: pl.Series, what: str, file: str) -> list[str]:
-    """Those of ``ids``, such as all ``items``, that are none of ``known``, the ids of ``file``."""
+    """A note on those of ``ids`` (of ``what``: "items") that are not among ``known``, the ids of ``file``."""
     lacking = ids.filter(~ids.is_in(known.implode()))
     if not len(lacking):
         return []
@@ -18,7 +18,7 @@ def missing_descriptions(ids: pl.Series, known: pl.Series, what: str, file: str)
 
 
 def mojibake_notes(frame: pl.DataFrame, key: str) -> list[str]:
-    """Texts such as "CafÃ©", which are kept as they are published; named by column and ``key``."""
+    """Notes on texts such as "CafÃ©", which are kept unchanged; by column, with the ``key`` of the first one."""
     notes = []
     for name in (name for name, dtype in frame.schema.items() if dtype == pl.String and name != key):
         rows = frame[name].str.contains(MOJIBAKE.pattern).fill_null(False).arg_true()

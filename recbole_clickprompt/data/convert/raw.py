@@ -1,4 +1,4 @@
-"""Reads the files inside a publisher's archive or folder; nothing is ever unpacked to disk."""
+"""Reads the files inside a publisher's archive or folder without unpacking anything to disk."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LONGEST_LINE = 1 << 26
 
 
 class RawFiles:
-    """What ``--raw`` names: a folder, a zip or tar archive, or one file with others beside it.
+    """The source given by ``--raw``: a folder, a zip or tar archive, or one file of a folder.
 
-    Files are known by name, wherever in the folder or archive they lie, and one compressed by gzip also without
-    its ``.gz``.
+    Files are found by name at any depth of the folder or archive; a gzip file is also found by its name without
+    ``.gz``.
 
     Args:
         path: The folder, archive or file.
 
     Raises:
-        DataError: It is not there, no archive, cut off, holds a path that leads outside or what is no file, or is
-            far larger unpacked than any data.
+        DataError: It does not exist, is not an archive, is truncated, contains a link or a path outside of the
+            archive, or unpacks to far more bytes than data does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class RawFiles:
         return list(self._paths)
 
     def find(self, *names: str) -> str | None:
-        """The first of ``names`` that is there, with or without ``.gz``, or None."""
+        """The first of ``names`` that exists, with or without ``.gz``; None if none does."""
         for name in names:
             for candidate in (name, f"{name}.gz"):
                 if candidate in self._paths:
@@ -64,15 +64,15 @@ class RawFiles:
         return None
 
     def require(self, *names: str) -> str:
-        """As ``find``.
+        """Like ``find``, but the file must exist.
 
         Raises:
-            DataError: None is there; names what is. Or it is there more than once.
+            DataError: None of ``names`` exists, or the name is not unique.
         """
         found = self.find(*names)
         if found is None:
-            there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(self._paths)[:12])
-            raise DataError(f"{self.path} holds no {' or '.join(names)}; it holds {there or 'nothing'}")
+            available = ", ".join(name if name.isprintable() else repr(name) for name in sorted(self._paths)[:12])
+            raise DataError(f"{self.path} holds no {' or '.join(names)}; it holds {available or 'nothing'}")
         if len(self._paths[found]) > 1:
             raise DataError(
                 f"{self.path} holds {found} more than once: {' and '.join(self._paths[found][:2])}; give a folder "
@@ -82,10 +82,10 @@ class RawFiles:
 
     @contextmanager
     def stream(self, *names: str) -> Iterator[IO[bytes]]:
-        """The bytes of the first of ``names``, without compression.
+        """The uncompressed bytes of the first of ``names``.
 
         Raises:
-            DataError: It is missing, or the archive is cut off or damaged, also while it is read.
+            DataError: It is missing, or the archive is truncated or damaged; also raised while the stream is read.
         """
         name = self.require(*names)
         (inside,) = self._paths[name]
@@ -98,10 +98,10 @@ class RawFiles:
             yield open_gzip(stream, member.packed, f"{inside} in {self.path}") if name.endswith(".gz") else stream
 
     def read(self, *names: str) -> bytes:
-        """All bytes of the first of ``names``, under the conditions of ``stream``.
+        """All uncompressed bytes of the first of ``names``.
 
         Raises:
-            DataError: As ``stream``, there is not one byte in it, or it unpacks to more than memory should hold.
+            DataError: See ``stream``; or the file is empty, or too large to be unpacked in memory.
         """
         with self.stream(*names) as stream:
             packed = self._archive is not None or self.require(*names).endswith(".gz")
@@ -114,7 +114,7 @@ class RawFiles:
         """Whole lines of the first of ``names``, about ``size`` bytes at a time.
 
         Raises:
-            DataError: As ``stream``, there is not one byte in it, or a line is too long to be one.
+            DataError: See ``stream``; or the file is empty, or a line has more than 64 MiB.
         """
         rest, empty = b"", True
         with self.stream(*names) as stream:

@@ -1,4 +1,4 @@
-"""What Amazon's and GoodReads' reviews share: filter to a core, sort by time, split, write."""
+"""Steps shared by the reviews of Amazon and GoodReads: filter to a k-core, sort by time, split, write."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from recbole_clickprompt.errors import DataError
 __all__ = ["Core", "scratch_interactions"]
 
 _TYPES = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-_CHUNK = 1 << 22  # rows of a pass
+_CHUNK = 1 << 22  # rows processed at once
 
 
 @contextmanager
 def scratch_interactions(folder: Path) -> Iterator[Interactions]:
-    """Interactions in files beside what is being written, removed at the end."""
+    """Interactions in temporary files inside ``folder``, which are removed at the end."""
     with tempfile.TemporaryDirectory(prefix="rows.", dir=folder) as scratch:
         yield Interactions(Path(scratch))
 
@@ -30,15 +30,15 @@ def scratch_interactions(folder: Path) -> Iterator[Interactions]:
 class Core:
     """The rows of a ``k``-core, sorted by time, then user, then item.
 
-    What is kept in memory is their order alone, 4 bytes a row; all else stays in the files of ``rows``, which must
-    outlive this.
+    Only their order is in memory, 4 bytes per row; the columns stay in the files of ``rows``, which must outlive
+    this object.
 
     Args:
         rows: All interactions.
-        k: Users and items with fewer rows are dropped until none is left.
+        k: Users and items with fewer rows are dropped repeatedly, until all have ``k`` rows.
 
     Raises:
-        DataError: Nothing stays.
+        DataError: No row is left.
     """
 
     def __init__(self, rows: Interactions, k: int) -> None:
@@ -50,7 +50,7 @@ class Core:
             raise DataError(
                 f"of {rows.rows} rows none is in the {k}-core: users or items have fewer than {k} rows"
             )
-        # One sort by several keys would need all of them in memory; stable ones need one at a time
+        # Sorting by several keys at once would need all of them in memory; stable sorts need one at a time
         pair = _ranks(self._user_texts)[users[kept]].astype(np.int64) << 32
         pair |= _ranks(self._item_texts)[items[kept]]
         kept = _sorted(kept, pair)

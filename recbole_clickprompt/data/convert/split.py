@@ -1,4 +1,4 @@
-"""The paper's split of a data set, written as the files that ``benchmark_filename`` names, and its counts."""
+"""Writes the paper's split of a data set as the files that ``benchmark_filename`` names, and counts its rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 1 << 20  # rows
 
 @dataclass(frozen=True)
 class Counts:
-    """What was prepared, or what was published of it; None where nothing is known.
+    """Counts of a prepared data set, or those published for it; None where unknown.
 
     Attributes:
         raw_rows: Rows of the publisher's file.
@@ -41,11 +41,11 @@ class Counts:
 def split_sizes(rows: int) -> tuple[int, int, int]:
     """Rows of the training, validation and test part.
 
-    The test part is what lies behind the first nine tenths, rounded down; of those a ninth, rounded up, is the
-    validation part. This gives the published sizes of all four data sets to the row.
+    The rows after the first nine tenths (rounded down) are the test part; the last ninth (rounded up) of those
+    nine tenths is the validation part. This reproduces the published sizes of all four data sets exactly.
 
     Raises:
-        DataError: Too few rows for three parts.
+        DataError: There are fewer than 10 rows.
     """
     if rows < 10:
         raise DataError(f"{rows} rows are too few for a training, validation and test part; it takes 10")
@@ -55,7 +55,7 @@ def split_sizes(rows: int) -> tuple[int, int, int]:
 
 
 def shuffled(rows: int, seed: int) -> np.ndarray:
-    """The order of a shuffle, ``(rows,)``; the same for a seed on every machine."""
+    """A random permutation, ``(rows,)``; the same for a seed on every machine."""
     return np.random.RandomState(seed).permutation(rows)
 
 
@@ -68,21 +68,21 @@ def write_interactions(
     labelled: Callable[[int, int], pl.DataFrame],
     everything: pl.DataFrame | None = None,
 ) -> tuple[int, int, int]:
-    """Writes ``NAME.inter`` and the three parts of the split, some rows at a time.
+    """Writes ``NAME.inter`` and the three parts of the split, a million rows at a time.
 
     Args:
-        folder: Where to.
-        name: The data set.
+        folder: Where to write.
+        name: Name of the data set.
         types: Field: type, in the order of the columns.
         rows: Rows of the split.
-        labelled: Gives the rows from one number up to another, in the order of the split.
-        everything: Rows of ``NAME.inter``; None stands for those of the split.
+        labelled: Returns the rows with numbers from ``start`` up to ``stop``, in the order of the split.
+        everything: Rows of ``NAME.inter``; None means the rows of the split.
 
     Returns:
         Rows of each part.
 
     Raises:
-        DataError: Too few rows.
+        DataError: There are fewer than 10 rows.
     """
     sizes = split_sizes(rows)
     with AtomicWriter(folder / f"{name}.inter", types) as whole:

@@ -1,26 +1,26 @@
-"""Tables of text: a fault is reported by file, line and column, never skipped or guessed over."""
+"""Tables of text, in which every fault is reported by file, line and column."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["TextTable", "read_lines"]
+__all__ = ["Faults", "TextTable", "read_lines"]
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """The rows of a file, and where each came from.
+    """Rows of a file, and the line of each.
 
     Attributes:
-        frame: All columns as text; None where a value is missing.
+        frame: The columns; None where a value is missing.
         file: Name of the file.
-        line_of: Line of a row, both counted as people do for lines and from 0 for rows.
-        notes: What is odd about the file, a line each.
+        line_of: Returns the line of a row; lines count from 1, rows from 0.
+        notes: What is odd about the file, one line each.
     """
 
     frame: pl.DataFrame
@@ -33,7 +33,7 @@ class TextTable:
         return f"{self.file}, line {self.line_of(row)}, column {column}"
 
     def with_numbers(self, dtype: type[pl.DataType], *columns: str) -> TextTable:
-        """The same with columns as numbers.
+        """The same table with some columns as numbers.
 
         Raises:
             DataError: A value is no finite number of that type.
@@ -50,11 +50,11 @@ class TextTable:
         return replace(self, frame=frame)
 
     def with_columns(self, *columns: pl.Series) -> TextTable:
-        """The same with columns in place of those of the same names."""
+        """The same table with columns replaced by those of the same names."""
         return replace(self, frame=self.frame.with_columns(*columns))
 
     def keep(self, kept: pl.Series) -> TextTable:
-        """The rows where ``kept`` holds; their lines stay known."""
+        """The rows where ``kept`` is true; they keep their lines."""
         rows = kept.arg_true()
         return replace(self, frame=self.frame.filter(kept), line_of=lambda row: self.line_of(int(rows[row])))
 
@@ -64,30 +64,58 @@ class TextTable:
             self.refuse(column, self.frame[column].is_null(), "is missing")
 
     def refuse_repeated(self, column: str) -> None:
-        """Raises DataError where a value of ``column`` comes a second time."""
+        """Raises DataError if a value of ``column`` is repeated."""
         self.refuse(column, ~self.frame[column].is_first_distinct(), "is there twice")
 
     def refuse_unknown(self, column: str, known: TextTable) -> None:
-        """Raises DataError where a value of ``column`` is none of the same column of another table."""
-        there = self.frame[column].is_in(known.frame[column].unique().implode())
-        self.refuse(column, ~there, f"is not in {known.file}")
+        """Raises DataError if a value of ``column`` is not in the same column of another table."""
+        is_known = self.frame[column].is_in(known.frame[column].unique().implode())
+        self.refuse(column, ~is_known, f"is not in {known.file}")
 
     def refuse(self, column: str, bad: pl.Series, why: str) -> None:
-        """Raises DataError for the first row where ``bad`` holds, with the value and ``why``."""
-        rows = bad.arg_true()
-        if len(rows):
-            row = int(rows[0])
-            value = self.frame[column][row]
+        """Raises DataError for the first row where ``bad`` is true, with the value and ``why``."""
+        faults = Faults(column, why)
+        faults.add(self, bad)
+        faults.check()
+
+
+@dataclass
+class Faults:
+    """Bad values of a column that is read batch by batch: the first one, and how many there are.
+
+    Attributes:
+        column: Name of the column.
+        why: What is wrong with the values, as in "is no number".
+        number: Rows with a bad value so far.
+    """
+
+    column: str
+    why: str
+    number: int = 0
+    _first: str = field(default="", init=False)
+
+    def add(self, table: TextTable, bad: pl.Series) -> None:
+        """Adds a batch; ``bad`` is true for its rows with a bad value."""
+        number = int(bad.sum())
+        if number and not self.number:
+            row = int(bad.arg_true()[0])
+            value = table.frame[self.column][row]
             shown = "a value" if value is None else repr(value if len(str(value)) < 60 else f"{str(value)[:60]}…")
-            more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
-            raise DataError(f"{self.place(row, column)}: {shown} {why}{more}")
+            self._first = f"{table.place(row, self.column)}: {shown}"
+        self.number += number
+
+    def check(self) -> None:
+        """Raises DataError if there was a bad value."""
+        if self.number:
+            more = f" (and {self.number - 1} more rows)" if self.number > 1 else ""
+            raise DataError(f"{self._first} {self.why}{more}")
 
 
 def read_lines(text: str, file: str, separator: str, columns: Sequence[str], first_line: int = 1) -> TextTable:
-    """A table without quotes and header, such as ``1::Toy Story (1995)::Comedy``, from ``first_line`` on.
+    """Parses rows without quotes and header, such as ``1::Toy Story (1995)::Comedy``, from ``first_line`` on.
 
     Raises:
-        DataError: A line with more or fewer fields than ``columns``, or no line at all.
+        DataError: A line has more or fewer fields than ``columns``, or there is no line.
     """
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     if lines == [""]:

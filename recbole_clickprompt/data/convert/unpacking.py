@@ -1,4 +1,4 @@
-"""Reads what is compressed within bounds, so that a small file cannot fill the memory or the disk."""
+"""Unpacks compressed files within bounds, so that a small file cannot fill the memory or the disk."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["Bounded", "DamagedFile", "archive_errors", "open_gzip", "read_file", "read_whole", "refuse_ratio"]
 
-_MOST_BYTES = 1 << 31  # unpacked into memory at once; the largest of the publishers' files read so has 80 MB
+_MOST_BYTES = 1 << 31  # unpacked into memory at once; the largest published file that is read like this has 80 MB
 # csv and JSON lines unpack to 3 to 30 times as much. Deflate can reach 1,032 times, xz and bzip2 far more
 _RATIO = 200
-_FREE = 1 << 24  # below it a ratio says nothing: a small file may well be one line, repeated
+_FREE = 1 << 24  # below it the ratio means nothing: a small file may repeat one line
 _PIECE = 1 << 16
 _BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError,
@@ -30,7 +30,7 @@ _BROKEN = (
 
 
 class DamagedFile(DataError):
-    """A file that is cut off or damaged: ``path``."""
+    """A file that is truncated or damaged: ``path``."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is cut off or damaged ({reason}); fetch it again")
@@ -38,13 +38,13 @@ class DamagedFile(DataError):
 
 
 class Bounded(io.RawIOBase):
-    """A stream of unpacked bytes that ends with an error where it grows far beyond what has been packed.
+    """A stream of unpacked bytes that raises DataError once it is far larger than its packed bytes.
 
     Args:
-        stream: Unpacks as it is read.
-        packed: How many bytes it has taken from the file so far, or will take in all.
-        name: Of the file, for the error.
-        piece: The most bytes to ask it for at once.
+        stream: Unpacks while it is read.
+        packed: Returns the bytes that it has read from the file so far, or will read in total.
+        name: Name of the file, for the error.
+        piece: Maximum number of bytes per read.
     """
 
     def __init__(self, stream: IO[bytes], packed: Callable[[], int], name: object, piece: int = _PIECE) -> None:
@@ -53,7 +53,7 @@ class Bounded(io.RawIOBase):
         self.size = 0
 
     def packed(self) -> int:
-        """The fewest bytes that what has been read so far was packed in."""
+        """A lower bound of the packed size of the bytes read so far."""
         return min(self._packed(), self.size)
 
     def readable(self) -> bool:
@@ -68,7 +68,7 @@ class Bounded(io.RawIOBase):
 
 
 def refuse_ratio(name: object, size: int, packed: int) -> None:
-    """Raises DataError where so many bytes out of so many packed ones are no data."""
+    """Raises DataError if ``size`` bytes from ``packed`` bytes cannot be data."""
     if size > _FREE + _RATIO * packed:
         raise DataError(
             f"{name}: {packed} bytes unpack to {size} or more, over {_RATIO} times as many; that is no table of "
@@ -109,7 +109,7 @@ def read_file(path: Path) -> bytes:
 
 @contextmanager
 def archive_errors(path: Path) -> Iterator[None]:
-    """Python's errors of a damaged or unreadable file as DataErrors."""
+    """Turns Python's errors for a damaged or unreadable file into DataErrors."""
     try:
         yield
     except _BROKEN as error:

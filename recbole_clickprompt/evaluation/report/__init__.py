@@ -1,1 +1,1 @@
-"""One self-contained page about one or more runs."""
+"""A self-contained HTML page about one or more runs."""

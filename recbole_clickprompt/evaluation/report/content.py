@@ -1,4 +1,4 @@
-"""What a page is made of: sections of panels, each a figure, a table or a note."""
+"""The structure of a page: sections of panels, each with a figure, a table or notes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Panel", "Section", "Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown; the first column names its row.
+    """A table of formatted cells; the first column is the header of its row.
 
     Attributes:
-        caption: What is in it.
-        header: Of each column.
-        rows: A text for each column.
-        words: The cells are words, aligned to the left, and not numbers.
+        caption: Describes the content.
+        header: Title of each column.
+        rows: Cells of each row, one per column.
+        words: Cells are words, which are aligned to the left; numbers are aligned to the right.
     """
 
     caption: str
@@ -28,17 +28,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure with its numbers, or what stands in its place.
+    """A figure with its numbers, or a table or note.
 
     Attributes:
-        title: What it is about.
-        caption: What is seen.
-        figure: As plotly.js takes it: ``data`` and ``layout``.
-        keyed: The figure tells runs apart, so the key of the runs stands above it.
-        table: Its numbers; folded away below a figure.
-        notes: What else has to be said, such as how to get a figure that is missing.
-        commands: Shown in the order given, each below the name of its run.
-        wide: It takes the whole width.
+        title: Heading.
+        caption: Describes the figure.
+        figure: ``data`` and ``layout`` for plotly.js.
+        keyed: The figure distinguishes runs, so the legend is shown above it.
+        table: The numbers; collapsed below a figure.
+        notes: Further text, such as how to compute a missing figure.
+        commands: Pairs of a run's name and its command.
+        wide: The panel takes the full width.
     """
 
     title: str
@@ -53,7 +53,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """Panels under one heading; ``name`` is its anchor."""
+    """Panels under one heading.
+
+    Attributes:
+        name: Anchor of the section.
+        title: Heading.
+        panels: Its panels, in order.
+        folded: Tables that are collapsed below the panels.
+    """
 
     name: str
     title: str

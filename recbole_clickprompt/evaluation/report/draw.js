@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const styles = getComputedStyle(document.documentElement);
-  // Colours are written as CSS variables: each has its value of the moment, light or dark
+  // Colors are CSS variables; they get the value of the current theme, light or dark
   const resolved = (value) => {
     if (typeof value === "string") {
       const name = /^var\((--[a-z0-9-]+)\)$/.exec(value);

@@ -1,4 +1,4 @@
-"""The figures of a report, as plotly.js takes them."""
+"""The figures of a report: ``data`` and ``layout`` for plotly.js."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from recbole_clickprompt.evaluation.report import style
 __all__ = ["bars", "curves", "heat_map", "intervals", "reliability", "scatter", "spread"]
 
 _FULL = "%{fullData.name}"
-_LONGEST_TICK = 20  # characters that a phone has room for
+_LONGEST_TICK = 20  # characters that fit on the screen of a phone
 
 
 def curves(
     runs: Mapping[str, pd.Series], *, axis: str, second: Mapping[str, pd.Series] | None = None
 ) -> dict[str, Any]:
-    """A line over epochs, counted from 1, for each run.
+    """A line per run over epochs, which are shown from 1.
 
     Args:
-        runs: By the run's name, values indexed by epoch from 0; an empty series keeps the run's colour free.
-        axis: What is drawn.
-        second: A fainter dotted line beside each one.
+        runs: Values by the run's name, indexed by epoch from 0; an empty series reserves the color of the run.
+        axis: Title of the y-axis.
+        second: Further values, drawn as fainter dotted lines.
     """
     figure = style.new_figure()
     for number, (name, values) in enumerate(runs.items()):
@@ -47,7 +47,7 @@ def curves(
 
 
 def intervals(runs: Mapping[str, tuple[float, float, float]], *, axis: str) -> dict[str, Any]:
-    """A point with its confidence interval (value, low, high) for each run, one below the other."""
+    """A point per run with its confidence interval (value, low, high), one below the other."""
     figure = style.new_figure()
     for number, (name, (value, low, high)) in enumerate(runs.items()):
         figure.add_scatter(
@@ -63,16 +63,16 @@ def intervals(runs: Mapping[str, tuple[float, float, float]], *, axis: str) -> d
 def bars(
     runs: Mapping[str, Sequence[tuple[float, float, float]]], groups: Sequence[str], *, axis: str
 ) -> dict[str, Any]:
-    """Bars to the right with confidence intervals (value, low, high), in groups one below the other.
+    """Horizontal bars with confidence intervals (value, low, high), in groups one below the other.
 
-    The axis starts where it suits the ends of the bars.
+    The axis may start above 0, to make differences visible.
     """
     figure, lines = style.new_figure(), [style.plain(group).replace("\n", "<br>") for group in groups]
     for number, (name, points) in enumerate(runs.items()):
         table = pd.DataFrame(points, columns=["value", "low", "high"])
         figure.add_bar(
             y=lines, x=table["value"].tolist(), name=style.plain(name), orientation="h",
-            marker={"color": style.colour(number), "pattern": {"shape": style.pattern(number)}},
+            marker={"color": style.color(number), "pattern": {"shape": style.pattern(number)}},
             error_x={
                 "array": (table["high"] - table["value"]).tolist(),
                 "arrayminus": (table["value"] - table["low"]).tolist(),
@@ -82,8 +82,8 @@ def bars(
             hovertemplate="%{y}: %{x:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})"
             f"<extra>{_FULL}</extra>",
         )  # fmt: skip
-    ends = pd.DataFrame([point for points in runs.values() for point in points], columns=["v", "low", "high"])
-    low, high = ends[["v", "low"]].min(axis=None), ends[["v", "high"]].max(axis=None)
+    limits = pd.DataFrame([point for points in runs.values() for point in points], columns=["v", "low", "high"])
+    low, high = limits[["v", "low"]].min(axis=None), limits[["v", "high"]].max(axis=None)
     if pd.notna(low):
         space = 0.15 * (high - low) or 0.01
         figure.update_xaxes(range=[max(0.0, low - space), high + space / 3])
@@ -94,7 +94,7 @@ def bars(
 
 
 def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: str, y_axis: str) -> dict[str, Any]:
-    """A point (x, y, low y, high y) for each run whose x is known; x on a logarithmic axis."""
+    """A point (x, y, low y, high y) per run with known x, on a logarithmic x-axis."""
     figure = style.new_figure()
     for number, (name, (x, y, low, high)) in enumerate(runs.items()):
         if math.isnan(x):
@@ -114,9 +114,9 @@ def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: st
 
 
 def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Observed against predicted click rate; columns ``predicted``, ``observed`` and ``rows``, a line a bin.
+    """Observed against predicted click rate; columns ``predicted``, ``observed`` and ``rows``, one line per bin.
 
-    Bigger markers hold more rows.
+    Larger markers stand for more rows.
     """
     figure = style.new_figure()
     figure.add_scatter(
@@ -137,7 +137,7 @@ def reliability(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def spread(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Share of rows by score; columns ``low``, ``high`` and ``rows``, a line a bin."""
+    """Share of rows by score; columns ``low``, ``high`` and ``rows``, one line per bin."""
     figure = style.new_figure()
     for number, (name, table) in enumerate(runs.items()):
         figure.add_scatter(
@@ -151,7 +151,7 @@ def spread(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def heat_map(table: pd.DataFrame, *, x_axis: str) -> dict[str, Any]:
-    """Shares from 0 to 1, rows by the index and columns by the header, each written into its cell."""
+    """A heat map of shares from 0 to 1, with the value in each cell."""
     figure = style.new_figure()
     shares = table.to_numpy(dtype=float)
     figure.add_heatmap(

@@ -1,4 +1,4 @@
-"""Sections to one HTML page that needs no network."""
+"""Renders sections as one HTML page that works offline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from recbole_clickprompt.evaluation.report.content import Section
-from recbole_clickprompt.evaluation.report.style import COLOURS, SYMBOLS
+from recbole_clickprompt.evaluation.report.style import COLORS, SYMBOLS
 
 __all__ = ["render"]
 
-# The outlines of plotly's markers, in a box of 16 by 16
+# The shapes of plotly's markers, in a 16 by 16 view box
 _SHAPES = {
     "circle": '<circle cx="8" cy="8" r="6"/>',
     "square": '<rect x="3" y="3" width="10" height="10"/>',
@@ -30,16 +30,17 @@ class _Mark(NamedTuple):
 
 
 def render(*, title: str, lead: str, runs: Sequence[str], sections: Sequence[Section], footer: str) -> str:
-    """The page.
+    """Renders the page.
 
-    All texts are escaped. Its policy forbids every connection and every script but its own two.
+    All text is escaped. The content security policy of the page forbids connections, and all scripts except its
+    own two.
 
     Args:
         title: Heading of the page.
-        lead: What it compares.
-        runs: Names of the runs in the order of their colours.
-        sections: What it shows.
-        footer: Its last line.
+        lead: Line below the heading.
+        runs: Names of the runs, in the order of their colors.
+        sections: Content of the page.
+        footer: Last line.
     """
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -61,8 +62,8 @@ def render(*, title: str, lead: str, runs: Sequence[str], sections: Sequence[Sec
 
 def _marker(number: int) -> str:
     shape = _SHAPES[SYMBOLS[number % len(SYMBOLS)]]
-    colour = COLOURS[number % len(COLOURS)]
-    return f'<svg viewBox="0 0 16 16" aria-hidden="true" style="fill: {colour}">{shape}</svg>'
+    color = COLORS[number % len(COLORS)]
+    return f'<svg viewBox="0 0 16 16" aria-hidden="true" style="fill: {color}">{shape}</svg>'
 
 
 def _hash(script: str) -> str:

@@ -1,4 +1,4 @@
-"""What the runs reached: metrics with intervals, where they help, what they cost, whether scores are rates."""
+"""Sections about results: metrics with intervals, long tail, cost, and calibration."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.evaluation.comparison import check_same_rows, compare_runs
+from recbole_clickprompt.evaluation.comparison import check_same_rows
 from recbole_clickprompt.evaluation.long_tail import by_tail, compare_subsets
 from recbole_clickprompt.evaluation.metrics import calibration
 from recbole_clickprompt.evaluation.report import figures
 from recbole_clickprompt.evaluation.report.content import Panel, Section, Table
-from recbole_clickprompt.evaluation.tables import number, percent, with_interval
+from recbole_clickprompt.evaluation.tables import interval_cell, number, percent
 
-__all__ = ["calibration_section", "comparable", "cost_section", "results_of", "results_section", "tail_section"]
+__all__ = ["calibration_section", "comparable", "cost_section", "results_section", "tail_section"]
 
 
 def comparable(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Empty if all runs were tested on the same rows, else why they cannot be compared."""
+    """Why runs cannot be compared, as they were tested on different rows; empty if they can."""
     try:
         check_same_rows(tables)
     except DataError as error:
@@ -26,15 +26,15 @@ def comparable(tables: Mapping[str, pd.DataFrame]) -> str:
     return ""
 
 
-def results_of(tables: Mapping[str, pd.DataFrame], *, baseline: str, samples: int) -> pd.DataFrame:
-    """Metrics of each run on its test rows, and its tests against the baseline where rows are the same."""
-    against = baseline if len(tables) > 1 and not comparable(tables) else None
-    results = compare_runs(tables, baseline=against, samples=samples)
-    return results.set_index("run", drop=False)
-
-
 def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samples: int) -> Section:
-    """Table and intervals of the test metrics."""
+    """Table and intervals of the test metrics.
+
+    Args:
+        results: The result of ``compare_runs``, indexed by run.
+        baseline: The run that others are compared with.
+        obstacle: Why runs cannot be compared, or empty.
+        samples: Bootstrap draws.
+    """
     compared = "p_delong" in results
     header = ["run", "AUC", "log loss", "GAUC", "ECE", "predicted / observed", "rows"]
     if compared:
@@ -43,8 +43,8 @@ def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samp
     for line in results.to_dict("records"):
         cells = [
             line["run"],
-            with_interval(line["auc"], line["auc_low"], line["auc_high"]),
-            with_interval(line["logloss"], line["logloss_low"], line["logloss_high"]),
+            interval_cell(line, "auc"),
+            interval_cell(line, "logloss"),
             number(line["gauc"]),
             number(line["ece"]),
             number(line["predicted_over_observed"], ".3f"),
@@ -53,9 +53,9 @@ def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samp
         if compared:
             cells[3:3] = [percent(line["relative_auc"]), number(line["p_delong"], ".3g")]
         rows.append(cells)
-    intervals = f"In brackets, 95 % intervals of {samples:,} bootstrap draws of the rows."
+    intervals = f"In brackets: 95 % intervals from {samples:,} bootstrap draws of the rows."
     against = f" Relative AUC and p (DeLong, two-sided, on AUC) are against {baseline}." if compared else ""
-    notes = [f"No run is compared with another: {obstacle}."] if obstacle else []
+    notes = [f"The runs cannot be compared: {obstacle}."] if obstacle else []
     panels = [
         Panel(
             "Test metrics",
@@ -72,10 +72,10 @@ def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samp
         panels.append(
             Panel(
                 name,
-                f"{name} of the test rows with its 95 % interval, a run a line; further {better} is better.",
+                f"{name} on the test rows with its 95 % interval; further to the {better} is better.",
                 figures.intervals(points, axis=name),
                 keyed=True,
-                table=_interval_table(f"{name} of the test rows.", points),
+                table=_interval_table(f"{name} on the test rows.", points),
             )
         )
     return Section("results", "Results", panels)
@@ -84,18 +84,18 @@ def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samp
 def tail_section(
     tables: Mapping[str, pd.DataFrame], counts: pd.DataFrame, *, baseline: str, obstacle: str, samples: int
 ) -> Section:
-    """AUC of the four subsets by how often user and item were trained on, and of the unseen ones.
+    """AUC on subsets of the test rows, by the frequency of user and item in training.
 
     Args:
         tables: Predictions of the test rows by the run's name.
-        counts: Training rows of each user and item.
+        counts: Number of training rows of each user and item.
         baseline: The run that others are compared with.
         obstacle: Why runs cannot be compared, or empty.
-        samples: Draws of the bootstrap.
+        samples: Bootstrap draws.
     """
     if obstacle:
         return Section(
-            "tail", "Long tail", [Panel("Not comparable", f"No run is compared: {obstacle}.", wide=True)]
+            "tail", "Long tail", [Panel("Not comparable", f"The runs cannot be compared: {obstacle}.", wide=True)]
         )
     subsets = by_tail(tables[baseline], counts)
     lines = compare_subsets(tables, subsets, baseline=baseline, samples=samples)
@@ -106,19 +106,21 @@ def tail_section(
     rows = dict(zip(measured["subset"], measured["rows"], strict=True))
     points = {
         name: [
-            tuple(own.set_index("subset").loc[group, ["auc", "auc_low", "auc_high"]].astype(float))
+            tuple(lines_of_run.set_index("subset").loc[group, ["auc", "auc_low", "auc_high"]].astype(float))
             for group in groups
         ]
-        for name, own in measured.groupby("run", sort=False)
+        for name, lines_of_run in measured.groupby("run", sort=False)
     }
     panel = Panel(
         "AUC by training frequency",
         "AUC of test rows whose user or item is in the tail (the tenth with the fewest training rows), in the "
-        "head (the rest) or unseen. Whiskers are 95 % intervals; the axis may start above 0.",
+        "head (the others) or unseen. Whiskers are 95 % intervals; the axis may start above 0.",
         figures.bars(points, [_label(group, rows[group]) for group in groups], axis="AUC"),
         keyed=True,
         table=_tail_table(lines),
-        notes=[f"Without rows of both classes, so without an AUC: {'; '.join(left_out)}."] if left_out else [],
+        notes=[f"Subsets without an AUC, as they lack rows of a class: {'; '.join(left_out)}."]
+        if left_out
+        else [],
         wide=True,
     )
     return Section("tail", "Long tail", [panel])
@@ -128,29 +130,28 @@ def _tail_table(lines: pd.DataFrame) -> Table:
     rows = [
         (
             line["subset"], line["run"], f"{line['rows']:,}", f"{line['users']:,}", f"{line['items']:,}",
-            with_interval(line["auc"], line["auc_low"], line["auc_high"]),
-            with_interval(line["logloss"], line["logloss_low"], line["logloss_high"]), line["note"],
+            interval_cell(line, "auc"), interval_cell(line, "logloss"), line["note"],
         )
         for line in lines.to_dict("records")
     ]  # fmt: skip
     header = ["subset", "run", "rows", "users", "items", "AUC", "log loss", "note"]
-    return Table("Test rows by how often their user and item were trained on.", header, rows)
+    return Table("Test rows by the frequency of their user and item in training.", header, rows)
 
 
 def calibration_section(tables: Mapping[str, pd.DataFrame]) -> Section:
-    """Reliability diagram of the test scores."""
+    """Reliability diagram and distribution of the test scores."""
     bins = {name: calibration(table["label"], table["score"]) for name, table in tables.items()}
     rows = [
         (name, f"{line['low']:.2f} to {line['high']:.2f}", f"{line['rows']:,.0f}", *(
             number(line[column]) for column in ("predicted", "observed")
         ))
-        for name, own in bins.items()
-        for line in own.to_dict("records")
+        for name, table in bins.items()
+        for line in table.to_dict("records")
     ]  # fmt: skip
     panel = Panel(
         "Reliability diagram",
-        "Share of clicks against the mean score, in 15 bins of scores. On the dashed line scores are rates; below "
-        "it they promise too much. Bigger markers hold more rows.",
+        "Share of clicks against the mean score, in 15 bins of scores. On the dashed line scores are calibrated; "
+        "below it they are too high. Larger markers stand for more rows.",
         figures.reliability(bins),
         keyed=True,
         table=Table("Bins of the test scores.", ["run", "scores", "rows", "mean score", "share of clicks"], rows),
@@ -160,16 +161,16 @@ def calibration_section(tables: Mapping[str, pd.DataFrame]) -> Section:
 
 
 def cost_section(results: pd.DataFrame, latency: pd.DataFrame | None, *, note: str) -> Section:
-    """AUC against the time of a batch.
+    """AUC against the prediction time of a batch.
 
     Args:
-        results: As ``results_of`` gives them.
-        latency: ``summarize_times`` of some or all runs, or None.
-        note: On what and how it was measured.
+        results: The result of ``compare_runs``, indexed by run.
+        latency: The result of ``summarize_times`` for some or all runs, or None.
+        note: Hardware and sizes of the measurement.
     """
     title = "AUC against latency"
     if latency is None:
-        how = "recbole-cp report --latency measures it; it needs the checkpoints and their data set."
+        how = "Computed by recbole-cp report --latency; needs the checkpoints and their data set."
         return Section("cost", title, [Panel("Not measured", how, wide=True)])
     lines = latency.set_index("run").reindex(results.index)
     points = {
@@ -178,16 +179,16 @@ def cost_section(results: pd.DataFrame, latency: pd.DataFrame | None, *, note: s
     }
     panel = Panel(
         title,
-        "Test AUC, with its 95 % interval, against the median time of a batch, on a logarithmic axis. Up and to "
-        "the left is better.",
-        figures.scatter(points, x_axis="ms a batch", y_axis="AUC"),
+        "Test AUC with its 95 % interval against the median time of a batch, on a logarithmic axis. Higher and "
+        "further to the left is better.",
+        figures.scatter(points, x_axis="ms per batch", y_axis="AUC"),
         keyed=True,
     )
     rows = [
         (str(name), number(line["median_ms"], ".3f"), number(line["p95_ms"], ".3f"))
         for name, line in lines.dropna(subset=["median_ms"]).iterrows()
     ]
-    table = Table(f"Milliseconds a batch: {note}.", ["run", "median", "95th percentile"], rows)
+    table = Table(f"Milliseconds per batch: {note}.", ["run", "median", "95th percentile"], rows)
     return Section("cost", title, [panel, Panel("Time of a batch", table=table)])
 
 
@@ -197,5 +198,5 @@ def _interval_table(caption: str, points: Mapping[str, tuple[float, float, float
 
 
 def _label(group: str, rows: int) -> str:
-    # short lines beside the bars
+    # Broken into short lines, to leave space for the bars
     return f"{group},\n{rows:,} rows".replace(", ", ",\n")

@@ -1,4 +1,4 @@
-"""What the runs were: their commands and settings."""
+"""Section with the commands and settings of the runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MISSING = "-"
 
 
 def settings_section(runs: Mapping[str, RunFolder]) -> Section:
-    """The command of each run, the settings in which they differ, and all of them folded away."""
+    """The command of each run, the settings in which runs differ, and all settings, collapsed."""
     settings: dict[str, Mapping[str, Any]] = {name: run.info["settings"] for name, run in runs.items()}
     panels = [
         Panel(
             title="Commands",
-            caption="What made each run, as it was typed.",
+            caption="The command line of each run.",
             commands=[(name, _lines(run.info["command"])) for name, run in runs.items()],
             wide=True,
         )
@@ -30,12 +30,12 @@ def settings_section(runs: Mapping[str, RunFolder]) -> Section:
         panels.append(_differences(settings))
     folded = [
         Table(
-            caption=f"All {len(own)} settings of {name}",
+            caption=f"All {len(values)} settings of {name}",
             header=["setting", "value"],
-            rows=[(key, _text(own[key])) for key in sorted(own)],
+            rows=[(key, _text(values[key])) for key in sorted(values)],
             words=True,
         )
-        for name, own in settings.items()
+        for name, values in settings.items()
     ]
     return Section("settings", "Settings and commands", panels, folded)
 
@@ -43,17 +43,17 @@ def settings_section(runs: Mapping[str, RunFolder]) -> Section:
 def _differences(settings: Mapping[str, Mapping[str, Any]]) -> Panel:
     rows = []
     for key in sorted(set().union(*settings.values())):
-        values = [_text(own[key]) if key in own else _MISSING for own in settings.values()]
+        values = [_text(run[key]) if key in run else _MISSING for run in settings.values()]
         if len(set(values)) > 1:
             rows.append((key, *values))
     if not rows:
-        return Panel("Differences", caption="All settings are the same in all runs.", wide=True)
-    table = Table("Settings whose value is not the same in all runs.", ["setting", *settings], rows, words=True)
+        return Panel("Differences", caption="All runs have the same settings.", wide=True)
+    table = Table("Settings in which the runs differ.", ["setting", *settings], rows, words=True)
     return Panel("Differences", table=table, wide=True)
 
 
 def _lines(command: Sequence[str]) -> str:
-    """A command as it can be pasted into a shell, each ``--key=value`` on a line of its own."""
+    """A command that can be pasted into a shell, with each ``--key=value`` on its own line."""
     parts = [shlex.quote(part) for part in command]
     return "".join(
         f" \\\n  {part}" if number and part.lstrip("'").startswith("--") else f" {part}" if number else part
@@ -61,6 +61,6 @@ def _lines(command: Sequence[str]) -> str:
     )
 
 
-def _text(value: Any) -> str:
-    """A setting's value, as JSON writes it but for plain texts."""
+def _text(value: object) -> str:
+    """A setting's value: strings unchanged, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

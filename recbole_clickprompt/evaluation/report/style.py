@@ -1,7 +1,7 @@
-"""How the figures of a report look.
+"""The style of the figures of a report.
 
-Colours are CSS variables, which the page resolves: so figures are light or dark as the page is. A run has the same
-colour, marker and dash in every figure.
+Colors are CSS variables, which the page resolves, so figures follow its light or dark theme. A run has the same
+color, marker and dash in every figure.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "COLOURS", "SYMBOLS", "colour", "finished", "line", "marker", "new_figure", "pattern", "plain", "whiskers",
+    "COLORS", "SYMBOLS", "color", "finished", "line", "marker", "new_figure", "pattern", "plain", "whiskers",
 ]  # fmt: skip
 
-COLOURS = [f"var(--series-{number})" for number in range(1, 7)]
+COLORS = [f"var(--series-{number})" for number in range(1, 7)]
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"]
-# Where a run's colour comes again, these tell it from the first one
+# These distinguish runs whose color repeats
 _DASHES = ["solid", "dash", "dot", "dashdot"]
 _PATTERNS = ["", "/", "x", "."]
 
 
 def new_figure() -> go.Figure:
-    """A figure without anything; plotly is imported here, where it is needed."""
+    """An empty figure."""
+    # Imported late: plotly is slow to import
     import plotly.graph_objects as go
 
     return go.Figure()
 
 
 def finished(figure: go.Figure, *, height: int) -> dict[str, Any]:
-    """The figure as plain data, ``height`` pixels high, for any width."""
+    """The figure as plain data for plotly.js, ``height`` pixels high, of any width."""
     figure.update_layout(
         template=None,
         height=height,
@@ -41,8 +42,8 @@ def finished(figure: go.Figure, *, height: int) -> dict[str, Any]:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": "var(--text)"},
         hoverlabel={"bgcolor": "var(--surface)", "bordercolor": "var(--line)", "font": {"color": "var(--text)"}},
-        showlegend=False,  # the page has the key
-        dragmode=False,  # a finger on a figure scrolls the page
+        showlegend=False,  # the page has a legend
+        dragmode=False,  # touching a figure scrolls the page
     )
     axis = {
         "automargin": True,
@@ -57,36 +58,36 @@ def finished(figure: go.Figure, *, height: int) -> dict[str, Any]:
     return json.loads(figure.to_json())
 
 
-def colour(number: int) -> str:
-    """Of the run of that number, from 0."""
-    return COLOURS[number % len(COLOURS)]
+def color(number: int) -> str:
+    """The color of a run, by its number from 0."""
+    return COLORS[number % len(COLORS)]
 
 
 def line(number: int, **changes: Any) -> dict[str, Any]:
-    """Of a run, but for what is changed."""
-    return {"color": colour(number), "width": 2, "dash": _again(number, _DASHES), **changes}
+    """The line of a run; ``changes`` override its properties."""
+    return {"color": color(number), "width": 2, "dash": _by_repetition(number, _DASHES), **changes}
 
 
 def marker(number: int, size: int | list[float], **changes: Any) -> dict[str, Any]:
-    """Of a run, of one size or of one a point, with what is added."""
-    return {"color": colour(number), "size": size, "symbol": SYMBOLS[number % len(SYMBOLS)], **changes}
+    """The marker of a run, with one size or one per point; ``changes`` override its properties."""
+    return {"color": color(number), "size": size, "symbol": SYMBOLS[number % len(SYMBOLS)], **changes}
 
 
 def pattern(number: int) -> str:
-    """Of a run's bars."""
-    return _again(number, _PATTERNS)
+    """The fill pattern of a run's bars."""
+    return _by_repetition(number, _PATTERNS)
 
 
-def _again(number: int, kinds: list[str]) -> str:
-    return kinds[number // len(COLOURS) % len(kinds)]
+def _by_repetition(number: int, values: list[str]) -> str:
+    return values[number // len(COLORS) % len(values)]
 
 
 def whiskers(number: int, value: float, low: float, high: float, *, thickness: float) -> dict[str, Any]:
-    """Of a run's point: its interval."""
-    ends = {"array": [high - value], "arrayminus": [value - low]}
-    return {**ends, "color": colour(number), "thickness": thickness}
+    """The error bar of a run's point."""
+    lengths = {"array": [high - value], "arrayminus": [value - low]}
+    return {**lengths, "color": color(number), "thickness": thickness}
 
 
 def plain(text: str) -> str:
-    """Text as plotly shows it: it reads some tags, so those that are meant as they stand are escaped."""
+    """Text with HTML escaped, because plotly interprets some tags."""
     return html.escape(text, quote=False)

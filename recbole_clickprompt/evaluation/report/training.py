@@ -1,4 +1,4 @@
-"""How the runs were trained, and what their PLM reads in the prompts."""
+"""Sections about training and about the attention over prompts."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from recbole_clickprompt.evaluation.tables import number, prompt_columns
 
 __all__ = ["attention_section", "learning_section"]
 
-# Stage, column, title, axis, what is seen
+# Stage, column, title, axis, caption
 _FINETUNING = (
     (
         "finetune",
         "valid_auc",
         "Finetuning: validation AUC",
         "AUC",
-        "AUC of the validation rows; it picks the epoch.",
+        "AUC on the validation rows, by which the epoch is selected.",
     ),
     (
         "finetune",
         "valid_logloss",
         "Finetuning: log loss",
         "nats",
-        "Of the validation rows; fainter and dotted, of training.",
+        "On the validation rows; fainter and dotted: on the training rows.",
     ),
 )
 Curve: TypeAlias = tuple[str, str, str, str, str]
-_BESIDE = {"valid_logloss": "train_loss"}
+_SECOND = {"valid_logloss": "train_loss"}  # further column in the same figure
 
 
 def learning_section(histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve] = ()) -> Section:
-    """Learning curves of all stages; runs that share a stage's result have the same curve there.
+    """Learning curves of all stages; runs that share the result of a stage have the same curve.
 
     Args:
-        histories: ``RunFolder.history`` by the run's name.
-        curves: Those of stages before finetuning: stage, column, title, axis and what is seen.
+        histories: The result of ``RunFolder.history`` by the run's name.
+        curves: Curves of stages before finetuning: stage, column, title, axis and caption.
     """
     panels = []
     for stage, column, title, axis, caption in (*curves, *_undescribed(histories, curves), *_FINETUNING):
         values = {name: _curve(history, stage, column) for name, history in histories.items()}
         if all(series.empty for series in values.values()):
             continue
-        beside = _BESIDE.get(column)
-        second = {n: _curve(h, stage, beside) for n, h in histories.items()} if beside else None
+        further = _SECOND.get(column)
+        second = {n: _curve(h, stage, further) for n, h in histories.items()} if further else None
         panels.append(
             Panel(
                 title,
@@ -58,7 +58,7 @@ def learning_section(histories: Mapping[str, pd.DataFrame], curves: Sequence[Cur
             )
         )
     if not panels:
-        panels = [Panel("No epochs", "The folders of these runs hold no learning curves.", wide=True)]
+        panels = [Panel("No epochs", "These runs have no learning curves.", wide=True)]
     return Section("learning", "Learning curves", panels)
 
 
@@ -66,10 +66,10 @@ def attention_section(tables: Mapping[str, pd.DataFrame] | None) -> Section:
     """Heat maps of the attention over the prompts.
 
     Args:
-        tables: ``attention_table`` by the run's name; None where it was not asked for.
+        tables: Attention tables by the run's name; None if they were not requested.
     """
     if tables is None:
-        how = "recbole-cp report --attention computes it, for runs with a PLM; it needs checkpoints and data set."
+        how = "Computed by recbole-cp report --attention, for runs with a PLM; needs checkpoints and data set."
         return Section("attention", "Attention over the prompts", [Panel("Not computed", how, wide=True)])
     panels = []
     for name, table in tables.items():
@@ -80,11 +80,11 @@ def attention_section(tables: Mapping[str, pd.DataFrame] | None) -> Section:
             panels.append(
                 Panel(
                     f"Test row {row}: user {user}, item {item}",
-                    f"{name}. One field masked a line: the share of each prompt in the attention that its tokens "
-                    "pay to the prompts in the last layer, mean over heads. A line sums to 1.",
+                    f"{name}. One field is masked per line. Cells are the shares of the prompts in the attention "
+                    "from its tokens to all prompts, in the last layer, averaged over heads. A line sums to 1.",
                     figures.heat_map(shares, x_axis="prompt"),
                     table=Table(
-                        "Shares of the prompts; and of all attention, the part that goes to prompts.",
+                        "Shares of the prompts, and the share of all attention that goes to prompts.",
                         ["masked field", *(f"prompt {k}" for k in shares.columns), "to prompts"],
                         [
                             (line["field"], *(number(line[c]) for c in columns), number(line["on_prompts"]))
@@ -97,7 +97,7 @@ def attention_section(tables: Mapping[str, pd.DataFrame] | None) -> Section:
 
 
 def _undescribed(histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve]) -> list[Curve]:
-    """Curves of metrics that no method describes, by the names that they have in the history."""
+    """Curves of metrics that no method describes, titled by their names in the history."""
     described = {(stage, column) for stage, column, *_ in curves}
     found = {
         (stage, column): None
@@ -114,7 +114,7 @@ def _undescribed(histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve])
             str(column),
             f"{str(stage).title()}: {str(column).replace('_', ' ')}",
             "",
-            "Of training rows.",
+            "On training rows.",
         )
         for stage, column in found
     ]

@@ -1,8 +1,8 @@
-"""The parts of a run's models, as its config says."""
+"""Builds the parts of a run's models from its settings."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -16,10 +16,12 @@ from recbole_clickprompt.plm.builders import build_encoder, build_lm_head
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.plm.loading import LanguageModel
 from recbole_clickprompt.plm.text_inputs import build_masked_text
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.source import TextSource
 
 __all__ = ["Components", "build_components", "build_pamlm", "build_pretraining"]
 
-# (prompt_strategy, prompt_projection): the encoder and what generates its prompts
+# (prompt_strategy, prompt_projection): the encoder and the generator of its prompts
 _VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[PromptGenerator | SharedPromptGenerator]]] = {
     ("layerwise", "per_prompt"): (PromptedEncoder, PromptGenerator),
     ("layerwise", "shared_kv"): (SharedPromptedEncoder, SharedPromptGenerator),
@@ -28,7 +30,14 @@ _VARIANTS: dict[tuple[str, str], tuple[type[PromptedEncoder], type[PromptGenerat
 
 
 class Components(NamedTuple):
-    """What pretraining and finetuning with the PLM have in common."""
+    """Parts that pretraining and finetuning with the PLM have in common.
+
+    Attributes:
+        backbone: CTR model, with random weights.
+        prompt: Prompt generator, with random weights.
+        plm: Encoder, with the weights of the PLM.
+        language_model: What the encoder was built from, for its LM head.
+    """
 
     backbone: Backbone
     prompt: PromptGenerator | SharedPromptGenerator
@@ -36,26 +45,30 @@ class Components(NamedTuple):
     language_model: LanguageModel
 
 
-def build_components(config: Any, dataset: Any) -> Components:
-    """Backbone and prompts freshly initialised, the PLM from its files.
+def build_components(config: Settings, dataset: TextSource) -> Components:
+    """Builds backbone and prompt generator with random weights, and the PLM from its files.
+
+    Args:
+        config: Settings of the run.
+        dataset: Data set whose fields the backbone embeds.
 
     Raises:
-        SettingError: ``prompt_strategy`` and ``prompt_projection`` exclude each other, or the PLM does not go with
-            ``plm_lora`` or ``plm_interaction_layers``.
-        WeightsError: The PLM cannot be had.
+        SettingError: ``prompt_strategy``, ``prompt_projection`` and ``plm_interaction_layers`` exclude each other,
+            or the PLM does not support ``plm_lora`` or ``plm_interaction_layers``.
+        WeightsError: The PLM cannot be obtained.
     """
     variant = (config["prompt_strategy"], config["prompt_projection"])
     if variant not in _VARIANTS:
         raise SettingError(
-            "prompt_projection: shared_kv gives keys and values of a layer, which prompt_strategy: input has no "
-            "place for; use per_prompt"
+            "prompt_projection: shared_kv generates keys and values, but prompt_strategy: input needs states; use "
+            "per_prompt"
         )
     encoder_class, generator_class = _VARIANTS[variant]
     backbone = build_backbone(config, dataset)
     if config["prompt_strategy"] == "input" and config["plm_interaction_layers"] is not None:
         raise SettingError(
-            "plm_interaction_layers leaves the lower layers without prompts, which prompt_strategy: input puts in "
-            "front of the first one; use layerwise"
+            "plm_interaction_layers leaves the lower layers without prompts, but prompt_strategy: input adds them "
+            "before the first layer; use layerwise"
         )
     plm, language_model = build_encoder(config, encoder_class)
     prompt = generator_class(
@@ -67,23 +80,33 @@ def build_components(config: Any, dataset: Any) -> Components:
     return Components(backbone, prompt, plm, language_model)
 
 
-def build_pretraining(config: Any, dataset: Any) -> PAMLM | ReplacedItem:
-    """The model of the pretraining stage, as ``pretrain_objectives`` says."""
+def build_pretraining(config: Settings, dataset: TextSource) -> PAMLM | ReplacedItem:
+    """The model of the pretraining stage, by ``pretrain_objectives``; arguments as for ``build_pamlm``."""
     if "mlm" in config["pretrain_objectives"]:
         return build_pamlm(config, dataset)
     return _detector(build_backbone(config, dataset), dataset)
 
 
-def _detector(backbone: Backbone, dataset: Any) -> ReplacedItem:
+def _detector(backbone: Backbone, dataset: TextSource) -> ReplacedItem:
     return ReplacedItem(backbone=backbone, input_size=_width(backbone, dataset), fields=item_fields(dataset))
 
 
-def _width(backbone: Backbone, dataset: Any) -> int:
+def _width(backbone: Backbone, dataset: TextSource) -> int:
+    """Q, from a forward pass on the first rows."""
     return backbone.width(dataset[torch.arange(min(2, len(dataset)))])
 
 
-def build_pamlm(config: Any, dataset: Any) -> PAMLM:
-    """PA-MLM, with what else ``pretrain_objectives`` asks of its backbone."""
+def build_pamlm(config: Settings, dataset: TextSource) -> PAMLM:
+    """PA-MLM, with replaced-item detection if it is among ``pretrain_objectives``.
+
+    Args:
+        config: Settings of the run.
+        dataset: Data set whose fields and text are read.
+
+    Raises:
+        SettingError: As for ``build_components``, ``build_lm_head`` and ``build_masked_text``.
+        WeightsError: The PLM cannot be obtained.
+    """
     parts = build_components(config, dataset)
     lm_head, vocabulary = build_lm_head(config, dataset, parts.language_model)
     return PAMLM(

@@ -1,28 +1,58 @@
-"""What finetuning begins with: pretrained components, embeddings from text, zeros for unseen ids."""
+"""Initial weights of finetuning: pretrained components, embeddings from text, zeros for unseen ids."""
 
 from __future__ import annotations
 
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.backbones.unseen import zero_unseen_rows
+from recbole_clickprompt.methods.clickprompt.model import ClickPrompt, ClickPromptNoPLM
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
 from recbole_clickprompt.plm.text_init import init_embeddings_from_text
+from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, read_inputs
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
 
 __all__ = ["begin_finetuning"]
 
 
 def begin_finetuning(
-    config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
+    config: Settings,
+    model: nn.Module,
+    *,
+    start: Path | None,
+    train_data: AbstractDataLoader,
+    valid_data: AbstractDataLoader | None,
+    all_rows: AbstractDataLoader,
 ) -> None:
-    """Gives the weights what they begin finetuning with; arguments as of ``FinetuningMethod.begin_finetuning``."""
+    """Sets the weights that finetuning starts from.
+
+    First the components of a pretraining checkpoint, or without one embeddings from text (``init_from_text``).
+    Then, with ``unseen_id_embeddings: zero``, zeros for ids and values that no training row has; fields that are
+    initialized from text keep their embeddings.
+
+    Args:
+        config: Settings of the run.
+        model: A ``ClickPrompt`` or ``ClickPromptNoPLM``, changed in place.
+        start: Pretraining checkpoint, or None.
+        train_data: Loader of the rows to train on.
+        valid_data: Loader of the validation rows, or None.
+        all_rows: Loader of all training rows; ``train_data`` may be a sample of them.
+
+    Raises:
+        WeightsError: The checkpoint is damaged or does not fit the model.
+        SettingError: As for ``init_embeddings_from_text``.
+    """
+    assert isinstance(model, ClickPrompt | ClickPromptNoPLM)
     logger, backbone = getLogger(), model.backbone.model
     from_text = config["init_from_text"] or ()
     if start is not None:
         tables_only = ("backbone",) if config["load_pretrained"] == "embeddings" else ()
-        # What the file was made for, which another run's settings need not say: without PA-MLM nothing but the
+        # The objectives of the run that wrote the file, which may differ from this run's: without PA-MLM only the
         # backbone was pretrained
         objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
         components = model.pretrained_components if "mlm" in objectives else ("backbone",)
@@ -32,6 +62,6 @@ def begin_finetuning(
         logger.info(f"{number} embeddings are initialized from text")
     if config["unseen_id_embeddings"] == "zero":
         pretrained = [] if start is None else [pretraining_rows(config, all_rows, valid_data)]
-        # A text is known where no click is
+        # The text of an id is known even if it has no training row
         number = zero_unseen_rows(backbone, [train_data._dataset, *pretrained], but=from_text)
-        logger.info(f"{number} embeddings that training never reads begin at zero")
+        logger.info(f"{number} embeddings of ids and values without training rows are set to zero")

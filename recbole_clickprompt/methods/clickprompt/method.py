@@ -1,38 +1,46 @@
-"""The two methods of ClickPrompt: finetuned with the language model, or the CTR model alone."""
+"""The two methods of ClickPrompt: finetuning with the language model, or the CTR model alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method
 from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.clickprompt.settings import WITH_PLM, WITHOUT_PLM
 from recbole_clickprompt.settings.declaration import Setting
+from recbole_clickprompt.settings.values import Settings
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
 
 __all__ = ["ClickPromptMethod", "ClickPromptNoPLMMethod"]
 
 
 class _ClickPromptFamily(Method):
-    """What both have in common: the pretraining stage, and how its result starts finetuning."""
+    """What both methods share: the pretraining stage, and how finetuning starts from its result."""
 
     stages = (Pretraining(),)
     curves = (
         *MLM_CURVES,
         Curve(
             "pretrain", "replaced_item_loss", "Pretraining: replaced items, loss", "nats",
-            "Mean cross entropy of telling rows from those with the item of another row.",
+            "Mean cross entropy of distinguishing rows from the same rows with the item of another row.",
         ),
         Curve(
             "pretrain", "replaced_item_accuracy", "Pretraining: replaced items, accuracy", "share",
-            "Rows of both kinds that were classified correctly; a half is chance.",
+            "Share of rows of both kinds that were classified correctly; chance is one half.",
         ),
     )  # fmt: skip
 
-    def check(self, settings: Mapping[str, Any]) -> None:
+    def check(self, settings: Settings) -> None:
+        """Raises SettingError if text is read but ``text_fields`` is missing, or history settings conflict."""
+        check_history_settings(settings)
         (stage,) = self.stages
         reads_text = self.reads_text(settings) or (
             settings["train_stage"] != "finetune" and stage.is_enabled(settings) and stage.reads_text(settings)
@@ -43,12 +51,21 @@ class _ClickPromptFamily(Method):
                 "`text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
             )
 
-    def reads_text(self, settings: Any) -> bool:
+    def reads_text(self, settings: Settings) -> bool:
+        """True for the model with the PLM, and if embeddings are initialized from text."""
         return self.serves_text or bool(settings["init_from_text"])
 
     def begin_finetuning(
-        self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
+        self,
+        config: Settings,
+        model: nn.Module,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
     ) -> None:
+        """See ``finetuning.begin_finetuning``."""
         from recbole_clickprompt.methods.clickprompt.finetuning import begin_finetuning
 
         begin_finetuning(
@@ -75,13 +92,15 @@ class ClickPromptMethod(_ClickPromptFamily):
 
         return ClickPrompt
 
-    def title(self, config: Any) -> str:
+    def title(self, config: Settings) -> str:
         return f"ClickPrompt with PLM ({config['backbone']})"
 
-    def attention(self, settings: Mapping[str, Any]) -> Callable[[Any, Any, Sequence[int]], Any] | None:
+    def attention(self, settings: Settings) -> Callable[[Any, Any, Sequence[int]], Any] | None:
+        """``attention_table``; None for a model that is finetuned without prompts."""
         from recbole_clickprompt.methods.clickprompt.attention import attention_table
 
-        return attention_table if settings.get("finetune_prompts", True) else None
+        reads_prompts = "finetune_prompts" not in settings or settings["finetune_prompts"]
+        return attention_table if reads_prompts else None
 
 
 class ClickPromptNoPLMMethod(_ClickPromptFamily):
@@ -99,6 +118,6 @@ class ClickPromptNoPLMMethod(_ClickPromptFamily):
 
         return ClickPromptNoPLM
 
-    def title(self, config: Any) -> str:
+    def title(self, config: Settings) -> str:
         plain = config["train_stage"] == "finetune" and not config["pre_model_path"]
         return config["backbone"] if plain else f"ClickPrompt without PLM ({config['backbone']})"

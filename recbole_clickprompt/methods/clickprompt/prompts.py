@@ -1,4 +1,4 @@
-"""Prompt generation (ClickPrompt, Eq. 6)."""
+"""Prompt generation (ClickPrompt, Eq. 6). Letters: see ``plm/__init__.py``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ __all__ = ["PromptGenerator", "SharedPromptGenerator"]
 
 
 class PromptGenerator(nn.Module):
-    """L·K separate MLPs ``Linear(Q, W)-Tanh-Linear(W, W)``, one a prompt, as two matrix products.
+    """L * K separate MLPs ``Linear(Q, W)-Tanh-Linear(W, W)``, one per prompt, as two matrix products::
 
-    All of them read the same q, so their first layers are one product; the second is a batched one.
+        q (B, Q) -> hidden: one product, tanh -> (B, L*K*W) -> (L*K, B, W)
+                 -> weight, bias: one batched product -> (L*K, B, W) -> (L, B, K, W)
+
+    All MLPs read the same q, so their first layers are a single product. The MLP of prompt k of layer l has the
+    index ``l * K + k``.
 
     Args:
         input_size: Q, width of the backbone's representation.
-        num_layers: L, layers of the PLM.
-        num_prompts: K, prompts a layer.
+        num_layers: L, PLM layers that prompts enter.
+        num_prompts: K, prompts per layer.
         hidden_size: W, width of the PLM.
     """
 
@@ -29,7 +33,7 @@ class PromptGenerator(nn.Module):
         self.hidden = nn.Linear(input_size, count * hidden_size)
         self.weight = nn.Parameter(torch.empty(count, hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(count, 1, hidden_size))
-        bound = 1 / math.sqrt(hidden_size)  # as nn.Linear starts each of its own
+        bound = 1 / math.sqrt(hidden_size)  # the initialization of a separate nn.Linear
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
@@ -46,14 +50,20 @@ class PromptGenerator(nn.Module):
         return out.view(layers, prompts, q.shape[0], width).transpose(1, 2)
 
     def hidden_states(self, q: Tensor) -> Tensor:
-        """Of every MLP, between its two layers, ``(L*K, B, W)``."""
+        """Hidden states of all MLPs, ``(L*K, B, W)``, of q, ``(B, Q)``."""
         return torch.tanh(self.hidden(q)).view(q.shape[0], -1, self.shape[2]).transpose(0, 1)
 
 
 class SharedPromptGenerator(nn.Module):
-    """One MLP ``Linear(Q, W)-Tanh-Linear(W, K * L * 2 * W)`` for all prompts, giving their keys and values.
+    """One MLP ``Linear(Q, W)-Tanh-Linear(W, L * K * 2 * W)`` that generates keys and values of all prompts.
 
-    The form of the authors' public code (after P-tuning v2). Arguments as for ``PromptGenerator``.
+    This is the form of the authors' public code (after P-tuning v2, Liu et al., ACL 2022).
+
+    Args:
+        input_size: As for ``PromptGenerator``, like the other arguments.
+        num_layers: L.
+        num_prompts: K.
+        hidden_size: W.
     """
 
     def __init__(self, *, input_size: int, num_layers: int, num_prompts: int, hidden_size: int) -> None:

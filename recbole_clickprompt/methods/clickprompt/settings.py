@@ -1,9 +1,8 @@
-"""ClickPrompt's own settings, with PLM and without."""
+"""Declarations of ClickPrompt's settings, with and without PLM at finetuning."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.recbole import RECBOLES
@@ -149,8 +148,15 @@ _EXPERIMENTAL = {
 }  # fmt: skip
 
 
-def training(**defaults: Any) -> dict[str, Setting]:
-    """The settings of finetuning, shared ones among them, with a model's defaults."""
+def training(**defaults: object) -> dict[str, Setting]:
+    """Settings of finetuning, shared ones and RecBole's included, with the defaults of a method.
+
+    Args:
+        defaults: Default by setting.
+
+    Raises:
+        KeyError: There is no such setting.
+    """
     known = {**RECBOLES, **SHARED, **_TRAINING}
     return {name: replace(known[name], default=default) for name, default in defaults.items()}
 
@@ -169,7 +175,7 @@ WITH_PLM = grouped(
             train_batch_size=256,
             learning_rate=1e-3,
             plm_learning_rate=5e-5,
-            weight_decay=1.0,  # did best on ml-100k
+            weight_decay=1.0,  # the best value on ml-100k
             warmup_ratio=0.05,
             lr_scheduler="cosine",
             stopping_step=2,
@@ -186,11 +192,11 @@ WITHOUT_PLM = grouped(
             train_batch_size=256,
             learning_rate=1e-3,
             plm_learning_rate=0.0,  # no effect: only pretraining has a PLM
-            weight_decay=0.1,  # did best on ml-100k
+            weight_decay=0.1,  # the best value on ml-100k
             warmup_ratio=0.0,
             lr_scheduler="constant",
             stopping_step=2,
-            load_pretrained="embeddings",  # the paper loads all; this did better
+            load_pretrained="embeddings",  # the paper loads all; this was better
         ),
         **_BOTH,
     }

@@ -1,15 +1,22 @@
-"""PTab as a method: no CTR model and no prompts."""
+"""PTab as a method: a language model alone, without CTR model and prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.ptab.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.source import TextSource
+from recbole_clickprompt.trainer.protocols import StageModel
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
 
 __all__ = ["PTabMethod"]
 
@@ -17,26 +24,31 @@ __all__ = ["PTabMethod"]
 class _MaskedLanguageModeling(Pretraining):
     """The pretraining stage: masked language modeling of the rows' text."""
 
-    def label(self, config: Any) -> str:
+    def label(self, config: Settings) -> str:
+        """``PTab-pretrained``, for all backbones."""
         return "PTab-pretrained"
 
-    def reads_text(self, config: Any) -> bool:
+    def reads_text(self, config: Settings) -> bool:
+        """Always."""
         return True
 
-    def build(self, config: Any, dataset: Any) -> Any:
+    def build(self, config: Settings, dataset: TextSource) -> StageModel:
+        """A ``MaskedLM``."""
         from recbole_clickprompt.methods.ptab.model import build_masked_lm
 
         return build_masked_lm(config, dataset)
 
-    def begin(self, config: Any, dataset: Any, model: Any, previous: Path | None) -> None:
-        """Nothing: the language model comes pretrained."""
+    def begin(self, config: Settings, dataset: TextSource, model: nn.Module, previous: Path | None) -> None:
+        """Does nothing: the language model is already pretrained."""
 
-    def evaluate(self, config: Any, model: Any, data: Any) -> dict[str, float]:
+    def evaluate(self, config: Settings, model: nn.Module, data: AbstractDataLoader) -> dict[str, float]:
+        """See ``evaluate_masked_lm``."""
         from recbole_clickprompt.methods.ptab.model import evaluate_masked_lm
 
         return evaluate_masked_lm(config, model, data)
 
-    def selection_metric(self, config: Any, *, bigger: bool) -> str:
+    def selection_metric(self, config: Settings, *, bigger: bool) -> str:
+        """``mlm_accuracy`` or ``mlm_loss``."""
         return "mlm_accuracy" if bigger else "mlm_loss"
 
 
@@ -58,8 +70,16 @@ class PTabMethod(Method):
         return PTab
 
     def begin_finetuning(
-        self, config: Any, model: Any, *, start: Path | None, train_data: Any, valid_data: Any, all_rows: Any
+        self,
+        config: Settings,
+        model: nn.Module,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
     ) -> None:
+        """Loads the pretrained language model; the head starts from random weights."""
         from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 
         if start is not None:

@@ -1,14 +1,12 @@
 """PTab's two models: the masked language model, and the classifier that starts from it.
 
-The public description leaves the head open to one linear layer on the first token's state; ``plm_pooling`` says
-which states are pooled.
-
-Letters: B rows, W width of the language model.
+The public description does not specify the classifier's head; here it is one linear layer on the pooled states
+(``plm_pooling``), by default on the first token's state. Letters: see ``plm/__init__.py``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from recbole.data.interaction import Interaction
@@ -20,24 +18,37 @@ from recbole_clickprompt.methods.masked_lm import MaskedLM
 from recbole_clickprompt.plm.builders import build_encoder, build_lm_head
 from recbole_clickprompt.plm.pooling import build_pooling
 from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text_table
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 from recbole_clickprompt.trainer.stage import autocast
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+
+    from recbole_clickprompt.text.states import StateTable
+    from recbole_clickprompt.text.tokens import TokenTable
 
 __all__ = ["PTab", "build_masked_lm", "evaluate_masked_lm"]
 
 
 class PTab(LabeledRowsModel):
-    """``sigmoid(head(pool(text)))``, the head a linear layer."""
+    """``sigmoid(head(pool(text)))``, the head a linear layer.
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    Args:
+        config: Settings of the run.
+        dataset: Data set whose text is read.
+    """
+
+    def __init__(self, config: Settings, dataset: TextSource) -> None:
         super().__init__(config)
         self.plm, _ = build_encoder(config)
-        self.text = build_text_table(config, dataset, self.plm)
+        self.text: TokenTable | StateTable = build_text_table(config, dataset, self.plm)
         self.pooling = build_pooling(config["plm_pooling"])
         self.head = nn.Linear(self.plm.hidden_size, 1)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """The language model's, which train at ``plm_learning_rate``."""
+        """Parameters of the language model, which are trained at ``plm_learning_rate``."""
         return list(self.plm.parameters())
 
     def forward(self, interaction: Interaction) -> Tensor:
@@ -52,12 +63,17 @@ class PTab(LabeledRowsModel):
         return {"logit_plm": self.in_blocks(interaction)}
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
-        """Scores of ``predict_logits``, ``(B,)``."""
+        """Probabilities of a click, ``(B,)``, from the result of ``predict_logits``."""
         return torch.sigmoid(logits["logit_plm"])
 
 
-def build_masked_lm(config: Any, dataset: Any) -> MaskedLM:
-    """The model of the pretraining stage."""
+def build_masked_lm(config: Settings, dataset: TextSource) -> MaskedLM:
+    """The model of the pretraining stage.
+
+    Raises:
+        SettingError: As for ``build_encoder``, ``build_lm_head`` and ``build_masked_text``.
+        WeightsError: The PLM cannot be obtained.
+    """
     plm, language_model = build_encoder(config)
     lm_head, vocabulary = build_lm_head(config, dataset, language_model)
     return MaskedLM(
@@ -70,8 +86,18 @@ def build_masked_lm(config: Any, dataset: Any) -> MaskedLM:
 
 
 @torch.no_grad()
-def evaluate_masked_lm(config: Any, model: MaskedLM, data: Any) -> dict[str, float]:
-    """``mlm_loss`` and ``mlm_accuracy`` on rows that are masked once, from the run's seed."""
+def evaluate_masked_lm(config: Settings, model: nn.Module, data: AbstractDataLoader) -> dict[str, float]:
+    """Evaluates masked language modeling on rows that are masked once, by the seed of the run.
+
+    Args:
+        config: Settings of the run.
+        model: A ``MaskedLM`` on the run's device.
+        data: Loader of the rows; processes share each batch.
+
+    Returns:
+        ``mlm_loss`` (nats per masked token) and ``mlm_accuracy``.
+    """
+    assert isinstance(model, MaskedLM)
     device, group = config["device"], distributed.current()
     model.eval()
     compute_and_reset(model.metrics, device)

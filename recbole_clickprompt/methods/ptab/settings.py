@@ -1,4 +1,4 @@
-"""PTab's own settings."""
+"""Declarations of PTab's settings."""
 
 from __future__ import annotations
 

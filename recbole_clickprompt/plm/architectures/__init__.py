@@ -1,12 +1,17 @@
 """Adapters to the families of transformers models that prompts can enter."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.plm.architectures.base import ArchitectureAdapter, LayerAdapter, PostNorm
 from recbole_clickprompt.plm.architectures.bert import AlbertAdapter, BartAdapter, BertAdapter, DistilBertAdapter
 from recbole_clickprompt.plm.architectures.deberta import DebertaAdapter
 from recbole_clickprompt.plm.architectures.gpt2 import GPT2Adapter
 from recbole_clickprompt.plm.architectures.modernbert import ModernBertAdapter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["ARCHITECTURES", "ArchitectureAdapter", "LayerAdapter", "PostNorm", "build_adapter"]
 
@@ -26,6 +31,10 @@ ARCHITECTURES: dict[str, type[ArchitectureAdapter]] = {
 }
 
 
-def build_adapter(model: Any) -> ArchitectureAdapter:
-    """The adapter of a base model of transformers whose type is in ``ARCHITECTURES``."""
+def build_adapter(model: PreTrainedModel) -> ArchitectureAdapter:
+    """The adapter of a base model of transformers.
+
+    Raises:
+        KeyError: The model's type is not in ``ARCHITECTURES``; ``read_config`` rejects such models with a message.
+    """
     return ARCHITECTURES[model.config.model_type](model)

@@ -1,12 +1,19 @@
-"""What the prompted encoder needs from a family of transformers models."""
+"""What the prompted encoder needs from a family of transformers models. Letters: see ``plm/__init__.py``.
+
+An adapter names the parts of a layer, so that the encoder can run queries, keys and values separately and put
+prompts between them. transformers' own modules do the computing; only attention is ours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["ArchitectureAdapter", "LayerAdapter", "PostNorm", "slice_projection"]
 
@@ -14,8 +21,18 @@ __all__ = ["ArchitectureAdapter", "LayerAdapter", "PostNorm", "slice_projection"
 class PostNorm(NamedTuple):
     """The modules of ``LayerAdapter.combine`` in a layer that is normalized after each of its halves.
 
-    Dropout aside, states ``x`` and heads' outputs ``a`` become ``y = attended_norm(projection(a) + x)``, and then
-    ``norm(contraction(activation(expansion(y))) + y)``.
+    Without dropout, states ``x`` and outputs ``a`` of the heads, each ``(B, P, W)``, become::
+
+        y   = attended_norm(projection(a) + x)
+        out = norm(contraction(activation(expansion(y))) + y)
+
+    Attributes:
+        projection: Linear, W to W.
+        attended_norm: LayerNorm after attention.
+        expansion: Linear, W to the inner width of the MLP.
+        activation: Elementwise.
+        contraction: Linear, inner width to W.
+        norm: LayerNorm after the MLP.
     """
 
     projection: nn.Module
@@ -31,34 +48,51 @@ class LayerAdapter:
 
     Args:
         model: transformers' base model.
-        block: Its module for this layer.
+        block: The module of this layer in ``model``.
     """
 
-    def __init__(self, model: Any, block: Any) -> None:
-        self.model, self.config, self.block = model, model.config, block
+    def __init__(self, model: PreTrainedModel, block: nn.Module) -> None:
+        self.model, self.config = model, model.config
+        self.block: Any = block  # its attributes differ from family to family
 
     def mask(self, seen: Tensor, positions: Tensor) -> Tensor:
-        """Which text each position attends to.
+        """Tokens that each query of the text attends to.
 
         Args:
             seen: False at padding, ``(B, Z)``.
             positions: Positions of the queries in the text, ``(B or 1, P)``.
 
         Returns:
-            ``(B, P or 1, Z)``, True where it attends.
+            True where a query attends, ``(B, P or 1, Z)``.
         """
         return seen.unsqueeze(1)
 
     def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
-        """Queries ``(B, N, W)`` of states ``(B, N, W)`` at ``positions``, ``(B or 1, N)``; None for prompts."""
+        """Queries.
+
+        Args:
+            states: What enters the layer, ``(B, P, W)``, or of prompts ``(B, K, W)``.
+            positions: Positions of the states in the text, ``(B or 1, P)``; None for prompts.
+
+        Returns:
+            A tensor of the shape of ``states``; heads are not split yet.
+        """
         raise NotImplementedError
 
     def key_value_projections(self) -> tuple[nn.Module, nn.Module] | None:
-        """The modules that make keys and values of unchanged states; None where a layer does more than that."""
+        """The modules that map states to keys and to values; None if a layer also normalizes or rotates them."""
         return None
 
     def keys_values(self, states: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Keys and values, ``(B, N, W)`` each; arguments as for ``queries``."""
+        """Keys and values.
+
+        Args:
+            states: What enters the layer, ``(B, Z, W)``, or of prompts ``(B, K, W)``.
+            positions: Positions of the states in the text, ``(B or 1, Z)``; None for prompts.
+
+        Returns:
+            Two tensors of the shape of ``states``; heads are not split yet.
+        """
         projections = self.key_value_projections()
         if projections is None:
             raise NotImplementedError
@@ -66,21 +100,24 @@ class LayerAdapter:
         return key(states), value(states)
 
     def combine(self, attended: Tensor, states: Tensor) -> Tensor:
-        """The rest of the layer, ``(B, P, W)``.
+        """The rest of the layer: output projection, residual connections, MLP and norms.
 
         Args:
-            attended: Outputs of the heads, ``(B, P, W)``.
+            attended: Concatenated outputs of the heads, ``(B, P, W)``.
             states: What entered the layer at the same positions, ``(B, P, W)``.
+
+        Returns:
+            Outputs of the layer, ``(B, P, W)``.
         """
         raise NotImplementedError
 
     def post_norm(self) -> PostNorm | None:
-        """The modules of ``combine``; None where it is not of that form."""
+        """The modules of ``combine`` if it is of the form of ``PostNorm``, otherwise None."""
         return None
 
     @property
     def attention_dropout(self) -> float:
-        """Dropout of attention weights in training."""
+        """Rate of dropout of attention weights in training."""
         raise NotImplementedError
 
     @property
@@ -89,15 +126,15 @@ class LayerAdapter:
         return None
 
     def bias(self, query: Tensor, key: Tensor, positions: Tensor) -> Tensor | None:
-        """Added to the scaled scores of text.
+        """Position-dependent term that is added to the scaled scores of the text.
 
         Args:
-            query: ``(B, P, W)``.
-            key: ``(B, Z, W)``.
+            query: Queries of the text, ``(B, P, W)``.
+            key: Keys of the text, ``(B, Z, W)``.
             positions: Positions of the queries, ``(B or 1, P)``.
 
         Returns:
-            ``(B, H, P, Z)``, or None for nothing.
+            ``(B, H, P, Z)``, or None if there is no such term.
         """
         return None
 
@@ -107,51 +144,65 @@ class ArchitectureAdapter:
 
     Args:
         model: transformers' base model.
+
+    Attributes:
+        layer_class: Adapter of the layers.
+        causal: A token attends only to itself and to earlier ones.
+        supports_precomputed_layers: Outputs of frozen lower layers can be computed in advance.
+        shares_layers: One set of weights serves several layers.
+        position_dependent_scores: Attention scores depend on the positions of tokens.
+        lora_targets: Names of the projections that LoRA adapts by default: queries and values.
     """
 
     layer_class: type[LayerAdapter]
-    # Text only attends to what comes before it
     causal = False
-    # The outputs of frozen lower layers can be computed in advance
     supports_precomputed_layers = True
-    # One set of weights serves several layers
     shares_layers = False
-    # Attention scores depend on where in the text tokens are
     position_dependent_scores = False
-    # Projections that LoRA adapts by default: queries and values
     lora_targets: tuple[str, ...] = ("query", "value")
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model: Any = model  # its attributes differ from family to family
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Tokens ``(B, Z)`` to the states that enter the first layer, ``(B, Z, W)``."""
+        """The states that enter the first layer, ``(B, Z, W)``, of tokens ``(B, Z)``."""
         return self.model.embeddings(input_ids=input_ids)
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The modules of the layers, in their order."""
+        """The modules of the layers, lowest first."""
         return self.model.encoder.layer
 
     def layer(self, index: int) -> LayerAdapter:
-        """The layer with this index, from 0."""
+        """Adapter of the layer ``index``, from 0."""
         return self.layer_class(self.model, self.blocks()[index])
 
     @property
     def final_norm(self) -> nn.Module:
-        """Applied to the outputs of the last layer."""
+        """Norm of the last layer's outputs; an identity in post-norm families."""
         return nn.Identity()
 
     def parameters_from_layer(self, first: int) -> list[nn.Parameter]:
-        """Parameters of the layers from ``first`` on, and of what follows them."""
+        """Parameters of the layers from ``first`` on and of the final norm."""
         modules = [*self.blocks()[first:], self.final_norm]
         return [parameter for module in modules for parameter in module.parameters()]
 
 
-def slice_projection(projection: Any, states: Tensor, start: int, stop: int) -> Tensor:
-    """Outputs ``start`` to ``stop`` of a fused projection; the others are not computed if it is a plain one."""
+def slice_projection(projection: nn.Module, states: Tensor, start: int, stop: int) -> Tensor:
+    """Some outputs of a projection that computes queries, keys and values in one product.
+
+    Args:
+        projection: ``nn.Linear``, transformers' ``Conv1D``, or a wrapper around one of them.
+        states: ``(B, Z, W)``.
+        start: First output.
+        stop: End of the outputs, not included.
+
+    Returns:
+        ``(B, Z, stop - start)``. If the projection is wrapped, all outputs are computed and then sliced.
+    """
     if type(projection) is nn.Linear:
         bias = None if projection.bias is None else projection.bias[start:stop]
         return F.linear(states, projection.weight[start:stop], bias)
     if type(projection).__name__ == "Conv1D":  # GPT-2's transposed linear layer
-        return states @ projection.weight[:, start:stop] + projection.bias[start:stop]
+        weight, bias = projection.get_parameter("weight"), projection.get_parameter("bias")
+        return states @ weight[:, start:stop] + bias[start:stop]
     return projection(states)[..., start:stop]  # wrapped, for example by LoRA

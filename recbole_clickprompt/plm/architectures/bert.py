@@ -1,4 +1,7 @@
-"""Families that normalize after each half of a layer, as BERT does."""
+"""Families that normalize after each half of a layer, as BERT does.
+
+The layers follow transformers' modeling files, split before and after attention.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ __all__ = ["AlbertAdapter", "BartAdapter", "BertAdapter", "BertLayer", "DistilBe
 
 
 class BertLayer(LayerAdapter):
-    """A layer of BERT."""
+    """A layer of BERT: ``BertLayer`` in transformers' ``modeling_bert.py``."""
 
     @property
     def _attention(self) -> Any:
@@ -53,7 +56,7 @@ class BertAdapter(ArchitectureAdapter):
 
 
 class DistilBertLayer(LayerAdapter):
-    """A layer of DistilBERT."""
+    """A layer of DistilBERT: ``TransformerBlock`` in ``modeling_distilbert.py``."""
 
     def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.block.attention.q_lin(states)
@@ -87,7 +90,7 @@ class DistilBertAdapter(ArchitectureAdapter):
 
 
 class AlbertLayer(LayerAdapter):
-    """A layer of ALBERT."""
+    """A layer of ALBERT: ``AlbertLayer`` in ``modeling_albert.py``."""
 
     def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.block.attention.query(states)
@@ -106,7 +109,7 @@ class AlbertLayer(LayerAdapter):
 
 
 class AlbertAdapter(ArchitectureAdapter):
-    """ALBERT, whose layers share their weights."""
+    """ALBERT, whose layers share their weights, so lower layers cannot be frozen without the upper ones."""
 
     layer_class = AlbertLayer
     supports_precomputed_layers = False
@@ -125,7 +128,7 @@ class AlbertAdapter(ArchitectureAdapter):
 
 
 class BartLayer(LayerAdapter):
-    """A layer of BART's encoder."""
+    """A layer of BART's encoder: ``BartEncoderLayer`` in ``modeling_bart.py``."""
 
     def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
         return self.block.self_attn.q_proj(states)

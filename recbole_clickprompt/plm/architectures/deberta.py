@@ -1,4 +1,4 @@
-"""DeBERTa-v2 and -v3: attention to content and to relative position."""
+"""DeBERTa-v2 and -v3: attention to content and to relative position (He et al., ICLR 2021, section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ __all__ = ["DebertaAdapter"]
 class DebertaLayer(BertLayer):
     """A layer of DeBERTa-v2, whose scores also depend on the distance between two tokens.
 
-    S is the span of distances that have embeddings of their own, to each side.
+    With content queries and keys ``q, k``, position queries and keys ``q', k'`` of relative embeddings, and the
+    clamped distance ``i - j`` of query i and key j::
+
+        score(i, j) = (q_i . k_j  +  q_i . k'_(i-j)  +  k_j . q'_(i-j)) * scale
+                       content       "c2p"             "p2c"
+
+    Distances from ``-span`` to ``span - 1`` have embeddings of their own, so ``2 * span`` in all; with
+    ``position_buckets`` larger distances share logarithmic buckets. The source is
+    ``DisentangledSelfAttention.disentangled_attention_bias`` in transformers' ``modeling_deberta_v2.py``.
     """
 
     def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
@@ -35,7 +43,7 @@ class DebertaLayer(BertLayer):
         span, heads = attention.pos_ebd_size, attention.num_attention_heads
         index = self._distance_index(positions, key.shape[1])
         index = index.unsqueeze(1).expand(query.shape[0], heads, -1, -1)  # (B, H, P, Z)
-        relative = attention.pos_dropout(self.model.encoder.get_rel_embedding()[: 2 * span])  # (2 S, W)
+        relative = attention.pos_dropout(self.model.encoder.get_rel_embedding()[: 2 * span])  # (2 * span, W)
         shared = attention.share_att_key
         total = query.new_zeros(())
         if "c2p" in attention.pos_att_type:  # content of the query with position of the key
@@ -47,7 +55,7 @@ class DebertaLayer(BertLayer):
         return total * self.scale
 
     def _distance_index(self, positions: Tensor, length: int) -> Tensor:
-        """Row of the relative embeddings for each query and key, ``(B or 1, P, Z)``."""
+        """Row of the relative embeddings, from 0 to ``2 * span - 1``, of queries and keys, ``(B or 1, P, Z)``."""
         from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
         attention = self._attention
@@ -61,7 +69,7 @@ class DebertaLayer(BertLayer):
 
 
 class DebertaAdapter(BertAdapter):
-    """DeBERTa-v2 and -v3. Prompts have no position in the text, so only their content is scored."""
+    """DeBERTa-v2 and -v3. Prompts have no position in the text, so their scores have the content term only."""
 
     layer_class = DebertaLayer
     position_dependent_scores = True
@@ -69,6 +77,15 @@ class DebertaAdapter(BertAdapter):
 
 
 def _products_by_head(states: Tensor, relative: Tensor, heads: int) -> Tensor:
-    """Products of states ``(B, N, W)`` and relative embeddings ``(2 S, W)`` in each head, ``(B, H, N, 2 S)``."""
+    """Products of states and relative embeddings in each head.
+
+    Args:
+        states: Queries or keys, ``(B, Z, W)``.
+        relative: Projected relative embeddings, ``(2 * span, W)``.
+        heads: H.
+
+    Returns:
+        ``(B, H, Z, 2 * span)``.
+    """
     by_head = states.unflatten(2, (heads, -1)), relative.unflatten(1, (heads, -1))
     return torch.einsum("bnhd,shd->bhns", *by_head)

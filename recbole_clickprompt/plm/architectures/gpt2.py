@@ -1,4 +1,4 @@
-"""GPT-2: text that is read forward."""
+"""GPT-2: a causal, pre-norm family."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["GPT2Adapter"]
 
 
 class GPT2Layer(LayerAdapter):
-    """A layer of GPT-2."""
+    """A layer of GPT-2: ``GPT2Block`` in transformers' ``modeling_gpt2.py``."""
 
     def mask(self, seen: Tensor, positions: Tensor) -> Tensor:
+        """As for ``LayerAdapter``, ``(B, P, Z)``: True at the query's own token and earlier ones."""
         text = torch.arange(seen.shape[1], device=seen.device)
         return seen.unsqueeze(1) & (text <= positions.unsqueeze(2))
 
@@ -38,7 +39,7 @@ class GPT2Layer(LayerAdapter):
 
 
 class GPT2Adapter(ArchitectureAdapter):
-    """GPT-2: normalized before each half of a layer, and text only attends to what comes before it."""
+    """GPT-2: normalized before each half of a layer; a token attends only to itself and to earlier ones."""
 
     layer_class = GPT2Layer
     causal = True

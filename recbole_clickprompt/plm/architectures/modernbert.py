@@ -1,4 +1,4 @@
-"""ModernBERT: rotary positions and windows."""
+"""ModernBERT: a pre-norm family with rotary positions and windowed attention."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ __all__ = ["ModernBertAdapter"]
 
 
 class ModernBertLayer(LayerAdapter):
-    """A layer of ModernBERT; some attend to a window of the text only."""
+    """A layer of ModernBERT: ``ModernBertEncoderLayer`` in transformers' ``modeling_modernbert.py``."""
 
     def mask(self, seen: Tensor, positions: Tensor) -> Tensor:
+        """As for ``LayerAdapter``; in layers with windowed attention True only near the query, ``(B, P, Z)``."""
         if self.block.attention_type != "sliding_attention":
             return seen.unsqueeze(1)
         distance = positions.unsqueeze(2) - torch.arange(seen.shape[1], device=seen.device)  # (B or 1, P, Z)
         window = seen.unsqueeze(1) & (distance.abs() <= self.config.sliding_window)
-        # Padding far from the text attends to itself: the softmax of nothing is not a number, and spreads
+        # Padding far from the text attends to itself: a softmax without any key is NaN, which would spread
         return window | (distance == 0)
 
     def queries(self, states: Tensor, positions: Tensor | None) -> Tensor:
@@ -33,8 +34,9 @@ class ModernBertLayer(LayerAdapter):
         return key if positions is None else self._rotate(key, positions), value
 
     def _rotate(self, states: Tensor, positions: Tensor) -> Tensor:
-        heads = states.unflatten(2, (self.config.num_attention_heads, -1))  # (B, N, H, D)
-        cos, sin = self.model.rotary_emb(states, positions, self.block.attention_type)  # (B or 1, N, D)
+        """Rotary position embedding of queries or keys, ``(B, P, W)``, at positions ``(B or 1, P)``."""
+        heads = states.unflatten(2, (self.config.num_attention_heads, -1))  # (B, P, H, D)
+        cos, sin = self.model.rotary_emb(states, positions, self.block.attention_type)  # (B or 1, P, D)
         first, second = heads.chunk(2, dim=3)
         turned = torch.cat([-second, first], dim=3)
         return (heads * cos.unsqueeze(2) + turned * sin.unsqueeze(2)).flatten(2)

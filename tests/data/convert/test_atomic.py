@@ -165,18 +165,18 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_folder_that_is_there_is_never_replaced(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(DataError, match=r"x is there already; remove it"), new_folder(tmp_path / "x"):
+    with pytest.raises(DataError, match=r"x already exists; remove it"), new_folder(tmp_path / "x"):
         pass
 
 
 FAULTS = {
-    "": "is empty; its first line must name the fields",
+    "": "is empty; its first line must list the fields",
     "item_id:token\ttitle\n1\ta\n": r"line 1, column 2: 'title' must be a name, a colon and one of token",
     "item_id:token\ttitle:text\n1\ta\n": r"line 1, column 2: 'title:text' must be",
-    "item_id:token\titem_id:token\n1\ta\n": r"line 1, column 2: 'item_id' is in the header twice",
+    "item_id:token\titem_id:token\n1\ta\n": r"line 1, column 2: 'item_id' occurs twice in the header",
     "item_id:token\ttitle:token\n1\ta\n2\n": r"line 3: 1 fields where 2 are expected",
     "item_id:token\ttitle:token\n1\ta\tb\n": r"line 2: 3 fields where 2 are expected",
-    "item_id:token\tprice:float\n1\t2.5\n2\tcheap\n": r"line 3, column price:float: 'cheap' is no number",
+    "item_id:token\tprice:float\n1\t2.5\n2\tcheap\n": r"line 3, column price:float: 'cheap' is not a number",
     "item_id:token\ttitle:token\n1\ta\n2\tb\0c\n": r"line 3, column 4: a NUL character",
     "item_id:token,title:token\n1,a\n": r"line 1, column 1: .*separated by ',', set field_separator",
     "item_id:token   title:token\n1   a\n": r"separated by '   ', set field_separator",

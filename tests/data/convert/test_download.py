@@ -1,20 +1,19 @@
 """Downloads from a server on this machine: resumed, verified, never half a file."""
 
 import hashlib
-import http.server
 import re
-import threading
 
 import pytest
 
 from recbole_clickprompt.data.convert.download import RemoteFile, fetch
 from recbole_clickprompt.errors import DataError
+from tests.server import QuietHandler, serve
 
 CONTENT = bytes(range(256)) * 4096
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Serves ``CONTENT``, by ranges where it is asked to, and breaks off where the address says so."""
 
     def do_GET(self):
@@ -33,18 +32,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         stop = len(CONTENT) // 2 if "breaks" in self.path and len(self.server.requests) == 1 else len(CONTENT)
         return self.wfile.write(CONTENT[start:stop])
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.requests = []
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        running.url = f"http://127.0.0.1:{running.server_port}"
+    with serve(Handler) as running:
         yield running
-        running.shutdown()
 
 
 def get(server, name, folder, md5=MD5):
@@ -61,7 +53,7 @@ def test_a_file_is_fetched_whole_and_only_once(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["breaks.zip", "breaks-no-ranges.zip"])
 def test_a_broken_download_is_never_taken_for_a_file_and_goes_on_from_where_it_was(server, tmp_path, name):
-    with pytest.raises(DataError, match=f"cannot download .*{name}: .*broke; the same command continues"):
+    with pytest.raises(DataError, match=f"cannot download .*{name}: .*broke; the same command resumes"):
         get(server, name, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [f"{name}.part"]
     assert get(server, name, tmp_path).read_bytes() == CONTENT

@@ -1,7 +1,6 @@
 """Servers that answer with something else than the file: one line, and nothing under the file's name."""
 
 import gzip
-import http.server
 import re
 import threading
 
@@ -11,12 +10,13 @@ from recbole_clickprompt.data.convert import download
 from recbole_clickprompt.data.convert.download import RemoteFile, fetch
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.dataset_files import obtain
+from tests.server import QuietHandler, serve
 
 CONTENT = gzip.compress(bytes(range(256)), mtime=0) + bytes(1000)
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Answers as the test says: a status, headers, and pieces of a body."""
 
     def do_GET(self):
@@ -32,18 +32,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             pass  # the client has gone
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.requests = []
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        running.url = f"http://127.0.0.1:{running.server_port}"
+    with serve(Handler) as running:
         yield running
-        running.shutdown()
 
 
 def get(server, folder, *answers, name="a.json.gz", **settings):
@@ -188,14 +181,14 @@ def test_a_body_that_trickles_is_given_up_and_kept(server, tmp_path, monkeypatch
             pause.wait(0.02)
             yield bytes([byte])
 
-    with pytest.raises(DataError, match="less than 1000000000 bytes come in a second; the same command continues"):
+    with pytest.raises(DataError, match="less than 1000000000 bytes come in a second; the same command resumes"):
         get(server, tmp_path, (200, {"Content-Length": str(len(CONTENT))}, trickle()))
     (part,) = tmp_path.iterdir()
     assert CONTENT.startswith(part.read_bytes())
 
 
 def test_a_body_that_breaks_off_is_kept_as_a_part(server, tmp_path):
-    with pytest.raises(DataError, match="the connection broke; the same command continues from there"):
+    with pytest.raises(DataError, match="the connection broke; the same command resumes it"):
         get(server, tmp_path, (200, {"Content-Length": str(len(CONTENT))}, [CONTENT[:100]]))
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json.gz.part", CONTENT[:100])]
 

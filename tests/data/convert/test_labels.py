@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from recbole_clickprompt.data.convert.labels import find_threshold, read_labels
+from recbole_clickprompt.data.convert import labels as labels_module
+from recbole_clickprompt.data.convert.labels import LabelColumn, LabelCounts, find_threshold
 from recbole_clickprompt.data.convert.table import TextTable
 from recbole_clickprompt.errors import DataError, SettingError
 
@@ -12,8 +13,23 @@ def table(values):
     return TextTable(pl.DataFrame({"y": values}, strict=False), "x.csv", lambda row: row + 2)
 
 
+def read(*batches):
+    """Labels of a column that is read in batches."""
+    column = LabelColumn("y")
+    found = [column.read(table(values)) for values in batches]
+    column.check()
+    return pl.concat(found).to_list()
+
+
 def threshold_of(values, threshold=None):
-    return find_threshold(table(values), "y", pl.Series(values, dtype=pl.Float64), threshold)
+    thresholds = set()
+    for size in (1, len(values)):  # in batches of one row, and at once
+        counts = LabelCounts(threshold)
+        for start in range(0, len(values), size):
+            counts.add(pl.Series(values[start : start + size], dtype=pl.Float64))
+        thresholds.add(find_threshold("x.csv, column y", counts, threshold))
+    (found,) = thresholds
+    return found
 
 
 @pytest.mark.parametrize(
@@ -27,7 +43,7 @@ def threshold_of(values, threshold=None):
     ],
 )
 def test_labels_are_numbers_and_the_words_for_missing_ones_are_missing(values, labels):
-    assert read_labels(table(values), "y").to_list() == labels
+    assert read(values) == labels
 
 
 @pytest.mark.parametrize(
@@ -45,7 +61,7 @@ def test_labels_are_numbers_and_the_words_for_missing_ones_are_missing(values, l
 )
 def test_labels_that_are_no_finite_numbers_are_refused(values, message):
     with pytest.raises(DataError, match=message):
-        read_labels(table(values), "y")
+        read(values)
 
 
 @pytest.mark.parametrize("values", [[0, 1], [1, 0, 0]])
@@ -95,3 +111,19 @@ def test_rows_of_one_kind_are_refused(values, threshold, message):
 def test_a_threshold_is_a_finite_number():
     with pytest.raises(SettingError, match="--threshold must be a finite number, got nan"):
         threshold_of([0, 1], float("nan"))
+
+
+def test_faults_of_all_batches_are_counted_and_the_first_is_shown():
+    with pytest.raises(DataError, match=r"line 3, column y: 'a' is no number; .* \(and 2 more rows\)$"):
+        read(["1", "a"], ["b", "1", "c"])
+
+
+def test_of_too_many_labels_the_range_and_the_positive_ones_are_still_known(monkeypatch):
+    monkeypatch.setattr(labels_module, "_MOST_VALUES", 10)
+    values = [n / 8 for n in range(100)]
+    with pytest.raises(DataError, match=r"from 0 to 12.375 \(more than 10 different ones\) are no 0 and 1"):
+        threshold_of(values)
+    counts = LabelCounts(6.0)
+    for start in range(0, 100, 7):
+        counts.add(pl.Series(values[start : start + 7]))
+    assert (counts.rows, counts.positive(6.0)) == (100, 52)

@@ -1,16 +1,46 @@
 """Times of a user's own table: seconds in UTC, and what can be read in two ways is an error."""
 
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
 import polars as pl
 import pytest
 
 from recbole_clickprompt.data.convert.table import TextTable
-from recbole_clickprompt.data.convert.times import read_times, shown, time_notes
+from recbole_clickprompt.data.convert.times import TimeRange, read_times, shown
 from recbole_clickprompt.errors import DataError, SettingError
 
 
+class Read(NamedTuple):
+    seconds: pl.Series
+    form: str
+    merged: int
+
+
 def read(values, **how):
-    series = values if isinstance(values, pl.Series) else pl.Series(values, strict=False)
-    return read_times(TextTable(series.rename("t").to_frame(), "x.csv", lambda row: row + 2), "t", **how)
+    """Times of a column, which are the same in batches of one row and at once."""
+    frame = (values if isinstance(values, pl.Series) else pl.Series(values, strict=False)).rename("t").to_frame()
+    found = []
+    for size in (1, len(frame)):
+
+        def tables(size=size):
+            for start in range(0, len(frame), size):
+                yield TextTable(frame[start : start + size], "x.csv", lambda row, start=start: start + row + 2)
+
+        with tempfile.TemporaryDirectory() as folder:
+            times = read_times(tables, "t", Path(folder), **how)
+            found.append(Read(pl.concat(times.batches()), times.form, times.merged))
+    assert found[0].seconds.equals(found[1].seconds)
+    assert found[0][1:] == found[1][1:]
+    return found[0]
+
+
+def time_notes(column, times):
+    found = TimeRange()
+    for seconds in times.seconds:
+        found.add(pl.Series([seconds]))
+    return found.notes(column, times.merged)
 
 
 def texts(values, **how):

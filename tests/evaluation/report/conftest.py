@@ -5,7 +5,9 @@ import pytest
 
 from recbole_clickprompt.evaluation.history import write_epochs
 from recbole_clickprompt.evaluation.report.build import Extras, build_report
-from recbole_clickprompt.evaluation.run_folder import open_run, write_counts, write_info, write_predictions
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.run_info import write_info
+from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 
 EVIL = "<script>window.harm = 1</script><b>bold</b> & 'quoted' \"twice\""
 PRETRAIN = [

@@ -11,7 +11,7 @@ import pytest
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.report.build import build_report
-from recbole_clickprompt.evaluation.run_folder import write_predictions
+from recbole_clickprompt.evaluation.run_tables import write_predictions
 from tests.evaluation.report.conftest import EVIL, FINETUNE, write_run
 
 VOID = {"meta", "link", "path", "rect", "circle"}
@@ -154,8 +154,8 @@ def test_a_damaged_history_is_drawn_as_far_as_it_can_be_read(runs, caplog):
 
 def test_what_was_not_computed_says_how_to_get_it(runs):
     page = build_report(runs, samples=20)
-    assert "recbole-cp report --latency measures it" in page
-    assert "recbole-cp report --attention computes it" in page
+    assert "Computed by recbole-cp report --latency" in page
+    assert "Computed by recbole-cp report --attention" in page
 
 
 def test_runs_on_different_rows_are_shown_and_not_compared(runs, tmp_path):
@@ -167,7 +167,7 @@ def test_runs_on_different_rows_are_shown_and_not_compared(runs, tmp_path):
     read = Page(text)
     assert "relative AUC" not in read.cells
     assert read.rows_of("other")[0][0].startswith("0.5000 [")
-    assert text.count("plain and other were tested on different rows (user of row 0 is a against z)") == 2
+    assert text.count("plain and other were tested on different rows (user of row 0: a and z)") == 2
 
 
 def test_one_run_alone_has_a_page(runs):

@@ -14,6 +14,7 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text_table
 from recbole_clickprompt.text.entity_texts import entity_texts
+from tests.conftest import SHORT
 
 SEPARABLE = ["bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "deberta"]
 
@@ -129,7 +130,7 @@ def test_runs_share_the_file_and_another_depth_has_its_own(make_config, make_dat
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda whole: whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:], "its checksum does not fit"),
+        (lambda whole: whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:], "its checksum does not match"),
         (lambda whole: whole[:-1], "is damaged"),
         (lambda whole: b"", "is damaged"),
     ],
@@ -148,7 +149,7 @@ def test_damaged_states_are_refused_by_name(make_config, make_data, tmp_path, da
 
 
 def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, make_data, tmp_path):
-    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path), epochs=1)
+    config = make_config(plm_interaction_layers=1, checkpoint_dir=str(tmp_path), epochs=1, **SHORT)
     train, valid, test = make_data(config)
     model = ClickPrompt(config, train._dataset)
     before = {n: p.clone() for n, p in model.plm.named_parameters()}
@@ -164,8 +165,11 @@ def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, 
     [
         ({"plm_interaction_layers": 4}, "plm_interaction_layers is 4, but there are 3 layers"),
         ({"plm_interaction_layers": 1, "prompt_strategy": "input"}, "leaves the lower layers without prompts"),
-        ({"plm_interaction_layers": 1, "plm": "albert"}, "lower layers of a 'albert' model cannot be run apart"),
-        ({"plm_interaction_layers": 1, "plm": "bart"}, "lower layers of a 'bart' model cannot be run apart"),
+        (
+            {"plm_interaction_layers": 1, "plm": "albert"},
+            "lower layers of a 'albert' model cannot be run",
+        ),
+        ({"plm_interaction_layers": 1, "plm": "bart"}, "lower layers of a 'bart' model cannot be run"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(make_config, make_data, tiny_plms, settings, message):

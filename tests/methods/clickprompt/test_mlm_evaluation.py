@@ -32,6 +32,13 @@ def test_equal_prompts_have_no_spread_and_a_swap_changes_nothing(setting):
     assert result["mlm_loss_without_prompts"] != pytest.approx(result["mlm_loss"], abs=1e-6)
 
 
+def test_dropout_is_off(setting, make_config):
+    config, model, data = setting
+    with_dropout = build_pamlm(make_config(plm_dropout=0.5), data._dataset)
+    with_dropout.load_state_dict(model.state_dict())
+    assert evaluate_pamlm(config, with_dropout.train(), data) == evaluate_pamlm(config, model.train(), data)
+
+
 def test_figures_are_means_over_the_masked_tokens(setting):
     config, model, data = setting
     torch.nn.init.zeros_(model.lm_head.head.predictions.decoder.weight)

@@ -121,7 +121,7 @@ def test_a_model_that_reads_no_prompts_is_refused(build):
     with pytest.raises(SettingError, match="attention needs a run whose model reads prompts; this one has no PLM"):
         attention_table(model, data, [0])
     model, data = build(finetune_prompts=False)
-    with pytest.raises(SettingError, match="this one was finetuned without them: take a run of ClickPrompt with"):
+    with pytest.raises(SettingError, match="finetuned without them: choose a run of ClickPrompt with"):
         attention_table(model, data, [0])
 
 
@@ -140,7 +140,7 @@ def test_each_version_masks_the_value_of_one_field_and_nothing_else(build, tiny_
     sentence = table.textualizer.sentence({key: int(row[key]) for key in table.keys})
     values = dict(part.split(" is ", 1) for part in sentence.removesuffix(".").split(". "))
     assert masked.names == list(values)
-    for name, text, asked in zip(masked.names, masked.text, masked.asked, strict=True):
+    for name, text, asked in zip(masked.names, masked.text, masked.targets, strict=True):
         assert text[asked].eq(tokenizer.mask_token_id).all()
         assert torch.equal(text[~asked], plain[~asked])
         assert plain[asked].tolist() == tokenizer(values[name], add_special_tokens=False)["input_ids"]
@@ -177,4 +177,4 @@ def test_a_plm_that_reads_forward_foretells_what_others_recover(build):
     masked = masked_fields(table, model.plm, row, mask_id=4)
     foretold = masked_fields(table, model.plm, row, mask_id=None)
     assert torch.equal(foretold.text, table(row)[0].expand(len(foretold.names), -1))
-    assert torch.equal(foretold.asked[:, :-1], masked.asked[:, 1:])
+    assert torch.equal(foretold.targets[:, :-1], masked.targets[:, 1:])

@@ -15,6 +15,7 @@ from recbole_clickprompt.plm.architectures import build_adapter
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.pooling import build_pooling
+from tests.conftest import SHORT
 from tests.plm.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
 
 
@@ -134,7 +135,7 @@ def test_cls_pooling_reads_the_first_token_or_the_last_of_a_causal_plm(plm, text
     ids=lambda s: "-".join(map(str, next(iter(s.items())))),
 )
 def test_every_variant_runs_both_stages(make_config, make_data, settings):
-    config = make_config(epochs=1, **settings)
+    config = make_config(epochs=1, **SHORT, **settings)
     data = make_data(config)
     model = ClickPrompt(config, data[0]._dataset)
     before = {name: p.clone() for name, p in model.named_parameters()}
@@ -166,7 +167,7 @@ def test_a_fixed_fusion_weight_stays(make_config, make_data):
 
 
 def test_lora_trains_its_own_weights_and_no_others_of_the_plm(make_config, make_data, plm_folder):
-    config = make_config(plm=str(plm_folder), train_stage="finetune", plm_lora={"r": 2}, epochs=1)
+    config = make_config(plm=str(plm_folder), train_stage="finetune", plm_lora={"r": 2}, epochs=1, **SHORT)
     data = make_data(config)
     model = ClickPrompt(config, data[0]._dataset)
     before = {name: p.clone() for name, p in model.plm.named_parameters()}
@@ -200,7 +201,7 @@ def test_pretraining_can_also_read_validation_text(make_config, make_data):
     [
         ({"prompt_strategy": "input", "prompt_projection": "shared_kv"}, "use per_prompt"),
         ({"plm_lora": {"target_modules": ["nothing_there"]}}, "plm_lora: .*nothing_there"),
-        ({"plm_lora": {"target_modules": "("}}, "plm_lora: target_modules .* is no regular expression"),
+        ({"plm_lora": {"target_modules": "("}}, "plm_lora: target_modules .* is not a regular expression"),
     ],
 )
 def test_variants_that_cannot_be_are_refused(make_config, make_data, tiny_plms, settings, message):

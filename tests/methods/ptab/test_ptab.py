@@ -10,9 +10,10 @@ from torch import nn
 
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.clickprompt.builders import build_pamlm
-from recbole_clickprompt.methods.ptab.model import build_masked_lm
+from recbole_clickprompt.methods.ptab.model import build_masked_lm, evaluate_masked_lm
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.optimizer import build_optimizer
+from tests.conftest import SHORT
 
 
 @pytest.fixture
@@ -67,8 +68,20 @@ def test_its_pretraining_equals_pamlm_whose_prompts_are_hidden(make_config, data
     assert torch.allclose(logits, others, atol=1e-5)
 
 
+def test_its_pretraining_is_evaluated_without_dropout_and_masked_from_the_seed(make_config, data):
+    train, results = data[0]._dataset, []
+    with_dropout, without = (build_masked_lm(make_config("PTab", plm_dropout=rate), train) for rate in (0.5, 0.0))
+    without.load_state_dict(with_dropout.state_dict())
+    for model in (with_dropout, without, without):
+        state = torch.get_rng_state()
+        results.append(evaluate_masked_lm(make_config("PTab"), model.train(), data[1]))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert results[0] == results[1] == results[2]
+    assert results[0].keys() == {"mlm_loss", "mlm_accuracy"}
+
+
 def test_a_whole_run_leaves_predictions_of_the_language_model_and_is_served(small):
-    run_recbole(model="PTab", dataset="tiny", config_dict={**small, "epochs": 1, "micro_batch_size": 64})
+    run_recbole(model="PTab", dataset="tiny", config_dict={**small, **SHORT, "epochs": 1})
     (run,) = Path("saved").glob("PTab-*.pth")
     assert len(list(Path("saved").glob("tiny-PTab-pretrained-*.safetensors"))) == 1
     folder = open_run(run)

@@ -1,4 +1,4 @@
-"""Linear layers, and what follows attention in a layer, for weights that do not change."""
+"""What follows attention in a post-norm layer, for fixed weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from recbole_clickprompt.plm.architectures import PostNorm
 
 __all__ = ["FixedLinear", "PostNormBlock"]
 
-_CACHED_ROWS = 256  # of a product, which a CPU's cache holds in float32
+_CACHED_ROWS = 256  # rows of a product that fit a CPU's cache in float32
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.gelu}
 
 
 class FixedLinear:
-    """A matrix product in ``dtype``, then its bias and an epilogue in float32.
+    """A linear layer as a matrix product in ``dtype``, then bias and epilogue in float32.
 
     ``nn.Linear`` under autocast converts its weights in every call. Here they are converted and transposed once,
-    and bias and epilogue are applied in blocks, while the product is in the cache.
+    and bias and epilogue are applied in blocks of rows while the product is in the CPU's cache::
+
+        out[block] = (epilogue(float(states[block] @ weight) + bias + added[block])) as dtype
 
     Args:
-        linear: Its weights are copied.
-        dtype: Of the product and the result.
-        epilogue: ``tanh``, ``gelu``, or ``add`` for a sum with what each call is given; None for nothing.
+        linear: The layer; its weights are copied.
+        dtype: Precision of the product and the result.
+        epilogue: ``tanh`` or ``gelu`` for a function, ``add`` for a residual connection, None for neither.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype, epilogue: str | None = None) -> None:
@@ -37,17 +39,17 @@ class FixedLinear:
     def __call__(self, states: Tensor, added: Tensor | None = None) -> Tensor:
         """
         Args:
-            states: ``(B, N)`` of any precision.
-            added: What ``add`` adds, ``(B, N')``.
+            states: ``(B, in_features)`` of any precision.
+            added: Residual that ``add`` adds, ``(B, out_features)``.
 
         Returns:
-            ``(B, N')`` in ``dtype``.
+            ``(B, out_features)`` in ``dtype``.
         """
         out = torch.mm(states.to(self.weight.dtype), self.weight)
         rows = _CACHED_ROWS if out.device.type == "cpu" else max(1, len(out))
         for begin in range(0, len(out), rows):
             part = out[begin : begin + rows]
-            result = part.float()  # functions of bf16 take twice as long
+            result = part.float()  # in bf16 these functions take twice as long
             if self.bias is not None:
                 result = result + self.bias
             if added is not None:
@@ -57,12 +59,12 @@ class FixedLinear:
 
 
 class PostNormBlock:
-    """``LayerAdapter.combine`` without dropout, of one position per row.
+    """``LayerAdapter.combine`` without dropout, for one position per row.
 
     Args:
-        modules: Copied, except for the norms.
+        modules: Modules of the layer; all weights but those of the norms are copied.
         width: W.
-        dtype: Of products.
+        dtype: Precision of matrix products.
     """
 
     def __init__(self, modules: PostNorm, *, width: int, dtype: torch.dtype) -> None:
@@ -77,11 +79,11 @@ class PostNormBlock:
     def __call__(self, attended: Tensor, states: Tensor) -> Tensor:
         """
         Args:
-            attended: Outputs of the heads, ``(B, W)``.
+            attended: Concatenated outputs of the heads, ``(B, W)``.
             states: What entered the layer, ``(B, W)``.
 
         Returns:
-            What leaves the layer, ``(B, W)``.
+            Outputs of the layer, ``(B, W)``.
         """
         states = self.attended_norm(self.projection(attended, states))
         inside = self.expansion(states)
@@ -92,7 +94,12 @@ class PostNormBlock:
 
 @torch.no_grad()
 def _as_linear(layer: nn.Module, width: int) -> nn.Linear:
-    """A layer that is affine in its inputs, ``(..., width)``, as one ``nn.Linear``, what LoRA adds included."""
+    """An affine layer as one ``nn.Linear``, with what LoRA adds; it is evaluated on the unit vectors.
+
+    Args:
+        layer: Maps ``(..., width)`` to ``(..., out_features)``.
+        width: Width of its inputs.
+    """
     if type(layer) is nn.Linear:
         return layer
     device = next(layer.parameters()).device

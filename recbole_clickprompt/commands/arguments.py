@@ -1,0 +1,38 @@
+"""Checks of command-line arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from recbole_clickprompt.errors import SettingError
+
+__all__ = ["check_minimum", "reject_settings"]
+
+
+def reject_settings(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Refuses arguments that the parser did not recognize, for commands that take no ``--key=value`` settings.
+
+    Raises:
+        SettingError: There is one; names the first.
+    """
+    if settings:
+        raise SettingError(f"unrecognized argument {settings[0]}; see recbole-cp {options.command} --help")
+
+
+def check_minimum(options: argparse.Namespace, minimum: int, *names: str) -> None:
+    """Refuses options that are too small; None is not checked, and of a list every number is.
+
+    Args:
+        options: Parsed arguments.
+        minimum: The smallest value allowed.
+        names: Attributes of ``options``.
+
+    Raises:
+        SettingError: A value is below ``minimum``; names the option.
+    """
+    for name in names:
+        value = getattr(options, name)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if any(number < minimum for number in values):
+            raise SettingError(f"--{name.replace('_', '-')} must be {minimum} or more, got {value}")

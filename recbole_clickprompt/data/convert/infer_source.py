@@ -1,0 +1,62 @@
+"""Guesses whether a field of a user's table describes the user, the item or the row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from recbole_clickprompt.data.convert.distinct import DistinctValues, combine_hashes
+
+__all__ = ["SourceScan"]
+
+
+class SourceScan:
+    """Guesses from all of its values, batch by batch, whether a field belongs to the user, the item or the row.
+
+    A field with more values than users in a batch is no user's, which is noticed early for most fields.
+
+    Args:
+        folder: For temporary files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._pairs = {source: DistinctValues(folder) for source in ("user", "item")}
+        self._value: np.ndarray | None = None
+        self._is_constant = True
+
+    def add(self, values: np.ndarray, ids: Mapping[str, np.ndarray], numbers: Mapping[str, int]) -> None:
+        """Adds a batch.
+
+        Args:
+            values: Hashes of the field's values, ``(rows,)`` uint64.
+            ids: Hashes of the users' and the items' ids, each ``(rows,)`` uint64.
+            numbers: How many of these are different.
+        """
+        if not len(values):
+            return
+        self._value = values[:1] if self._value is None else self._value
+        self._is_constant &= bool((values == self._value).all())
+        for source in list(self._pairs):
+            pairs = np.unique(combine_hashes(ids[source], values))
+            if len(pairs) > numbers[source]:
+                del self._pairs[source]
+            else:
+                self._pairs[source].add(pairs)
+
+    def guess(self, rows: int, numbers: Mapping[str, int]) -> str:
+        """``user`` or ``item`` if each of them has exactly one value of the field; the rarer one first.
+
+        Else ``inter``, also for a constant, and for ids that occur only once, which prove nothing.
+
+        Args:
+            rows: Number of all rows.
+            numbers: Number of different users and items.
+        """
+        if self._is_constant:
+            return "inter"
+        for source in sorted(numbers, key=lambda source: numbers[source]):
+            if source in self._pairs and self._pairs[source].count() == numbers[source] < rows:
+                return source
+        return "inter"

@@ -1,0 +1,53 @@
+"""What models with text need from a data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.text import Textualizer
+from recbole_clickprompt.text.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from recbole.data.interaction import Interaction
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["TextSource"]
+
+
+class TextSource(Protocol):
+    """A RecBole data set whose rows have a text, such as ``host.dataset.TextDataset``.
+
+    Attributes:
+        config: Settings of the run.
+        uid_field: Field of the user's id.
+        iid_field: Field of the item's id.
+    """
+
+    config: Settings
+    uid_field: str
+    iid_field: str
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, index: Tensor) -> Interaction:
+        """The rows with these numbers, ``(B,)``, with the features of their users and items."""
+
+    def num(self, field: str) -> int:
+        """Number of ids of a field, id 0 (padding and unknown values) included."""
+
+    def id2token(self, field: str, ids: int) -> str | np.ndarray:
+        """The token in the files that an id of a field stands for."""
+
+    def textualizer(self) -> Textualizer:
+        """The text of the rows, as ``text_fields`` and ``value_labels`` describe it."""
+
+    def tokenizer(self, plm: str) -> PreTrainedTokenizerBase:
+        """The tokenizer of a PLM, named as in the setting ``plm``."""
+
+    def token_table(self, plm: str) -> TokenTable:
+        """The tokens of the rows for a PLM, built once."""
