@@ -44,11 +44,9 @@ _COMMANDS = {
     "tune": tune,
 }
 
-# Errors of full disks and folders that are not writable
-_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 # Errors if a file exists where a folder is needed, such as RecBole's log/
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
-# What else the file system says about files that the user named, or about its own state
+# Errors of full disks, of files that are not readable or writable, and of impossible names
 _FILES = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
     errno.EISDIR, errno.ELOOP,
@@ -57,7 +55,7 @@ _LONGEST_MESSAGE = 1500  # characters; a value that the user gave may have milli
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with an argument in a message of bounded length."""
+    """Reports a wrong argument in a message of bounded length."""
 
     def error(self, message: str) -> NoReturn:
         super().error(_shortened(message))
@@ -92,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _FILES | _NO_FOLDER:
             raise
-        message = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        message = f"{error.filename or 'a file'}: {error.strerror}"
         if error.errno in _NO_FOLDER:
             message += "; a file exists where a folder is needed: move it, or run in another folder"
         return _fail(message, 2)

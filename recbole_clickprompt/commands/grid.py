@@ -99,6 +99,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
 
 
+def _quoted_name(dataset: object) -> dict[str, str]:
+    # RecBole would read the setting 007 as a number
+    is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
+    return {"dataset": repr(dataset)} if is_number else {}
+
+
 def _base(name: str, dataset: object) -> dict[str, Any]:
     if "{dataset}" in name and not isinstance(dataset, str):
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
@@ -120,7 +126,7 @@ def _check(grid: dict[str, Any], path: Path) -> None:
     for key in grid:
         if key not in _KEYS:
             raise SettingError(f"{path}: unknown key {key} of a grid{nearest(key, _KEYS)}")
-    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list), ("base", str)):
+    for key, kind in _KEYS.items():
         if grid.get(key) is not None and not isinstance(grid[key], kind):
             name = getattr(kind, "__name__", "text or a number")
             raise SettingError(f"{path}: {key} must be a {name}, got {grid[key]!r}")
@@ -167,7 +173,7 @@ def _cells(
                 settings = {**grid["settings"], **varied, **(run_settings or {}), "seed": seed}
                 model, implied = resolve_name(settings.pop("model", None))
                 settings = {**implied, **settings, "model": model}
-                backbone_settings = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
+                backbone_settings = (base.get("backbones") or {}).get(str(settings.get("backbone"))) or {}
                 config = {**(base.get("settings") or {}), **backbone_settings, **settings}
                 # A table holds lists as text
                 cells = {key: str(v) if isinstance(v, list | dict) else v for key, v in varied.items()}

@@ -9,7 +9,6 @@ masks the fields of the first test rows of each run with a PLM, as `recbole-cp a
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING

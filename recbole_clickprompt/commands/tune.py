@@ -10,6 +10,9 @@ FILE.yaml holds
   seed:       (optional) seed of the search; default 2020
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
+A file with another ending than .yaml is one of RecBole's search files, such as hyper.test, with a setting and its
+space per line: an exhaustive search if all are choices, else a random one, with the settings of the command line.
+
 --key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is recorded with its
 error, and the search continues. A trial that is already in the table is not repeated: the same command continues
 an interrupted search.

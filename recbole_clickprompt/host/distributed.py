@@ -47,7 +47,29 @@ def set_rank_environment(*, local_rank: int, nproc: int, offset: int, world: int
 
 def is_distributed() -> bool:
     """Whether torchrun or ``set_rank_environment`` has made this process one of several."""
-    return all(name in os.environ for name in _RANK_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
+    return all(name in os.environ for name in _RANK_VARIABLES) and _rank_numbers()["WORLD_SIZE"] > 1
+
+
+def _rank_numbers() -> dict[str, int]:
+    """The rank variables that are numbers; raises SettingError where they are none, or do not fit each other."""
+    numbers = {}
+    for name in _RANK_VARIABLES:
+        if name == "MASTER_ADDR":
+            continue
+        text, least, most = os.environ[name], int("SIZE" in name), 65535 if name == "MASTER_PORT" else 1 << 20
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+            raise SettingError(
+                f"the environment variable {name} must be a whole number from {least} to {most}, got "
+                f"{text[:60]!r}; torchrun sets it; unset it to train in one process"
+            )
+        numbers[name] = int(text)
+    for rank, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        if numbers["WORLD_SIZE"] > 1 and numbers[rank] >= numbers[size]:
+            raise SettingError(
+                f"the environment variable {rank} must be below {size}, got {numbers[rank]} and {numbers[size]}; "
+                "torchrun sets them; unset them to train in one process"
+            )
+    return numbers
 
 
 def install() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["launch"]
 
+_MOST_PROCESSES = 1024
 _TRACEBACK = 4000  # characters, so that the tracebacks of all ranks fit into a pipe
 
 

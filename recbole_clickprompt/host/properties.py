@@ -34,47 +34,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 # Settings whose keys and values are strings in the data: YAML would read NO as False and 007 as 7
 TEXT_SETTINGS = ("value_labels", "value_words")  # the second is the old name of the first
-_TEXT = "tag:yaml.org,2002:str"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, except that ``1e-3`` is a number, and that codes in ``TEXT_SETTINGS`` stay strings."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        for key, value in node.value:
-            # A scalar is an invalid value, which is reported later; a list contains several values to try
-            if key.value in TEXT_SETTINGS and not isinstance(value, yaml.ScalarNode):
-                _read_as_texts(value)
-        return node
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every scalar as a string."""
-
-    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
-        node = super().compose_scalar_node(anchor)
-        node.tag = _TEXT
-        return node
-
-
-def _read_as_texts(node: yaml.Node) -> None:
-    if isinstance(node, yaml.ScalarNode):
-        node.tag = _TEXT
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            _read_as_texts(key)
-            _read_as_texts(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _read_as_texts(value)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 def property_folders() -> list[Path]:
@@ -87,7 +46,8 @@ def property_folders() -> list[Path]:
 
 def find_property_file(name: str) -> Path | None:
     """The first property file with this name, such as ``dataset/ml-100k.yaml``, or None."""
-    return next((f / name for f in property_folders() if (f / name).is_file()), None)
+    # Path.is_file raises for names that are too long for the file system
+    return next((f / name for f in property_folders() if os.path.isfile(f / name)), None)
 
 
 def find_file(name: str, what: str) -> Path:

@@ -125,19 +125,10 @@ def _model_of(config: Config, config_dict: Mapping[str, Any]) -> str | None:
 def _wrap_files() -> None:
     @functools.wraps(Config._load_config_files)
     def load_by_name(self: Config, file_list: list[str] | None) -> dict[str, Any]:
-        # RecBole's YAML makes False of the code NO, and takes cycles, repeated keys and any size
+        # RecBole's YAML loader reads the code NO as False, and accepts cycles, repeated keys and any size
         merged: dict[str, Any] = {}
         for file in file_list or ():
-            try:
-                content = load(self, [file])
-                # RecBole's YAML loader would read the code NO as False
-                merged.update(
-                    content | {key: read_yaml(Path(file))[key] for key in TEXT_SETTINGS if key in content}
-                )
-            except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-                raise SettingError(
-                    f"{file} is not a valid property file: {' '.join(str(error).split())}"
-                ) from error
+            merged.update(read_yaml(Path(file)))
         return merged
 
     Config._load_config_files = load_by_name

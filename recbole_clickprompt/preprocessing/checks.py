@@ -79,6 +79,8 @@ def _check_text(loaded: Preprocessing, text: Text) -> None:
             f"the token offsets of {name!r} do not fit its ids and tokens",
         )
         _require((np.diff(offsets) >= 0).all(), f"the token offsets of {name!r} decrease")
+        counts = segment.values.ndim == 1 and _within(segment.values, 1 << 31)
+        _require(counts, f"the tokens of {name!r} are not a list of whole numbers from 0")
     numbers = [*text.prefix, *text.suffix, text.pad_id, text.max_length]
     _require(all(isinstance(number, int) for number in numbers), "special tokens are not integers")
 

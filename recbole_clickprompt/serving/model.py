@@ -126,7 +126,7 @@ class OnnxScores:
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its error classes are not public
             raise DataError(f"{file} is not an ONNX model: {' '.join(str(error).split())[:160]}") from error
-        self.batch = batch
+        self.file, self.batch = file, batch
 
     def __call__(self, columns: Columns) -> np.ndarray:
         """``(B,)`` float32."""

@@ -10,6 +10,7 @@ from recbole_clickprompt.settings.recbole_types import (
     COLUMNS,
     ENCODING,
     EVALUATION,
+    FIELD,
     FIELD_SEPARATOR,
     GPUS,
     INTERVAL,

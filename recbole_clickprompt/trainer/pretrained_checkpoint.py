@@ -132,6 +132,7 @@ def load_pretrained(model: Module, path: Path) -> None:
     foreign = [name for name in state if name not in expected or state[name].shape != expected[name].shape]
     if missing or foreign:
         raise WeightsError(f"{path} does not fit this run: {', '.join([*missing, *foreign][:3])} differ")
+    check_numbers(expected, state, path)
     # Only tied weights, which are loaded under another name, are missing from the file
     model.load_state_dict(state, strict=False)
 

@@ -87,11 +87,11 @@ def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
 
 def _read(table: Path) -> pd.DataFrame:
     try:
-        if table.suffix == ".parquet":
-            return pd.read_parquet(table)
-        # A run may be named None; only empty cells are missing
-        return pd.read_csv(table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError) as error:
+        rows = _parsed(table)
+        for name in rows.columns:
+            if rows[name].map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
+                raise ValueError(f"its column {name} holds lists or mappings, expected texts or numbers")
+    except (ValueError, OSError, TypeError, LookupError, AttributeError, ArithmeticError, csv.Error) as error:
         raise DataError(f"{table} cannot be read: {' '.join(str(error).split())}; restore or move it") from error
     for name in rows.columns.intersection([*_TEXT]):
         for row in rows.index[rows[name].notna() & ~rows[name].map(lambda value: isinstance(value, str))][:1]:
@@ -105,7 +105,7 @@ def _parsed(table: Path) -> pd.DataFrame:
     if table.suffix == ".json":
         return pd.read_json(table, dtype=_TEXT)
     _check_cells(table)
-    # A run may be called None; what is missing is empty
+    # A run may be named None; only empty cells are missing
     return pd.read_csv(
         table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""], index_col=False
     )

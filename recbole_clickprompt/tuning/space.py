@@ -81,6 +81,25 @@ def read_space(space: object, path: Path) -> list[Draw]:
     return [_draw(str(name), text, where) for name, text in space.items()]
 
 
+def read_search_file(path: Path) -> dict[str, str]:
+    """The settings in a search file of RecBole's, such as ``hyper.test``, and how each is drawn.
+
+    Raises:
+        SettingError: It cannot be read, or a setting comes twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from error
+    space: dict[str, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, draw = line.partition(" ")
+        if name in space:
+            raise SettingError(f"{path}: {name[:60]} is there twice")
+        space[name] = draw
+    return space
+
+
 def _draw(name: str, text: object, where: str) -> Draw:
     kind, _, rest = str(text).strip().partition(" ")
     if kind not in _KINDS:

@@ -14,7 +14,6 @@ from pathlib import Path
 import polars as pl
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.files import storage_errors
 
 __all__ = ["LONGEST_TEXT", "AtomicWriter", "write_atomic"]
 
@@ -41,9 +40,8 @@ class AtomicWriter:
         self.rows = 0
         self._cut, self._joined = Counter[str](), Counter[str]()
         header = "\t".join(f"{field}:{kind}" for field, kind in types.items())
-        with storage_errors(path):
-            self._stream = path.open("wb")
-            self._stream.write(f"{header}\n".encode())
+        self._stream = path.open("wb")
+        self._stream.write(f"{header}\n".encode())
 
     def write(self, frame: pl.DataFrame) -> None:
         """Appends rows; columns not in ``types`` are ignored, and None becomes an empty cell.
