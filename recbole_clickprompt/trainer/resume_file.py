@@ -79,6 +79,8 @@ def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -
             f"resume: {path} belongs to another run: {', '.join(differing[:5])} differ; use the settings of that "
             "run, or leave out --resume to start over"
         )
+    if not isinstance(state["random"], list):
+        raise WeightsError(f"{path} is damaged: its random states are no list; leave out --resume to start over")
     world, saved_world = distributed.current().world, len(state["random"])
     if world != saved_world:
         raise SettingError(
