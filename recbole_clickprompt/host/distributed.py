@@ -47,7 +47,29 @@ def set_rank_environment(*, local_rank: int, nproc: int, offset: int, world: int
 
 def is_distributed() -> bool:
     """Whether torchrun or ``set_rank_environment`` has made this process one of several."""
-    return all(name in os.environ for name in _RANK_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
+    return all(name in os.environ for name in _RANK_VARIABLES) and _rank_numbers()["WORLD_SIZE"] > 1
+
+
+def _rank_numbers() -> dict[str, int]:
+    """The rank variables that are numbers; raises SettingError where they are none, or do not fit each other."""
+    numbers = {}
+    for name in _RANK_VARIABLES:
+        if name == "MASTER_ADDR":
+            continue
+        text, least, most = os.environ[name], int("SIZE" in name), 65535 if name == "MASTER_PORT" else 1 << 20
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+            raise SettingError(
+                f"the environment variable {name} must be a whole number from {least} to {most}, got "
+                f"{text[:60]!r}; torchrun sets it; unset it to train in one process"
+            )
+        numbers[name] = int(text)
+    for rank, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        if numbers["WORLD_SIZE"] > 1 and numbers[rank] >= numbers[size]:
+            raise SettingError(
+                f"the environment variable {rank} must be below {size}, got {numbers[rank]} and {numbers[size]}; "
+                "torchrun sets them; unset them to train in one process"
+            )
+    return numbers
 
 
 def install() -> None:
@@ -56,10 +78,15 @@ def install() -> None:
 
     @functools.wraps(init_device)
     def init_device_of_rank(self: Config) -> None:
-        if self.model not in method_names() or not is_distributed():
+        settings = self.final_config_dict
+        if self.model not in method_names():
             init_device(self)
             return
-        settings = self.final_config_dict
+        if not is_distributed():
+            if "local_rank" in settings:
+                raise SettingError("local_rank is set by what starts the processes, such as --nproc; leave it out")
+            init_device(self)
+            return
         for key in ("local_rank", "world_size", "offset", "nproc", "ip", "port"):
             settings.pop(key, None)
         init_device(self)  # as for a single process
@@ -97,7 +124,7 @@ def run_recboles(rank: int, *arguments: Any) -> None:
 
 
 def _join(device: torch.device) -> torch.device:
-    rank, local_rank, world, nproc, port = (int(os.environ[n]) for n in (*_RANK_VARIABLES[:4], _RANK_VARIABLES[5]))
+    rank, local_rank, world, nproc, port = _rank_numbers().values()
     if device.type == "cuda":
         if torch.cuda.device_count() < nproc:
             raise SettingError(

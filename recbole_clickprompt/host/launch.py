@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["launch"]
 
+_MOST_PROCESSES = 1024
 _TRACEBACK = 4000  # characters, so that the tracebacks of all ranks fit into a pipe
 
 
@@ -49,6 +51,12 @@ def launch(
             f"--nproc={nproc} --group_offset={group_offset} do not fit --world_size={world_size}: the ranks of "
             "this machine are group_offset to group_offset + nproc - 1"
         )
+    if nproc > _MOST_PROCESSES:
+        raise SettingError(f"--nproc must be at most {_MOST_PROCESSES}, got {nproc}")
+    if port is not None and not 1 <= port <= 65535:
+        raise SettingError(f"--port must be from 1 to 65535, got {port}")
+    if port is not None and group_offset == 0:
+        _check_port(ip, port)
     if port is None:
         if nproc < world_size:
             raise SettingError(
@@ -116,6 +124,22 @@ def _first_failure(
     if message is not None:
         return UserError(message)
     return RuntimeError(f"rank {rank} failed and the run has ended:\n{text}")
+
+
+def _check_port(ip: str, port: int) -> None:
+    """Refuses a port of this machine that another process listens on, and an address that there is not."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((ip, port))
+    except socket.gaierror as error:
+        raise SettingError(f"--ip={ip[:60]} is no address of a machine: {error.strerror}") from error
+    except (UnicodeError, ValueError) as error:
+        raise SettingError(f"--ip={ip[:60]!r} is no address of a machine") from error
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise SettingError(f"--port={port} cannot be used: {error.strerror}; take another") from error
+        # The address may be one that only other machines see
 
 
 def _free_port() -> int:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import copy
-import re
+import os
 from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.plain_yaml import load_yaml
 from recbole_clickprompt.settings.declaration import Elsewhere
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.settings.registry import settings_of
@@ -33,47 +34,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 # Settings whose keys and values are strings in the data: YAML would read NO as False and 007 as 7
 TEXT_SETTINGS = ("value_labels", "value_words")  # the second is the old name of the first
-_TEXT = "tag:yaml.org,2002:str"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, except that ``1e-3`` is a number, and that codes in ``TEXT_SETTINGS`` stay strings."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        for key, value in node.value:
-            # A scalar is an invalid value, which is reported later; a list contains several values to try
-            if key.value in TEXT_SETTINGS and not isinstance(value, yaml.ScalarNode):
-                _read_as_texts(value)
-        return node
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every scalar as a string."""
-
-    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
-        node = super().compose_scalar_node(anchor)
-        node.tag = _TEXT
-        return node
-
-
-def _read_as_texts(node: yaml.Node) -> None:
-    if isinstance(node, yaml.ScalarNode):
-        node.tag = _TEXT
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            _read_as_texts(key)
-            _read_as_texts(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _read_as_texts(value)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 def property_folders() -> list[Path]:
@@ -86,7 +46,8 @@ def property_folders() -> list[Path]:
 
 def find_property_file(name: str) -> Path | None:
     """The first property file with this name, such as ``dataset/ml-100k.yaml``, or None."""
-    return next((f / name for f in property_folders() if (f / name).is_file()), None)
+    # Path.is_file raises for names that are too long for the file system
+    return next((f / name for f in property_folders() if os.path.isfile(f / name)), None)
 
 
 def find_file(name: str, what: str) -> Path:
@@ -99,7 +60,7 @@ def find_file(name: str, what: str) -> Path:
     Raises:
         SettingError: There is no such file.
     """
-    path = Path(name) if Path(name).is_file() else find_property_file(name)
+    path = Path(name) if os.path.isfile(name) else find_property_file(name)
     if path is None:
         raise SettingError(f"there is no {what} {name}, neither at this path nor among the property files")
     return path
@@ -112,7 +73,7 @@ def parse_yaml(text: str, setting: str = "") -> Any:
         text: The value.
         setting: The name of its setting; in ``value_labels`` all scalars are strings.
     """
-    return yaml.load(text, Loader=_TextLoader if setting in TEXT_SETTINGS else _Loader)
+    return load_yaml(text, as_texts=setting in TEXT_SETTINGS, text_keys=TEXT_SETTINGS)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -123,6 +84,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):

@@ -19,7 +19,7 @@ import recbole.data.utils
 import yaml
 from recbole.config import Config
 
-from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.properties import TEXT_SETTINGS, parse_yaml, read_yaml
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.methods.registry import method_names
@@ -40,7 +40,7 @@ def parse_literal(text: str, setting: str = "") -> Any:
     if setting in TEXT_SETTINGS:
         try:
             return parse_yaml(text, setting)
-        except (yaml.YAMLError, RecursionError):
+        except yaml.YAMLError:
             return text
     try:
         value = ast.literal_eval(text.strip())
@@ -53,7 +53,7 @@ def parse_literal(text: str, setting: str = "") -> Any:
     if text.startswith(("[", "{")):
         try:
             return parse_yaml(text)
-        except (yaml.YAMLError, RecursionError):
+        except yaml.YAMLError:
             pass
     return text
 
@@ -123,22 +123,12 @@ def _model_of(config: Config, config_dict: Mapping[str, Any]) -> str | None:
 
 
 def _wrap_files() -> None:
-    load = Config._load_config_files
-
-    @functools.wraps(load)
+    @functools.wraps(Config._load_config_files)
     def load_by_name(self: Config, file_list: list[str] | None) -> dict[str, Any]:
+        # RecBole's YAML loader reads the code NO as False, and accepts cycles, repeated keys and any size
         merged: dict[str, Any] = {}
         for file in file_list or ():
-            try:
-                content = load(self, [file])
-                # RecBole's YAML loader would read the code NO as False
-                merged.update(
-                    content | {key: read_yaml(Path(file))[key] for key in TEXT_SETTINGS if key in content}
-                )
-            except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-                raise SettingError(
-                    f"{file} is not a valid property file: {' '.join(str(error).split())}"
-                ) from error
+            merged.update(read_yaml(Path(file)))
         return merged
 
     Config._load_config_files = load_by_name

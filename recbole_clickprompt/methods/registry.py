@@ -97,10 +97,12 @@ def resolve_name(name: str | None) -> tuple[str, Mapping[str, Any]]:
         Name of the method, and the settings that the alias implies.
 
     Raises:
-        SettingError: The name is unknown.
+        SettingError: The name is unknown, or no text.
     """
     if name is None:
         return next(iter(_methods)), {}
+    if not isinstance(name, str):
+        raise SettingError(f"model must be a name, got {name!r}")
     aliases = {alias: (method.name, implied) for method in methods() for alias, implied in method.aliases.items()}
     if name in aliases:
         return aliases[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import parse_yaml
 
-__all__ = ["Draw", "read_space"]
+__all__ = ["Draw", "read_search_file", "read_space"]
 
 # Number of values of each kind; None: any
 _KINDS = {"choice": None, "uniform": 2, "loguniform": 2, "quniform": 3}
@@ -72,15 +73,31 @@ def read_space(space: object, path: Path) -> list[Draw]:
     """
     where = f"{path}: space"
     if isinstance(space, str):
-        file = Path(space)
-        if not file.is_file():
+        if not os.path.isfile(space):
             raise SettingError(f"{where}: there is no file {space}")
-        where = str(file)
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        space = {name: text for name, _, text in (line.partition(" ") for line in lines)}
+        where, space = space, read_search_file(Path(space))
     if not isinstance(space, dict) or not space:
         raise SettingError(f"{where} must map settings to texts such as `choice [8, 16]`, got {space!r}")
     return [_draw(str(name), text, where) for name, text in space.items()]
+
+
+def read_search_file(path: Path) -> dict[str, str]:
+    """The settings in a search file of RecBole's, such as ``hyper.test``, and how each is drawn.
+
+    Raises:
+        SettingError: It cannot be read, or a setting comes twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from error
+    space: dict[str, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, draw = line.partition(" ")
+        if name in space:
+            raise SettingError(f"{path}: {name[:60]} is there twice")
+        space[name] = draw
+    return space
 
 
 def _draw(name: str, text: object, where: str) -> Draw:

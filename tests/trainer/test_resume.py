@@ -198,6 +198,15 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
         go_on(make_config, *stopped[:2], resume="auto")
 
 
+def changed_in(file, *path, value):
+    state = torch.load(file)
+    owner = state
+    for key in path[:-1]:
+        owner = owner[key]
+    owner[path[-1]] = value
+    return state
+
+
 @pytest.mark.parametrize("resume", ["auto", "PATH"])
 @pytest.mark.parametrize(
     ("spoil", "message"),
@@ -223,6 +232,19 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
         (lambda file: torch.save(torch.load(file) | {"model": {}}, file), "is damaged, or the state of another"),
         (lambda file: torch.save(torch.load(file) | {"optimizer": None}, file), "is damaged, or the state of an"),
         (lambda file: torch.save(torch.load(file) | {"progress": []}, file), "is damaged, or the state of anoth"),
+        (lambda file: torch.save(torch.load(file) | {"stage": ["finetune"]}, file), "is damaged: its stage is"),
+        (lambda file: torch.save(torch.load(file) | {"random": 1}, file), "is damaged: its random states are no"),
+        (lambda file: torch.save(torch.load(file) | {"random": ["x"]}, file), ".* its random is not a list of ra"),
+        (lambda file: torch.save(torch.load(file) | {"order": []}, file), ".* of different numbers of processes"),
+        (lambda file: torch.save(torch.load(file) | {"own": {}}, file), ".* its own is not what the stage reme"),
+        (
+            lambda file: torch.save(changed_in(file, "random", 0, "python", value=(3, torch.zeros(4), 0)), file),
+            ".* its random states cannot be restored",
+        ),
+        (
+            lambda file: torch.save(changed_in(file, "progress", "batches", value=10**6), file),
+            "is damaged: its epoch has more batches than the training rows",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spoil, message, resume):
