@@ -85,11 +85,15 @@ def install() -> None:
         if not is_distributed():
             if "local_rank" in settings:
                 raise SettingError("local_rank is set by what starts the processes, such as --nproc; leave it out")
+            wanted = settings.get("device")
             init_device(self)
+            _check_device(wanted, settings["device"])
             return
+        wanted = settings.get("device")
         for key in ("local_rank", "world_size", "offset", "nproc", "ip", "port"):
             settings.pop(key, None)
         init_device(self)  # as for a single process
+        _check_device(wanted, settings["device"])
         settings["device"] = _join(settings["device"])
         # local_rank stays 0: RecBole adds it to the seed, but all ranks must start with equal weights
         settings["offset"] = distributed.current().rank
@@ -103,6 +107,16 @@ def install() -> None:
     # Pickled by reference to this module, so child processes of RecBole's `run` import the plug-in
     for module in (quick_start, recbole.quick_start):
         module.run_recboles = run_recboles
+
+
+def _check_device(wanted: object, device: torch.device) -> None:
+    # RecBole overrides the setting ``device`` silently
+    if wanted is not None and str(wanted).partition(":")[0] != device.type:
+        reason = "there is no GPU" if not torch.cuda.is_available() else "gpu_id selects it"
+        raise SettingError(
+            f"device is {str(wanted)[:60]!r}, but this run uses {device.type}, as {reason}; leave device out, and "
+            "select GPUs with gpu_id ('' for the CPU)"
+        )
 
 
 def run_recboles(rank: int, *arguments: Any) -> None:
