@@ -76,6 +76,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
     columns = ["run", "seed", "auc", "logloss", "digest"]
     cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
+    if lacking := next((cell["run"] for cell, config, _ in cells if config.get("dataset") is None), None):
+        raise SettingError(f"{path}: the run {lacking} has no data set; add dataset to settings")
     for number, (cell, config, key) in enumerate(cells, start=1):
         # Another process may have added this run in the meantime
         results = read_results(table, columns, numbers=["seed", "auc", "logloss"])

@@ -98,9 +98,9 @@ def _read_latency(path: Path, runs: Mapping[str, RunFolder]) -> tuple[pd.DataFra
     lacking = {"run", *_TIMES} - set(table)
     if lacking:
         raise DataError(f"--latency: {path} has no column {min(lacking)}; recbole-cp latency --out writes them")
-    unmeasured = table["run"].isna() | table[_TIMES].isna().any(axis=1) | (table[_TIMES] < 0).any(axis=1)
+    unmeasured = table["run"].isna() | table[_TIMES].isna().any(axis=1) | (table[_TIMES] <= 0).any(axis=1)
     if unmeasured.any():
-        raise DataError(f"--latency: {path}: a row has no run, or no time of 0 ms or more; measure it again")
+        raise DataError(f"--latency: {path}: a row has no run, or no time above 0 ms; measure it again")
     table = table[table["run"].isin(list(runs))]
     if table.empty:
         raise DataError(f"--latency: {path} holds none of the runs {', '.join(runs)}; use the names of that table")

@@ -75,6 +75,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers passes on any error of its parsers
         raise WeightsError(f"{folder}: its tokenizer cannot be read: {first_line(error)}") from error
+    if not isinstance(tokenizer.model_max_length, int | float) or not tokenizer.model_max_length > 0:
+        raise WeightsError(
+            f"{folder}: its tokenizer's model_max_length is {tokenizer.model_max_length!r:.60}; expected is a "
+            "number above 0"
+        )
     if causal and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, so any token is fine
     if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):

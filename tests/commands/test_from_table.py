@@ -287,3 +287,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert "cannot be written: File too large" in line
     assert not Path("dataset_atomic").exists()
     assert not Path("props").exists()
+
+
+def test_a_parquet_file_without_rows_is_refused(capsys):
+    frame()[:0].write_parquet("clicks.parquet")
+    assert main(["from-table", "clicks.parquet", *COLUMNS, "--time=when"]) == 2
+    assert "clicks.parquet has no rows" in error_of(capsys)

@@ -117,6 +117,7 @@ def test_names_that_cannot_be_are_refused_and_never_replaced_by_a_default(capsys
         ("runs: {a: {model: [DNN]}}\n", "model must be a name, got"),
         ("runs: {a: {}}\nsettings: {dataset: [tiny]}\n", "dataset must be a name, got"),
         ("runs: {a: {}}\nbaseline: [a]\n", "baseline must be"),
+        ("runs: {a: {}}\n", "the run a has no data set; add dataset to settings"),
     ],
 )
 def test_a_grid_of_other_types_is_refused(capsys, tmp_path, content, message):

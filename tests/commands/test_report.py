@@ -142,12 +142,16 @@ def test_a_runs_name_that_looks_like_a_number_is_found_in_a_table_of_latency(run
         (["--latency=odd.csv"], "odd.csv has no column median_ms"),
         (["--latency=others.csv"], "others.csv holds none of the runs without; use the names of that table"),
         (["--latency=twice.csv"], "twice.csv has the run 'without' more than once; leave one row of it"),
+        (["--latency=zero.csv"], "zero.csv: a row has no run, or no time above 0 ms; measure it again"),
+        (["--latency=text.csv"], "text.csv, line 2: median_ms must be a number, got 'fast'"),
         (["--attention"], "--attention needs a run whose model reads prompts, and none does; leave it out"),
         (["--epochs=2"], "unrecognized argument --epochs=2"),
     ],
 )
 def test_a_report_that_cannot_be_is_refused_and_not_begun(runs, capsys, arguments, message):
     pd.DataFrame({"run": ["plain"], "p95_ms": [1.0]}).to_csv("odd.csv")
+    pd.DataFrame({"run": ["without"], "median_ms": [0.0], "p95_ms": [1.0]}).to_csv("zero.csv")
+    pd.DataFrame({"run": ["without"], "median_ms": ["fast"], "p95_ms": [1.0]}).to_csv("text.csv")
     pd.DataFrame({"run": ["x"], "median_ms": [1.0], "p95_ms": [1.0]}).to_csv("others.csv")
     pd.DataFrame({"run": ["without"] * 2, "median_ms": [1.0, 2.0], "p95_ms": [1.0, 2.0]}).to_csv("twice.csv")
     assert main(["report", runs[1], *arguments]) == 2

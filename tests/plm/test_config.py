@@ -106,6 +106,15 @@ def test_a_config_that_is_no_json_object_is_refused(tiny_bert, tmp_path, content
         load(folder)
 
 
+@pytest.mark.parametrize("value", [[1, 2], -1, 0, {}])
+def test_a_tokenizer_for_texts_of_no_length_is_refused(tiny_bert, tmp_path, value):
+    folder = shutil.copytree(tiny_bert, tmp_path / "plm")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": value}))
+    with pytest.raises(WeightsError, match="model_max_length|cannot be read"):
+        load_tokenizer(folder)
+
+
 def test_a_tokenizer_with_more_tokens_than_the_table_is_refused_with_both_numbers(tiny_bert, tmp_path):
     folder = changed(tiny_bert, tmp_path / "plm")
     tokenizer = tf.AutoTokenizer.from_pretrained(folder)

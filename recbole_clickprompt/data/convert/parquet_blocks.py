@@ -41,13 +41,17 @@ class ParquetBlocks:
         self._path = path
 
     def batches(self) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
-        """Rows, and the number of each from 1 on, ``(rows,)`` int64; at least one batch, which may be empty."""
+        """Rows, and the number of each from 1 on, ``(rows,)`` int64.
+
+        Raises:
+            DataError: The file is damaged or has no rows.
+        """
         size = reject_bomb(self._path)
         start = 1
         with self._errors(), pq.ParquetFile(self._path, buffer_size=_BUFFER, pre_buffer=False) as file:
             rows = file.metadata.num_rows
             if not rows:
-                yield _plain(pl.DataFrame(pl.from_arrow(file.schema_arrow.empty_table()))), np.empty(0, np.int64)
+                raise DataError(f"{self._path} has no rows")
             number = min(_BATCH_ROWS, max(1, _BATCH_BYTES * rows // max(size, 1)))
             for batch in file.iter_batches(number, use_threads=False):
                 frame = _plain(pl.DataFrame(pl.from_arrow(batch)))

@@ -56,7 +56,10 @@ class UserTable(Case):
                 return ""
             table = pd.DataFrame(cells[1:], columns=cells[0])
         else:
-            table = pd.read_parquet(path).astype(str)
+            table = pd.read_parquet(path)
+            truth = table.select_dtypes(bool).columns
+            table = table.astype(str)
+            table[truth] = table[truth].apply(lambda column: column.str.lower())  # as polars writes them
         if len(table) != read:
             return f"{read} rows were read of {len(table)}"
         if read == written:
