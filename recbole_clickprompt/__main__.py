@@ -43,10 +43,15 @@ _COMMANDS = {
     "tune": tune,
 }
 
-# Errors of full disks and folders that are not writable
-_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+# Errors of full disks and file systems that are mounted read-only
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 # Errors if a file exists where a folder is needed, such as RecBole's log/
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
+# Errors of a path that is given by the user, whether it is read or written
+_NOT_ACCESSIBLE = {
+    errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.EBADMSG,
+    errno.ESTALE,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,12 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), 2)
     except OSError as error:
-        if error.errno not in _STORAGE | _NO_FOLDER:
+        if error.errno not in _NOT_WRITTEN | _NO_FOLDER | _NOT_ACCESSIBLE:
             raise
-        message = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
-        if error.errno in _NO_FOLDER:
-            message += "; a file exists where a folder is needed: move it, or run in another folder"
-        return _fail(message, 2)
+        return _fail(_storage_message(error), 2)
     except (NotImplementedError, ValueError) as error:
         if not _is_refusal(error):
             raise
@@ -89,6 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; a run whose state was saved resumes with --resume=auto", 130)
     return 0
+
+
+def _storage_message(error: OSError) -> str:
+    action = "read or written" if error.errno in _NOT_ACCESSIBLE else "written"
+    message = f"{error.filename or 'a file'} cannot be {action}: {error.strerror}"
+    if error.errno in _NO_FOLDER:
+        message += "; a file exists where a folder is needed: move it, or run in another folder"
+    return message
 
 
 def _is_refusal(error: Exception) -> bool:

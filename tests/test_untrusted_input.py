@@ -179,7 +179,7 @@ def test_a_property_file_holds_plain_values_only(tag, small, capsys):
     Path("evil.yaml").write_text(f"model: ClickPrompt\ndataset: tiny\nbackbone: {tag}\n")
     assert main(["run", "--config_files=evil.yaml"]) == 2
     assert "error: evil.yaml is not valid YAML" in capsys.readouterr().err
-    with pytest.raises(SettingError, match="evil.yaml is not a valid property file"):
+    with pytest.raises(SettingError, match="evil.yaml is not valid YAML"):
         Config("ClickPrompt", "tiny", ["evil.yaml"], dict(small))
     folder = Path("props/dataset")
     folder.mkdir(parents=True)

@@ -29,7 +29,8 @@ from recbole.quick_start import run_recbole
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarize
-from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.host.properties import find_file
+from recbole_clickprompt.host.yaml_files import read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs

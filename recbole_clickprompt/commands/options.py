@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
+from recbole_clickprompt.host.check_settings import check_dataset_name
+from recbole_clickprompt.host.properties import find_file
+from recbole_clickprompt.host.yaml_files import parse_yaml, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 
 __all__ = ["Run", "add_run_arguments", "parse_run", "parse_settings"]
@@ -46,8 +48,13 @@ def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
     in_files: dict[str, Any] = {}
     for file in files:
         in_files.update(read_yaml(file))
+    for name in ("model", "dataset"):
+        value = getattr(options, name) if getattr(options, name) is not None else in_files.get(name)
+        if value is not None and not str(value).strip():
+            raise SettingError(f"{name} is empty; name a {name}, or leave it out for the default")
     model, implied = resolve_name(options.model or in_files.get("model"))
     dataset = str(options.dataset or in_files.get("dataset") or "ml-100k")
+    check_dataset_name(dataset)
     return Run(model, dataset, [str(file) for file in files], {**implied, **parse_settings(arguments)})
 
 
@@ -67,5 +74,5 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
         try:
             settings[key] = parse_yaml(value, key)
         except yaml.YAMLError as error:
-            raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
+            raise SettingError(f"--{key}={value[:80]}: {' '.join(str(error).split())[:300]}") from error
     return settings

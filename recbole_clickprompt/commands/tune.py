@@ -28,7 +28,8 @@ from recbole.config import Config
 
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import find_file, quote_strings, read_yaml
+from recbole_clickprompt.host.properties import find_file, quote_strings
+from recbole_clickprompt.host.yaml_files import read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.tuning.search import Search

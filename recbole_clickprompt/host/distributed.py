@@ -21,8 +21,9 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.registry import method_names
 
-__all__ = ["install", "is_distributed", "run_recboles", "set_rank_environment"]
+__all__ = ["MAX_PORT", "install", "is_distributed", "run_recboles", "set_rank_environment"]
 
+MAX_PORT = 65535
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -46,8 +47,37 @@ def set_rank_environment(*, local_rank: int, nproc: int, offset: int, world: int
 
 
 def is_distributed() -> bool:
-    """Whether torchrun or ``set_rank_environment`` has made this process one of several."""
-    return all(name in os.environ for name in _RANK_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
+    """Whether torchrun or ``set_rank_environment`` has made this process one of several.
+
+    Raises:
+        SettingError: Their environment variables are invalid.
+    """
+    return all(name in os.environ for name in _RANK_VARIABLES) and _rank_numbers()["WORLD_SIZE"] > 1
+
+
+def _rank_numbers() -> dict[str, int]:
+    """The environment variables of this rank that are numbers.
+
+    Raises:
+        SettingError: One is not a number, or out of range.
+    """
+    numbers: dict[str, int] = {}
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+        bounds = {
+            "RANK": (0, numbers.get("WORLD_SIZE", 0) - 1),
+            "LOCAL_WORLD_SIZE": (1, numbers.get("WORLD_SIZE", 0)),
+            "LOCAL_RANK": (0, numbers.get("LOCAL_WORLD_SIZE", 0) - 1),
+            "MASTER_PORT": (1, MAX_PORT),
+        }
+        low, high = bounds.get(name, (1, 1_000_000))
+        text = os.environ[name]
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+            raise SettingError(
+                f"the environment variable {name} must be a whole number from {low} to {high}, got {text[:60]!r}; "
+                "torchrun sets it; unset it to train in a single process"
+            )
+        numbers[name] = int(text)
+    return numbers
 
 
 def install() -> None:
@@ -56,13 +86,20 @@ def install() -> None:
 
     @functools.wraps(init_device)
     def init_device_of_rank(self: Config) -> None:
-        if self.model not in method_names() or not is_distributed():
+        if self.model not in method_names():
             init_device(self)
             return
-        settings = self.final_config_dict
+        settings, wanted = self.final_config_dict, self.final_config_dict.get("device")
+        if not is_distributed():
+            if "local_rank" in settings and not {"nproc", "ip", "port", "world_size", "offset"} <= settings.keys():
+                raise SettingError("local_rank is set by torchrun and by --nproc; leave it out")
+            init_device(self)
+            _check_device(wanted, settings["device"])
+            return
         for key in ("local_rank", "world_size", "offset", "nproc", "ip", "port"):
             settings.pop(key, None)
         init_device(self)  # as for a single process
+        _check_device(wanted, settings["device"])
         settings["device"] = _join(settings["device"])
         # local_rank stays 0: RecBole adds it to the seed, but all ranks must start with equal weights
         settings["offset"] = distributed.current().rank
@@ -76,6 +113,16 @@ def install() -> None:
     # Pickled by reference to this module, so child processes of RecBole's `run` import the plug-in
     for module in (quick_start, recbole.quick_start):
         module.run_recboles = run_recboles
+
+
+def _check_device(wanted: object, device: torch.device) -> None:
+    # RecBole overrides the setting ``device`` silently
+    if wanted is not None and str(wanted).partition(":")[0] != device.type:
+        reason = "there is no GPU" if not torch.cuda.is_available() else "gpu_id selects it"
+        raise SettingError(
+            f"device is {str(wanted)[:60]!r}, but this run uses {device.type}, as {reason}; leave device out, and "
+            "select GPUs with gpu_id ('' for the CPU)"
+        )
 
 
 def run_recboles(rank: int, *arguments: Any) -> None:
@@ -97,7 +144,8 @@ def run_recboles(rank: int, *arguments: Any) -> None:
 
 
 def _join(device: torch.device) -> torch.device:
-    rank, local_rank, world, nproc, port = (int(os.environ[n]) for n in (*_RANK_VARIABLES[:4], _RANK_VARIABLES[5]))
+    numbers = _rank_numbers()
+    local_rank, nproc = numbers["LOCAL_RANK"], numbers["LOCAL_WORLD_SIZE"]
     if device.type == "cuda":
         if torch.cuda.device_count() < nproc:
             raise SettingError(
@@ -108,11 +156,11 @@ def _join(device: torch.device) -> torch.device:
         torch.cuda.set_device(device)
     if distributed.current().world == 1:  # a hyperparameter search creates many configs in one process
         distributed.init(
-            rank=rank,
-            world=world,
+            rank=numbers["RANK"],
+            world=numbers["WORLD_SIZE"],
             local_rank=local_rank,
             address=os.environ["MASTER_ADDR"],
-            port=port,
+            port=numbers["MASTER_PORT"],
             device=device,
         )
     return device

@@ -39,7 +39,7 @@ def launch(
         group_offset: Rank of the first process on this machine.
 
     Raises:
-        SettingError: The numbers contradict each other.
+        SettingError: The numbers contradict each other, or the port is in use.
         UserError: A rank raised it, as a single process would.
         RuntimeError: A rank failed; the message ends with its traceback.
         SystemExit: A rank exited with this code.
@@ -55,6 +55,8 @@ def launch(
                 "several machines require --port: the same free port of the first machine on all of them"
             )
         port = _free_port()
+    elif group_offset == 0:
+        _check_free(port)
     place = {"nproc": nproc, "offset": group_offset, "world": world_size, "ip": ip, "port": port}
     failures = mp.get_context("spawn").SimpleQueue()
     context = mp.start_processes(_train, (place, arguments, failures), nproc, join=False, start_method="spawn")
@@ -116,6 +118,18 @@ def _first_failure(
     if message is not None:
         return UserError(message)
     return RuntimeError(f"rank {rank} failed and the run has ended:\n{text}")
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch: a closed connection does not count
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise SettingError(
+                f"--port={port} cannot be used: {error.strerror}; choose another one, or leave it out on a single "
+                "machine"
+            ) from error
 
 
 def _free_port() -> int:

@@ -5,15 +5,13 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.yaml_files import TEXT_SETTINGS, parse_yaml, read_yaml
 from recbole_clickprompt.settings.declaration import Elsewhere
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.settings.registry import settings_of
@@ -29,51 +27,6 @@ __all__ = [
 ]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-
-
-# Settings whose keys and values are strings in the data: YAML would read NO as False and 007 as 7
-TEXT_SETTINGS = ("value_labels", "value_words")  # the second is the old name of the first
-_TEXT = "tag:yaml.org,2002:str"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, except that ``1e-3`` is a number, and that codes in ``TEXT_SETTINGS`` stay strings."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        for key, value in node.value:
-            # A scalar is an invalid value, which is reported later; a list contains several values to try
-            if key.value in TEXT_SETTINGS and not isinstance(value, yaml.ScalarNode):
-                _read_as_texts(value)
-        return node
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every scalar as a string."""
-
-    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
-        node = super().compose_scalar_node(anchor)
-        node.tag = _TEXT
-        return node
-
-
-def _read_as_texts(node: yaml.Node) -> None:
-    if isinstance(node, yaml.ScalarNode):
-        node.tag = _TEXT
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            _read_as_texts(key)
-            _read_as_texts(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _read_as_texts(value)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 def property_folders() -> list[Path]:
@@ -103,31 +56,6 @@ def find_file(name: str, what: str) -> Path:
     if path is None:
         raise SettingError(f"there is no {what} {name}, neither at this path nor among the property files")
     return path
-
-
-def parse_yaml(text: str, setting: str = "") -> Any:
-    """Parses a YAML value; tags other than those of plain data raise ``yaml.YAMLError``.
-
-    Args:
-        text: The value.
-        setting: The name of its setting; in ``value_labels`` all scalars are strings.
-    """
-    return yaml.load(text, Loader=_TextLoader if setting in TEXT_SETTINGS else _Loader)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads the mapping in a YAML file.
-
-    Raises:
-        SettingError: The file is not YAML or not a mapping; names the file and, if known, the line.
-    """
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict | None):
-        raise SettingError(f"{path} must contain `key: value` lines, got {type(content).__name__}")
-    return content or {}
 
 
 def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from recbole.evaluator.register import metric_types
 from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.properties import load_properties, read_yaml
+from recbole_clickprompt.host.properties import load_properties
+from recbole_clickprompt.host.yaml_files import read_yaml
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.plm.weights import kept_plm
 from recbole_clickprompt.settings.old_names import DROPPED, settings_of_saved_run

@@ -102,9 +102,11 @@ def resolve_name(name: str | None) -> tuple[str, Mapping[str, Any]]:
     if name is None:
         return next(iter(_methods)), {}
     aliases = {alias: (method.name, implied) for method in methods() for alias, implied in method.aliases.items()}
-    if name in aliases:
+    if isinstance(name, str) and name in aliases:
         return aliases[name]
-    if name not in _methods:
+    if not isinstance(name, str) or name not in _methods:
         known = [*_methods, *aliases]
-        raise SettingError(f"model must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
+        raise SettingError(
+            f"model must be one of {', '.join(known)}, got {repr(name)[:80]}{nearest(str(name), known)}"
+        )
     return name, {}

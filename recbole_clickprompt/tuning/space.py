@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import parse_yaml
+from recbole_clickprompt.host.yaml_files import parse_yaml
 
 __all__ = ["Draw", "read_space"]
 
