@@ -24,6 +24,7 @@ from recbole_clickprompt.methods.registry import method_names
 __all__ = ["MAX_PORT", "install", "is_distributed", "run_recboles", "set_rank_environment"]
 
 MAX_PORT = 65535
+_MAX_WORLD = 1_000_000  # processes
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -52,32 +53,20 @@ def is_distributed() -> bool:
     Raises:
         SettingError: Their environment variables are invalid.
     """
-    return all(name in os.environ for name in _RANK_VARIABLES) and _rank_numbers()["WORLD_SIZE"] > 1
+    if not all(name in os.environ for name in _RANK_VARIABLES):
+        return False
+    return _rank_number("WORLD_SIZE", 1, _MAX_WORLD) > 1
 
 
-def _rank_numbers() -> dict[str, int]:
-    """The environment variables of this rank that are numbers.
-
-    Raises:
-        SettingError: One is not a number, or out of range.
-    """
-    numbers: dict[str, int] = {}
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
-        bounds = {
-            "RANK": (0, numbers.get("WORLD_SIZE", 0) - 1),
-            "LOCAL_WORLD_SIZE": (1, numbers.get("WORLD_SIZE", 0)),
-            "LOCAL_RANK": (0, numbers.get("LOCAL_WORLD_SIZE", 0) - 1),
-            "MASTER_PORT": (1, MAX_PORT),
-        }
-        low, high = bounds.get(name, (1, 1_000_000))
-        text = os.environ[name]
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
-            raise SettingError(
-                f"the environment variable {name} must be a whole number from {low} to {high}, got {text[:60]!r}; "
-                "torchrun sets it; unset it to train in a single process"
-            )
-        numbers[name] = int(text)
-    return numbers
+def _rank_number(name: str, low: int, high: int) -> int:
+    """An environment variable of this rank; raises SettingError if it is not a whole number in the range."""
+    text = os.environ[name]
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+        raise SettingError(
+            f"the environment variable {name} must be a whole number from {low} to {high}, got {text[:60]!r}; "
+            "torchrun sets it; unset it to train in a single process"
+        )
+    return int(text)
 
 
 def install() -> None:
@@ -144,8 +133,11 @@ def run_recboles(rank: int, *arguments: Any) -> None:
 
 
 def _join(device: torch.device) -> torch.device:
-    numbers = _rank_numbers()
-    local_rank, nproc = numbers["LOCAL_RANK"], numbers["LOCAL_WORLD_SIZE"]
+    world = _rank_number("WORLD_SIZE", 1, _MAX_WORLD)
+    rank = _rank_number("RANK", 0, world - 1)
+    nproc = _rank_number("LOCAL_WORLD_SIZE", 1, world)
+    local_rank = _rank_number("LOCAL_RANK", 0, nproc - 1)
+    port = _rank_number("MASTER_PORT", 1, MAX_PORT)
     if device.type == "cuda":
         if torch.cuda.device_count() < nproc:
             raise SettingError(
@@ -156,11 +148,11 @@ def _join(device: torch.device) -> torch.device:
         torch.cuda.set_device(device)
     if distributed.current().world == 1:  # a hyperparameter search creates many configs in one process
         distributed.init(
-            rank=numbers["RANK"],
-            world=numbers["WORLD_SIZE"],
+            rank=rank,
+            world=world,
             local_rank=local_rank,
             address=os.environ["MASTER_ADDR"],
-            port=numbers["MASTER_PORT"],
+            port=port,
             device=device,
         )
     return device
