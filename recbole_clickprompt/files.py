@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import glob
 import os
+import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
@@ -20,10 +22,12 @@ from safetensors import SafetensorError
 from recbole_clickprompt.errors import DataError, StorageError
 
 __all__ = [
+    "is_alive",
     "locked",
     "new_folder",
     "partial_path",
     "put_in_place",
+    "remove_leftovers",
     "storage_errors",
     "warn_once",
     "write_text",
@@ -40,13 +44,29 @@ def partial_path(path: Path) -> Path:
 
     Removes the partial files of killed processes on this machine.
     """
-    host = socket.gethostname()
-    for partial in path.parent.glob(f"{path.name}.{host}-*.partial"):
-        process = partial.name.removesuffix(".partial").rpartition("-")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
+    _remove_partial(path.parent.glob(f"{glob.escape(path.name)}.*.partial"))
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Removes the partial files of killed processes on this machine from a folder and from the folders in it.
+
+    Returns:
+        The removed files. Any other file stays, also if it was written by a process that was killed.
+    """
+    return _remove_partial([*folder.glob("*.partial"), *folder.glob("*/*.partial")])
+
+
+def _remove_partial(files: Iterable[Path]) -> list[Path]:
+    name_of_ours = re.compile(rf".+\.{re.escape(socket.gethostname())}-([0-9]{{1,9}})\.partial", re.DOTALL)
+    removed = []
+    for file in files:
+        match = name_of_ours.fullmatch(file.name)
+        if match and file.is_file() and not file.is_symlink() and not is_alive(int(match[1])):
             with suppress(OSError):
-                partial.unlink(missing_ok=True)
-    return path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
+                file.unlink()
+                removed.append(file)
+    return removed
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -208,7 +228,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs, given its number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -11,7 +11,7 @@ import pytest
 
 from recbole_clickprompt import files
 from recbole_clickprompt.errors import StorageError
-from recbole_clickprompt.files import locked, new_folder, partial_path, write_whole
+from recbole_clickprompt.files import locked, new_folder, partial_path, remove_leftovers, write_whole
 from recbole_clickprompt.serving.files import ScoreFile
 
 
@@ -85,6 +85,27 @@ def test_what_a_killed_process_had_begun_is_removed_before_a_file_is_written():
     assert len(os.listdir()) == 1
     partial_path(Path("scores.csv"))
     assert os.listdir() == []
+
+
+def test_unfinished_files_of_killed_processes_are_removed_from_a_folder_and_nothing_else():
+    for folder in (Path(), Path("run"), Path("run/deep"), Path("data.host-1.partial")):
+        folder.mkdir(exist_ok=True)
+        in_processes(lambda folder=folder: partial_path(folder / "a[1].pth").touch())
+    dead = next(Path().glob("a*")).name
+    expected = [path for pattern in ("a*", "run/a*", "data*/a*") for path in Path().glob(pattern)]
+    kept = [
+        partial_path(Path("b.pth")),
+        Path(dead.replace(".partial", "")),
+        Path("a.elsewhere-1.partial"),
+        Path("c.partial"),
+    ]
+    for path in kept:
+        path.touch()
+    Path(f"link.{dead}").symlink_to("run")
+    before = {str(path) for path in Path().rglob("*")}
+    removed = remove_leftovers(Path())
+    assert sorted(map(str, removed)) == sorted(map(str, expected))
+    assert {str(path) for path in Path().rglob("*")} == before - set(map(str, removed))
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])

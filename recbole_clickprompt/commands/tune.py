@@ -10,9 +10,10 @@ FILE.yaml holds
   seed:       (optional) seed of the search; default 2020
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
---key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is recorded with its
-error, and the search continues. A trial that is already in the table is not repeated: the same command continues
-an interrupted search.
+A hyper file of RecBole (lines such as `learning_rate choice [0.01, 0.001]`) can be given instead; it is
+searched exhaustively. --key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is
+recorded with its error, and the search continues. A trial that is already in the table is not repeated: the same command
+continues an interrupted search.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from recbole_clickprompt.host.yaml_files import read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.tuning.search import Search
-from recbole_clickprompt.tuning.space import Draw, read_space
+from recbole_clickprompt.tuning.space import Draw, is_hyper_file, read_space
 from recbole_clickprompt.tuning.trials import Trials
 
 __all__ = ["add_arguments", "execute"]
@@ -57,7 +58,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: The file is missing or invalid, or every trial failed.
     """
     path = find_file(options.file, "tuning file")
-    tuning = {**_DEFAULTS, **read_yaml(path)}
+    tuning = {**_DEFAULTS, **({"space": str(path)} if is_hyper_file(path) else read_yaml(path))}
     _check(tuning, path)
     given, draws = parse_settings(settings), {draw.name: draw for draw in read_space(tuning["space"], path)}
     use_new_names(tuning["settings"], given, draws, where=str(path))

@@ -18,7 +18,7 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
-from recbole_clickprompt.trainer.resume_file import save_resume_state
+from recbole_clickprompt.trainer.resume_file import remove_checkpoint, save_resume_state, superseded_checkpoint
 from recbole_clickprompt.trainer.stage import Progress, TrainingStage
 
 if TYPE_CHECKING:
@@ -144,9 +144,18 @@ class ResumeCheckpointer:
 
     def remove(self) -> None:
         """Removes the file when training is finished."""
+        superseded = self._superseded()
         self._snapshot_state = self._written = None
         if distributed.current().is_main:
             self.path.unlink(missing_ok=True)
+            if superseded:
+                remove_checkpoint(superseded)
+
+    def _superseded(self) -> Path | None:
+        """The checkpoint of a killed run of the same inputs that this run repeats instead of resuming it."""
+        if self._written is not None or not distributed.current().is_main or not self.path.exists():
+            return None
+        return superseded_checkpoint(self.path)
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
@@ -193,7 +202,10 @@ class ResumeCheckpointer:
     def _write(self) -> None:
         """Writes the snapshot, and ends the process if SIGTERM was received."""
         assert self._snapshot_state is not None
+        superseded = self._superseded()
         save_resume_state(self.path, self.stage, inputs=self.inputs, snapshot=self._snapshot_state)
+        if superseded:
+            remove_checkpoint(superseded)
         self._written, self._last = self._snapshot_state, monotonic()
         if self._asked_to_stop:
             self._stop()

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
+import socket
 from collections.abc import Collection
+from contextlib import suppress
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.evaluation.run_folder import folder_of
+from recbole_clickprompt.evaluation.run_info import INFO_FILE
+from recbole_clickprompt.files import is_alive
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import differences
 from recbole_clickprompt.trainer.stage import TrainingStage
 
-__all__ = ["load_resume_state", "save_resume_state"]
+__all__ = ["load_resume_state", "remove_checkpoint", "save_resume_state", "superseded_checkpoint"]
 
 _FORMAT = "clickprompt-resume-2"  # version 1 had other parameter groups in its optimizer
 _KEYS = {"stage", "inputs", "random"}  # those that are read in this module
+_DAMAGE = (TypeError, ValueError, KeyError, AttributeError, RecursionError)  # of inputs that are not as written
 _KIND = "the state of an unfinished training run of ClickPrompt"
 
 
@@ -41,7 +50,11 @@ def load_resume_state(
         SettingError: It belongs to another stage or to different settings; says which.
     """
     resume = config["resume"]
-    if resume is None or (resume == "auto" and not distributed.current().broadcast_object(default.exists())):
+    if resume is None:
+        return default, None
+    if resume == "auto" and not distributed.current().broadcast_object(default.exists()):
+        if distributed.current().is_main:
+            _report_other_states(default, inputs)
         return default, None
     path = default if resume == "auto" else Path(resume)
     state = read_checkpoint(path, kind=_KIND)
@@ -62,10 +75,29 @@ def load_resume_state(
     return path, state
 
 
+def _report_other_states(default: Path, inputs: dict[str, Any]) -> None:
+    """Logs one line if the folder has states of the same stage and data set, but of other settings."""
+    label = default.stem.rpartition("-")[0]
+    others = [path for path in default.parent.glob(f"{glob.escape(label)}-*.resume") if path.is_file()]
+    if not others:
+        return
+    newest = max(others, key=lambda path: path.stat().st_mtime)
+    try:
+        differing = differences(inputs, json.loads(read_checkpoint(newest, kind=_KIND)["inputs"]))
+        reason = f"{', '.join(differing[:5])} differ"
+    except (WeightsError, *_DAMAGE) as error:
+        reason = str(error) if isinstance(error, WeightsError) else "it is damaged"
+    more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+    getLogger().warning(
+        f"resume: no state with these settings, so the stage starts from the beginning; {newest}{more} is not "
+        f"used: {reason}"
+    )
+
+
 def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -> None:
     try:
         differing = differences(inputs, json.loads(state["inputs"]))
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is damaged: the inputs of its run cannot be read") from error
     if differing:
         raise SettingError(
@@ -100,7 +132,41 @@ def save_resume_state(
         "model": stage.model.state_dict(),
         "optimizer": stage.optimizer.state_dict(),
         "scheduler": stage.scheduler.state_dict(),
+        "process": (socket.gethostname(), os.getpid()),
         **snapshot,
     }
     if distributed.current().is_main:
         write_checkpoint(path, state)
+
+
+def superseded_checkpoint(path: Path) -> Path | None:
+    """The best model of a killed run that only its state names, which is about to be replaced.
+
+    Args:
+        path: The state file.
+
+    Returns:
+        The ``.pth`` file; None if there is none, if the process that wrote the state may still run, or if the run
+        has finished.
+    """
+    try:
+        state = read_checkpoint(path, kind=_KIND)
+        (host, process), name = state["process"], state["own"]["saved_model_file"]
+        if host != socket.gethostname() or is_alive(process) or Path(name).name != name:
+            return None
+    except (WeightsError, *_DAMAGE):  # also states of pretraining, and of earlier versions
+        return None
+    best = path.with_name(name)
+    return (
+        best if best.suffix == ".pth" and best.is_file() and not (folder_of(best) / INFO_FILE).exists() else None
+    )
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Removes a result of ``superseded_checkpoint`` with the learning curves of its run, and logs one line."""
+    folder = folder_of(checkpoint)
+    checkpoint.unlink(missing_ok=True)
+    (folder / "history.jsonl").unlink(missing_ok=True)
+    with suppress(OSError):  # not empty, or there is none
+        folder.rmdir()
+    getLogger().warning(f"removed {checkpoint}, the best model of a killed run that this run replaces")

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from recbole.utils import EvaluatorType
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError
+from recbole_clickprompt.files import remove_leftovers
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
@@ -57,7 +59,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
 
     def __init__(self, config: Config, model: CTRModel, method: FinetuningMethod) -> None:
         self.method = method
-        check_writable(Path(config["checkpoint_dir"]))
+        folder = Path(config["checkpoint_dir"])
+        check_writable(folder)
+        if distributed.current().is_main and (removed := remove_leftovers(folder)):
+            names = ", ".join(str(path) for path in removed)
+            getLogger().warning(f"removed unfinished files of killed processes: {names}")
         super().__init__(config, model)
         # RecBole's file name has a resolution of one second, but concurrent runs must not share a file
         self.saved_model_file: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.yaml_files import parse_yaml
 
-__all__ = ["Draw", "read_space"]
+__all__ = ["Draw", "is_hyper_file", "read_space"]
 
 # Number of values of each kind; None: any
 _KINDS = {"choice": None, "uniform": 2, "loguniform": 2, "quniform": 3}
@@ -59,6 +60,22 @@ class Draw:
             )
 
 
+def is_hyper_file(path: Path) -> bool:
+    """Whether a file is a hyper file of RecBole: each line has a setting, a kind such as ``choice``, values."""
+    lines = _lines(path)
+    return bool(lines) and all(text.partition(" ")[0] in _KINDS for _, text in lines)
+
+
+def _lines(file: Path) -> list[tuple[str, str]]:
+    """The names and the texts after them in a hyper file; raises SettingError if it is not text."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingError(f"{file} is not UTF-8 text: {error.reason} in byte {error.start + 1}") from error
+    words = [line.split(maxsplit=1) for line in lines if line.strip() and not line.strip().startswith("#")]
+    return [(parts[0], parts[1].strip() if len(parts) > 1 else "") for parts in words]
+
+
 def read_space(space: object, path: Path) -> list[Draw]:
     """The search space in a tuning file.
 
@@ -76,8 +93,11 @@ def read_space(space: object, path: Path) -> list[Draw]:
         if not file.is_file():
             raise SettingError(f"{where}: there is no file {space}")
         where = str(file)
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        space = {name: text for name, _, text in (line.partition(" ") for line in lines)}
+        pairs = _lines(file)
+        names = [name for name, _ in pairs]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise SettingError(f"{where}: {repeated[0]} occurs twice")
+        space = dict(pairs)
     if not isinstance(space, dict) or not space:
         raise SettingError(f"{where} must map settings to texts such as `choice [8, 16]`, got {space!r}")
     return [_draw(str(name), text, where) for name, text in space.items()]
@@ -103,6 +123,13 @@ def _draw(name: str, text: object, where: str) -> Draw:
         return Draw(name, kind, tuple(values))
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values) or values[0] >= values[1]:
         raise SettingError(f"{where}: {name}: {kind} needs numbers, the lower one first, got {rest!r}")
+    if kind == "loguniform" and values[0] > 0 and values[1] <= 1:
+        low, high = math.log(values[0]), math.log(values[1])
+        getLogger().warning(
+            f"{where}: {name}: the bounds of loguniform are powers of e, so {rest} draws from "
+            f"{math.exp(values[0]):.4g} to {math.exp(values[1]):.4g}; for {values[0]:g} to {values[1]:g} write "
+            f"loguniform {low:.4g}, {high:.4g}"
+        )
     if kind == "quniform" and values[2] <= 0:
         raise SettingError(f"{where}: {name}: the step of quniform must be above 0, got {values[2]}")
     return Draw(name, kind, tuple(values))

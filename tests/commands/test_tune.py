@@ -173,6 +173,24 @@ def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, t
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_hyper_file_of_recbole_is_a_tuning_file(objective, capsys):
+    Path("hyper.test").write_text("learning_rate choice [0.1,0.01]\n# a note\nembedding_size choice [4, 8]\n")
+    assert main(["tune", "hyper.test", *(f"--{key}={value}" for key, value in SETTINGS.items())]) == 0
+    assert len(objective) == 4
+    Path("hyper.test").write_text("embedding_size choice [4]\nembedding_size choice [8]\n")
+    assert main(["tune", "hyper.test"]) == 2
+    assert "error: hyper.test: embedding_size occurs twice" in capsys.readouterr().err
+
+
+def test_bounds_of_loguniform_that_are_no_powers_are_reported(caplog):
+    read_space({"learning_rate": "loguniform 1e-4, 1e-2"}, Path("f.yaml"))
+    (line,) = caplog.messages
+    assert "draws from 1 to 1.01; for 0.0001 to 0.01 write loguniform -9.21, -4.605" in line
+    caplog.clear()
+    read_space({"a": "loguniform -8, 0", "b": "loguniform 3, 6"}, Path("f.yaml"))
+    assert caplog.messages == []
+
+
 def test_a_draw_gives_numbers_of_its_kind():
     (draw,) = read_space({"x": "quniform 0.5, 2, 0.5"}, Path("f"))
     assert draw == Draw("x", "quniform", (0.5, 2, 0.5))

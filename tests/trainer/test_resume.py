@@ -1,7 +1,9 @@
 """Going on with a training: as if it had never ended, or not at all."""
 
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from recbole.utils import get_model, get_trainer
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
+from recbole_clickprompt.files import partial_path
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint
 from recbole_clickprompt.trainer.stage import TrainingStage
 from recbole_clickprompt.trainer.trainer import StagedTrainer
@@ -168,17 +171,54 @@ def test_a_state_of_more_processes_is_refused(stopped, make_config):
         go_on(make_config, settings, data, resume="auto")
 
 
-def test_auto_begins_anew_where_no_equal_run_was_ended(stopped, make_config):
+def test_auto_begins_anew_where_no_equal_run_was_ended_and_says_so(stopped, make_config, caplog):
     settings, data, file = stopped
     before = file.read_bytes()
     trainer, _ = go_on(make_config, settings, data, resume="auto", learning_rate=0.02)
     assert sorted(trainer.train_loss_dict) == [0, 1, 2]
     assert trainer.start_epoch == 0
     assert file.read_bytes() == before
+    (line,) = [line for line in caplog.messages if line.startswith("resume: ")]
+    assert line == (
+        f"resume: no state with these settings, so the stage starts from the beginning; {file} is not used: "
+        "learning_rate (saved 0.01, now 0.02) differ"
+    )
+    file.write_bytes(before[: len(before) // 2])
+    caplog.clear()
+    go_on(make_config, settings, data, resume="auto", learning_rate=0.02)
+    assert [
+        f"{file} is not used: {file} is damaged" in line for line in caplog.messages if "resume: " in line
+    ] == [True]
 
 
 def test_without_resume_a_run_begins_anew(stopped, make_config):
     assert go_on(make_config, *stopped[:2])[0].start_epoch == 0
+
+
+def test_the_best_model_of_a_killed_run_is_removed_by_the_run_that_replaces_it(stopped, make_config, caplog):
+    settings, data, _ = stopped
+    (old,) = Path("saved").glob("*.pth")
+    for name in ("mine.pth", "mine.txt"):
+        shutil.copy(old, old.with_name(name))
+    leftover = partial_in_dead_process(Path("saved/mine.pth"))
+    trainer, _ = go_on(make_config, settings, data)
+    assert old.exists()  # until the new run is finished, the state can be resumed
+    trainer.evaluate(data[2])
+    assert {path.suffix or path.name for path in Path("saved").iterdir()} == {
+        ".pth", ".txt", Path(trainer.saved_model_file).stem,
+    }  # fmt: skip
+    assert {path.name for path in Path("saved").glob("*.pth")} == {"mine.pth", Path(trainer.saved_model_file).name}
+    assert [line for line in caplog.messages if line.startswith("removed ")] == [
+        f"removed unfinished files of killed processes: {leftover}",
+        f"removed {old}, the best model of a killed run that this run replaces",
+    ]
+
+
+def partial_in_dead_process(path):
+    process = multiprocessing.get_context("fork").Process(target=lambda: partial_path(path).touch())
+    process.start()
+    process.join()
+    return next(path.parent.glob("*.partial"))
 
 
 def test_a_state_given_by_its_path_may_have_been_moved_with_the_best_model(stopped, make_config):
