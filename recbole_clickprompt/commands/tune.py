@@ -11,9 +11,9 @@ FILE.yaml holds
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
 A hyper file of RecBole (lines such as `learning_rate choice [0.01, 0.001]`) can be given instead; it is
-searched exhaustively. --key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is
-recorded with its error, and the search continues. A trial that is already in the table is not repeated: the same command
-continues an interrupted search.
+searched exhaustively. --key=value overrides `settings`. Trials with equal pretraining share it. A trial that
+fails is recorded with its error, and the search continues. A trial that is already in the table is not repeated:
+the same command continues an interrupted search.
 """
 
 from __future__ import annotations
