@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
@@ -94,7 +96,10 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
 
 
 def _file(run: Path) -> Path:
-    return run.with_name(f"{run.name}.pth") if run.is_dir() else run
+    # An unfinished run has no run.json
+    if not run.is_dir() or not (run / INFO_FILE).is_file():
+        return run.with_name(f"{run.name}.pth") if run.is_dir() else run
+    return open_run(run).checkpoint
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:
