@@ -3,7 +3,7 @@ BIN := .venv/bin
 # Processes that run the tests, each with one thread: two with two threads each would wait for one another
 WORKERS ?= 2
 
-.PHONY: setup demo test docs bench settings format clean
+.PHONY: setup demo test fuzz docs bench settings format clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,11 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+
+# Thousands of mutated files and command lines: a table, and what failed in results/fuzz. FUZZ="--count=20000 --seed=2"
+# runs others.
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz $(FUZZ)
 
 # The site, in build/docs. A broken link or anchor fails here as in the tests.
 docs: setup

@@ -7,6 +7,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from recbole_clickprompt.commands import (
     attention,
@@ -43,15 +44,21 @@ _COMMANDS = {
     "tune": tune,
 }
 
-# Errors of full disks and file systems that are mounted read-only
-_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 # Errors if a file exists where a folder is needed, such as RecBole's log/
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
-# Errors of a path that is given by the user, whether it is read or written
-_NOT_ACCESSIBLE = {
-    errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.EBADMSG,
-    errno.ESTALE,
+# Errors of full disks, of files that are not readable or writable, and of impossible names
+_FILES = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+    errno.EISDIR, errno.ELOOP,
 }  # fmt: skip
+_LONGEST_MESSAGE = 1500  # characters; a value that the user gave may have millions
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in a message of bounded length."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_shortened(message))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for errors that the user can fix, which are printed in one line; 130 after Ctrl-C. A
         training run that receives SIGTERM exits with 143.
     """
-    parser = argparse.ArgumentParser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
         text = module.__doc__ or ""
@@ -81,9 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), 2)
     except OSError as error:
-        if error.errno not in _NOT_WRITTEN | _NO_FOLDER | _NOT_ACCESSIBLE:
+        if error.errno not in _FILES | _NO_FOLDER:
             raise
-        return _fail(_storage_message(error), 2)
+        message = f"{error.filename or 'a file'}: {error.strerror}"
+        if error.errno in _NO_FOLDER:
+            message += "; a file exists where a folder is needed: move it, or run in another folder"
+        return _fail(message, 2)
     except (NotImplementedError, ValueError) as error:
         if not _is_refusal(error):
             raise
@@ -93,14 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _storage_message(error: OSError) -> str:
-    action = "read or written" if error.errno in _NOT_ACCESSIBLE else "written"
-    message = f"{error.filename or 'a file'} cannot be {action}: {error.strerror}"
-    if error.errno in _NO_FOLDER:
-        message += "; a file exists where a folder is needed: move it, or run in another folder"
-    return message
-
-
 def _is_refusal(error: Exception) -> bool:
     """Whether the error was raised directly by RecBole's code for settings or data, not by a library it calls."""
     code = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals.get("__name__", "")
@@ -108,8 +110,13 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {_shortened(message)}", file=sys.stderr)
     return code
+
+
+def _shortened(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 500]} ... {line[-500:]}"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Which columns belong to the user, the item or the row, and which are numbers, is inferred from their values; the
 property file shows the result. Labels, times and ids are never guessed, except that ratings of 1 to 5 are taken
-for stars; missing or ambiguous values are an error that names the option to pass. Existing files are never
-replaced.
+for stars; missing or ambiguous values are an error that names the option to pass. Files of any length are
+streamed; during the conversion rows are stored on disk, next to the data set. Existing files are never replaced.
 """
 
 from __future__ import annotations

@@ -26,11 +26,11 @@ from typing import Any
 
 from recbole.quick_start import run_recbole
 
-from recbole_clickprompt.commands.options import parse_settings
+from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.evaluation.summary import markdown, summarize
-from recbole_clickprompt.host.properties import find_file
-from recbole_clickprompt.host.yaml_files import read_yaml
+from recbole_clickprompt.host.properties import find_file, read_yaml
+from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
@@ -38,7 +38,10 @@ from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["add_arguments", "execute"]
 
-_KEYS = {"settings", "runs", "vary", "seeds", "baseline", "base", "results"}
+_KEYS = {
+    "settings": dict, "runs": dict, "vary": dict, "seeds": list, "baseline": str | int | float, "base": str,
+    "results": str,
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +64,14 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
     parts = (shared, given, vary, *filter(None, grid["runs"].values()))
+    check_names(*parts, where=str(path))
     use_new_names(*parts, where=str(path))
     for part in parts:
         refuse_dropped(part, where=str(path))
     grid["settings"] = {**shared, **given}
     dataset = grid["settings"].get("dataset")
+    if dataset is not None:
+        dataset = grid["settings"]["dataset"] = dataset_name(dataset)
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
     columns = ["run", "seed", "auc", "logloss", "digest"]
@@ -78,7 +84,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
         with collect_finished_runs() as runs:
-            outcome = run_recbole(config_dict=dict(config))
+            outcome = run_recbole(config_dict={**config, **_quoted_name(config.get("dataset"))})
         row = {
             **cell,
             **outcome["test_result"],
@@ -93,12 +99,25 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
 
 
+def _quoted_name(dataset: object) -> dict[str, str]:
+    # RecBole would read the setting 007 as a number
+    is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
+    return {"dataset": repr(dataset)} if is_number else {}
+
+
 def _base(name: str, dataset: object) -> dict[str, Any]:
     if "{dataset}" in name and not isinstance(dataset, str):
         raise SettingError(f"base: {name} needs a data set; give --dataset=NAME")
     path = find_file(name.replace("{dataset}", str(dataset)), "grid file")
     base = read_yaml(path)
+    for key in ("settings", "backbones"):
+        if not isinstance(base.get(key), dict | None):
+            raise SettingError(f"{path}: {key} must be a dict, got {base[key]!r}")
     backbones = (base.get("backbones") or {}).values()
+    for own in backbones:
+        if not isinstance(own, dict | None):
+            raise SettingError(f"{path}: backbones must be dicts of settings, got {own!r}")
+    check_names(base.get("settings") or {}, *filter(None, backbones), where=str(path))
     use_new_names(base.get("settings") or {}, *filter(None, backbones), where=str(path))
     return base
 
@@ -107,9 +126,12 @@ def _check(grid: dict[str, Any], path: Path) -> None:
     for key in grid:
         if key not in _KEYS:
             raise SettingError(f"{path}: unknown key {key} of a grid{nearest(key, _KEYS)}")
-    for key, kind in (("settings", dict), ("runs", dict), ("vary", dict), ("seeds", list), ("base", str)):
+    for key, kind in _KEYS.items():
         if grid.get(key) is not None and not isinstance(grid[key], kind):
-            raise SettingError(f"{path}: {key} must be a {kind.__name__}, got {grid[key]!r}")
+            name = getattr(kind, "__name__", "text or a number")
+            raise SettingError(f"{path}: {key} must be a {name}, got {grid[key]!r}")
+    if not str(grid.get("results") or "x.csv").endswith((".csv", ".parquet")):
+        raise SettingError(f"{path}: results must end in .csv or .parquet, got {grid['results']!r}")
     if not grid.get("runs"):
         raise SettingError(f"{path}: runs is missing; name each model to run")
     for name, run_settings in grid["runs"].items():
@@ -151,7 +173,7 @@ def _cells(
                 settings = {**grid["settings"], **varied, **(run_settings or {}), "seed": seed}
                 model, implied = resolve_name(settings.pop("model", None))
                 settings = {**implied, **settings, "model": model}
-                backbone_settings = (base.get("backbones") or {}).get(settings.get("backbone")) or {}
+                backbone_settings = (base.get("backbones") or {}).get(str(settings.get("backbone"))) or {}
                 config = {**(base.get("settings") or {}), **backbone_settings, **settings}
                 # A table holds lists as text
                 cells = {key: str(v) if isinstance(v, list | dict) else v for key, v in varied.items()}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.check_settings import check_dataset_name
-from recbole_clickprompt.host.properties import find_file
-from recbole_clickprompt.host.yaml_files import parse_yaml, read_yaml
+from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 
-__all__ = ["Run", "add_run_arguments", "parse_run", "parse_settings"]
+__all__ = ["Run", "add_run_arguments", "check_names", "dataset_name", "parse_run", "parse_settings"]
 
 
 class Run(NamedTuple):
@@ -48,14 +46,33 @@ def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
     in_files: dict[str, Any] = {}
     for file in files:
         in_files.update(read_yaml(file))
-    for name in ("model", "dataset"):
-        value = getattr(options, name) if getattr(options, name) is not None else in_files.get(name)
-        if value is not None and not str(value).strip():
-            raise SettingError(f"{name} is empty; name a {name}, or leave it out for the default")
-    model, implied = resolve_name(options.model or in_files.get("model"))
-    dataset = str(options.dataset or in_files.get("dataset") or "ml-100k")
-    check_dataset_name(dataset)
+    model, implied = resolve_name(in_files.get("model") if options.model is None else options.model)
+    dataset = dataset_name(in_files.get("dataset", "ml-100k") if options.dataset is None else options.dataset)
     return Run(model, dataset, [str(file) for file in files], {**implied, **parse_settings(arguments)})
+
+
+def dataset_name(name: Any) -> str:
+    """The name of a data set, which is that of a folder too; YAML makes a number of some.
+
+    Raises:
+        SettingError: It is empty, longer than file names are, or a path.
+    """
+    if isinstance(name, bool) or not isinstance(name, str | int):
+        raise SettingError(f"dataset must be a name, got {name!r}")
+    text = str(name)
+    if not text.strip() or len(text) > 200 or "/" in text or "\0" in text or text in (".", ".."):
+        raise SettingError(
+            "dataset must be the name of a data set, of at most 200 characters and without a path, got "
+            f"{text[:60]!r}; data_path is the folder that it is in"
+        )
+    return text
+
+
+def check_names(*sources: Mapping[Any, Any], where: str) -> None:
+    """Raises SettingError where the name of a setting in a file is no text, such as a number."""
+    for name in (name for source in sources for name in source):
+        if not isinstance(name, str):
+            raise SettingError(f"{where}: {name!r} is no name of a setting")
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
@@ -74,5 +91,5 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
         try:
             settings[key] = parse_yaml(value, key)
         except yaml.YAMLError as error:
-            raise SettingError(f"--{key}={value[:80]}: {' '.join(str(error).split())[:300]}") from error
+            raise SettingError(f"--{key}={value}: {' '.join(str(error).split())}") from error
     return settings

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
+_TIMES = ["median_ms", "p95_ms"]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The runs, the page and what is computed for it."""
@@ -92,10 +94,13 @@ def _read_latency(path: Path, runs: Mapping[str, RunFolder]) -> tuple[pd.DataFra
     """The rows of these runs in a table of ``recbole-cp latency --out``, and where they come from."""
     if not path.is_file() or path.suffix not in (".csv", ".parquet", ".json"):
         raise DataError(f"--latency: {path} is no table; recbole-cp latency --out writes one as .csv or .parquet")
-    table = pd.read_json(path, dtype={"run": str}) if path.suffix == ".json" else read_results(path, [])
-    lacking = {"run", "median_ms", "p95_ms"} - set(table)
+    table = read_results(path, [], numbers=_TIMES)
+    lacking = {"run", *_TIMES} - set(table)
     if lacking:
         raise DataError(f"--latency: {path} has no column {min(lacking)}; recbole-cp latency --out writes them")
+    unmeasured = table["run"].isna() | table[_TIMES].isna().any(axis=1) | (table[_TIMES] < 0).any(axis=1)
+    if unmeasured.any():
+        raise DataError(f"--latency: {path}: a row has no run, or no time of 0 ms or more; measure it again")
     table = table[table["run"].isin(list(runs))]
     if table.empty:
         raise DataError(f"--latency: {path} holds none of the runs {', '.join(runs)}; use the names of that table")

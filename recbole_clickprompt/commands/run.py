@@ -14,7 +14,7 @@ from recbole.quick_start import run_recbole
 from recbole_clickprompt import distributed
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.distributed import MAX_PORT, is_distributed
+from recbole_clickprompt.host.distributed import is_distributed
 from recbole_clickprompt.host.launch import launch
 
 __all__ = ["add_arguments", "execute"]
@@ -37,8 +37,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: A setting is invalid, or contradicts torchrun.
     """
     described = parse_run(options, settings)
-    if options.port is not None and not 1 <= options.port <= MAX_PORT:
-        raise SettingError(f"--port must be from 1 to {MAX_PORT}, got {str(options.port)[:60]}")
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise SettingError(f"--port must be from 1 to 65535, got {str(options.port)[:60]}")
     world_size = options.nproc if options.world_size < 0 else options.world_size
     if is_distributed():
         if options.nproc != 1 or options.world_size > 0:

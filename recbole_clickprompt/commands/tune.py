@@ -10,10 +10,12 @@ FILE.yaml holds
   seed:       (optional) seed of the search; default 2020
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
 
-A hyper file of RecBole (lines such as `learning_rate choice [0.01, 0.001]`) can be given instead; it is
-searched exhaustively. --key=value overrides `settings`. Trials with equal pretraining share it. A trial that
-fails is recorded with its error, and the search continues. A trial that is already in the table is not repeated:
-the same command continues an interrupted search.
+A file with another ending than .yaml is one of RecBole's search files, such as hyper.test, with a setting and its
+space per line: an exhaustive search if all are choices, else a random one, with the settings of the command line.
+
+--key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is recorded with its
+error, and the search continues. A trial that is already in the table is not repeated: the same command continues
+an interrupted search.
 """
 
 from __future__ import annotations
@@ -27,14 +29,13 @@ from typing import Any
 import yaml
 from recbole.config import Config
 
-from recbole_clickprompt.commands.options import parse_settings
+from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import find_file, quote_strings
-from recbole_clickprompt.host.yaml_files import read_yaml
+from recbole_clickprompt.host.properties import find_file, quote_strings, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.tuning.search import Search
-from recbole_clickprompt.tuning.space import Draw, is_hyper_file, read_space
+from recbole_clickprompt.tuning.space import Draw, read_search_file, read_space
 from recbole_clickprompt.tuning.trials import Trials
 
 __all__ = ["add_arguments", "execute"]
@@ -58,14 +59,14 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: The file is missing or invalid, or every trial failed.
     """
     path = find_file(options.file, "tuning file")
-    tuning = {**_DEFAULTS, **({"space": str(path)} if is_hyper_file(path) else read_yaml(path))}
+    tuning = {**_DEFAULTS, **_read(path)}
     _check(tuning, path)
     given, draws = parse_settings(settings), {draw.name: draw for draw in read_space(tuning["space"], path)}
     use_new_names(tuning["settings"], given, draws, where=str(path))
     space = [replace(draw, name=name) for name, draw in draws.items()]
     base = {**tuning["settings"], **given}
     model, implied = resolve_name(base.pop("model", None))
-    base = {**implied, **base, "model": model, "dataset": str(base.get("dataset", "ml-100k"))}
+    base = {**implied, **base, "model": model, "dataset": dataset_name(base.get("dataset", "ml-100k"))}
     if tuning["algorithm"] == "exhaustive" and (ranges := [d.name for d in space if d.kind != "choice"]):
         raise SettingError(
             f"{path}: an exhaustive search accepts only choices, but {', '.join(ranges)} has a range"
@@ -87,12 +88,26 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(yaml.safe_dump(best, sort_keys=False).strip())
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """What a tuning file holds; a search file of RecBole's, with a line per setting, is a space alone."""
+    if path.suffix in (".yaml", ".yml"):
+        return read_yaml(path)
+    draws = read_search_file(path).values()
+    ranges = any(draw.split()[:1] != ["choice"] for draw in draws)
+    return {"space": str(path), "algorithm": "random" if ranges else "exhaustive"}
+
+
 def _check(tuning: dict[str, Any], path: Path) -> None:
     for key in tuning:
         if key not in _DEFAULTS:
             raise SettingError(f"{path}: unknown key {key} of a tuning file{nearest(key, _DEFAULTS)}")
     if not isinstance(tuning["settings"], dict):
         raise SettingError(f"{path}: settings must be a dict, got {tuning['settings']!r}")
+    check_names(tuning["settings"], where=str(path))
+    if not isinstance(tuning["results"], str | None):
+        raise SettingError(f"{path}: results must be the name of a file, got {tuning['results']!r}")
+    if not str(tuning["results"] or "x.csv").endswith((".csv", ".parquet")):
+        raise SettingError(f"{path}: results must end in .csv or .parquet, got {tuning['results']!r}")
     if tuning["space"] is None:
         raise SettingError(f"{path}: space is missing; name the settings to search")
     if tuning["algorithm"] not in _ALGORITHMS:

@@ -44,8 +44,9 @@ class RunFolder:
 
         It is the file named like the folder, or else, if only the folder was renamed, that of the original name.
         """
-        beside = self.folder.with_name(f"{self.folder.name}.pth")
-        return beside if beside.is_file() else self.folder.parent / self.info["checkpoint"]
+        folder = self.folder if self.folder.name else self.folder.resolve()  # `.` has no name of its own
+        beside = folder.with_name(f"{folder.name}.pth")
+        return beside if beside.is_file() else folder.parent / self.info["checkpoint"]
 
     @property
     def title(self) -> str:

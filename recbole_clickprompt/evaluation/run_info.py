@@ -42,6 +42,9 @@ def read_info(file: Path) -> dict[str, Any]:
             raise DataError(f"{file}: {key} must be the name of a file of this run, without a path, got {name!r}")
     if isinstance(settings := info.get("settings"), dict):
         info["settings"] = settings_of_saved_run(settings)
+    if not isinstance(info.get("title"), str | None):
+        got = short_repr(info["title"])
+        raise DataError(f"{file}: title must be a text, got {got}; restore the file or train again")
     for key, (kind, expected) in _TYPES.items():
         value = info.get(key)
         only_texts = not isinstance(value, list) or all(isinstance(part, str) for part in value)

@@ -89,9 +89,10 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     try:
         # Not read_table, which takes folders named a=b for partitions
-        table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is missing or damaged: {error}") from error
+        table = pq.ParquetFile(path).read().replace_schema_metadata(None)  # pandas would parse the metadata
+        table.validate(full=True)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is missing or damaged: {' '.join(str(error).split())}") from error
     for name, kind in {**dict.fromkeys(table.schema.names, "float32"), **columns}.items():
         found = table.schema.field(name).type if name in table.schema.names else None
         fits = found is not None and (

@@ -31,7 +31,8 @@ def read_features(path: Path, source: str, config: Settings, *, wanted: Callable
         wanted: Whether to read a field, given its new name.
 
     Returns:
-        The table with sequences as arrays; fields in ``whole_text_fields`` have the type ``token``.
+        The table with sequences as arrays; fields in ``whole_text_fields`` and ``text_only_fields`` have the type
+        ``token``.
 
     Raises:
         DataError: The file cannot be read, a text contains a NUL, a sequence of numbers contains something else,
@@ -67,7 +68,7 @@ def read_features(path: Path, source: str, config: Settings, *, wanted: Callable
     for field, kind in types.items():
         if kind != "float" and config["encoding"] not in (None, "utf-8"):
             _check_nul(table, frame[field], path)
-        if kind == "token_seq" and field in (config["whole_text_fields"] or ()):
+        if kind == "token_seq" and field in (*(config["whole_text_fields"] or ()), *config["text_only_fields"]):
             words = frame[field].fillna("").str.split().map(" ".join)
             frame[field], types[field] = words.where(words != "", None), "token"
         elif kind.endswith("_seq"):

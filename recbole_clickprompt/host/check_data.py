@@ -40,8 +40,14 @@ __all__ = [
 
 
 def check_fields(dataset: Dataset) -> None:
-    """Raises DataError if a setting names a field that was not loaded."""
-    for setting in ("text_fields", "whole_text_fields", "value_labels", *_RECBOLE_FIELD_SETTINGS):
+    """Raises DataError if a setting names a field that was not loaded, or one of an unsuitable kind."""
+    for setting in (
+        "text_fields",
+        "whole_text_fields",
+        "text_only_fields",
+        "value_labels",
+        *_RECBOLE_FIELD_SETTINGS,
+    ):
         for field in dataset.config[setting] or ():
             if field not in dataset.field2type:
                 raise DataError(
@@ -50,6 +56,7 @@ def check_fields(dataset: Dataset) -> None:
                     f"{nearest(field, dataset.field2type)}"
                 )
     _check_label_field(dataset)
+    _check_text_only(dataset)
     for field in dataset.config["numerical_features"] or ():
         if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
             raise DataError(f"numerical_features names {field!r}, which is not a number field; leave it out")
@@ -62,6 +69,20 @@ def check_fields(dataset: Dataset) -> None:
     for field in dataset.config["discretization"] or ():
         if field not in dataset.config["numerical_features"]:
             raise DataError(f"discretization names {field!r}, which is not in numerical_features; add it there")
+
+
+def _check_text_only(dataset: Dataset) -> None:
+    for field in dataset.config["text_only_fields"]:
+        if dataset.field2type[field] is not FeatureType.TOKEN or field in (dataset.uid_field, dataset.iid_field):
+            raise DataError(
+                f"text_only_fields names {field!r}, which is an id or a number; it must be a token or token_seq "
+                "field that is not an id"
+            )
+        if field not in (dataset.config["text_fields"] or ()):
+            raise DataError(
+                f"text_only_fields names {field!r}, which text_fields does not include, so nothing would read it; "
+                "add it there, or leave it out with unload_col"
+            )
 
 
 def _check_label_field(dataset: Dataset) -> None:

@@ -18,14 +18,13 @@ from recbole.utils.argument_list import (
 
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.properties import property_folders
-from recbole_clickprompt.host.yaml_files import read_yaml
+from recbole_clickprompt.host.properties import property_folders, read_yaml
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.settings.old_names import refuse_dropped
 from recbole_clickprompt.settings.registry import declared
-from recbole_clickprompt.settings.types import NAME, TEXT, integer, optional
+from recbole_clickprompt.settings.types import integer
 
-__all__ = ["check_dataset_name", "check_settings"]
+__all__ = ["check_settings"]
 
 # Keys that RecBole reads but does not list
 _UNLISTED = {
@@ -33,33 +32,6 @@ _UNLISTED = {
     "group_offset", "local_rank", "device", "encoding", "discretization", "numerical_features", "wandb_project",
     "transform", "require_pow",
 }  # fmt: skip
-
-# RecBole's settings that are not documented here, but whose invalid values would fail somewhere later
-_UNDOCUMENTED = {
-    "USER_ID_FIELD": NAME,
-    "ITEM_ID_FIELD": NAME,
-    "LABEL_FIELD": NAME,
-    "TIME_FIELD": optional(NAME),
-    "RATING_FIELD": optional(NAME),
-    "state": optional(TEXT),
-    "offset": integer(0),
-    "local_rank": integer(0),
-}
-_LONGEST_DATASET_NAME = 128  # bytes, as names of checkpoints begin with it
-
-
-def check_dataset_name(name: object) -> None:
-    """Rejects a name that cannot be that of a folder.
-
-    Raises:
-        SettingError: It is empty, too long, not a string, or contains a path.
-    """
-    valid = isinstance(name, str) and name.strip() and name not in (".", "..") and not set(name) & set("/\\\0")
-    if not valid or len(str(name).encode(errors="replace")) > _LONGEST_DATASET_NAME:
-        raise SettingError(
-            "dataset must be the name of a folder in data_path, without a path and of at most "
-            f"{_LONGEST_DATASET_NAME} bytes, got {_shown(name)}"
-        )
 
 
 def check_settings(
@@ -98,11 +70,9 @@ def check_settings(
     final = {**defaults, **given, **command_line}
     for key, setting in settings.items():
         if key in final and not setting.accepts(final[key]):
-            got = f"{_shown(final[key])}{_hint(key, final[key])}"
-            raise SettingError(f"{key} must be {setting.expected}, got {got}")
-    for key, expected in _UNDOCUMENTED.items():
-        if key in final and not expected.accepts(final[key]):
-            raise SettingError(f"{key} must be {expected.expected}, got {_shown(final[key])}")
+            raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
+    if not integer(0).accepts(final.get("offset", 0)):  # RecBole's own ``run`` passes it
+        raise SettingError(f"offset must be {integer(0).expected}, got {final['offset']!r}")
     metrics = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
     if final["valid_metric"].lower() not in [name.lower() for name in metrics]:
         raise SettingError(
@@ -125,11 +95,6 @@ def check_settings(
             "more, or train_stage to finetune"
         )
     return set(command_line) - known
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 300 else f"{text[:300]}..."
 
 
 def _hint(key: str, value: object) -> str:

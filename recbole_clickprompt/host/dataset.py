@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ class TextDataset(Dataset):
     - ``benchmark_filename`` names files written by ``recbole-cp prepare``; if they are missing, the rows are split
       as ``eval_args`` says. Filters apply to these files too; RecBole silently ignores filters for them.
     - ``cold_start`` splits by users or items, so that those of validation and test rows are new.
+    - ``text_only_fields`` are read like ``whole_text_fields``, and are no features of models.
     - ``rename_fields`` renames fields of the files.
     - Rows are indexed by tensors; RecBole converts the index to a Python list for each column.
     - ``textualizer()`` returns the text of the rows.
@@ -178,6 +180,13 @@ class TextDataset(Dataset):
         add_text_columns(self)
         super()._remap_ID_all()
         hide_text_columns(self)
+
+    def fields(
+        self, ftype: Collection[FeatureType] | None = None, source: Collection[FeatureSource] | None = None
+    ) -> list[str]:
+        """RecBole's; with ``source``, by which models choose their features, without ``text_only_fields``."""
+        hidden = () if source is None else self.config["text_only_fields"]
+        return [field for field in super().fields(ftype, source) if field not in hidden]
 
     def _fill_nan(self) -> None:
         check_numbers(self)

@@ -21,10 +21,8 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.registry import method_names
 
-__all__ = ["MAX_PORT", "install", "is_distributed", "run_recboles", "set_rank_environment"]
+__all__ = ["install", "is_distributed", "run_recboles", "set_rank_environment"]
 
-MAX_PORT = 65535
-_MAX_WORLD = 1_000_000  # processes
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -48,25 +46,35 @@ def set_rank_environment(*, local_rank: int, nproc: int, offset: int, world: int
 
 
 def is_distributed() -> bool:
-    """Whether torchrun or ``set_rank_environment`` has made this process one of several.
-
-    Raises:
-        SettingError: Their environment variables are invalid.
-    """
-    if not all(name in os.environ for name in _RANK_VARIABLES):
-        return False
-    return _rank_number("WORLD_SIZE", 1, _MAX_WORLD) > 1
+    """Whether torchrun or ``set_rank_environment`` has made this process one of several."""
+    return all(name in os.environ for name in _RANK_VARIABLES) and _rank_numbers()["WORLD_SIZE"] > 1
 
 
-def _rank_number(name: str, low: int, high: int) -> int:
-    """An environment variable of this rank; raises SettingError if it is not a whole number in the range."""
-    text = os.environ[name]
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+def _rank_numbers() -> dict[str, int]:
+    """The rank variables that are numbers; raises SettingError where they are none, or do not fit each other."""
+    numbers = {}
+    for name in _RANK_VARIABLES:
+        if name == "MASTER_ADDR":
+            continue
+        text, least, most = os.environ[name], int("SIZE" in name), 65535 if name == "MASTER_PORT" else 1 << 20
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+            raise SettingError(
+                f"the environment variable {name} must be a whole number from {least} to {most}, got "
+                f"{text[:60]!r}; torchrun sets it; unset it to train in one process"
+            )
+        numbers[name] = int(text)
+    for rank, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        if numbers["WORLD_SIZE"] > 1 and numbers[rank] >= numbers[size]:
+            raise SettingError(
+                f"the environment variable {rank} must be below {size}, got {numbers[rank]} and {numbers[size]}; "
+                "torchrun sets them; unset them to train in one process"
+            )
+    if numbers["LOCAL_WORLD_SIZE"] > numbers["WORLD_SIZE"] > 1:  # the missing processes would be waited for
         raise SettingError(
-            f"the environment variable {name} must be a whole number from {low} to {high}, got {text[:60]!r}; "
-            "torchrun sets it; unset it to train in a single process"
+            f"the environment variable LOCAL_WORLD_SIZE must be at most WORLD_SIZE, {numbers['WORLD_SIZE']}, got "
+            f"{numbers['LOCAL_WORLD_SIZE']}; torchrun sets them; unset them to train in one process"
         )
-    return int(text)
+    return numbers
 
 
 def install() -> None:
@@ -75,13 +83,14 @@ def install() -> None:
 
     @functools.wraps(init_device)
     def init_device_of_rank(self: Config) -> None:
+        settings = self.final_config_dict
+        wanted = settings.get("device")
         if self.model not in method_names():
             init_device(self)
             return
-        settings, wanted = self.final_config_dict, self.final_config_dict.get("device")
         if not is_distributed():
-            if "local_rank" in settings and not {"nproc", "ip", "port", "world_size", "offset"} <= settings.keys():
-                raise SettingError("local_rank is set by torchrun and by --nproc; leave it out")
+            if "local_rank" in settings:
+                raise SettingError("local_rank is set by what starts the processes, such as --nproc; leave it out")
             init_device(self)
             _check_device(wanted, settings["device"])
             return
@@ -107,7 +116,7 @@ def install() -> None:
 def _check_device(wanted: object, device: torch.device) -> None:
     # RecBole overrides the setting ``device`` silently
     if wanted is not None and str(wanted).partition(":")[0] != device.type:
-        reason = "there is no GPU" if not torch.cuda.is_available() else "gpu_id selects it"
+        reason = "gpu_id selects it" if torch.cuda.is_available() else "there is no GPU"
         raise SettingError(
             f"device is {str(wanted)[:60]!r}, but this run uses {device.type}, as {reason}; leave device out, and "
             "select GPUs with gpu_id ('' for the CPU)"
@@ -133,11 +142,7 @@ def run_recboles(rank: int, *arguments: Any) -> None:
 
 
 def _join(device: torch.device) -> torch.device:
-    world = _rank_number("WORLD_SIZE", 1, _MAX_WORLD)
-    rank = _rank_number("RANK", 0, world - 1)
-    nproc = _rank_number("LOCAL_WORLD_SIZE", 1, world)
-    local_rank = _rank_number("LOCAL_RANK", 0, nproc - 1)
-    port = _rank_number("MASTER_PORT", 1, MAX_PORT)
+    rank, local_rank, world, nproc, port = _rank_numbers().values()
     if device.type == "cuda":
         if torch.cuda.device_count() < nproc:
             raise SettingError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["launch"]
 
+_MOST_PROCESSES = 1024
 _TRACEBACK = 4000  # characters, so that the tracebacks of all ranks fit into a pipe
 
 
@@ -39,7 +41,7 @@ def launch(
         group_offset: Rank of the first process on this machine.
 
     Raises:
-        SettingError: The numbers contradict each other, or the port is in use.
+        SettingError: The numbers contradict each other.
         UserError: A rank raised it, as a single process would.
         RuntimeError: A rank failed; the message ends with its traceback.
         SystemExit: A rank exited with this code.
@@ -49,14 +51,18 @@ def launch(
             f"--nproc={nproc} --group_offset={group_offset} do not fit --world_size={world_size}: the ranks of "
             "this machine are group_offset to group_offset + nproc - 1"
         )
+    if nproc > _MOST_PROCESSES:
+        raise SettingError(f"--nproc must be at most {_MOST_PROCESSES}, got {nproc}")
+    if port is not None and not 1 <= port <= 65535:
+        raise SettingError(f"--port must be from 1 to 65535, got {port}")
+    if port is not None and group_offset == 0:
+        _check_port(ip, port)
     if port is None:
         if nproc < world_size:
             raise SettingError(
                 "several machines require --port: the same free port of the first machine on all of them"
             )
         port = _free_port()
-    elif group_offset == 0:
-        _check_free(port)
     place = {"nproc": nproc, "offset": group_offset, "world": world_size, "ip": ip, "port": port}
     failures = mp.get_context("spawn").SimpleQueue()
     context = mp.start_processes(_train, (place, arguments, failures), nproc, join=False, start_method="spawn")
@@ -120,16 +126,20 @@ def _first_failure(
     return RuntimeError(f"rank {rank} failed and the run has ended:\n{text}")
 
 
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch: a closed connection does not count
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise SettingError(
-                f"--port={port} cannot be used: {error.strerror}; choose another one, or leave it out on a single "
-                "machine"
-            ) from error
+def _check_port(ip: str, port: int) -> None:
+    """Refuses a port of this machine that another process listens on, and an address that there is not."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((ip, port))
+    except socket.gaierror as error:
+        raise SettingError(f"--ip={ip[:60]} is no address of a machine: {error.strerror}") from error
+    except (UnicodeError, ValueError) as error:
+        raise SettingError(f"--ip={ip[:60]!r} is no address of a machine") from error
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise SettingError(f"--port={port} cannot be used: {error.strerror}; take another") from error
+        # The address may be one that only other machines see
 
 
 def _free_port() -> int:

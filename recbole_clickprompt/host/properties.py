@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.yaml_files import TEXT_SETTINGS, parse_yaml, read_yaml
+from recbole_clickprompt.host.plain_yaml import load_yaml
 from recbole_clickprompt.settings.declaration import Elsewhere
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.settings.registry import settings_of
@@ -29,6 +32,10 @@ __all__ = [
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+# Settings whose keys and values are strings in the data: YAML would read NO as False and 007 as 7
+TEXT_SETTINGS = ("value_labels", "value_words")  # the second is the old name of the first
+
+
 def property_folders() -> list[Path]:
     """The folders of property files, in order: ``./props`` in the working directory, then the shipped files."""
     shipped = _PACKAGE / "props"  # inside a wheel
@@ -39,7 +46,8 @@ def property_folders() -> list[Path]:
 
 def find_property_file(name: str) -> Path | None:
     """The first property file with this name, such as ``dataset/ml-100k.yaml``, or None."""
-    return next((f / name for f in property_folders() if (f / name).is_file()), None)
+    # Path.is_file raises for names that are too long for the file system
+    return next((f / name for f in property_folders() if os.path.isfile(f / name)), None)
 
 
 def find_file(name: str, what: str) -> Path:
@@ -52,10 +60,37 @@ def find_file(name: str, what: str) -> Path:
     Raises:
         SettingError: There is no such file.
     """
-    path = Path(name) if Path(name).is_file() else find_property_file(name)
+    path = Path(name) if os.path.isfile(name) else find_property_file(name)
     if path is None:
         raise SettingError(f"there is no {what} {name}, neither at this path nor among the property files")
     return path
+
+
+def parse_yaml(text: str, setting: str = "") -> Any:
+    """Parses a YAML value; tags other than those of plain data raise ``yaml.YAMLError``.
+
+    Args:
+        text: The value.
+        setting: The name of its setting; in ``value_labels`` all scalars are strings.
+    """
+    return load_yaml(text, as_texts=setting in TEXT_SETTINGS, text_keys=TEXT_SETTINGS)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads the mapping in a YAML file.
+
+    Raises:
+        SettingError: The file is not YAML or not a mapping; names the file and, if known, the line.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict | None):
+        raise SettingError(f"{path} must contain `key: value` lines, got {type(content).__name__}")
+    return content or {}
 
 
 def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) -> dict[str, Any]:

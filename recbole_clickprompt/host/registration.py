@@ -19,13 +19,12 @@ from recbole.config import Config
 import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the settings of backbones
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed
-from recbole_clickprompt.host.check_settings import check_dataset_name, check_settings
+from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.dataset import TextDataset
 from recbole_clickprompt.host.model_modules import add_model
-from recbole_clickprompt.host.properties import find_property_file, load_properties
+from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
 from recbole_clickprompt.host.restore import replace_recboles_reader
 from recbole_clickprompt.host.untrusted_input import install_safety_patches
-from recbole_clickprompt.host.yaml_files import read_yaml
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 from recbole_clickprompt.settings.old_names import use_new_names
@@ -86,8 +85,6 @@ def _wrap_config() -> None:
 
     @functools.wraps(load_internal)
     def load_with_properties(self: Config, model: str, model_class: type, dataset: str) -> None:
-        if model in method_names():
-            check_dataset_name(dataset)
         load_internal(self, model, model_class, dataset)
         if model in method_names():
             given = (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict)

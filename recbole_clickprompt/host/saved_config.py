@@ -14,8 +14,7 @@ from recbole.evaluator.register import metric_types
 from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError, WeightsError
-from recbole_clickprompt.host.properties import load_properties
-from recbole_clickprompt.host.yaml_files import read_yaml
+from recbole_clickprompt.host.properties import load_properties, read_yaml
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.plm.weights import kept_plm
 from recbole_clickprompt.settings.old_names import DROPPED, settings_of_saved_run
@@ -85,7 +84,7 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
             values.pop(key, None)
         values["eval_args"] = _evaluation(values["eval_args"])
         for key, setting in settings.items():
-            if key in values and not setting.accepts(values[key]):
+            if key in values and key not in _MACHINE_SETTINGS and not setting.accepts(values[key]):
                 raise setting_error(path, key, values[key], setting.expected)
         _check_lora(values.get("plm_lora"), path)
         try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tokenizers
 import torch
 from torch import Tensor
 
+from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import Segment, tokenize
@@ -50,10 +53,34 @@ def load_or_tokenize(textualizer: Textualizer, tokenizer: PreTrainedTokenizerBas
         return tokenize(textualizer, tokenizer)
     path = folder / f"tokens-{_key(textualizer, tokenizer)}.safetensors"
     metadata, tensors = _CACHE.read_or_write(path, lambda: _write(path, tokenize(textualizer, tokenizer)))
-    return [
-        Segment(key, *(tensors[f"{name}_{index}"].numpy() for name in _ARRAYS))
-        for index, key in enumerate(json.loads(metadata["keys"]))
+    segments = _segments(metadata, tensors, textualizer, len(tokenizer))
+    if segments is None:
+        raise WeightsError(f"{path} is damaged: it does not hold the tokens of this text; {_CACHE.recovery}")
+    return segments
+
+
+def _segments(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor], textualizer: Textualizer, vocabulary: int
+) -> list[Segment] | None:
+    """What the file holds; None where it is not the tokens of this text."""
+    expected = [
+        (key, len(next(group).codes)) for key, group in groupby(textualizer.fields, key=lambda field: field.key)
     ]
+    if json.loads(metadata["keys"]) != [key for key, _ in expected]:
+        return None
+    segments = []
+    for index, (key, ids) in enumerate(expected):
+        tokens, fields, offsets = (tensors[f"{name}_{index}"].numpy() for name in _ARRAYS)
+        types = (tokens.dtype, fields.dtype, offsets.dtype)
+        if types != (np.int32, np.uint8, np.int64) or offsets.shape != (ids + 1,):
+            return None
+        whole = tokens.ndim == 1 and fields.shape == tokens.shape
+        if not whole or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
+            return None
+        if ((tokens < 0) | (tokens >= vocabulary)).any() or (fields > len(textualizer.fields)).any():
+            return None
+        segments.append(Segment(key, tokens, fields, offsets))
+    return segments
 
 
 def _key(textualizer: Textualizer, tokenizer: PreTrainedTokenizerBase) -> str:

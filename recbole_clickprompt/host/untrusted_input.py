@@ -20,8 +20,8 @@ import yaml
 from recbole.config import Config
 
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.host.properties import TEXT_SETTINGS, parse_yaml, read_yaml
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
-from recbole_clickprompt.host.yaml_files import TEXT_SETTINGS, parse_yaml, read_yaml
 from recbole_clickprompt.methods.registry import method_names
 
 __all__ = ["install_safety_patches", "parse_literal", "reject_pickles"]
@@ -40,7 +40,7 @@ def parse_literal(text: str, setting: str = "") -> Any:
     if setting in TEXT_SETTINGS:
         try:
             return parse_yaml(text, setting)
-        except (yaml.YAMLError, RecursionError):
+        except yaml.YAMLError:
             return text
     try:
         value = ast.literal_eval(text.strip())
@@ -53,7 +53,7 @@ def parse_literal(text: str, setting: str = "") -> Any:
     if text.startswith(("[", "{")):
         try:
             return parse_yaml(text)
-        except (yaml.YAMLError, RecursionError):
+        except yaml.YAMLError:
             pass
     return text
 
@@ -94,7 +94,7 @@ def _wrap_values() -> None:
         config_file_list: list[str] | None = None,
         config_dict: dict[str, Any] | None = None,
     ) -> None:
-        self._model_argument, self.variable_config_dict = model, config_dict or {}
+        self._model_argument = model
         init(self, model, dataset, config_file_list, config_dict)
         del self._model_argument
         if self.model in method_names():
@@ -102,7 +102,7 @@ def _wrap_values() -> None:
 
     @functools.wraps(convert)
     def convert_safely(self: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
-        if _model_of(self, config_dict, self.file_config_dict) not in method_names():
+        if _model_of(self, config_dict) not in method_names():
             return convert(self, config_dict)
         for key, value in config_dict.items():
             if isinstance(value, str):
@@ -113,30 +113,25 @@ def _wrap_values() -> None:
     Config._convert_config_dict = convert_safely
 
 
-def _model_of(config: Config, config_dict: Mapping[str, Any], files: Mapping[str, Any]) -> str | None:
+def _model_of(config: Config, config_dict: Mapping[str, Any]) -> str | None:
     # In RecBole's order of precedence. RecBole converts the values of one source at a time.
     flags = [argument.removeprefix("--model=") for argument in sys.argv[1:] if argument.startswith("--model=")]
-    sources = [config_dict, config.variable_config_dict, files]
+    sources = [config_dict, getattr(config, "variable_config_dict", {}), config.file_config_dict]
     named = [config._model_argument, *flags, *(source.get("model") for source in sources)]
     model = next((model for model in named if model), None)
     return model if isinstance(model, str | None) else model.__name__
 
 
 def _wrap_files() -> None:
-    load = Config._load_config_files
-
-    @functools.wraps(load)
-    def load_safely(self: Config, file_list: list[str] | None) -> dict[str, Any]:
-        # RecBole's loader would read the code NO as False, and fails for empty files
-        model = _model_of(self, {}, {})
+    @functools.wraps(Config._load_config_files)
+    def load_by_name(self: Config, file_list: list[str] | None) -> dict[str, Any]:
+        # RecBole's YAML loader reads the code NO as False, and accepts cycles, repeated keys and any size
         merged: dict[str, Any] = {}
-        if model is None or model in method_names():
-            for file in file_list or ():
-                merged.update(read_yaml(Path(file)))
-            model = _model_of(self, {}, merged)
-        return merged if model in method_names() else load(self, file_list)
+        for file in file_list or ():
+            merged.update(read_yaml(Path(file)))
+        return merged
 
-    Config._load_config_files = load_safely
+    Config._load_config_files = load_by_name
 
 
 def _wrap_pickles(name: str) -> None:

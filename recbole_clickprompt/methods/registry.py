@@ -97,16 +97,16 @@ def resolve_name(name: str | None) -> tuple[str, Mapping[str, Any]]:
         Name of the method, and the settings that the alias implies.
 
     Raises:
-        SettingError: The name is unknown.
+        SettingError: The name is unknown, or no text.
     """
     if name is None:
         return next(iter(_methods)), {}
+    if not isinstance(name, str):
+        raise SettingError(f"model must be a name, got {name!r}")
     aliases = {alias: (method.name, implied) for method in methods() for alias, implied in method.aliases.items()}
-    if isinstance(name, str) and name in aliases:
+    if name in aliases:
         return aliases[name]
-    if not isinstance(name, str) or name not in _methods:
+    if name not in _methods:
         known = [*_methods, *aliases]
-        raise SettingError(
-            f"model must be one of {', '.join(known)}, got {repr(name)[:80]}{nearest(str(name), known)}"
-        )
+        raise SettingError(f"model must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     return name, {}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.text.entity_texts import EntityTexts
@@ -75,7 +76,10 @@ def cached_hidden_states(
         _CACHE.write_in_place(path, "states", (rows, plm.hidden_size), fill)
 
     _, tensors = _CACHE.read_or_write(path, write)
-    return tensors["states"]
+    states = tensors.get("states")
+    if states is None or states.dtype is not torch.bfloat16 or states.shape != (rows, plm.hidden_size):
+        raise WeightsError(f"{path} is damaged: it does not hold the states of these texts; {_CACHE.recovery}")
+    return states
 
 
 def _key(plm: PromptedEncoder, texts: Sequence[tuple[EntityTexts, Tensor]], weights: str, enable_amp: bool) -> str:

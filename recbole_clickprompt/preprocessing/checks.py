@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Text
+from recbole_clickprompt.errors import DataError
 
-__all__ = ["check_preprocessing"]
+if TYPE_CHECKING:
+    from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+    from recbole_clickprompt.preprocessing.schema import Field, Text
+
+__all__ = ["check_preprocessing", "check_tokens"]
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 _SOURCES = ("user_id", "item_id", "user", "item", "inter", "net")
@@ -77,8 +80,25 @@ def _check_text(loaded: Preprocessing, text: Text) -> None:
             f"the token offsets of {name!r} do not fit its ids and tokens",
         )
         _require((np.diff(offsets) >= 0).all(), f"the token offsets of {name!r} decrease")
+        counts = segment.values.ndim == 1 and _within(segment.values, 1 << 31)
+        _require(counts, f"the tokens of {name!r} are not a list of whole numbers from 0")
     numbers = [*text.prefix, *text.suffix, text.pad_id, text.max_length]
     _require(all(isinstance(number, int) for number in numbers), "special tokens are not integers")
+
+
+def check_tokens(text: Text, vocabulary: int) -> None:
+    """Raises DataError where a text has tokens that a model does not have.
+
+    Args:
+        text: Of a preprocessing.
+        vocabulary: The number of tokens that the model has.
+    """
+    stored = [int(segment.values.max()) for segment in text.segments if len(segment.values)]
+    largest = max([*stored, *text.prefix, *text.suffix, text.pad_id])
+    if largest >= vocabulary or min([*text.prefix, *text.suffix, text.pad_id]) < 0:
+        raise DataError(
+            f"the preprocessing has tokens up to {largest}, and the model has {vocabulary}; train again"
+        )
 
 
 def _within(values: np.ndarray, end: int) -> bool:

@@ -12,7 +12,8 @@ import torch
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.files import new_folder
-from recbole_clickprompt.preprocessing.preprocessing import Field, History, Preprocessing, Segment, Text
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+from recbole_clickprompt.preprocessing.schema import Field, History, Segment, Text
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -90,7 +91,9 @@ def _field(dataset: Dataset, name: str) -> Field:
     kind, source = dataset.field2type[name], dataset.field2source[name]
     is_number = kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
     values = dataset.field2feats(name)[0][name] if source.value != "net" else dataset.inter_feat[name]
-    feature = source.value != "net" and (not is_number or name in dataset.config["numerical_features"])
+    text_only = name in dataset.config["text_only_fields"]
+    feature = source.value != "net" and not text_only
+    feature = feature and (not is_number or name in dataset.config["numerical_features"])
     return Field(
         name=name,
         type=kind.value,
@@ -98,7 +101,7 @@ def _field(dataset: Dataset, name: str) -> Field:
         size=int(dataset.num(name)),
         width=int(values.shape[1]) if kind.value.endswith("_seq") else 1,
         feature=feature,
-        unsplit=name in (dataset.config["whole_text_fields"] or ()) and kind is FeatureType.TOKEN,
+        unsplit=(text_only or name in (dataset.config["whole_text_fields"] or ())) and kind is FeatureType.TOKEN,
         scale=dataset.scales[name] if is_number else None,
         range=_range(values[..., 0] if feature else values) if is_number else None,
     )

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from recbole_clickprompt.data.numbers import parse_numbers
 from recbole_clickprompt.errors import DataError, nearest
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+from recbole_clickprompt.preprocessing.schema import Field
 
 __all__ = ["check_columns", "raw_values", "to_table"]
 

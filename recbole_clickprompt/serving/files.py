@@ -128,12 +128,20 @@ class ScoreFile:
 
         Raises:
             StorageError: The file cannot be written.
+            DataError: This kind of file cannot hold a column.
         """
-        with storage_errors(self.path):
-            if self._writer is None:
-                writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
-                self._writer = writer(self._partial, table.schema)
-            self._writer.write_table(table)
+        try:
+            with storage_errors(self.path):
+                if self._writer is None:
+                    writer = pq.ParquetWriter if self.path.suffix == ".parquet" else pa_csv.CSVWriter
+                    self._writer = writer(self._partial, table.schema)
+                self._writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            types = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
+            raise DataError(
+                f"{self.path} cannot hold the columns {types}: {' '.join(str(error).split())}; write a .parquet "
+                "file, or leave a column out of --keep"
+            ) from error
         self.rows += len(table)
 
     def __enter__(self) -> ScoreFile:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.preprocessing.preprocessing import Field, History
+from recbole_clickprompt.preprocessing.schema import Field, History
 from recbole_clickprompt.serving.columns import raw_values
 
 __all__ = ["HistoryCounts", "encode_history"]

@@ -12,6 +12,7 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
+from recbole_clickprompt.preprocessing.checks import check_tokens
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
@@ -90,16 +91,20 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
     model = build_model(config, SchemaDataset(preprocessing), _file(run))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
+    if preprocessing.text is not None:
+        check_tokens(preprocessing.text, model.plm.encoder.config.vocab_size)
     if preprocessing.text is not None and model.plm.num_frozen_layers:
         model.text = OnTheFlyStates(model.plm, preprocessing.text)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 
 
 def _file(run: Path) -> Path:
-    # An unfinished run has no run.json
-    if not run.is_dir() or not (run / INFO_FILE).is_file():
-        return run.with_name(f"{run.name}.pth") if run.is_dir() else run
-    return open_run(run).checkpoint
+    if not run.is_dir():
+        return run
+    if (run / INFO_FILE).is_file():
+        return open_run(run).checkpoint
+    folder = run.resolve()  # `.` has no name of its own
+    return folder.parent / f"{folder.name}.pth"
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:

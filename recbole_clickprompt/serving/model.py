@@ -126,7 +126,7 @@ class OnnxScores:
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its error classes are not public
             raise DataError(f"{file} is not an ONNX model: {' '.join(str(error).split())[:160]}") from error
-        self.batch = batch
+        self.file, self.batch = file, batch
 
     def __call__(self, columns: Columns) -> np.ndarray:
         """``(B,)`` float32."""
@@ -142,4 +142,16 @@ class OnnxScores:
         return scores
 
     def _run(self, columns: Columns) -> np.ndarray:
-        return self.session.run(None, {entry.name: columns[entry.name] for entry in self.session.get_inputs()})[0]
+        needed = [entry.name for entry in self.session.get_inputs()]
+        if lacking := [name for name in needed if name not in columns]:
+            raise DataError(
+                f"{self.file} reads {lacking[0]!r}, which its preprocessing does not give; export again"
+            )
+        try:
+            outputs = self.session.run(None, {name: columns[name] for name in needed})
+        except Exception as error:  # see above
+            raise DataError(f"{self.file} cannot score: {' '.join(str(error).split())[:160]}") from error
+        rows = len(next(iter(columns.values())))
+        if not outputs or not isinstance(outputs[0], np.ndarray) or outputs[0].shape != (rows,):
+            raise DataError(f"{self.file} does not give one score per row; export again")
+        return outputs[0]

@@ -7,7 +7,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_clickprompt.plm.encoder import PromptedEncoder
-from recbole_clickprompt.preprocessing.preprocessing import Text
+from recbole_clickprompt.preprocessing.schema import Text
 from recbole_clickprompt.serving.rows import INPUT_IDS, SEGMENT_LENGTHS, TEXT_LENGTH
 
 __all__ = ["OnTheFlyStates"]

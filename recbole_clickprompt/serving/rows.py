@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+from recbole_clickprompt.preprocessing.schema import Field
 from recbole_clickprompt.serving.columns import raw_values
 from recbole_clickprompt.serving.history import HistoryCounts, encode_history
 from recbole_clickprompt.serving.text import RowTokens, value_texts

@@ -46,13 +46,20 @@ class SchemaDataset:
     def fields(
         self, ftype: Collection[FeatureType] | None = None, source: Collection[FeatureSource] | None = None
     ) -> list[str]:
-        """Names of the fields with these types and sources; None means any."""
+        """Names of the fields with these types and sources; None means any.
+
+        With sources, by which models choose their features, fields that only language models read are left out.
+        """
         return [
             name
             for name in self.preprocessing.fields
             if (ftype is None or self.field2type[name] in ftype)
-            and (source is None or self.field2source[name] in source)
+            and (source is None or (self.field2source[name] in source and not self._is_text_only(name)))
         ]
+
+    def _is_text_only(self, name: str) -> bool:
+        field = self.preprocessing.fields[name]
+        return field.scale is None and not field.feature
 
     def num(self, field: str) -> int:
         """Number of rows of the field's embedding table."""

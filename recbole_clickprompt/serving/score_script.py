@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from recbole_clickprompt.data.numbers import MISSING_NUMBERS
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+from recbole_clickprompt.preprocessing.schema import Field
 
 __all__ = ["example"]
 

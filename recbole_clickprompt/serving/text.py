@@ -10,7 +10,8 @@ import numpy as np
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.dataset_text import value_text
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing, Segment
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
+from recbole_clickprompt.preprocessing.schema import Field, Segment
 
 __all__ = ["RowTokens", "value_texts"]
 

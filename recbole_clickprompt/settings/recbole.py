@@ -10,13 +10,17 @@ from recbole_clickprompt.settings.recbole_types import (
     COLUMNS,
     ENCODING,
     EVALUATION,
+    FIELD,
     FIELD_SEPARATOR,
+    GPUS,
     INTERVAL,
     INTERVALS,
     LENGTHS,
+    LOG_LEVEL,
     METRIC,
     METRICS,
     NO_TRANSFORM,
+    NO_WEIGHTS,
     PARTS,
     SEPARATOR,
     THRESHOLD,
@@ -157,7 +161,30 @@ _DATA = {
     ),
     "encoding": Setting(optional(ENCODING), RECBOLE, "Encoding of the atomic files.", "pretrain"),
 }
+_FIELDS = {
+    "USER_ID_FIELD": Setting(FIELD, RECBOLE, "The field with the user's id.", "pretrain"),
+    "ITEM_ID_FIELD": Setting(FIELD, RECBOLE, "The field with the item's id.", "pretrain"),
+    "LABEL_FIELD": Setting(FIELD, RECBOLE, "The field with the label, or that threshold makes.", "pretrain"),
+    "TIME_FIELD": Setting(FIELD, RECBOLE, "The field with the time, for order: TO.", "pretrain"),
+    "RATING_FIELD": Setting(FIELD, RECBOLE, "Not used: threshold names the rating.", "pretrain"),
+    "NEG_PREFIX": Setting(FIELD, RECBOLE, "Not used: nothing is sampled.", "pretrain"),
+    "LIST_SUFFIX": Setting(FIELD, RECBOLE, "Not used, as lists of items are for sequential models.", "pretrain"),
+    "ITEM_LIST_LENGTH_FIELD": Setting(FIELD, RECBOLE, "Not used, as LIST_SUFFIX.", "pretrain"),
+    "POSITION_FIELD": Setting(FIELD, RECBOLE, "Not used, as LIST_SUFFIX.", "pretrain"),
+    "MAX_ITEM_LIST_LENGTH": Setting(integer(1), RECBOLE, "Not used, as LIST_SUFFIX.", "pretrain"),
+    "HEAD_ENTITY_ID_FIELD": Setting(FIELD, RECBOLE, "Not used, as knowledge graphs are not read.", "pretrain"),
+    "TAIL_ENTITY_ID_FIELD": Setting(FIELD, RECBOLE, "Not used, as HEAD_ENTITY_ID_FIELD.", "pretrain"),
+    "RELATION_ID_FIELD": Setting(FIELD, RECBOLE, "Not used, as HEAD_ENTITY_ID_FIELD.", "pretrain"),
+    "ENTITY_ID_FIELD": Setting(FIELD, RECBOLE, "Not used, as HEAD_ENTITY_ID_FIELD.", "pretrain"),
+    "alias_of_entity_id": Setting(optional(FIELD_LIST), RECBOLE, "Not used, as HEAD_ENTITY_ID_FIELD.", "pretrain"),
+    "alias_of_relation_id": Setting(
+        optional(FIELD_LIST), RECBOLE, "Not used, as HEAD_ENTITY_ID_FIELD.", "pretrain"
+    ),
+    "preload_weight": Setting(NO_WEIGHTS, RECBOLE, "Not used.", "pretrain"),
+}
 _OUTPUT = {
+    "gpu_id": Setting(GPUS, RECBOLE, "The GPUs to use, such as '0' or '0,1'; '' for the CPU.", "none"),
+    "state": Setting(LOG_LEVEL, RECBOLE, "The least level of log lines.", "none"),
     "data_path": Setting(
         TEXT, "dataset_atomic/", "The folder that contains one folder of atomic files per data set.", "none"
     ),
@@ -170,4 +197,6 @@ _OUTPUT = {
     "save_dataloaders": Setting(must_be(False, "they would be pickles"), RECBOLE, "Not used.", "none"),
 }
 
-RECBOLES = grouped({"Training": _TRAINING, "Evaluation": _EVALUATION, "Data": _DATA, "Output": _OUTPUT})
+RECBOLES = grouped(
+    {"Training": _TRAINING, "Evaluation": _EVALUATION, "Data": _DATA, "Fields": _FIELDS, "Output": _OUTPUT}
+)

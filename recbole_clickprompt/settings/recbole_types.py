@@ -14,8 +14,9 @@ from recbole.utils import EvaluatorType
 from recbole_clickprompt.settings.types import FIELD_LIST, NAME, ValueType, integer, real
 
 __all__ = [
-    "ARGUMENTS", "BINS", "CLIPPING", "COLUMNS", "ENCODING", "EVALUATION", "FIELD_SEPARATOR", "INTERVAL",
-    "INTERVALS", "LENGTHS", "METRIC", "METRICS", "NO_TRANSFORM", "PARTS", "SEPARATOR", "THRESHOLD", "TOPK",
+    "ARGUMENTS", "BINS", "CLIPPING", "COLUMNS", "ENCODING", "EVALUATION", "FIELD", "FIELD_SEPARATOR", "GPUS",
+    "INTERVAL", "INTERVALS", "LENGTHS", "LOG_LEVEL", "METRIC", "METRICS", "NO_TRANSFORM", "NO_WEIGHTS", "PARTS",
+    "SEPARATOR", "THRESHOLD", "TOPK",
 ]  # fmt: skip
 
 _VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
@@ -46,6 +47,25 @@ FIELD_SEPARATOR = ValueType(
     lambda v: isinstance(v, str) and len(v) == 1 and v.isascii() and v not in '"\r\n',
 )
 SEPARATOR = ValueType("str", "one or more characters", lambda v: isinstance(v, str) and bool(v))
+_LEVELS = ("critical", "error", "warning", "info", "debug")
+LOG_LEVEL = ValueType(
+    "str", f"one of {', '.join(_LEVELS)}", lambda v: v is None or (isinstance(v, str) and v.lower() in _LEVELS)
+)
+NO_WEIGHTS = ValueType("None", "nothing (~), as no file of embeddings is read", lambda v: not v)
+FIELD = ValueType(
+    "str", "the name of a field, a text of at most 200 characters", lambda v: NAME.accepts(v) and len(v) <= 200
+)
+# As torch's CUDA_VISIBLE_DEVICES; YAML and RecBole make a number of one, and a tuple of several
+GPUS = ValueType(
+    "str",
+    "numbers of GPUs such as '0,1', or '' for the CPU",
+    lambda v: (
+        v is None  # an empty value on the command line
+        or integer(0, 1024).accepts(v)
+        or (isinstance(v, str) and re.fullmatch(r"|\d{1,4}(\s*,\s*\d{1,4})*", v.strip()) is not None)
+        or (isinstance(v, list | tuple) and bool(v) and all(map(integer(0, 1024).accepts, v)))
+    ),
+)
 NO_TRANSFORM = ValueType("None", "null (~), as transforms are for sequential models", lambda v: v is None)
 COLUMNS = ValueType(
     "dict",

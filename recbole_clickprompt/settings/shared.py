@@ -39,6 +39,13 @@ _TEXT = {
     "whole_text_fields": Setting(
         list_of(TEXT), DATA_SET, "Fields that are read as a single value, not split into words.", "pretrain"
     ),
+    "text_only_fields": Setting(
+        list_of(TEXT),
+        [],
+        "Fields of text_fields, such as descriptions, that only language models read: they are read as a single "
+        "value and are not features of the backbone.",
+        "pretrain",
+    ),
     "rename_fields": Setting(
         RENAMINGS, DATA_SET, "For inter, user or item: fields of the files and their new names.", "pretrain"
     ),

@@ -36,7 +36,7 @@ class ValueType:
             return False
 
 
-_LARGEST = 2**31 - 1  # larger sizes and counts overflow in torch or exceed any memory
+_LARGEST = 2**31 - 1  # larger sizes and counts overflow in torch
 
 
 def integer(at_least: int, at_most: float = math.inf) -> ValueType:

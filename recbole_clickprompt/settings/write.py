@@ -46,7 +46,7 @@ are an error in a new run. Saved runs may contain both: they still load, predict
 """
 _GROUPS = (
     "Backbone", "History", "Text", "Training", "PLM", "Prompts", "Fusion", "Pretraining", "Evaluation", "Data",
-    "Output", "Experimental", "Settings of single backbones",
+    "Fields", "Output", "Experimental", "Settings of single backbones",
 )  # fmt: skip
 _NOTES = {
     "Pretraining": """\

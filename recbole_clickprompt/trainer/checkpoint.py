@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from recbole.model.abstract_recommender import AbstractRecommender
     from recbole.trainer import Trainer
 
-__all__ = ["check_writable", "load_weights", "read_checkpoint", "read_model", "save_model", "write_checkpoint"]
+__all__ = [
+    "check_numbers",
+    "check_writable",
+    "load_weights",
+    "read_checkpoint",
+    "read_model",
+    "save_model",
+    "write_checkpoint",
+]
 
 # Settings that are derived from others and from the machine
 _DERIVED = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
@@ -186,15 +194,15 @@ def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: P
             f"{path} does not fit {fitting}: its other_parameter must contain {sorted(expected) or 'nothing'}"
         )
     try:
-        _check_numbers(model.state_dict(), checkpoint["state_dict"], path)
+        check_numbers(model.state_dict(), checkpoint["state_dict"], path)
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {fitting}: {' '.join(str(error).split())[:300]}") from error
     model.load_other_parameter(other)
 
 
-def _check_numbers(expected: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Rejects weights that torch would cast silently, and NaN."""
+def check_numbers(expected: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises WeightsError for weights that torch would cast silently, and for NaN."""
     for name in expected.keys() & weights.keys():
         dtype, found = expected[name].dtype, weights[name].dtype
         if (dtype.is_floating_point, dtype.is_complex) != (found.is_floating_point, found.is_complex):

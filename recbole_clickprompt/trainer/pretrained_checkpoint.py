@@ -13,6 +13,7 @@ from torch import nn
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
+from recbole_clickprompt.trainer.checkpoint import check_numbers
 
 if TYPE_CHECKING:
     from recbole_clickprompt.trainer.protocols import Module
@@ -103,6 +104,7 @@ def load_components(
             tables = _tables(module)
             rest = {name: tensor for name, tensor in module.state_dict().items() if name not in tables}
             state = rest | {name: tensor for name, tensor in state.items() if name in tables}
+        check_numbers(module.state_dict(), state, path)
         try:
             module.load_state_dict(state, strict=True)
         except RuntimeError as error:
@@ -130,6 +132,7 @@ def load_pretrained(model: Module, path: Path) -> None:
     foreign = [name for name in state if name not in expected or state[name].shape != expected[name].shape]
     if missing or foreign:
         raise WeightsError(f"{path} does not fit this run: {', '.join([*missing, *foreign][:3])} differ")
+    check_numbers(expected, state, path)
     # Only tied weights, which are loaded under another name, are missing from the file
     model.load_state_dict(state, strict=False)
 

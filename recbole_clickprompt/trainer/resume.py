@@ -124,7 +124,8 @@ class ResumeCheckpointer:
         }
         batches = iter(loader)
         for _ in range(self._progress.batches):
-            next(batches)
+            if next(batches, None) is None:
+                raise WeightsError(f"{self.path} is damaged: its epoch has more batches than the training rows")
         if restored:
             restore_random_states(restored["random"][rank], device)
         return batches

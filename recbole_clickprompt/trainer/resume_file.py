@@ -20,6 +20,7 @@ from recbole_clickprompt.files import is_alive
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
 from recbole_clickprompt.trainer.fingerprint import differences
+from recbole_clickprompt.trainer.resume_schema import fault_of_state
 from recbole_clickprompt.trainer.stage import TrainingStage
 
 __all__ = ["load_resume_state", "remove_checkpoint", "save_resume_state", "superseded_checkpoint"]
@@ -64,6 +65,8 @@ def load_resume_state(
             f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to start over, or resume with the "
             "version that wrote it"
         )
+    if not isinstance(state["stage"], str):
+        raise WeightsError(f"{path} is damaged: its stage is {state['stage']!r:.60}, expected a name")
     if state["stage"] not in allowed:
         raise SettingError(
             f"resume: {path} belongs to the stage {state['stage']}, which this run does not include; set "
@@ -72,6 +75,10 @@ def load_resume_state(
     if state["stage"] != stage:
         return default, None
     _check_same_run(path, state, inputs)
+    if fault := fault_of_state(state, device=config["device"]):
+        raise WeightsError(
+            f"{path} is damaged, or the state of another training: {fault}; leave out --resume to start over"
+        )
     return path, state
 
 
@@ -104,6 +111,8 @@ def _check_same_run(path: Path, state: dict[str, Any], inputs: dict[str, Any]) -
             f"resume: {path} belongs to another run: {', '.join(differing[:5])} differ; use the settings of that "
             "run, or leave out --resume to start over"
         )
+    if not isinstance(state["random"], list):
+        raise WeightsError(f"{path} is damaged: its random states are no list; leave out --resume to start over")
     world, saved_world = distributed.current().world, len(state["random"])
     if world != saved_world:
         raise SettingError(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError
@@ -51,7 +54,7 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
         raise DataError(
             f"{table} is not a results table of this command: it has no column {lacking[0]}; choose another file"
         )
-    for name in numbers:
+    for name in (name for name in rows.columns if any(fnmatch(str(name), pattern) for pattern in numbers)):
         values = pd.to_numeric(rows[name], errors="coerce")
         for row in rows.index[rows[name].notna() & ~(values.abs() < float("inf"))][:1]:
             where = f"row {row + 1}" if table.suffix == ".parquet" else f"line {row + 2}"
@@ -84,12 +87,45 @@ def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
 
 def _read(table: Path) -> pd.DataFrame:
     try:
-        if table.suffix == ".parquet":
-            return pd.read_parquet(table)
-        # A run may be named None; only empty cells are missing
-        return pd.read_csv(table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError) as error:
+        rows = _parsed(table)
+        for name in rows.columns:
+            if rows[name].map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
+                raise ValueError(f"its column {name} holds lists or mappings, expected texts or numbers")
+    except (ValueError, OSError, TypeError, LookupError, AttributeError, ArithmeticError, csv.Error) as error:
         raise DataError(f"{table} cannot be read: {' '.join(str(error).split())}; restore or move it") from error
+    for name in rows.columns.intersection([*_TEXT]):
+        for row in rows.index[rows[name].notna() & ~rows[name].map(lambda value: isinstance(value, str))][:1]:
+            raise DataError(f"{table}: {name} must be a text, got {rows[name][row]!r:.60}; restore or move it")
+    return rows
+
+
+def _parsed(table: Path) -> pd.DataFrame:
+    if table.suffix == ".parquet":
+        return pd.read_parquet(table)
+    if table.suffix == ".json":
+        return pd.read_json(table, dtype=_TEXT)
+    _check_cells(table)
+    # A run may be named None; only empty cells are missing
+    return pd.read_csv(
+        table, float_precision="round_trip", dtype=_TEXT, keep_default_na=False, na_values=[""], index_col=False
+    )
+
+
+def _check_cells(table: Path) -> None:
+    """Raises ValueError where pandas would rename a column or cut a line.
+
+    A line that is too short has lost its end, where the digest is: it does not count, and that is reported.
+    """
+    with table.open(encoding="utf-8-sig", newline="") as stream:
+        lines = csv.reader(stream, strict=True)
+        header = next(lines, [])
+        if len(set(header)) < len(header):
+            raise ValueError("a column is in its header twice")
+        for values in lines:
+            if len(values) > len(header):
+                raise ValueError(
+                    f"line {lines.line_num} has {len(values)} values where the header has {len(header)} columns"
+                )
 
 
 def _one_row_each(rows: pd.DataFrame, table: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from logging import getLogger
@@ -12,9 +13,9 @@ from typing import Any
 import yaml
 
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.host.yaml_files import parse_yaml
+from recbole_clickprompt.host.properties import parse_yaml
 
-__all__ = ["Draw", "is_hyper_file", "read_space"]
+__all__ = ["Draw", "read_search_file", "read_space"]
 
 # Number of values of each kind; None: any
 _KINDS = {"choice": None, "uniform": 2, "loguniform": 2, "quniform": 3}
@@ -60,22 +61,6 @@ class Draw:
             )
 
 
-def is_hyper_file(path: Path) -> bool:
-    """Whether a file is a hyper file of RecBole: each line has a setting, a kind such as ``choice``, values."""
-    lines = _lines(path)
-    return bool(lines) and all(text.partition(" ")[0] in _KINDS for _, text in lines)
-
-
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """The names and the texts after them in a hyper file; raises SettingError if it is not text."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise SettingError(f"{file} is not UTF-8 text: {error.reason} in byte {error.start + 1}") from error
-    words = [line.split(maxsplit=1) for line in lines if line.strip() and not line.strip().startswith("#")]
-    return [(parts[0], parts[1].strip() if len(parts) > 1 else "") for parts in words]
-
-
 def read_space(space: object, path: Path) -> list[Draw]:
     """The search space in a tuning file.
 
@@ -89,18 +74,31 @@ def read_space(space: object, path: Path) -> list[Draw]:
     """
     where = f"{path}: space"
     if isinstance(space, str):
-        file = Path(space)
-        if not file.is_file():
+        if not os.path.isfile(space):
             raise SettingError(f"{where}: there is no file {space}")
-        where = str(file)
-        pairs = _lines(file)
-        names = [name for name, _ in pairs]
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise SettingError(f"{where}: {repeated[0]} occurs twice")
-        space = dict(pairs)
+        where, space = space, read_search_file(Path(space))
     if not isinstance(space, dict) or not space:
         raise SettingError(f"{where} must map settings to texts such as `choice [8, 16]`, got {space!r}")
     return [_draw(str(name), text, where) for name, text in space.items()]
+
+
+def read_search_file(path: Path) -> dict[str, str]:
+    """The settings in a search file of RecBole's, such as ``hyper.test``, and how each is drawn.
+
+    Raises:
+        SettingError: It cannot be read, or a setting comes twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from error
+    space: dict[str, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, draw = line.partition(" ")
+        if name in space:
+            raise SettingError(f"{path}: {name[:60]} is there twice")
+        space[name] = draw
+    return space
 
 
 def _draw(name: str, text: object, where: str) -> Draw:

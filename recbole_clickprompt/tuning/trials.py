@@ -54,7 +54,8 @@ class Trials:
         return -score if self._bigger else score
 
     def _read(self) -> pd.DataFrame:
-        return read_results(self._table, ["valid_score", "error", "digest"], numbers=["valid_score"])
+        columns = ["valid_score", "error", "digest"]
+        return read_results(self._table, columns, numbers=["valid_*", "test_*"])
 
     def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()

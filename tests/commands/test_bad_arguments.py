@@ -12,37 +12,52 @@ import torch
 from recbole_clickprompt.__main__ import main
 
 LONG = "x" * 300
-TOO_LONG = "cannot be read or written: File name too long"
+TOO_LONG = ": File name too long"
 REFUSED = {
     "port 0": (["--port=0"], "--port must be from 1 to 65535, got 0"),
     "port of a group": (["--nproc=2", "--port=0"], "--port must be from 1 to 65535, got 0"),
     "port too high": (["--port=65536"], "--port must be from 1 to 65535, got 65536"),
-    "local rank": (["--local_rank=1"], "local_rank is set by torchrun and by --nproc; leave it out"),
-    "local rank of text": (["--local_rank=two"], "local_rank must be an integer, 0 or more, got 'two'"),
+    "local rank": (
+        ["--local_rank=1"],
+        "local_rank is set by what starts the processes, such as --nproc; leave it out",
+    ),
+    "local rank of text": (["--local_rank=two"], "local_rank is set by what starts the processes"),
     "offset": (["--offset=x"], "offset must be an integer, 0 or more, got 'x'"),
-    "no data set": (["--dataset="], "dataset is empty"),
-    "no model": (["--model="], "model is empty"),
-    "long data set": ([f"--dataset={LONG}"], "dataset must be the name of a folder in data_path, without a path"),
-    "path of a data set": (["--dataset=../tiny"], "dataset must be the name of a folder in data_path"),
-    "NUL": (["--dataset=ti\0ny"], "dataset must be the name of a folder in data_path"),
-    "long file": ([f"--config_files={LONG}"], f"{LONG} {TOO_LONG}"),
+    "no data set": (["--dataset="], "dataset must be the name of a data set"),
+    "no model": (["--model="], "model must be one of ClickPrompt"),
+    "long data set": ([f"--dataset={LONG}"], "dataset must be the name of a data set"),
+    "path of a data set": (["--dataset=../tiny"], "dataset must be the name of a data set"),
+    "NUL": (["--dataset=ti\0ny"], "dataset must be the name of a data set"),
+    "long file": ([f"--config_files={LONG}"], "there is no config file xxx"),
     "long folder": ([f"--checkpoint_dir={LONG}"], TOO_LONG),
     "long data path": ([f"--data_path={LONG}"], TOO_LONG),
     "long PLM": (["--model=ClickPrompt", f"--plm={LONG}"], TOO_LONG),
     "long parts": ([f"--benchmark_filename=[{LONG}, b, c]"], TOO_LONG),
-    "long backbone": (["--model=ClickPrompt", f"--backbone={LONG}"], TOO_LONG),
+    "long backbone": (["--model=ClickPrompt", f"--backbone={LONG}"], "backbone must be one of"),
     "huge size": ([f"--embedding_size={10**30}"], "embedding_size must be an integer, 1 or more, got 1000"),
     "huge sizes": ([f"--mlp_hidden_size=[{10**30}]"], "mlp_hidden_size must be "),
     "5000 digits": ([f"--epochs={'9' * 5000}"], "--epochs=9"),
-    "state": (["--state=[a]"], "state must be a string, or null (~), got ['a']"),
-    "list for an id": (["--USER_ID_FIELD=[user_id]"], "USER_ID_FIELD must be a name or a path, got ['user_id']"),
-    "no id": (["--ITEM_ID_FIELD=~"], "ITEM_ID_FIELD must be a name or a path, got None"),
-    "no label": (["--LABEL_FIELD=~"], "LABEL_FIELD must be a name or a path, got None"),
+    "state": (["--state=[a]"], "state must be one of critical, error, warning, info, debug, got ['a']"),
+    "list for an id": (
+        ["--USER_ID_FIELD=[user_id]"],
+        "USER_ID_FIELD must be the name of a field, a text of at most 200 characters, got ['user_id']",
+    ),
+    "no id": (
+        ["--ITEM_ID_FIELD=~"],
+        "ITEM_ID_FIELD must be the name of a field, a text of at most 200 characters, got None",
+    ),
+    "no label": (
+        ["--LABEL_FIELD=~"],
+        "LABEL_FIELD must be the name of a field, a text of at most 200 characters, got None",
+    ),
     "mapping for the time": (
         ["--TIME_FIELD={a: b}"],
-        "TIME_FIELD must be a name or a path, or null (~), got {",
+        "TIME_FIELD must be the name of a field, a text of at most 200 characters, got {",
     ),
-    "list for the label": (["--LABEL_FIELD=[a]"], "LABEL_FIELD must be a name or a path, got ['a']"),
+    "list for the label": (
+        ["--LABEL_FIELD=[a]"],
+        "LABEL_FIELD must be the name of a field, a text of at most 200 characters, got ['a']",
+    ),
 }
 
 
@@ -60,7 +75,7 @@ def test_what_cannot_be_is_one_line(case, small, capsys):
     arguments, message = REFUSED[case]
     line = error_of(arguments, small, capsys)
     assert message in line
-    assert len(line) < 1000
+    assert len(line) < 1600
 
 
 def test_a_port_in_use_is_one_line(small, capsys):
@@ -79,21 +94,21 @@ TORCHRUN = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "bounds"),
+    ("name", "value", "told"),
     [
-        ("WORLD_SIZE", "two", "from 1 to 1000000"),
-        ("RANK", "2", "from 0 to 1"),
-        ("RANK", "-1", "from 0 to 1"),
-        ("LOCAL_RANK", "x", "from 0 to 1"),
-        ("LOCAL_WORLD_SIZE", "3", "from 1 to 2"),
-        ("MASTER_PORT", "99999", "from 1 to 65535"),
+        ("WORLD_SIZE", "two", "must be a whole number from 1 to "),
+        ("RANK", "2", "must be below WORLD_SIZE"),
+        ("RANK", "-1", "must be a whole number from 0 to"),
+        ("LOCAL_RANK", "x", "must be a whole number from 0 to"),
+        ("LOCAL_WORLD_SIZE", "3", "must be at most WORLD_SIZE, 2, got 3"),
+        ("MASTER_PORT", "99999", "must be a whole number from 0 to 65535"),
     ],
 )
-def test_variables_of_torchrun_are_checked(name, value, bounds, small, capsys, monkeypatch):
+def test_variables_of_torchrun_are_checked(name, value, told, small, capsys, monkeypatch):
     for variable, given in {**TORCHRUN, name: value}.items():
         monkeypatch.setenv(variable, given)
     line = error_of([], small, capsys)
-    assert f"the environment variable {name} must be a whole number {bounds}, got {value!r}" in line
+    assert f"the environment variable {name} {told}" in line
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "tpu"])
@@ -114,10 +129,10 @@ def test_what_cannot_be_read_is_not_said_to_be_unwritable(name, small, capsys, m
     monkeypatch.setattr(Path, "open", refuse)
     Path("mine.yaml").touch()
     line = error_of(["--config_files=mine.yaml"], small, capsys)
-    assert line.endswith(f"{name} cannot be read{' or written' * (name != 'mine.yaml')}: Permission denied")
+    assert line.endswith(f"{name}{' cannot be read' * (name == 'mine.yaml')}: Permission denied")
 
 
 def test_an_empty_name_in_a_file_is_no_default(capsys):
     Path("mine.yaml").write_text(json.dumps({"model": "", "dataset": "tiny"}))
     assert main(["show", "--config_files=mine.yaml"]) == 2
-    assert "error: model is empty" in capsys.readouterr().err
+    assert "error: model must be one of ClickPrompt" in capsys.readouterr().err

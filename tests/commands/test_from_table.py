@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -269,3 +271,19 @@ def test_labels_of_other_types_are_read(dtype):
     assert main(["from-table", write(), *COLUMNS[:3], "--name=same"]) == 0
     read = pl.read_csv("dataset_atomic/shop/shop.inter", separator="\t")["label:float"]
     assert read.equals(pl.read_csv("dataset_atomic/same/same.inter", separator="\t")["label:float"])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    write()
+    script = (
+        "import resource, signal, sys, polars; from recbole_clickprompt.__main__ import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, "from-table", "clicks.csv", *COLUMNS]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    (line,) = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    assert "cannot be written: File too large" in line
+    assert not Path("dataset_atomic").exists()
+    assert not Path("props").exists()

@@ -173,13 +173,26 @@ def test_recboles_hyper_file_is_read_without_running_anything_in_it(objective, t
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_hyper_file_of_recbole_is_a_tuning_file(objective, capsys):
-    Path("hyper.test").write_text("learning_rate choice [0.1,0.01]\n# a note\nembedding_size choice [4, 8]\n")
-    assert main(["tune", "hyper.test", *(f"--{key}={value}" for key, value in SETTINGS.items())]) == 0
-    assert len(objective) == 4
-    Path("hyper.test").write_text("embedding_size choice [4]\nembedding_size choice [8]\n")
+@pytest.mark.parametrize(
+    ("line", "algorithm"),
+    [("learning_rate choice [0.1,0.01]", "exhaustive"), ("learning_rate uniform 0.01,0.1", "random")],
+)
+def test_a_hyper_file_is_a_search_by_itself(objective, capsys, line, algorithm):
+    Path("hyper.test").write_text(f"{line}\n\nembedding_size choice [4, 8]\n")
+    command = ["tune", "hyper.test", "--model=DNN", "--dataset=tiny", "--gpu_id=''"]
+    assert main(command) == 0
+    assert len(objective) == (4 if algorithm == "exhaustive" else 20)
+    assert {"learning_rate", "embedding_size"} == set(best_in(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff\xfe", "hyper.test cannot be read"), (b"a choice [1]\na choice [2]\n", "a is there twice")],
+)
+def test_a_damaged_hyper_file_is_refused(capsys, content, message):
+    Path("hyper.test").write_bytes(content)
     assert main(["tune", "hyper.test"]) == 2
-    assert "error: hyper.test: embedding_size occurs twice" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_bounds_of_loguniform_that_are_no_powers_are_reported(caplog):

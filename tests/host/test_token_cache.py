@@ -90,3 +90,29 @@ def test_a_damaged_file_is_refused_by_name(make_config, make_data, all_are_many,
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=f"{name} is damaged.*; delete it, and it is created again"):
         table_of(make_config, make_data)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("offsets_0", lambda array: array.half()),
+        ("offsets_0", lambda array: array + 1),
+        ("offsets_1", lambda array: array[:-1]),
+        ("offsets_1", lambda array: array.flip(0)),
+        ("tokens_0", lambda array: array + 10**6),
+        ("tokens_0", lambda array: array[None]),
+        ("fields_0", lambda array: array[:-1]),
+        ("fields_0", lambda array: array + 100),
+        ("keys", lambda keys: keys.replace("user_id", "item_id")),
+    ],
+)
+def test_another_content_with_a_right_checksum_is_refused(make_config, make_data, all_are_many, name, change):
+    table_of(make_config, make_data)
+    (file,) = files()
+    path = Path("saved") / file
+    metadata, tensors = token_cache._CACHE.read(path)
+    parts = {**metadata, **{key: tensor.clone() for key, tensor in tensors.items()}}
+    parts[name] = change(parts[name])
+    token_cache._CACHE.write(path, {key: parts[key] for key in tensors}, {"keys": parts["keys"]})
+    with pytest.raises(WeightsError, match=f"{file} is damaged: it does not hold the tokens of this text"):
+        table_of(make_config, make_data)

@@ -8,7 +8,7 @@ from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.yaml_files import parse_yaml, read_yaml
+from recbole_clickprompt.host.properties import parse_yaml, read_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)
@@ -17,16 +17,14 @@ REFUSED = {
     "deep lists": ("a: " + "[" * 3000 + "]" * 3000, "nested more than 50 deep"),
     "lists of 60": ("a: " + "[" * 60 + "]" * 60, "nested more than 50 deep"),
     "deep mappings": ("a: " + "{b: " * 2000 + "1" + "}" * 2000, "nested more than 50 deep"),
-    "month 13": ("a: 2020-13-45", "impossible date or number: month must be in 1..12"),
-    "30th of February": ("a: 2001-02-30", "impossible date or number: day is out of range for month"),
     "a mapping in itself": ("a: &a\n  b: *a", "contains itself"),
     "a list in itself": ("a: &a [*a]", "contains itself"),
     "labels in themselves": ("value_labels: &a\n  b: *a", "contains itself"),
-    "anchors that expand": (BOMB, "more than 1,000,000 values"),
-    "a repeated key": ("a: 1\nb: 2\na: 3", "the key 'a' occurs twice"),
-    "a repeated inner key": ("a: {b: 1, b: 2}", "the key 'b' occurs twice"),
-    "5000 digits": ("a: " + "9" * 5000, "impossible date or number: Exceeds the limit"),
-    "no digits": ("a: 0x_", "impossible date or number"),
+    "anchors that expand": (BOMB, "more than 100,000 values"),
+    "a repeated key": ("a: 1\nb: 2\na: 3", "the key 'a' is there twice"),
+    "a repeated inner key": ("a: {b: 1, b: 2}", "the key 'b' is there twice"),
+    "5000 digits": ("a: " + "9" * 5000, "cannot be read as int"),
+    "no digits": ("a: 0x_", "cannot be read as int"),
 }
 
 
@@ -57,7 +55,7 @@ def test_aliases_that_stay_small_are_values():
     assert parse_yaml("[&a [1, 2], *a, {<<: &b {c: 1}, c: 2}]") == [[1, 2], [1, 2], {"c": 2}]
 
 
-@pytest.mark.parametrize("text", ["epochs: 1\nepochs: 2", "epochs: 2020-13-45", "text_fields: &a {b: *a}"])
+@pytest.mark.parametrize("text", ["epochs: 1\nepochs: 2", "text_fields: &a {b: *a}"])
 def test_config_files_of_python_and_of_the_command_line_have_one_reader(text, small, capsys):
     Path("file.yaml").write_text(text)
     with pytest.raises(SettingError, match="file.yaml is not valid YAML") as error:
@@ -66,16 +64,13 @@ def test_config_files_of_python_and_of_the_command_line_have_one_reader(text, sm
     assert capsys.readouterr().err == f"error: {error.value}\n"
 
 
-def test_files_of_other_models_are_read_by_recbole():
-    Path("file.yaml").write_text("model: BPR\nepochs: 1\nepochs: 2\n")
-    assert Config("BPR", "ml-100k", ["file.yaml"], {})["epochs"] == 2
+def test_impossible_dates_are_texts():
+    assert parse_yaml("[2020-13-45, 2001-02-30]") == ["2020-13-45", "2001-02-30"]
 
 
-@pytest.mark.parametrize(
-    "argument", ["--seed=2001-02-30", f"--text_fields={'[' * 3000}", "--text_fields=&a {b: *a}"]
-)
+@pytest.mark.parametrize("argument", [f"--text_fields={'[' * 3000}", "--text_fields=&a {b: *a}"])
 def test_values_of_the_command_line_are_held_to_the_same(argument, capsys):
     assert main(["show", "--dataset=tiny", argument]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {argument.partition('=')[0]}")
-    assert len(line) < 1000
+    assert len(line) < 1600

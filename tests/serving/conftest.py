@@ -12,8 +12,9 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer
 
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.scaling import Scale
+from recbole_clickprompt.preprocessing.schema import Field
 from tests.conftest import ROOT
 
 

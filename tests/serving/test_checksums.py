@@ -10,8 +10,9 @@ import pytest
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.preprocessing.preprocessing import Field, Preprocessing
+from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.scaling import Scale
+from recbole_clickprompt.preprocessing.schema import Field
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.load import load_trained
 from tests.serving.conftest import preprocessing_of

@@ -13,7 +13,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.preprocessing.preprocessing import History
+from recbole_clickprompt.preprocessing.schema import History
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.history import HistoryCounts, encode_history
 from tests.serving.conftest import TrainedRun

@@ -190,3 +190,8 @@ def test_bad_checkpoints_are_refused_by_name(with_plm, tmp_path):
         load_model(tmp_path / "foreign.pth")
     with pytest.raises(SettingError, match="device must be cpu, or cuda if there is a GPU; got 'tpu'"):
         load_model(with_plm.checkpoint, "tpu")
+
+
+def test_a_folder_without_a_name_of_its_own_is_one_line_of_error(tmp_path):
+    with pytest.raises(WeightsError, match=f"there is no file {tmp_path}.pth"):
+        load_model(".")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
+from tests.conftest import SHORT
 from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ torch.save(whole_run(config, data_preparation(config, create_dataset(config))), 
 
 @pytest.mark.slow
 def test_fresh_processes_with_the_same_seed_give_the_same_result(small):
-    settings = {**small, **RUN}
+    settings = {**small, **RUN, **SHORT}
     for number in (1, 2):
         environment = {"PYTHONHASHSEED": str(number), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         own = {**settings, "checkpoint_dir": f"saved{number}"}

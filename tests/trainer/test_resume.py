@@ -48,27 +48,27 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
 @pytest.mark.parametrize(
     ("settings", "moment"),
     [
-        ({"plm_interaction_layers": 1}, (7, TrainingStage, "train_batch")),
+        ({"plm_interaction_layers": 1}, (3, TrainingStage, "train_batch")),
         (
             {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
-            (20, TrainingStage, "train_batch"),
+            (10, TrainingStage, "train_batch"),
         ),
-        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (13, TrainingStage, "train_batch")),
+        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (6, TrainingStage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
         ),
         (
             {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},
-            (14, TrainingStage, "train_batch"),
+            (6, TrainingStage, "train_batch"),
         ),
         (
             {"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}},
-            (18, TrainingStage, "train_batch"),
+            (8, TrainingStage, "train_batch"),
         ),
         (
             {**NO_PLM, "lazy_embedding_min_rows": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
-            (14, TrainingStage, "train_batch"),
+            (6, TrainingStage, "train_batch"),
         ),
     ],
     ids=[
@@ -82,7 +82,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
     ],
 )
 def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):
-    settings = {**RUN, **settings}
+    settings = {**RUN, "train_rows": 500, "pretrain_rows": 500, **settings}  # 4 batches in each epoch
     data = make_data(make_config(**settings))
 
     def stopped():
@@ -238,6 +238,15 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
         go_on(make_config, *stopped[:2], resume="auto")
 
 
+def changed_in(file, *path, value):
+    state = torch.load(file)
+    owner = state
+    for key in path[:-1]:
+        owner = owner[key]
+    owner[path[-1]] = value
+    return state
+
+
 @pytest.mark.parametrize("resume", ["auto", "PATH"])
 @pytest.mark.parametrize(
     ("spoil", "message"),
@@ -263,6 +272,19 @@ def test_without_its_best_model_a_state_is_refused(stopped, make_config):
         (lambda file: torch.save(torch.load(file) | {"model": {}}, file), "is damaged, or the state of another"),
         (lambda file: torch.save(torch.load(file) | {"optimizer": None}, file), "is damaged, or the state of an"),
         (lambda file: torch.save(torch.load(file) | {"progress": []}, file), "is damaged, or the state of anoth"),
+        (lambda file: torch.save(torch.load(file) | {"stage": ["finetune"]}, file), "is damaged: its stage is"),
+        (lambda file: torch.save(torch.load(file) | {"random": 1}, file), "is damaged: its random states are no"),
+        (lambda file: torch.save(torch.load(file) | {"random": ["x"]}, file), ".* its random is not a list of ra"),
+        (lambda file: torch.save(torch.load(file) | {"order": []}, file), ".* of different numbers of processes"),
+        (lambda file: torch.save(torch.load(file) | {"own": {}}, file), ".* its own is not what the stage reme"),
+        (
+            lambda file: torch.save(changed_in(file, "random", 0, "python", value=(3, torch.zeros(4), 0)), file),
+            ".* its random states cannot be restored",
+        ),
+        (
+            lambda file: torch.save(changed_in(file, "progress", "batches", value=10**6), file),
+            "is damaged: its epoch has more batches than the training rows",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_state_is_refused_by_name(stopped, make_config, spoil, message, resume):

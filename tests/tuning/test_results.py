@@ -140,3 +140,39 @@ def test_two_processes_with_the_same_runs_leave_one_row_of_each(monkeypatch):
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(pd.read_csv("table.csv")["seed"]) == list(range(10))
     assert [path.name for path in Path().iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("run,run,auc\na,b,0.5\n", "a column is in its header twice"),
+        ("run,auc\na,0.5,1\n", "line 2 has 3 values where the header has 2 columns"),
+        ('run,auc\n"a,0.5\n', "cannot be read"),
+        ("run,auc\na,inf\n", "line 2: auc must be a number, got 'inf'"),
+        ("run,auc\na,x\n", "line 2: auc must be a number, got 'x'"),
+    ],
+)
+def test_a_damaged_table_is_refused_by_its_line(content, message):
+    Path("table.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_results(Path("table.csv"), [], numbers=["auc"])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"run": [["a"]], "auc": [0.5]}, "its column run holds lists or mappings"),
+        ({"run": ["a"], "auc": [{"x": 1}]}, "its column auc holds lists or mappings"),
+        ({"run": [1], "auc": [0.5]}, "run must be a text, got 1"),
+    ],
+)
+def test_a_parquet_table_of_other_types_is_refused(table, message):
+    pd.DataFrame(table).to_parquet("table.parquet")
+    with pytest.raises(DataError, match=message):
+        read_results(Path("table.parquet"), [], numbers=["auc"])
+
+
+def test_metrics_are_checked_by_the_beginning_of_their_names():
+    Path("table.csv").write_text("run,valid_auc\na,x\n")
+    with pytest.raises(DataError, match="valid_auc must be a number"):
+        read_results(Path("table.csv"), [], numbers=["valid_*"])

@@ -21,7 +21,7 @@ from recbole_clickprompt.errors import DataError
 
 __all__ = ["CsvBlocks"]
 
-_BLOCK = 1 << 21  # bytes read at once
+_BLOCK = 1 << 20  # bytes read at once
 _LONGEST_RECORD = 1 << 24  # bytes, then characters: as much is held while the end of a record is searched
 _LINE_END = re.compile("\r\n|\r|\n")
 

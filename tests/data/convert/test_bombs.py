@@ -133,12 +133,16 @@ def test_a_bomb_leaves_no_folder_behind_and_is_told_with_code_2(tmp_path, capsys
     assert list((tmp_path / "out").glob("*")) == []
 
 
-def test_a_table_that_unpacks_to_far_too_much_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"u,i,l\n" * (MIB // 6), "over 200 times as many"), (b"u" * MIB, "a line of more than 16,777,216 bytes")],
+)
+def test_a_table_that_unpacks_to_far_too_much_is_refused(tmp_path, capsys, content, message):
     path = tmp_path / "a.csv.gz"
-    path.write_bytes(64 * gzip.compress(ZEROS))
+    path.write_bytes(64 * gzip.compress(content))
     table = ["from-table", str(path), "--user", "u", "--item", "i", "--label", "l", "--name", "n"]
     assert main([*table, "--out", str(tmp_path / "out")]) == 2
-    assert "over 200 times as many" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*"))
 
 

@@ -53,7 +53,7 @@ def test_a_file_is_fetched_whole_and_only_once(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["breaks.zip", "breaks-no-ranges.zip"])
 def test_a_broken_download_is_never_taken_for_a_file_and_goes_on_from_where_it_was(server, tmp_path, name):
-    with pytest.raises(DataError, match=f"cannot download .*{name}: .*broke; the same command continues"):
+    with pytest.raises(DataError, match=f"cannot download .*{name}: .*broke; the same command resumes"):
         get(server, name, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [f"{name}.part"]
     assert get(server, name, tmp_path).read_bytes() == CONTENT
