@@ -249,9 +249,9 @@ def test_runs_on_other_rows_are_not_compared(own_runs, capsys):
 
 
 @pytest.mark.parametrize("names", [["folder"], ["folder", "pth"], ["pth"]])
-def test_renamed_runs_are_found_or_the_error_says_what_to_rename(names, own_runs, capsys):
+def test_renamed_runs_are_found_or_the_error_says_what_to_rename(names, own_runs, trained_runs, capsys):
     folder = open_run(own_runs["plain"]).folder
-    checkpoint = open_run(folder).checkpoint
+    checkpoint = Path(shutil.copy(trained_runs["plain"], open_run(folder).checkpoint))
     if "folder" in names:
         folder = folder.rename(folder.with_name("renamed"))
     if "pth" in names:
