@@ -54,7 +54,8 @@ def remove_leftovers(folder: Path) -> list[Path]:
     Returns:
         The removed files. Any other file stays, also if it was written by a process that was killed.
     """
-    return _remove_partial([*folder.glob("*.partial"), *folder.glob("*/*.partial")])
+    folders = [folder, *(inner for inner in folder.glob("*/") if not inner.is_symlink())]
+    return _remove_partial([file for inner in folders for file in inner.glob("*.partial")])
 
 
 def _remove_partial(files: Iterable[Path]) -> list[Path]:

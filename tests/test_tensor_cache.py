@@ -104,7 +104,7 @@ def test_files_of_tokens_of_earlier_versions_are_read():
     assert token_cache._CACHE.read(Path("file"))[1].keys() == tensors.keys()
     save_file(tensors, "file", metadata={**metadata, "keys": '["item_id", "user_id"]'})
     with pytest.raises(
-        WeightsError, match="file is damaged: its checksum does not match; delete it, and it is made"
+        WeightsError, match="file is damaged: its checksum does not match; delete it, and it is created"
     ):
         token_cache._CACHE.read(Path("file"))
 

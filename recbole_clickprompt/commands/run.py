@@ -37,6 +37,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: A setting is invalid, or contradicts torchrun.
     """
     described = parse_run(options, settings)
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise SettingError(f"--port must be from 1 to 65535, got {str(options.port)[:60]}")
     world_size = options.nproc if options.world_size < 0 else options.world_size
     if is_distributed():
         if options.nproc != 1 or options.world_size > 0:

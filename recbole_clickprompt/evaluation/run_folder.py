@@ -40,8 +40,13 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """RecBole's checkpoint of this run; not read by this class."""
-        return self.folder.parent / self.info["checkpoint"]
+        """RecBole's checkpoint of this run; not read by this class.
+
+        It is the file named like the folder, or else, if only the folder was renamed, that of the original name.
+        """
+        folder = self.folder if self.folder.name else self.folder.resolve()  # `.` has no name of its own
+        beside = folder.with_name(f"{folder.name}.pth")
+        return beside if beside.is_file() else folder.parent / self.info["checkpoint"]
 
     @property
     def title(self) -> str:
@@ -110,5 +115,7 @@ def open_run(path: str | Path) -> RunFolder:
     if not file.is_file():
         problem = f"is not the folder of a finished run: {INFO_FILE} is missing"
         problem = problem if folder.is_dir() else "does not exist"
+        if path.is_file() and not folder.is_dir():
+            problem = f"does not exist: if {path.name} was renamed, rename the folder of its run likewise"
         raise DataError(f"{folder} {problem}; give the .pth file that training wrote, or the folder next to it")
     return RunFolder(folder=folder, info=read_info(file))

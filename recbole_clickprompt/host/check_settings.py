@@ -22,6 +22,7 @@ from recbole_clickprompt.host.properties import property_folders, read_yaml
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.settings.old_names import refuse_dropped
 from recbole_clickprompt.settings.registry import declared
+from recbole_clickprompt.settings.types import integer
 
 __all__ = ["check_settings"]
 
@@ -70,6 +71,8 @@ def check_settings(
     for key, setting in settings.items():
         if key in final and not setting.accepts(final[key]):
             raise SettingError(f"{key} must be {setting.expected}, got {final[key]!r}{_hint(key, final[key])}")
+    if not integer(0).accepts(final.get("offset", 0)):  # RecBole's own ``run`` passes it
+        raise SettingError(f"offset must be {integer(0).expected}, got {final['offset']!r}")
     metrics = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
     if final["valid_metric"].lower() not in [name.lower() for name in metrics]:
         raise SettingError(

@@ -69,6 +69,11 @@ def _rank_numbers() -> dict[str, int]:
                 f"the environment variable {rank} must be below {size}, got {numbers[rank]} and {numbers[size]}; "
                 "torchrun sets them; unset them to train in one process"
             )
+    if numbers["LOCAL_WORLD_SIZE"] > numbers["WORLD_SIZE"] > 1:  # the missing processes would be waited for
+        raise SettingError(
+            f"the environment variable LOCAL_WORLD_SIZE must be at most WORLD_SIZE, {numbers['WORLD_SIZE']}, got "
+            f"{numbers['LOCAL_WORLD_SIZE']}; torchrun sets them; unset them to train in one process"
+        )
     return numbers
 
 
@@ -79,17 +84,16 @@ def install() -> None:
     @functools.wraps(init_device)
     def init_device_of_rank(self: Config) -> None:
         settings = self.final_config_dict
+        wanted = settings.get("device")  # as the user gave it
         if self.model not in method_names():
             init_device(self)
             return
         if not is_distributed():
             if "local_rank" in settings:
                 raise SettingError("local_rank is set by what starts the processes, such as --nproc; leave it out")
-            wanted = settings.get("device")
             init_device(self)
             _check_device(wanted, settings["device"])
             return
-        wanted = settings.get("device")
         for key in ("local_rank", "world_size", "offset", "nproc", "ip", "port"):
             settings.pop(key, None)
         init_device(self)  # as for a single process
@@ -112,7 +116,7 @@ def install() -> None:
 def _check_device(wanted: object, device: torch.device) -> None:
     # RecBole overrides the setting ``device`` silently
     if wanted is not None and str(wanted).partition(":")[0] != device.type:
-        reason = "there is no GPU" if not torch.cuda.is_available() else "gpu_id selects it"
+        reason = "gpu_id selects it" if torch.cuda.is_available() else "there is no GPU"
         raise SettingError(
             f"device is {str(wanted)[:60]!r}, but this run uses {device.type}, as {reason}; leave device out, and "
             "select GPUs with gpu_id ('' for the CPU)"

@@ -84,7 +84,7 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
             values.pop(key, None)
         values["eval_args"] = _evaluation(values["eval_args"])
         for key, setting in settings.items():
-            if key in values and not setting.accepts(values[key]):
+            if key in values and key not in _MACHINE_SETTINGS and not setting.accepts(values[key]):
                 raise setting_error(path, key, values[key], setting.expected)
         _check_lora(values.get("plm_lora"), path)
         try:

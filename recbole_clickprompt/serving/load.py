@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checks import check_tokens
@@ -97,8 +99,12 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
 
 
 def _file(run: Path) -> Path:
+    if not run.is_dir():
+        return run
+    if (run / INFO_FILE).is_file():
+        return open_run(run).checkpoint
     folder = run.resolve()  # `.` has no name of its own
-    return folder.parent / f"{folder.name}.pth" if run.is_dir() else run
+    return folder.parent / f"{folder.name}.pth"
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:

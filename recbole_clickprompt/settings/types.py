@@ -36,12 +36,16 @@ class ValueType:
             return False
 
 
+_LARGEST = 2**31 - 1  # larger sizes and counts overflow in torch
+
+
 def integer(at_least: int, at_most: float = math.inf) -> ValueType:
-    """Integers from ``at_least`` to ``at_most``; True and False are not accepted."""
+    """Integers from ``at_least`` to ``at_most``, by default 2^31 - 1; True and False are not accepted."""
+    largest = at_most if at_most < math.inf else _LARGEST
     return ValueType(
         "int",
         f"an integer, {at_least} or more" if at_most == math.inf else f"an integer from {at_least} to {at_most}",
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and at_least <= v <= at_most,
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and at_least <= v <= largest,
     )
 
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,13 @@ def _draw(name: str, text: object, where: str) -> Draw:
         return Draw(name, kind, tuple(values))
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values) or values[0] >= values[1]:
         raise SettingError(f"{where}: {name}: {kind} needs numbers, the lower one first, got {rest!r}")
+    if kind == "loguniform" and values[0] > 0 and values[1] <= 1:
+        low, high = math.log(values[0]), math.log(values[1])
+        getLogger().warning(
+            f"{where}: {name}: the bounds of loguniform are powers of e, so {rest} draws from "
+            f"{math.exp(values[0]):.4g} to {math.exp(values[1]):.4g}; for {values[0]:g} to {values[1]:g} write "
+            f"loguniform {low:.4g}, {high:.4g}"
+        )
     if kind == "quniform" and values[2] <= 0:
         raise SettingError(f"{where}: {name}: the step of quniform must be above 0, got {values[2]}")
     return Draw(name, kind, tuple(values))

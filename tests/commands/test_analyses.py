@@ -11,6 +11,7 @@ import torch
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
+from recbole_clickprompt.serving.load import load_trained
 
 
 @pytest.fixture
@@ -245,6 +246,25 @@ def test_runs_on_other_rows_are_not_compared(own_runs, capsys):
     write_counts(run.folder, {"user": pd.Series({"u1": 1}), "item": pd.Series({"i1": 1})})
     assert main(["long-tail", *both]) == 2
     assert "were trained on different rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [["folder"], ["folder", "pth"], ["pth"]])
+def test_renamed_runs_are_found_or_the_error_says_what_to_rename(names, own_runs, trained_runs, capsys):
+    folder = open_run(own_runs["plain"]).folder
+    checkpoint = Path(shutil.copy(trained_runs["plain"], open_run(folder).checkpoint))
+    if "folder" in names:
+        folder = folder.rename(folder.with_name("renamed"))
+    if "pth" in names:
+        checkpoint = checkpoint.rename(checkpoint.with_name("renamed.pth"))
+    if "folder" in names:
+        assert open_run(folder).checkpoint == checkpoint
+        assert main(["latency", str(folder), "--rounds=1", "--batches=1"]) == 0
+        assert load_trained(folder).preprocessing is not None
+        return
+    for command in ("latency", "attention", "report"):
+        assert main([command, str(checkpoint)]) == 2
+        told = "renamed does not exist: if renamed.pth was renamed, rename the folder of its run likewise"
+        assert told in capsys.readouterr().err
 
 
 def test_a_damaged_or_missing_checkpoint_is_told(own_runs, capsys):

@@ -195,6 +195,15 @@ def test_a_damaged_hyper_file_is_refused(capsys, content, message):
     assert message in capsys.readouterr().err
 
 
+def test_bounds_of_loguniform_that_are_no_powers_are_reported(caplog):
+    read_space({"learning_rate": "loguniform 1e-4, 1e-2"}, Path("f.yaml"))
+    (line,) = caplog.messages
+    assert "draws from 1 to 1.01; for 0.0001 to 0.01 write loguniform -9.21, -4.605" in line
+    caplog.clear()
+    read_space({"a": "loguniform -8, 0", "b": "loguniform 3, 6"}, Path("f.yaml"))
+    assert caplog.messages == []
+
+
 def test_a_draw_gives_numbers_of_its_kind():
     (draw,) = read_space({"x": "quniform 0.5, 2, 0.5"}, Path("f"))
     assert draw == Draw("x", "quniform", (0.5, 2, 0.5))
