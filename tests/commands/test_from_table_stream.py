@@ -104,7 +104,8 @@ def test_a_full_disk_is_one_line_wherever_it_is_noticed(capsys, monkeypatch):
             patch.setattr(owner, method.__name__, full)
             assert main(["from-table", path, *ARGUMENTS, *arguments]) == 2
         error = capsys.readouterr().err
-        assert "error: dataset_atomic/shop cannot be written: No space left on device" in error
+        place = "props/dataset/shop.yaml" if owner is Path else "dataset_atomic/shop"
+        assert f"error: {place} cannot be written: No space left on device" in error
         assert not Path("dataset_atomic").exists()
         assert not Path("props/dataset/shop.yaml").exists()
 
