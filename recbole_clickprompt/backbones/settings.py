@@ -42,7 +42,7 @@ _HISTORY = {
         "none",
         "With history_length: the history as further fields of the backbone. mean: the mean of the clicked items' "
         "embeddings. attention: their sum, weighted by DIN's attention to the target. similarity_histogram: the "
-        "shares of clicks by their similarity to the target. none: only DIN reads it, with attention of its own.",
+        "shares of clicks by their similarity to the target. none: only DIN reads it, through its attention.",
         "pretrain",
     ),
     "attention_hidden_size": Setting(

@@ -27,7 +27,8 @@ __all__ = ["load_resume_state", "remove_checkpoint", "save_resume_state", "super
 
 _FORMAT = "clickprompt-resume-2"  # version 1 had other parameter groups in its optimizer
 _KEYS = {"stage", "inputs", "random"}  # those that are read in this module
-_DAMAGE = (TypeError, ValueError, KeyError, AttributeError, RecursionError)  # of inputs that are not as written
+# Errors of content that is not as written; an overflow is that of an impossible process number
+_DAMAGE = (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError)
 _KIND = "the state of an unfinished training run of ClickPrompt"
 
 

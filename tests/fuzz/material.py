@@ -181,10 +181,10 @@ def _keep_result(name: str, arguments: list[str]) -> None:
 
 
 def _save_result(name: str, log: str) -> None:
-    Path(f"result-{name}.txt").write_text(test_result(log) or "", encoding="utf-8")
+    Path(f"result-{name}.txt").write_text(logged_result(log) or "", encoding="utf-8")
 
 
-def test_result(log: str) -> str | None:
+def logged_result(log: str) -> str | None:
     """The last test result in a log."""
     found = re.findall(r"test result: (.*)", log)
     return found[-1] if found else None

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from recbole.utils import get_model, get_trainer
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError, TrainingError, WeightsError
 from recbole_clickprompt.files import partial_path
+from recbole_clickprompt.trainer import resume_file
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint
 from recbole_clickprompt.trainer.stage import TrainingStage
 from recbole_clickprompt.trainer.trainer import StagedTrainer
@@ -394,3 +396,11 @@ def test_a_file_where_a_folder_must_be_is_told(small, capsys, name):
     assert name in told
     assert "a file exists where a folder is needed" in told
     assert Path(name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("process", [10**30, -(10**30), "1", None, []])
+def test_a_state_with_an_impossible_process_supersedes_nothing(process, monkeypatch, tmp_path):
+    state = {"process": (socket.gethostname(), process), "own": {"saved_model_file": "best.pth"}}
+    monkeypatch.setattr(resume_file, "read_checkpoint", lambda *_, **__: state)
+    (tmp_path / "best.pth").touch()
+    assert resume_file.superseded_checkpoint(tmp_path / "run.resume") is None

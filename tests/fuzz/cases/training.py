@@ -11,7 +11,7 @@ from recbole_clickprompt.tensor_cache import TensorCache
 from tests.fuzz.case import Attempt, Case, Judge
 from tests.fuzz.cases.common import edit_bytes, edit_json
 from tests.fuzz.cases.models import edit_pickle, edit_safetensors
-from tests.fuzz.material import test_result
+from tests.fuzz.material import logged_result
 from tests.fuzz.sandbox import Answer
 
 RUN = ["run", "--config_files=small.yaml"]
@@ -22,7 +22,7 @@ def same_result(name: str) -> Judge:
     """The judge of a run that should reach what the unmutated one did, in ``result-<name>.txt``."""
 
     def judge(answer: Answer) -> str:
-        found = test_result(answer.err)
+        found = logged_result(answer.err)
         if found is None:
             return "no test result"
         expected = Path(f"result-{name}.txt").read_text(encoding="utf-8")
