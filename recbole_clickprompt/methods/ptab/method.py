@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.ptab.settings import SETTINGS
@@ -63,6 +64,13 @@ class PTabMethod(Method):
 
     def settings(self) -> Mapping[str, Setting]:
         return SETTINGS
+
+    def check(self, settings: Settings) -> None:
+        """Raises SettingError if histories are asked for, which only CTR models read."""
+        if settings["history_length"] is not None:
+            raise SettingError(
+                "history_length has no effect: PTab has no CTR model to read histories; leave it out"
+            )
 
     def model_class(self) -> type:
         from recbole_clickprompt.methods.ptab.model import PTab

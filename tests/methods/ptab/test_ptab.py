@@ -8,6 +8,7 @@ from recbole.quick_start import run_recbole
 from recbole.utils import get_model
 from torch import nn
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.clickprompt.builders import build_pamlm
 from recbole_clickprompt.methods.ptab.model import build_masked_lm, evaluate_masked_lm
@@ -93,3 +94,8 @@ def test_a_whole_run_leaves_predictions_of_the_language_model_and_is_served(smal
     assert load_model(run).predict(rows).shape == (20,)
     names = torch.load(run)["state_dict"].keys()
     assert {name.partition(".")[0] for name in names} == {"plm", "head"}
+
+
+def test_histories_that_nothing_would_read_are_refused(make_config):
+    with pytest.raises(SettingError, match="history_length has no effect"):
+        make_config("PTab", history_length=5)
