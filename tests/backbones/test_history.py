@@ -8,7 +8,7 @@ from recbole.model.abstract_recommender import ContextRecommender
 from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.backbones.adapter import build_backbone, recbole_model
 from recbole_clickprompt.backbones.dice import Dice
-from recbole_clickprompt.backbones.history import TargetAttention
+from recbole_clickprompt.backbones.history import Clicks, TargetAttention
 from recbole_clickprompt.backbones.vector_fields import ColumnVectors, with_vector_fields
 from recbole_clickprompt.errors import SettingError
 
@@ -116,9 +116,10 @@ def test_with_all_rows_as_history_the_label_of_a_click_matters(make, name, pooli
 def test_attention_is_the_weighted_sum_of_the_clicks():
     torch.manual_seed(0)
     pool = TargetAttention(6, hidden=4, softmax=False).eval()
-    target, clicks = torch.randn(2, 6), torch.randn(2, 3, 6)
+    target, vectors = torch.randn(2, 6), torch.randn(4, 6)
+    clicks = Clicks(vectors, torch.tensor([[2, 1, 0], [3, 3, 0]]))
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    pairs = torch.cat([target[:1].expand(2, 6), clicks[0, :2]], dim=1)
+    pairs = torch.cat([target[:1].expand(2, 6), vectors[[2, 1]]], dim=1)
     t, h = pairs[:, :6], pairs[:, 6:]
     weights = pool.output(pool.activation(pool.hidden(torch.cat([t, h, t - h, t * h], dim=1))))
     torch.testing.assert_close(pool(target, clicks, mask), torch.stack([(weights * h).sum(0), torch.zeros(6)]))
