@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.backbones.dice import Dice
 from recbole_clickprompt.backbones.vector_fields import VectorSource
+from recbole_clickprompt.backbones.weighted_sum import weighted_sum
 from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 
@@ -46,11 +47,7 @@ class Clicks(NamedTuple):
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Over the slots of each row: ``(B, T)`` to ``(B, W)``."""
-        weights = weights.to(self.vectors.dtype)
-        if torch.compiler.is_exporting():
-            return torch.einsum("bt,btw->bw", weights, self.of_slots())
-        # Reads the vectors in place: (B, T, W) is never in memory
-        return F.embedding_bag(self.places, self.vectors, per_sample_weights=weights, mode="sum")
+        return weighted_sum(self.vectors, self.places, weights.to(self.vectors.dtype))
 
 
 class History(nn.Module):

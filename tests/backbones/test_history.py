@@ -10,6 +10,7 @@ from recbole_clickprompt.backbones.adapter import build_backbone, recbole_model
 from recbole_clickprompt.backbones.dice import Dice
 from recbole_clickprompt.backbones.history import Clicks, TargetAttention
 from recbole_clickprompt.backbones.vector_fields import ColumnVectors, with_vector_fields
+from recbole_clickprompt.backbones.weighted_sum import weighted_sum
 from recbole_clickprompt.errors import SettingError
 
 WITH_VECTORS = [name for name in BACKBONES if name not in (*WITHOUT_VECTORS, "DIN")]
@@ -127,6 +128,16 @@ def test_attention_is_the_weighted_sum_of_the_clicks():
     soft.load_state_dict(pool.state_dict())
     torch.testing.assert_close(soft(target, clicks, mask)[0], (weights.softmax(0) * h).sum(0))
     assert soft(target, clicks, mask)[1].eq(0).all()
+
+
+def test_weighted_sums_and_their_gradients_are_those_of_a_copy_of_all_slots():
+    torch.manual_seed(0)
+    vectors, weights = torch.randn(5, 3, dtype=torch.double), torch.randn(4, 6, dtype=torch.double)
+    places = torch.randint(0, 4, (4, 6))  # no slot holds the last vector
+    inputs = [vectors.requires_grad_(), weights.requires_grad_()]
+    assert torch.autograd.gradcheck(lambda v, w: weighted_sum(v, places, w), inputs)
+    expected = torch.einsum("bt,btw->bw", weights, vectors[places])
+    torch.testing.assert_close(weighted_sum(vectors, places, weights), expected)
 
 
 def test_dice_is_that_of_the_paper_and_takes_single_rows():
