@@ -79,8 +79,8 @@ def build_log(rows: int) -> float:
 
     random = np.random.default_rng(0)
     users = random.integers(0, max(rows // _PER_USER, 1), rows)
-    times = random.integers(0, max(rows // 4, 1), rows).astype(np.float64)  # with ties
-    clicked = random.random(rows) < 0.5
+    times = np.floor(random.random(rows) * (rows // 4))  # with ties
+    clicked = random.integers(0, 2, rows, dtype=bool)
     start = time.process_time()
     order = RowOrder(users, times)
     build_click_log(order, clicked & (np.arange(rows) < rows // 10 * 8))  # of training rows
