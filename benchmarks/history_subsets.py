@@ -7,7 +7,7 @@ only: no data set, no model. Prints means over seeds, and how much higher each i
 
 A second table has new users only: how much of a gain is their share of liked items, and not which items they were?
 A logistic regression, fitted on validation rows, combines a run's score with the share of label 1 among the user's
-earlier clicks. GAUC is the AUC within users, on which that share has almost no effect.
+earlier clicks. GAUC is the AUC within users, which differences between users cannot raise.
 """
 
 from __future__ import annotations
