@@ -32,7 +32,8 @@ class RunFolder:
     Attributes:
         folder: Its path.
         info: The content of ``run.json``: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``,
-            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, and ``title``.
+            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title`` and
+            ``date``, the time at which it finished.
     """
 
     folder: Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,6 +53,8 @@ def on_register(listener: Callable[[Method], None]) -> None:
 
 def load_methods() -> None:
     """Registers the methods of this package and of installed packages (entry points)."""
+    import importlib.metadata
+
     for folder in _PACKAGE:
         module = importlib.import_module(f"recbole_clickprompt.methods.{folder}")
         for method in module.METHODS:

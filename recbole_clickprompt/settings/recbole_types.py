@@ -8,9 +8,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from recbole.evaluator.register import metric_types
-from recbole.utils import EvaluatorType
-
 from recbole_clickprompt.settings.types import FIELD_LIST, NAME, ValueType, integer, real
 
 __all__ = [
@@ -19,7 +16,8 @@ __all__ = [
     "SEPARATOR", "THRESHOLD", "TOPK",
 ]  # fmt: skip
 
-_VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
+# RecBole's metrics of scores. Listed here, because importing RecBole takes seconds; a test compares them
+_VALUE_METRICS = ("auc", "logloss", "mae", "rmse")
 
 
 def _has_names(v: object) -> bool:

@@ -1,0 +1,2 @@
+"""List runs, show one, or remove some. (stub)"""
+def add_arguments(parser): pass
