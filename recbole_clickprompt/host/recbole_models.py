@@ -1,7 +1,7 @@
 """Clear errors where RecBole's own models fail; this package leaves them unchanged.
 
-Backbones have the names of RecBole's models. ``run_recbole(model="DCNV2")`` trains RecBole's, with RecBole's defaults;
-``recbole-cp run --model=DCNV2`` trains the backbone of this package.
+Backbones have the names of RecBole's models. ``run_recbole(model="DCNV2")`` trains RecBole's, with RecBole's
+defaults; ``recbole-cp run --model=DCNV2`` trains the backbone of this package.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def reject_unlabeled_data(model: str, dataset: str, given: Mapping[str, Any]) ->
         return
     if find_property_file(f"dataset/{dataset}.yaml") is not None:
         raise SettingError(
-            f"run_recbole(model={model!r}) trains RecBole's own model, which does not read this package's description "
-            f"of the data set {dataset}, so there are no labels; to train as recbole-cp run --model={model} does, "
-            f"{instead}; to train RecBole's model, describe the data set by load_col and threshold"
+            f"run_recbole(model={model!r}) trains a model of RecBole, which does not read this package's property "
+            f"file of the data set {dataset}, so there are no labels; to train as recbole-cp run --model={model} "
+            f"does, {instead}; to train the model of RecBole, describe the data set by load_col and threshold"
         )
 
 
@@ -63,8 +63,8 @@ def explained_weights_error(model: str | None) -> Iterator[None]:
     except pickle.UnpicklingError as error:
         instead = _instead(model)
         raise WeightsError(
-            "the model is trained, but torch 2.6 and later do not load the checkpoints that RecBole writes of its own "
-            "models; set the environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 if you trust these files"
+            "the model is trained, but torch 2.6 and later do not load the checkpoints that RecBole writes of its "
+            "own models; set the environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 if you trust these files"
             + (f"; or, to train as recbole-cp run --model={model} does, {instead}" if instead else "")
         ) from error
 
@@ -72,6 +72,6 @@ def explained_weights_error(model: str | None) -> Iterator[None]:
 def _instead(model: str | None) -> str | None:
     """How ``run_recbole`` trains what the command line does by this name; None if it is no alias of a method."""
     for method in methods():
-        if model in method.aliases:
+        if model is not None and model in method.aliases:
             return f"use model={method.name!r} with config_dict={dict(method.aliases[model])!r}"
     return None

@@ -20,9 +20,9 @@ _WIDTH = 300  # characters of a line
 
 
 def install() -> None:
-    """Patches RecBole's ``init_logger`` for runs of registered methods; those of RecBole's own models are unchanged.
+    """Patches RecBole's ``init_logger`` for runs of registered methods.
 
-    Handlers that the user's program has added to the root logger are unchanged too.
+    Runs of RecBole's own models, and handlers that the user's program has added, are unchanged.
     """
     original = quick_start.init_logger
     shown = _Shown()
@@ -69,6 +69,8 @@ def summary(config: Config) -> str:
     method = find_method(config["model"])
     stages = [stage.name for stage in stages_of(config, method.stages)]
     finetunes = ["finetune"] if config["train_stage"] in ("all", "finetune") else []
+    given = [f"{key}={value}" for key, value in config.external_config_dict.items()]
+    patience = config["stopping_step"]
     lines = {
         "data": config["data_path"],
         "split": _split(config),
@@ -77,8 +79,8 @@ def summary(config: Config) -> str:
         "stages": ", ".join([*stages, *finetunes]),
         "finetuning": f"at most {config['epochs']} epochs, {config['train_batch_size']} rows per batch, "
         f"{config['learner']}, learning rate {config['learning_rate']}",
-        "validation": f"{config['valid_metric']}; stops after {config['stopping_step']} epochs without improvement",
-        "settings given": ", ".join(f"{key}={value}" for key, value in config.external_config_dict.items()) or "none",
+        "validation": f"{config['valid_metric']}; stops after {patience} epochs without improvement",
+        "settings given": ", ".join(given) or "none",
         "all settings": _log_file(),
     }  # fmt: skip
     rows = [f"  {name:<16}{value}" for name, value in lines.items()]
