@@ -69,7 +69,7 @@ def summary(config: Config) -> str:
     method = find_method(config["model"])
     stages = [stage.name for stage in stages_of(config, method.stages)]
     finetunes = ["finetune"] if config["train_stage"] in ("all", "finetune") else []
-    given = [f"{key}={value}" for key, value in config.external_config_dict.items()]
+    given = vars(config).get("external_config_dict", {})  # a config from a checkpoint has none
     patience = config["stopping_step"]
     lines = {
         "data": config["data_path"],
@@ -80,10 +80,10 @@ def summary(config: Config) -> str:
         "finetuning": f"at most {config['epochs']} epochs, {config['train_batch_size']} rows per batch, "
         f"{config['learner']}, learning rate {config['learning_rate']}",
         "validation": f"{config['valid_metric']}; stops after {patience} epochs without improvement",
-        "settings given": ", ".join(given) or "none",
+        "settings given": ", ".join(f"{key}={value}" for key, value in given.items()) or "none",
         "all settings": _log_file(),
     }  # fmt: skip
-    rows = [f"  {name:<16}{value}" for name, value in lines.items()]
+    rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items()]
     rows = [row if len(row) <= _WIDTH else f"{row[:_WIDTH]} ..." for row in rows]
     return "\n".join([f"{method.title(config)} on {config['dataset']}", *rows])
 
