@@ -1,6 +1,5 @@
 """ClickPrompt for RecBole. Importing this package registers its models with RecBole."""
 
-import multiprocessing
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,11 @@ def _starts_command() -> bool:
 
     Importing RecBole takes seconds, and would slow down ``--help`` and commands that read tables only.
     """
-    if multiprocessing.parent_process() is not None:  # it runs a function of its parent
-        return False
+    # The script or module as Python was started with it; another one in processes that a command starts
+    started = sys.orig_argv[-len(sys.argv)] if sys.argv else ""
     if sys.argv[:1] == ["-m"]:  # Python's value while it locates the module of `python -m MODULE`
-        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == __name__
-    return Path(*sys.argv[:1]).stem in ("recbole-cp", "run_recbole_cp")
+        return started.removeprefix("-m") == __name__
+    return sys.argv[:1] == [started] and Path(started).stem in ("recbole-cp", "run_recbole_cp")
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,6 @@ def test_models_of_recbole_are_those_of_recbole(small):
 
 
 def test_the_error_of_torch_for_a_checkpoint_of_recbole_is_explained():
-    with pytest.raises(WeightsError, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1.*'backbone': 'FM'"):
-        with explained_weights_error("FM"):
-            raise pickle.UnpicklingError("Weights only load failed")
+    message = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1.*'backbone': 'FM'"
+    with pytest.raises(WeightsError, match=message), explained_weights_error("FM"):
+        raise pickle.UnpicklingError("Weights only load failed")
