@@ -25,7 +25,7 @@ def test_rows_of_a_part_are_those_of_a_run_with_the_same_seed(arguments, capsys,
         lines = capsys.readouterr().out.splitlines()
         rows = predictions[predictions["split"] == part].iloc[[3, 0]]
         expected = [f"{row.label:.0f}  user ID is {row.user}." for row in rows.itertuples()]
-        assert [line.partition(" gender")[0] for line in lines] == expected
+        assert [f"{line.partition('. ')[0]}." for line in lines] == expected
 
 
 def test_first_rows_of_training_are_the_default(arguments, capsys):
