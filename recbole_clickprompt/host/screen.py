@@ -20,20 +20,26 @@ _WIDTH = 300  # characters of a line
 
 
 def install() -> None:
-    """Patches RecBole's ``init_logger`` for runs of registered methods.
+    """Patches RecBole's ``init_logger`` for runs of registered methods, each of which gets a log file of its own.
 
     Runs of RecBole's own models, and handlers that the user's program has added, are unchanged.
     """
     original = quick_start.init_logger
     shown = _Shown()
+    added: list[logging.Handler] = []
 
     @functools.wraps(original)
     def init_logger(config: Config) -> None:
+        shown.is_method = config["model"] in method_names()
+        if shown.is_method:  # with handlers of an earlier run, RecBole would add none
+            for handler in added:
+                logging.root.removeHandler(handler)
+                handler.close()
         before = list(logging.root.handlers)
         original(config)
-        shown.is_method = config["model"] in method_names()
-        for handler in logging.root.handlers:
-            if handler not in before and not isinstance(handler, logging.FileHandler):
+        added[:] = [handler for handler in logging.root.handlers if handler not in before]
+        for handler in added:
+            if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(shown)
                 handler.setFormatter(_WithSummary(handler.formatter))
 
@@ -69,7 +75,10 @@ def summary(config: Config) -> str:
     method = find_method(config["model"])
     stages = [stage.name for stage in stages_of(config, method.stages)]
     finetunes = ["finetune"] if config["train_stage"] in ("all", "finetune") else []
-    given = vars(config).get("external_config_dict", {})  # a config from a checkpoint has none
+    # A config from a checkpoint has none
+    given = {
+        k: v for k, v in vars(config).get("external_config_dict", {}).items() if k not in ("model", "dataset")
+    }
     patience = config["stopping_step"]
     lines = {
         "data": config["data_path"],
@@ -80,7 +89,7 @@ def summary(config: Config) -> str:
         "finetuning": f"at most {config['epochs']} epochs, {config['train_batch_size']} rows per batch, "
         f"{config['learner']}, learning rate {config['learning_rate']}",
         "validation": f"{config['valid_metric']}; stops after {patience} epochs without improvement",
-        "settings given": ", ".join(f"{key}={value}" for key, value in given.items()) or "none",
+        "settings given": ", ".join(f"{name}={value}" for name, value in given.items()) or "none",
         "all settings": _log_file(),
     }  # fmt: skip
     rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items()]
