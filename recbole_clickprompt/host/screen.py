@@ -75,10 +75,8 @@ def summary(config: Config) -> str:
     method = find_method(config["model"])
     stages = [stage.name for stage in stages_of(config, method.stages)]
     finetunes = ["finetune"] if config["train_stage"] in ("all", "finetune") else []
-    # A config from a checkpoint has none
-    given = {
-        k: v for k, v in vars(config).get("external_config_dict", {}).items() if k not in ("model", "dataset")
-    }
+    given = vars(config).get("external_config_dict", {})  # a config from a checkpoint has none
+    shown = [f"{name}={value}" for name, value in given.items() if name not in ("model", "dataset")]
     patience = config["stopping_step"]
     lines = {
         "data": config["data_path"],
@@ -89,7 +87,7 @@ def summary(config: Config) -> str:
         "finetuning": f"at most {config['epochs']} epochs, {config['train_batch_size']} rows per batch, "
         f"{config['learner']}, learning rate {config['learning_rate']}",
         "validation": f"{config['valid_metric']}; stops after {patience} epochs without improvement",
-        "settings given": ", ".join(f"{name}={value}" for name, value in given.items()) or "none",
+        "settings given": ", ".join(shown) or "none",
         "all settings": _log_file(),
     }  # fmt: skip
     rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items()]
