@@ -61,6 +61,12 @@ def check_fields(dataset: Dataset) -> None:
     for field in dataset.config["numerical_features"] or ():
         if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
             raise DataError(f"numerical_features names {field!r}, which is not a number field; leave it out")
+    group = dataset.config["gauc_field"]
+    if group is not None and dataset.field2type.get(group) is not FeatureType.TOKEN:
+        raise DataError(
+            f"gauc_field names {group!r}, which is not a loaded token field; those are "
+            f"{', '.join(name for name, kind in dataset.field2type.items() if kind is FeatureType.TOKEN)}"
+        )
     for field, values in (dataset.config["val_interval"] or {}).items():
         if (dataset.field2type[field] is FeatureType.FLOAT) is not isinstance(values, str):
             raise DataError(

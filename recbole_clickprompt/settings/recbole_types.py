@@ -19,7 +19,8 @@ __all__ = [
     "SEPARATOR", "THRESHOLD", "TOPK",
 ]  # fmt: skip
 
-_VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
+# RecBole's own GAUC is one of rankings; trainer/group_metrics.py has one of scores
+_VALUE_METRICS = sorted(["gauc", *(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)])
 
 
 def _has_names(v: object) -> bool:
