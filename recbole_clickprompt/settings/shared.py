@@ -32,10 +32,10 @@ _TEXT = {
         FIELD_NAMES,
         DATA_SET,
         "The fields in the text of a row, each with its name in words, in this order.",
-        "pretrain",
+        "text",
     ),
     "value_labels": Setting(
-        VALUE_LABELS, DATA_SET, "For each field, the words that replace its codes in the text.", "pretrain"
+        VALUE_LABELS, DATA_SET, "For each field, the words that replace its codes in the text.", "text"
     ),
     "whole_text_fields": Setting(
         list_of(TEXT), DATA_SET, "Fields that are read as a single value, not split into words.", "pretrain"

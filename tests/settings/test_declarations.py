@@ -24,7 +24,7 @@ TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
     "plm_lora", "num_prompts", "prompt_strategy", "prompt_projection", "shuffle_text", "max_text_length",
     "mask_ratio", "mask_target", "mlm_candidates", "pretrain_plm_learning_rate", "micro_batch_size", "enable_amp",
-    "backbone_amp",
+    "backbone_amp", "text_fields", "value_labels",
 }  # fmt: skip
 WITHOUT_EFFECT = {
     "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
