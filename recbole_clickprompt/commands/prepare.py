@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
+# The names in RECIPES, which a test compares: importing the converters would slow down the help
+_NAMES = ("ml-1m", "ml-100k", "ml-latest-small", "book-crossing", "amazon-toys-games-18", "goodreads")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Name, source and target."""
-    from recbole_clickprompt.data.convert.catalog import RECIPES
-
-    parser.add_argument("name", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("name", metavar="NAME", help=", ".join(_NAMES))
     parser.add_argument("--raw", type=Path, help="the publisher's archive, folder, or one of several files")
     parser.add_argument("--out", type=Path, default=Path("dataset_atomic"), help="default: %(default)s")
 

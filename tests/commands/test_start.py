@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from recbole_clickprompt.__main__ import COMMANDS
+from recbole_clickprompt.commands.prepare import _NAMES
+from recbole_clickprompt.data.convert.catalog import RECIPES
 
 HEAVY = {"ray", "recbole", "torch", "transformers"}
 
@@ -29,7 +31,11 @@ def imported(*arguments):
 def test_help_imports_no_library_that_takes_seconds(command):
     modules = imported(*command, "--help")
     assert "recbole_clickprompt.errors" in modules  # the names of modules are found at all
-    assert modules & (HEAVY | {"pandas", "scipy"}) == set()
+    assert modules & (HEAVY | {"numpy", "pandas", "polars", "scipy"}) == set()
+
+
+def test_the_help_of_prepare_names_every_data_set():
+    assert tuple(RECIPES) == _NAMES
 
 
 @pytest.mark.parametrize("command", [["metrics"], ["long-tail"], ["runs", "show"]])
