@@ -128,9 +128,7 @@ class RowTokens:
         return [[token for part in row for token in tokens[part]] for row in texts]
 
 
-def value_texts(
-    field: Field, values: np.ndarray, words: Mapping[str, str], separator: str
-) -> list[str | None]:
+def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str], separator: str) -> list[str | None]:
     """Values of a column in words, as in ``build_textualizer``; None if missing.
 
     Args:

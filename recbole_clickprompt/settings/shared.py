@@ -76,8 +76,8 @@ _TABLE = {
     "sampled_negatives": Setting(
         optional(integer(1)),
         None,
-        "Negatives that from-table sampled for each click; metrics on them are no metrics on shown items. None: the "
-        "data have negatives.",
+        "Negatives that from-table sampled for each click; metrics on them are no metrics on shown items. None: "
+        "the data have negatives.",
         "none",
     ),
 }

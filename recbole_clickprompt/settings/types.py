@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
-    "BOOLEAN", "COLUMN_NAMES", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA", "NAME", "POSITIVE",
-    "RENAMINGS", "SEPARATORS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
+    "BOOLEAN", "COLUMN_NAMES", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA",
+    "NAME", "POSITIVE", "RENAMINGS", "SEPARATORS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
     "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
 
