@@ -44,8 +44,8 @@ class ServedModel:
         Args:
             rows: A pandas, polars or Arrow table. Columns are named as the fields of the atomic files, or as in
                 the table that `recbole-cp from-table` made them of, with values as there: user, item and the
-                fields of the row itself. Features of users and items are only read for those that training never saw;
-                label and time are not read.
+                fields of the row itself. Features of users and items are only read for those that training never
+                saw; label and time are not read.
 
         Returns:
             ``(rows,)`` float64.

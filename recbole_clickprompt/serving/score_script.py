@@ -5,6 +5,7 @@ from __future__ import annotations
 from recbole_clickprompt.data.numbers import MISSING_NUMBERS
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field
+from recbole_clickprompt.text.text import list_joiner
 
 __all__ = ["example"]
 
@@ -128,23 +129,32 @@ def _header(preprocessing: Preprocessing) -> str:
 def _value(preprocessing: Preprocessing, field: Field) -> str | None:
     """The expression that computes a column from ``rows``; None if it is too complex for an example."""
     column = field.name.removesuffix("_text") if field.source == "net" else field.name
+    text, known = f"row[{column!r}]", f"ids[{field.name!r}]"
+    if preprocessing.fields[column].type == "token_seq":
+        elements = _elements(text, preprocessing.seq_separator, preprocessing.fields[column].list_separator)
+        if field.source == "net":
+            joiner = list_joiner(preprocessing.seq_separator)
+            return f"np.array([{known}.get({joiner!r}.join({elements}), 0) for row in rows])"
+        tokens = f"[{known}.get(t, 0) for t in {elements}]"
+        return f"np.array([({tokens} + [0] * {field.width})[:{field.width}] for row in rows])"
     if field.type == "token":
-        known, unknown = f"ids[{field.name!r}]", "0"
+        unknown = "0"
         if field.name in (preprocessing.user, preprocessing.item):  # blanks around an id are ignored
-            unknown = f"{known}.get(row[{column!r}].strip(), 0)"
-        return f"np.array([{known}.get(row[{column!r}], {unknown}) for row in rows])"
-    if field.type == "token_seq":
-        separator, own = preprocessing.seq_separator, field.list_separator
-        text, element = f"row[{column!r}]", "t"
-        if own is not None:
-            text, element = f"{text}.replace({own!r}, {separator!r})", "t.strip()"
-        split = f"[ids[{column!r}].get({element}, 0) for t in {text}.split({separator!r})]"
-        return f"np.array([({split} + [0] * {field.width})[:{field.width}] for row in rows])"
+            unknown = f"{known}.get({text}.strip(), 0)"
+        return f"np.array([{known}.get({text}, {unknown}) for row in rows])"
     scale = field.scale
     if field.type != "float" or scale is None or scale.edges is not None or scale.levels is not None:
         return None
     low, high = (0.0, 1.0) if scale.low is None or scale.high is None else (scale.low, scale.high)
     smallest, largest = field.bounds if high > low else (1.0, 1.0)  # constants are scaled to 1
     arguments = [scale.missing, scale.log, low, (high - low) or 1.0, smallest, largest]
-    number = f"number(row[{column!r}], {', '.join(map(repr, arguments))})"
+    number = f"number({text}, {', '.join(map(repr, arguments))})"
     return f"np.array([[{number}, 1.0] for row in rows], dtype=np.float32)"
+
+
+def _elements(text: str, separator: str, own_separator: str | None) -> str:
+    """The expression of the values of a list, from that of its text."""
+    if own_separator is None:
+        return f"filter(None, {text}.split({separator!r}))"
+    split = f"{text}.replace({own_separator!r}, {separator!r}).split({separator!r})"
+    return f"filter(None, map(str.strip, {split}))"

@@ -26,7 +26,7 @@ def rows(number=900):
         user, item = n * 7 % 31, n * 11 % 290
         when = f"2024-05-{1 + n // 60:02d} 12:{n % 60:02d}:00"
         made.append(
-            [f"c{user}", ["NA", "DE"][user % 2], f"s{item}", NAMES[item % 5], item + 0.25, n % 24, n % 3 % 2, when]
+            [f"c{user}", ["NA", "DE"][user % 2], f"s{item}", NAMES[item % 5], item + 0.25, n % 23, n % 3 % 2, when]
         )
     return made
 

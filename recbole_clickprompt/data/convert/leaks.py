@@ -139,11 +139,11 @@ def check_leaks(
     """
     aucs = {columns[field]: auc for field, auc in scan.aucs().items() if auc > _LEAK_AUC and field not in exempt}
     if leaking := [column for column in aucs if column not in keep]:
-        shown = ", ".join(f"{column!r} (AUC {aucs[column]:.3f})" for column in leaking)
+        shown = " and ".join(f"{column!r} (AUC {aucs[column]:.3f})" for column in leaking)
         drop, kept = (" ".join(f"--{o} {shlex.quote(c)}" for c in leaking) for o in ("drop", "keep"))
         raise DataError(
-            f"{file}: the label of held-out rows can be read off column {shown}, so it was probably written after "
-            f"the click, and is unknown when rows are scored; leave it out with {drop}, or accept it with {kept}"
+            f"{file}: the label of held-out rows can be read off {shown}, so it was probably written after the "
+            f"click, and is unknown when rows are scored; leave it out with {drop}, or accept it with {kept}"
         )
     return [
         f"{column}: kept, although held-out rows ranked by it alone have AUC {aucs[column]:.3f}" for column in aucs
