@@ -1,4 +1,4 @@
-"""``recbole-cp from-table``: options for features, tables of users and items, and columns that give the label away."""
+"""``recbole-cp from-table``: options for features, tables of users and items, columns that give the label away."""
 
 import random
 from pathlib import Path

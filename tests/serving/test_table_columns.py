@@ -1,4 +1,4 @@
-"""A model of a data set that ``from-table`` made scores rows with the columns and values of the user's own table."""
+"""A model of a data set that ``from-table`` made scores rows with the columns of the user's own table."""
 
 import os
 import random
