@@ -101,7 +101,7 @@ def test_users_who_clicked_almost_everything_get_what_is_left(monkeypatch):
     frame = pl.DataFrame({"user_id": ["a"] * 9 + ["b"], "item_id": [*"bcdefghij", "a"]})
     first = pl.Series(range(10)).to_numpy()
     sampler = NegativeSampler(lambda: iter([frame]), first, rows=10, number=2)
-    rows = sampler.add_negatives(frame)
+    (rows,) = sampler.with_negatives(frame)
     of_a = rows.filter((pl.col("user_id") == "a") & (pl.col("label") == 0))
     assert set(of_a["item_id"]) == {"a"}
     assert len(of_a) == 9

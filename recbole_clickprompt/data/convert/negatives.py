@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from recbole_clickprompt.data.convert.distinct import combine_hashes, hash_columns
 
 __all__ = ["NegativeSampler"]
 
 _DRAWS = 32  # of one negative, before all items are tried
+_CLICKS = 1 << 12  # to which negatives are added at once
 _BITS_PER_CLICK = 64
 _MOST_BITS = 1 << 29
 
@@ -43,9 +45,11 @@ class NegativeSampler:
             low, high = np.searchsorted(first_items, [start, start + len(frame)])
             items.append(frame["item_id"].gather(first_items[low:high] - start))
             start += len(frame)
-        self._items = pl.concat(items)
-        self._hashes = hash_columns(self._items)
-        order = np.argsort(self._hashes)
+        # In polars' own form each text would keep the batch that it was in
+        self._items = pa.concat_arrays([ids.to_arrow(compat_level=pl.CompatLevel.oldest()) for ids in items])
+        self._hashes = np.concatenate([hash_columns(ids) for ids in items])
+        items.clear()
+        order = np.argsort(self._hashes).astype(np.int32)
         ordered = self._hashes[order]
         times = np.full(len(order), np.inf)
         self._clicks = _PairFilter(rows)
@@ -53,21 +57,24 @@ class NegativeSampler:
             items_of_rows = hash_columns(frame["item_id"])
             self._clicks.add(combine_hashes(hash_columns(frame["user_id"]), items_of_rows))
             np.minimum.at(times, order[np.searchsorted(ordered, items_of_rows)], _times(frame))
-        self._by_time = np.argsort(times, kind="stable")
+        self._by_time = np.argsort(times, kind="stable").astype(np.int32)
         self._times = times[self._by_time]
 
-    def add_negatives(self, clicks: pl.DataFrame) -> pl.DataFrame:
+    def with_negatives(self, clicks: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The next clicks in the order of the file, with a ``label`` of 1, each followed by its negatives.
 
         A negative has the values of its click, but another item and a label of 0.
         """
+        return map(self._with_negatives, clicks.iter_slices(_CLICKS))
+
+    def _with_negatives(self, clicks: pl.DataFrame) -> pl.DataFrame:
         drawn = self._draw(clicks)
         self._rows += len(clicks)
         rows, slots = np.nonzero(drawn >= 0)
         self.sampled += len(rows)
         self.short += int(((drawn >= 0).sum(axis=1) < self.number).sum())
         negatives = clicks[rows].with_columns(
-            self._items.gather(drawn[rows, slots]).alias("item_id"), label=pl.lit(0.0)
+            pl.Series("item_id", pl.from_arrow(self._items.take(pa.array(drawn[rows, slots])))), label=pl.lit(0.0)
         )
         both = pl.concat([clicks.with_columns(label=pl.lit(1.0)), negatives])
         return both[np.argsort(np.append(np.arange(len(clicks)), rows), kind="stable")]

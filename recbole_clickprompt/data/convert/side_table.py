@@ -23,6 +23,7 @@ __all__ = ["EntityFields", "EntityJoin", "SideTable"]
 
 _JOINED = 1 << 15  # users or items joined in memory at once
 _MOST_PARTS = 128  # open files
+_WRITTEN = 1 << 12  # of them written at once
 
 
 class SideTable:
@@ -246,4 +247,4 @@ class EntityJoin:
                     sides[1], on=self._id_field, how="full", coalesce=True, maintain_order="left_right"
                 )
             missing = [pl.lit(None, pl.String).alias(field) for field in fields if field not in joined.columns]
-            yield joined.with_columns(missing)
+            yield from joined.with_columns(missing).iter_slices(_WRITTEN)

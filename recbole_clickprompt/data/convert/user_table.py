@@ -106,7 +106,8 @@ class UserTable:
             }
             start = 0
             for frame in self._fields.frames():
-                writers["inter"].write(self.negatives.add_negatives(frame) if self.negatives else frame)
+                for part in self.negatives.with_negatives(frame) if self.negatives else [frame]:
+                    writers["inter"].write(part)
                 for source in writers.keys() - {"inter"}:
                     low, high = np.searchsorted(self._first_rows[source], [start, start + len(frame)])
                     found = frame[self._first_rows[source][low:high] - start]
