@@ -54,6 +54,11 @@ class RunFolder:
         # Runs of earlier versions have no title
         return self.info.get("title") or f"{self.info['model']} ({self.info.get('backbone')})"
 
+    @property
+    def sampled_negatives(self) -> int | None:
+        """Negatives that were sampled for each click of the data set; None if its negatives are data."""
+        return self.info["settings"].get("sampled_negatives")
+
     def predictions(self, split: str | None = None) -> pd.DataFrame:
         """Scores of validation and test rows, in the order of the data set.
 
