@@ -79,15 +79,18 @@ def read_user_table(
     stored, sides = _open_files(files, columns, reading, features, folder)
     named = read_named(stored, columns, reading, folder)
     scan = RowScan(named, features, {source: side.all_ids for source, side in sides.items()}, folder)
-    scans = [*scan.columns.values(), *(column for side in sides.values() for column in side.columns.values())]
-    separator = choose_separator((column.lists for column in scans if column.lists), stored.file)
+    scans = [scan.columns, *(side.columns for side in sides.values())]
+    separator = choose_separator((column for found in scans for column in found.lists()), stored.file)
     known = columns.fields(label="label" if named.threshold is None else "rating")
     names, renamed = field_names(named.names, known, stored.file)
-    rows = RowFields(named, names, {name: column.guess(separator) for name, column in scan.columns.items()})
+    rows = RowFields(named, names, scan.columns.guess(separator))
     first_rows = {source: ids.first_rows() for source, ids in scan.ids.items()}
     notes = [*stored.notes, *named.notes, *(note for column in rows.columns.values() for note in column.notes)]
     notes += [*renamed, *counting_columns(stored, list(rows.columns))]
-    notes += [*repeated_rows(named.rows - scan.distinct.count()), *scan.list_notes(rows.columns)]
+    notes += [
+        *repeated_rows(named.rows - scan.distinct.count()),
+        *scan.columns.list_notes(rows.columns, named.frames),
+    ]
     entities: dict[str, EntityFields] = {}
     for source, side in sides.items():
         taken = {*names.values(), *(name for other in entities.values() for name in other.names.values())}
@@ -108,7 +111,9 @@ def read_user_table(
                 "is no feature; --keep makes it one, --drop leaves it out"
             )
     named_fields = dict.fromkeys(["user_id", "item_id", *([] if columns.label else ["label"]), *known.values()])
-    lists = {field: features.lists[column] for field, column in columns_of.items() if column in features.lists}
+    list_separators = {
+        field: features.lists[column] for field, column in columns_of.items() if column in features.lists
+    }
     return UserTable(
         words=_in_order_of_text({f: w for table in tables for f, w in table.words().items()}, sources),
         sources={**dict.fromkeys(named_fields, "inter"), **sources},
@@ -119,7 +124,7 @@ def read_user_table(
         log=[field for field, column in kinds.items() if column.log],
         text_only=text_only,
         separator=separator,
-        list_separators=lists,
+        list_separators=list_separators,
         column_names=_column_names(columns_of, features.drop),
         threshold=named.threshold,
         rows_read=stored.rows,
