@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.runs import (
     add_runs,
@@ -26,8 +25,9 @@ from recbole_clickprompt.commands.runs import (
     emit_table,
     parse_runs,
 )
-from recbole_clickprompt.evaluation.comparison import compare_runs
-from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -45,6 +45,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: An argument is invalid.
         DataError: A run cannot be read, or its rows differ from the baseline's.
     """
+    from recbole_clickprompt.evaluation.comparison import compare_runs
+
     check_options(options, settings)
     runs, baseline = parse_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
@@ -57,6 +59,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
     """The result of ``compare_runs`` as one or two Markdown tables."""
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
+
     level = f"[{100 * confidence:g} %]"
     compared = "relative_auc" in table
     header = ["run", "rows", f"AUC {level}", f"LogLoss {level}", "GAUC", "ECE", "predicted / observed"]
@@ -78,6 +82,8 @@ def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
 
 
 def _differences(table: pd.DataFrame, level: str) -> str:
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number
+
     p = "p (bootstrap)"
     header = ["run minus baseline", f"AUC {level}", "p (DeLong)", p, f"LogLoss {level}", p]
     rows = []
