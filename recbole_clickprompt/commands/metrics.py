@@ -51,7 +51,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     runs, baseline = parse_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
     table = compare_runs(tables, baseline=baseline, **bootstrap_options(options))
-    emit_table(table, markdown(table, confidence=options.confidence), out=options.out)
+    text = markdown(table, confidence=options.confidence)
+    if sampled := [name for name, run in runs.items() if run.sampled_negatives]:
+        text += f"\n\nThe negatives of {', '.join(sampled)} were sampled: these are no metrics on shown items."
+    emit_table(table, text, out=options.out)
 
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
