@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
@@ -24,6 +27,32 @@ def support_current_libraries() -> None:
     _restore_numpy_names()
     Config.compatibility_settings = lambda self: _restore_numpy_names()
     Dataset._fill_nan = _fill_nan
+    for name in ("_normalize", "_discretization", "_remap", "_concat_remaped_tokens"):
+        setattr(Dataset, name, _with_agg_of_pandas_2(getattr(Dataset, name)))
+
+
+def _with_agg_of_pandas_2(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of RecBole in which ``column.agg(len)`` gives the length of each sequence, as in pandas 2."""
+
+    @functools.wraps(method)
+    def wrapped(*arguments: Any) -> Any:
+        series: Any = pd.Series
+        agg = series.agg
+
+        def agg_of_pandas_2(column: pd.Series, function: Any, *others: Any, **named: Any) -> Any:
+            if function is len:
+                return column.map(len)
+            if function is np.concatenate:
+                return np.concatenate(column.to_numpy())
+            return agg(column, function, *others, **named)
+
+        series.agg = agg_of_pandas_2
+        try:
+            return method(*arguments)
+        finally:
+            series.agg = agg
+
+    return wrapped
 
 
 def _restore_numpy_names() -> None:
@@ -47,6 +76,4 @@ def _fill_nan(dataset: Dataset) -> None:
                 feat[field] = feat[field].fillna(feat[field].mean())
             else:
                 empty = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
-                feat[field] = feat[field].apply(
-                    lambda v, empty=empty: empty if isinstance(v, float) else v
-                )
+                feat[field] = feat[field].apply(lambda v, empty=empty: empty if isinstance(v, float) else v)

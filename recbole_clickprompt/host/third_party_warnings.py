@@ -15,3 +15,5 @@ def ignore_third_party_warnings() -> None:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     # Assignments through pandas' chained indexing
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+    # Columns of pandas 3, which RecBole copies into tensors
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable", module=r"recbole\.")
