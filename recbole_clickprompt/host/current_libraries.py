@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,28 +30,51 @@ def support_current_libraries() -> None:
     Dataset._fill_nan = _fill_nan
     for name in ("_normalize", "_discretization", "_remap", "_concat_remaped_tokens"):
         setattr(Dataset, name, _with_agg_of_pandas_2(getattr(Dataset, name)))
+    Dataset._load_feat = _with_filled_sequences(Dataset._load_feat)
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def _with_agg_of_pandas_2(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method of RecBole in which ``column.agg(len)`` gives the length of each sequence, as in pandas 2."""
+    series: Any = pd.Series
+    agg = series.agg
+
+    def agg_of_pandas_2(column: pd.Series, function: Any, *others: Any, **named: Any) -> Any:
+        if function is len:
+            return column.map(len)
+        if function is np.concatenate:
+            return np.concatenate(column.to_numpy())
+        return agg(column, function, *others, **named)
 
     @functools.wraps(method)
     def wrapped(*arguments: Any) -> Any:
-        series: Any = pd.Series
-        agg = series.agg
-
-        def agg_of_pandas_2(column: pd.Series, function: Any, *others: Any, **named: Any) -> Any:
-            if function is len:
-                return column.map(len)
-            if function is np.concatenate:
-                return np.concatenate(column.to_numpy())
-            return agg(column, function, *others, **named)
-
-        series.agg = agg_of_pandas_2
-        try:
+        with _replaced(pd.Series, "agg", agg_of_pandas_2):
             return method(*arguments)
-        finally:
-            series.agg = agg
+
+    return wrapped
+
+
+def _with_filled_sequences(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of RecBole in which missing sequences of a file that is read are empty texts, as it intends."""
+    read: Callable[..., pd.DataFrame] = pd.read_csv
+
+    def read_csv(*arguments: Any, **named: Any) -> pd.DataFrame:
+        frame = read(*arguments, **named)
+        return frame.fillna(dict.fromkeys((name for name in frame if str(name).endswith("_seq")), ""))
+
+    @functools.wraps(method)
+    def wrapped(*arguments: Any) -> Any:
+        with _replaced(pd, "read_csv", read_csv):
+            return method(*arguments)
 
     return wrapped
 
