@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from recbole_clickprompt.commands import (
     attention,
+    data,
     export,
     from_table,
     grid,
@@ -30,6 +31,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "attention": attention,
+    "data": data,
     "export": export,
     "from-table": from_table,
     "grid": grid,

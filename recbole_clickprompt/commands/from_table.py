@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_clickprompt.commands.arguments import reject_settings
+from recbole_clickprompt.commands.data import print_report
 from recbole_clickprompt.data.convert.named import Columns, Reading
 from recbole_clickprompt.data.convert.user_table import UserTable, read_user_table
 from recbole_clickprompt.data.numbers import number_text
@@ -86,6 +87,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"  {source:<6}{', '.join(f'{field} ({table.types[field]})' for field in table.fields(source))}")
     if _scaled(table):
         print(f"  scaled to 0 to 1 for the backbone: {', '.join(_scaled(table))}")
+    print_report(name, folder=options.out, rows=table.rows)
     print(f"the language model will read, for the first row:\n  {_sentence(table)}")
 
 

@@ -39,6 +39,7 @@ def sample(config: Settings, dataset: Dataset, setting: str) -> Dataset:
     drawn = sampled_rows(config, len(dataset), setting)
     part = dataset.copy(dataset.inter_feat[drawn])
     part.times = None if dataset.times is None else dataset.times[drawn]
+    part.missing_rows = {field: mask[drawn] for field, mask in dataset.missing_rows.items()}
     return part
 
 
