@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute", "print_report"]
 
+_MODEL = "DCNV2"  # a model that needs no text
 _MOST_ROWS = 2_000_000  # of a data set whose report is printed unasked; reading one takes seconds per million
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data set, its property files, and a page."""
-    parser.add_argument("name", metavar="NAME", help="the data set")
+    parser.add_argument("dataset", metavar="NAME", help="the data set")
+    parser.add_argument(
+        "--model", "-m", help="model whose settings are checked (default: that of your property files)"
+    )
     parser.add_argument(
         "--config_files", default="", help="your property files, or names of shipped ones, separated by spaces"
     )
@@ -43,7 +47,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """
     if options.html is not None and options.html.suffix not in (".html", ".htm"):
         raise SettingError(f"the page's file must end in .html, got {options.html}")
-    report = _report(options.name, settings, config_files=options.config_files)
+    report = _report(options, settings)
     print(data_text(report))
     if options.html is not None:
         write_text(options.html, data_page(report))
@@ -63,19 +67,19 @@ def print_report(name: str, *, folder: Path, rows: int) -> None:
         print(f"`recbole-cp data {name}{where}` reports users, items, labels and missing values of each part")
         return
     try:
-        print(data_text(_report(name, [f"--data_path={folder}"])))
+        options = argparse.Namespace(dataset=name, model=None, config_files="")
+        print(data_text(_report(options, [f"--data_path={folder}"])))
     except UserError as error:  # the conversion has succeeded
         print(f"note: there is no report of this data set, and it cannot be trained on yet: {error}")
 
 
-def _report(name: str, settings: Sequence[str], *, config_files: str = "") -> DataReport:
+def _report(options: argparse.Namespace, settings: Sequence[str]) -> DataReport:
     # Not imported above: RecBole takes seconds to import
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
 
     from recbole_clickprompt.host.data_report import data_report
 
-    described = argparse.Namespace(model=None, dataset=name, config_files=config_files)
-    model, dataset, files, values = parse_run(described, settings)
+    model, dataset, files, values = parse_run(options, settings, model=_MODEL)
     config = Config(model, dataset, files, {**values, "state": "error"})
     return data_report([loader._dataset for loader in data_preparation(config, create_dataset(config))])

@@ -36,7 +36,7 @@ def test_baselines_of_different_rows_are_named_by_their_run():
 
 
 def test_a_run_may_have_the_name_of_a_baseline():
-    assert list(baseline_tables({"item mean": SCORED}))[0] == "item mean, baseline"
+    assert next(iter(baseline_tables({"item mean": SCORED}))) == "item mean, baseline"
 
 
 def test_runs_without_baselines_have_none():
