@@ -7,14 +7,13 @@ are advised. Accepts --key=value settings as `run` does, such as --cold_start=it
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_clickprompt.commands.options import parse_run
 from recbole_clickprompt.errors import SettingError, UserError
 from recbole_clickprompt.evaluation.data_report import data_text
-from recbole_clickprompt.evaluation.report.data import data_page
 from recbole_clickprompt.files import write_text
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     report = _report(options, settings)
     print(data_text(report))
     if options.html is not None:
+        from recbole_clickprompt.evaluation.report.data import data_page
+
         write_text(options.html, data_page(report))
         print(f"page: {options.html}")
 
@@ -68,7 +69,7 @@ def print_report(name: str, *, folder: Path, rows: int) -> None:
         return
     try:
         options = argparse.Namespace(dataset=name, model=None, config_files="")
-        print(data_text(_report(options, [f"--data_path={folder}"])))
+        print(data_text(_report(options, [f"--data_path={json.dumps(str(folder))}"])))
     except UserError as error:  # the conversion has succeeded
         print(f"note: there is no report of this data set, and it cannot be trained on yet: {error}")
 
@@ -78,6 +79,7 @@ def _report(options: argparse.Namespace, settings: Sequence[str]) -> DataReport:
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
 
+    from recbole_clickprompt.commands.options import parse_run
     from recbole_clickprompt.host.data_report import data_report
 
     model, dataset, files, values = parse_run(options, settings, model=_MODEL)
