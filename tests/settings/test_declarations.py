@@ -10,7 +10,7 @@ from recbole_clickprompt.settings.types import integer, real
 from recbole_clickprompt.settings.write import generated_files
 from recbole_clickprompt.trainer.fingerprint import settings_of_finetuning, settings_without_effect
 
-# As they were written by hand before settings were declared, under today's names
+# As they were written by hand before settings were declared, under today's names, and `baselines`
 FINETUNING = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
     "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
@@ -25,7 +25,7 @@ TEXT = {
     "mask_ratio", "mask_target", "mlm_candidates", "pretrain_plm_learning_rate",
 }  # fmt: skip
 WITHOUT_EFFECT = {
-    "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
+    "baselines", "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
     "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
     "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path",
     "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
