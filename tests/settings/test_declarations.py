@@ -25,8 +25,8 @@ TEXT = {
     "mask_ratio", "mask_target", "mlm_candidates", "pretrain_plm_learning_rate",
 }  # fmt: skip
 WITHOUT_EFFECT = {
-    "baselines", "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
-    "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
+    "baselines", "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker",
+    "state", "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
     "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path",
     "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
 }  # fmt: skip
