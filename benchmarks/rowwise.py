@@ -66,9 +66,10 @@ def _step(config: Config, train_data: AbstractDataLoader) -> Callable[[Interacti
         name="load",
         model=trainer.model.train(),
         optimizer=trainer.optimizer,
-        batches=len(train_data),
+        steps=len(train_data),
         epochs=1,
         schedule="constant",
         warmup_ratio=0.0,
+        enable_amp=config["enable_amp"],
     )
     return stage.train_batch

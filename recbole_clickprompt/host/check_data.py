@@ -55,11 +55,18 @@ def check_fields(dataset: Dataset) -> None:
                     f"load_col leaves out; loaded are {', '.join(dataset.field2type)}"
                     f"{nearest(field, dataset.field2type)}"
                 )
+    _check_columns(dataset)
     _check_label_field(dataset)
     _check_text_only(dataset)
     for field in dataset.config["numerical_features"] or ():
         if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
             raise DataError(f"numerical_features names {field!r}, which is not a number field; leave it out")
+    group = dataset.config["gauc_field"]
+    if group is not None and dataset.field2type.get(group) is not FeatureType.TOKEN:
+        raise DataError(
+            f"gauc_field names {group!r}, which is not a loaded token field; those are "
+            f"{', '.join(name for name, kind in dataset.field2type.items() if kind is FeatureType.TOKEN)}"
+        )
     for field, values in (dataset.config["val_interval"] or {}).items():
         if (dataset.field2type[field] is FeatureType.FLOAT) is not isinstance(values, str):
             raise DataError(
@@ -69,6 +76,19 @@ def check_fields(dataset: Dataset) -> None:
     for field in dataset.config["discretization"] or ():
         if field not in dataset.config["numerical_features"]:
             raise DataError(f"discretization names {field!r}, which is not in numerical_features; add it there")
+
+
+def _check_columns(dataset: Dataset) -> None:
+    """Raises DataError if a setting lists the columns of a file that there is not."""
+    files = ["inter", "user", "item", *(dataset.config["additional_feat_suffix"] or ())]
+    loaded = [source for source in files if getattr(dataset, f"{source}_feat", None) is not None]
+    for setting, known in (("load_col", files), ("unload_col", files), ("unused_col", loaded)):
+        for source in dataset.config[setting] or {}:
+            if source not in known:
+                raise DataError(
+                    f"{setting} has the key {source!r}, which is no file of {dataset.dataset_name}; "
+                    f"its keys can be {', '.join(known)}{nearest(source, known)}"
+                )
 
 
 def _check_text_only(dataset: Dataset) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_clickprompt.evaluation.data_report import DataReport, FieldNumbers, PartNumbers, data_text
 from recbole_clickprompt.host.data_advice import advice
-from recbole_clickprompt.trainer.sampling import sample
+from recbole_clickprompt.trainer.sampling import sample, sample_negatives
 
 if TYPE_CHECKING:
     from recbole_clickprompt.host.dataset import TextDataset
@@ -35,14 +35,17 @@ def data_report(parts: Sequence[TextDataset]) -> DataReport:
     """The numbers of a data set.
 
     Args:
-        parts: The result of ``TextDataset.build``. With ``train_rows``, only the sampled training rows count.
+        parts: The result of ``TextDataset.build``. With ``train_rows`` or ``train_negatives``, only the sampled
+            training rows count.
     """
     whole, config = parts[0], parts[0].config
-    train = sample(config, whole, "train_rows")
+    labeled = sample(config, whole, "train_rows")
+    train = sample_negatives(config, labeled)
     named = dict(zip(_PARTS, [train, *parts[1:]], strict=False))
     dropped = {_with_value(setting, config): rows for setting, rows in whole.dropped.items()}
-    if len(train) < len(whole):
-        dropped[_with_value("train_rows", config)] = len(whole) - len(train)
+    for setting, before, after in (("train_rows", whole, labeled), ("train_negatives", labeled, train)):
+        if len(after) < len(before):
+            dropped[_with_value(setting, config)] = len(before) - len(after)
     seen = {field: _seen(train, field) for field in (whole.uid_field, whole.iid_field)}
     numbers = {name: _part(part, seen) for name, part in named.items()}
     return DataReport(

@@ -28,6 +28,7 @@ from recbole_clickprompt.host.untrusted_input import install_safety_patches
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 from recbole_clickprompt.settings.old_names import use_new_names
+from recbole_clickprompt.trainer.group_metrics import metrics_of_recbole
 
 if TYPE_CHECKING:
     from recbole.model.abstract_recommender import AbstractRecommender
@@ -111,6 +112,21 @@ def _wrap_config() -> None:
             self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties
+    set_defaults = Config._set_default_parameters
+
+    @functools.wraps(set_defaults)
+    def set_defaults_with_gauc(self: Config) -> None:
+        # RecBole's GAUC is a metric of rankings, which it refuses next to AUC; our trainer's is one of scores
+        values = self.final_config_dict
+        metrics = values["metrics"]
+        if self.model in method_names():
+            metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+            values["metrics"] = metrics_of_recbole(metrics) or ["AUC"]
+        set_defaults(self)
+        if self.model in method_names():
+            values["metrics"] = metrics
+
+    Config._set_default_parameters = set_defaults_with_gauc
 
 
 def _restore_numpy_names() -> None:

@@ -61,7 +61,7 @@ class _Scores(nn.Module):
 
     def forward(self, *columns: Tensor) -> Tensor:
         """Scores, ``(B,)``."""
-        return torch.sigmoid(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
+        return self.model.probability(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
 
 
 def input_names(model: AbstractRecommender, preprocessing: Preprocessing) -> list[str]:

@@ -117,7 +117,11 @@ FRACTION = real(0, 1, high_open=False)
 DROPOUT = real(0, 1)
 SIZES = list_of(integer(1))
 WIDTHS = ValueType("list of int", "a list of one or more integers from 1", lambda v: SIZES.accepts(v) and bool(v))
-FIELD_LIST = ValueType("list of str", "a list of fields", list_of(NAME).accepts)
+FIELD_LIST = ValueType(
+    "list of str",
+    "a list of fields, each once",
+    lambda v: list_of(NAME).accepts(v) and len(set(v)) == len(v),
+)
 FIELD_NAMES = ValueType(
     "dict", "a mapping of one or more fields to their names in words", lambda v: _is_text_mapping(v) and bool(v)
 )

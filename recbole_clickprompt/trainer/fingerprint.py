@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "checkpoint_path",
+    "computes_in_bf16",
     "differences",
     "finetuning_inputs",
     "rows_hash",
@@ -69,14 +70,22 @@ def stage_inputs(
     without = settings_of_finetuning() | settings_without_effect()
     if not reads_text:
         without |= of_stage("text")
+    settings = _settings(config, without=without)
+    if not reads_text and computes_in_bf16(config, reads_text=False):
+        settings["enable_amp"] = settings["backbone_amp"] = True
     return {
-        "settings": _settings(config, without=without),
+        "settings": settings,
         "rows": rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         **_history(dataset),
         **({} if previous is None else {"previous": read_checksum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
+
+
+def computes_in_bf16(config: Settings, *, reads_text: bool) -> bool:
+    """Whether autocast to bf16 is enabled in a stage: ``enable_amp`` is about what reads text."""
+    return config["enable_amp"] and (reads_text or config["backbone_amp"])
 
 
 def finetuning_inputs(

@@ -23,6 +23,7 @@ from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.baselines import baseline_scores
 from recbole_clickprompt.trainer.predictions import predict_split, row_keys, training_rows
 from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
+from recbole_clickprompt.trainer.sampling import sample
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -63,6 +64,7 @@ class RunLogger:
         train_data: Loader of the training rows.
         valid_data: Loader of the validation rows, or None.
         method: The method of the run.
+        all_rows: Loader of all training rows, of which ``train_data`` may be a sample.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class RunLogger:
         train_data: AbstractDataLoader,
         valid_data: AbstractDataLoader | None,
         method: FinetuningMethod,
+        *,
+        all_rows: AbstractDataLoader,
     ) -> None:
         self.method = method
         self.config, self.checkpoint = config, Path(checkpoint)
         self.folder = folder_of(checkpoint)
-        self.train_data, self.valid_data = train_data, valid_data
+        self.train_data, self.valid_data, self.all_rows = train_data, valid_data, all_rows
         self.writes = _writes(config)
         self._epoch: dict[str, Any] = {}
         self._finished = False
@@ -170,7 +174,9 @@ class RunLogger:
         if not self.config["baselines"]:
             return {}
         folder, name = Path(self.config["checkpoint_dir"]), self.config["dataset"]
-        return baseline_scores(folder, self.train_data._dataset, parts, name=name)
+        # Without train_negatives, whose correction is part of the model
+        train = sample(self.config, self.all_rows._dataset, "train_rows")
+        return baseline_scores(folder, train, parts, name=name)
 
 
 def _log_baselines(baselines: Baselines, title: str, valid_auc: float) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 
 from recbole_clickprompt.__main__ import main
@@ -32,6 +33,7 @@ def test_the_report_of_tiny_and_its_page(capsys):
         json.loads(text) for attributes, text in page.scripts if attributes.get("type") == "application/json"
     ]
     assert len(figures) == 5
+    assert all(len(go.Figure(figure).data) >= 1 for figure in figures)  # plotly takes them
     rows, shares, unseen, users, _ = figures
     assert [sum(line["y"]) for line in rows["data"]] == [1053, 131, 131]
     assert all(0 <= share <= 1 for line in shares["data"] for share in line["y"])

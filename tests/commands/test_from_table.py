@@ -170,6 +170,18 @@ def test_files_that_are_no_table_are_told(capsys):
     assert "there is no file none.csv" in error_of(capsys)
 
 
+def test_a_parquet_file_with_texts_of_another_encoding_is_refused(capsys):
+    frame().with_columns(pl.lit("plain text").alias("note")).write_parquet(
+        "damaged.parquet", compression="uncompressed"
+    )
+    damaged = Path("damaged.parquet").read_bytes().replace(b"plain text", b"plain\xff\xfe\xfdxt")
+    Path("damaged.parquet").write_bytes(damaged)
+    assert main(["from-table", "damaged.parquet", *COLUMNS]) == 2
+    error = error_of(capsys)
+    assert "damaged.parquet is no parquet file" in error
+    assert "UTF8" in error
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_parquet_file_whose_dictionary_stands_for_all_memory_is_refused(capsys, listed):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

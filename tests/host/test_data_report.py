@@ -95,21 +95,22 @@ def test_missing_values_of_each_part_and_values_as_read(parts):
 
 def test_dropped_rows_by_the_setting_that_drops_them(parts):
     assert data_report(parts()).dropped == {"drop_missing": 1, "val_interval {'rating': '[1,2];[4,5]'}": 1}
-    sampled = data_report(parts(train_rows=4))
+    sampled = data_report(parts(train_rows=4, train_negatives=0.01))
     assert sampled.dropped["train_rows 4"] == 2
-    assert sampled.parts["training"].rows == 4
+    assert sampled.dropped["train_negatives 0.01"] > 0
+    assert sampled.parts["training"].rows == sampled.parts["training"].positive > 0
     assert sum(sampled.dropped.values()) + sampled.rows == 12
 
 
 def test_advice_names_what_is_not_set_yet(parts):
-    users, items = data_report(parts()).advice
+    users, items = data_report(parts(unseen_id_embeddings="random")).advice
     assert users.startswith("100 % of the test rows have users without training rows: ")
     for setting in ("`unseen_id_embeddings: zero`", "`history_length: 20`", "`cold_start: user_id`"):
         assert setting in users
     assert items.startswith("50 % of the validation rows have items without training rows: ")
     assert "history_length" not in items
     assert "`cold_start: item_id`" in items
-    users, items = data_report(parts(unseen_id_embeddings="zero", history_length=2, history_pooling="mean")).advice
+    users, items = data_report(parts(history_length=2, history_pooling="mean")).advice
     assert "unseen_id_embeddings" not in users + items
     assert "history_length" not in users
 

@@ -157,7 +157,7 @@ def test_baselines_can_be_left_out(small):
 
 
 def test_the_baselines_are_fitted_on_the_rows_of_the_model(small, make_config, make_data):
-    run = finished(small, **SHORT, save_predictions=False)
+    run = finished(small, **SHORT, save_predictions=False, train_negatives=0.5)  # corrected for by the model
     train, parts = parts_of(make_data(make_config("ClickPromptNoPLM", **PLAIN)))
     label = train.inter_feat["label"]
     drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(2020))[: SHORT["train_rows"]]

@@ -24,7 +24,7 @@ from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 
 def at(number, owner, name, what):
-    """Does something the so-manieth time that a method is called, in its place."""
+    """Does something in place of the nth call of a method."""
     original, calls = getattr(owner, name), []
 
     def wrapped(*args, **kwargs):
@@ -56,6 +56,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
             (10, TrainingStage, "train_batch"),
         ),
         ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (6, TrainingStage, "train_batch")),
+        ({**NO_PLM, "backbone": "DIN", "history_length": 3}, (6, TrainingStage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
@@ -77,6 +78,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
         "joint layers",
         "two objectives",
         "no validation",
+        "history",
         "in a validation",
         "workers",
         "bf16 and LoRA",
