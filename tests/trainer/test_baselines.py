@@ -166,3 +166,24 @@ def test_the_baselines_are_fitted_on_the_rows_of_the_model(small, make_config, m
     means = smoothed_means(items, label[drawn].numpy(), test["item_id"].numpy())
     expected = roc_auc_score(test["label"], means)
     assert run.info["baselines"]["item mean"]["test"]["auc"] == pytest.approx(expected)
+
+
+def test_sequences_of_numbers_are_averaged_and_numbers_are_divided_by_the_largest(
+    make_config, make_data, tmp_path
+):
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    cells = ["1.0 3.0", "", "5.0"]
+    rows = [f"u{n % 3}\ti{n % 5}\t{n % 2}\t{n}\t{cells[n % 3]}\t{n * 1e30:g}" for n in range(40)]
+    header = "user_id:token\titem_id:token\tlabel:float\ttimestamp:float\tscores:float_seq\tsize:float"
+    (folder / "numbers.inter").write_text("\n".join([header, *rows]) + "\n")
+    settings = {
+        "dataset": "numbers", "data_path": str(tmp_path), "threshold": None, "load_col": None,
+        "unused_col": {"inter": ["timestamp"]}, "numerical_features": ["scores", "size"],
+        "text_fields": {"user_id": "user"},
+    }  # fmt: skip
+    train, parts = parts_of(make_data(make_config(**settings)))
+    assert one_hot(train, ["scores"]).sum(axis=1).A1[:6].tolist() == [2.0, 0.0, 5.0] * 2
+    assert [int(part.missing_rows["scores"].sum()) for part in (train, *parts.values())] == [11, 1, 1]
+    scores = baseline_scores(tmp_path, train, parts, name="numbers")
+    assert all(table.apply(lambda column: column.between(0, 1)).all(axis=None) for table in scores.values())
