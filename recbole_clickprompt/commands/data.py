@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.errors import SettingError, UserError
-from recbole_clickprompt.evaluation.data_report import data_text
 from recbole_clickprompt.files import write_text
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: A setting or the name of the page's file is invalid.
         DataError: The data set does not exist or cannot be trained on.
     """
+    from recbole_clickprompt.evaluation.data_report import data_text
+
     if options.html is not None and options.html.suffix not in (".html", ".htm"):
         raise SettingError(f"the page's file must end in .html, got {options.html}")
     report = _report(options, settings)
@@ -68,6 +69,8 @@ def print_report(name: str, *, folder: Path, rows: int) -> None:
         print(f"`recbole-cp data {name}{where}` reports users, items, labels and missing values of each part")
         return
     try:
+        from recbole_clickprompt.evaluation.data_report import data_text
+
         options = argparse.Namespace(dataset=name, model=None, config_files="")
         print(data_text(_report(options, [f"--data_path={json.dumps(str(folder))}"])))
     except UserError as error:  # the conversion has succeeded
@@ -81,7 +84,9 @@ def _report(options: argparse.Namespace, settings: Sequence[str]) -> DataReport:
 
     from recbole_clickprompt.commands.options import parse_run
     from recbole_clickprompt.host.data_report import data_report
+    from recbole_clickprompt.host.registration import register
 
+    register()  # prepare and from-table do without RecBole until they get here
     model, dataset, files, values = parse_run(options, settings, model=_MODEL)
     config = Config(model, dataset, files, {**values, "state": "error"})
     return data_report([loader._dataset for loader in data_preparation(config, create_dataset(config))])

@@ -15,15 +15,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import reject_settings
 from recbole_clickprompt.commands.data import print_report
-from recbole_clickprompt.data.convert.named import Columns, Reading
-from recbole_clickprompt.data.convert.user_table import UserTable, read_user_table
-from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.files import new_folder, storage_errors, write_text
-from recbole_clickprompt.text.text import FieldText, Textualizer
+
+if TYPE_CHECKING:
+    from recbole_clickprompt.data.convert.named import Reading
+    from recbole_clickprompt.data.convert.user_table import UserTable
 
 __all__ = ["add_arguments", "execute"]
 
@@ -64,6 +65,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The table cannot be used, or the data set exists already.
         StorageError: The disk is full or the folder is not writable; nothing is left behind.
     """
+    from recbole_clickprompt.data.convert.named import Columns
+    from recbole_clickprompt.data.convert.user_table import read_user_table
+
     reject_settings(options, settings)
     name = options.name
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
@@ -102,6 +106,8 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 
 
 def _reading(options: argparse.Namespace) -> Reading:
+    from recbole_clickprompt.data.convert.named import Reading
+
     if not options.time and (options.date_format or options.day_first or options.month_first):
         raise SettingError("--date-format, --day-first and --month-first need --time, their column")
     return Reading(
@@ -119,6 +125,8 @@ def _scaled(table: UserTable) -> list[str]:
 
 
 def _properties(table: UserTable, name: str, options: argparse.Namespace) -> str:
+    from recbole_clickprompt.data.numbers import number_text
+
     timed = "timestamp" in table.sources
     label = "label" if table.threshold is None else "rating"
     lines = [
@@ -157,6 +165,8 @@ def _properties(table: UserTable, name: str, options: argparse.Namespace) -> str
 
 
 def _sentence(table: UserTable) -> str:
+    from recbole_clickprompt.text.text import FieldText, Textualizer
+
     row = table.first_row
     texts = {
         field: None if row[field] in (None, "") else _text(row[field], table.types[field]) for field in table.words
@@ -166,4 +176,6 @@ def _sentence(table: UserTable) -> str:
 
 
 def _text(value: object, kind: str) -> str:
+    from recbole_clickprompt.data.numbers import number_text
+
     return number_text(float(str(value))) if kind == "float" else str(value)

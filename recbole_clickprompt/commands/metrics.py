@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.runs import (
     add_runs,
@@ -29,9 +28,9 @@ from recbole_clickprompt.commands.runs import (
     emit_table,
     named_runs,
 )
-from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
-from recbole_clickprompt.evaluation.comparison import SEED_NOTE, compare_runs
-from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -49,6 +48,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: An argument is invalid.
         DataError: A run cannot be read, or its rows differ from the baseline's.
     """
+    from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
+    from recbole_clickprompt.evaluation.comparison import compare_runs
+
     check_options(options, settings)
     runs = named_runs(options.runs)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
@@ -62,6 +64,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
     """The result of ``compare_runs`` as one or two Markdown tables."""
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
+
     level = f"[{100 * confidence:g} %]"
     compared = "relative_auc" in table
     header = ["run", "rows", f"AUC {level}", f"LogLoss {level}", "GAUC", "ECE", "predicted / observed"]
@@ -83,6 +87,9 @@ def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
 
 
 def _differences(table: pd.DataFrame, level: str) -> str:
+    from recbole_clickprompt.evaluation.comparison import SEED_NOTE
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number
+
     p = "p (bootstrap)"
     header = ["run minus baseline", f"AUC {level}", "p (DeLong)", p, f"LogLoss {level}", p]
     rows = []

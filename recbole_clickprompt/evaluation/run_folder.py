@@ -11,6 +11,8 @@ It is next to the run's checkpoint ``<stem>.pth`` and named ``<stem>``:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from recbole_clickprompt.evaluation.run_info import INFO_FILE, read_info
 from recbole_clickprompt.evaluation.run_tables import PREDICTIONS_FILE, read_counts, read_predictions
 from recbole_clickprompt.evaluation.value_checks import reject_rows
 
-__all__ = ["RunFolder", "folder_of", "open_run"]
+__all__ = ["RunFolder", "find_runs", "folder_of", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class RunFolder:
     Attributes:
         folder: Its path.
         info: The content of ``run.json``: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``,
-            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title``, and
-            ``baselines``, the metrics of trivial baselines (``evaluation.baselines.Baselines``).
+            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title``,
+            ``date``, the time at which it finished, and ``baselines``, the metrics of trivial baselines.
     """
 
     folder: Path
@@ -54,6 +56,14 @@ class RunFolder:
         """The model in words, such as ``DCNV2`` or ``ClickPrompt with PLM (DCNV2)``."""
         # Runs of earlier versions have no title
         return self.info.get("title") or f"{self.info['model']} ({self.info.get('backbone')})"
+
+    @property
+    def date(self) -> datetime:
+        """When the run finished; of a run of an earlier version, when its ``run.json`` was written."""
+        try:
+            return datetime.fromisoformat(self.info.get("date", "")).astimezone()
+        except (TypeError, ValueError):
+            return datetime.fromtimestamp((self.folder / INFO_FILE).stat().st_mtime).astimezone()
 
     def predictions(self, split: str | None = None) -> pd.DataFrame:
         """Scores of validation and test rows, in the order of the data set.
@@ -120,3 +130,14 @@ def open_run(path: str | Path) -> RunFolder:
             problem = f"does not exist: if {path.name} was renamed, rename the folder of its run likewise"
         raise DataError(f"{folder} {problem}; give the .pth file that training wrote, or the folder next to it")
     return RunFolder(folder=folder, info=read_info(file))
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """The finished runs below a folder, at any depth, newest first; a warning reports damaged ones."""
+    runs = []
+    for file in folder.rglob(INFO_FILE):
+        try:
+            runs.append(open_run(file.parent))
+        except DataError as error:
+            getLogger().warning(f"{error}")
+    return sorted(runs, key=lambda run: run.date, reverse=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,12 @@ from recbole.config import Config
 
 import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the settings of backbones
 from recbole_clickprompt.backbones import NEW_MODELS
-from recbole_clickprompt.host import distributed
+from recbole_clickprompt.host import distributed, run_result, screen
 from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.dataset import TextDataset
 from recbole_clickprompt.host.model_modules import add_model
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
+from recbole_clickprompt.host.recbole_models import reject_unlabeled_data
 from recbole_clickprompt.host.restore import replace_recboles_reader
 from recbole_clickprompt.host.untrusted_input import install_safety_patches
 from recbole_clickprompt.methods.base import Method
@@ -56,6 +58,8 @@ def register() -> None:
     on_register(_add_method)
     _wrap_config()
     distributed.install()
+    run_result.install()
+    screen.install()
 
 
 def _add_method(method: Method) -> None:
@@ -93,6 +97,7 @@ def _wrap_config() -> None:
             self._merge_external_config_dict()
             # These override RecBole's defaults; the user's settings override both
             host_settings = set(self.internal_config_dict)
+            self.internal_config_dict["show_progress"] = sys.stderr.isatty()
             self.internal_config_dict.update(
                 load_properties(model=model, dataset=dataset, external=self.external_config_dict)
             )
@@ -107,7 +112,9 @@ def _wrap_config() -> None:
                 del self.external_config_dict[key]
             if {**self.internal_config_dict, **self.external_config_dict}.get("pretrain_epochs") == 0:
                 self.external_config_dict["train_stage"] = "finetune"
-        elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
+            return
+        reject_unlabeled_data(model, dataset, self.external_config_dict)
+        if model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
             # Like a model of RecBole: RecBole's defaults and trainer, and unchecked settings
             self.internal_config_dict.update(read_yaml(file))
 

@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,7 @@ class RunLogger:
                 "title": title,
                 "settings": settings,
                 "command": _command(),
+                "date": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "test_result": {name: float(value) for name, value in result.items()},
                 "best_valid_score": float(best_valid_score),
                 "checkpoint": self.checkpoint.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.trainer import Trainer
-from recbole.utils import EvaluatorType
+from recbole.utils import EvaluatorType, get_local_time
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError
@@ -70,9 +69,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         if metrics_of_recbole(config["metrics"]) != list(config["metrics"]):
             self.eval_collector, self.evaluator = GroupCollector(config), GroupEvaluator(config)
         # RecBole's file name has a resolution of one second, but concurrent runs must not share a file
-        self.saved_model_file: str
-        root, extension = os.path.splitext(self.saved_model_file)
-        self.saved_model_file = distributed.current().broadcast_object(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
+        file = f"{method.run_name(config)}-{get_local_time()}-{uuid.uuid4().hex[:8]}.pth"
+        self.saved_model_file: str = str(folder / distributed.current().broadcast_object(file))
         self._stage: TrainingStage
         self._checkpointer: ResumeCheckpointer | None = None
         self._fitting = False

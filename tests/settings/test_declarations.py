@@ -1,10 +1,13 @@
 """One declaration per setting, from which everything else follows."""
 
 import pytest
+from recbole.evaluator.register import metric_types
+from recbole.utils import EvaluatorType
 
 from recbole_clickprompt.host.properties import load_properties
 from recbole_clickprompt.settings.declaration import Elsewhere, Setting
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
+from recbole_clickprompt.settings.recbole_types import METRIC
 from recbole_clickprompt.settings.registry import declare, declared, methods, methods_of, of_stage, settings_of
 from recbole_clickprompt.settings.types import integer, real
 from recbole_clickprompt.settings.write import generated_files
@@ -97,3 +100,8 @@ def test_a_setting_has_one_type_and_stage():
 def test_old_names_are_none_of_todays():
     assert not (RENAMED.keys() | DROPPED.keys()) & declared().keys()
     assert set(RENAMED.values()) <= declared().keys()
+
+
+def test_the_metrics_of_scores_are_those_of_recbole():
+    for name, kind in metric_types.items():
+        assert METRIC.accepts(name) == (kind is EvaluatorType.VALUE or name == "gauc"), name

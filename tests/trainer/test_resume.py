@@ -238,7 +238,7 @@ def test_a_state_given_by_its_path_may_have_been_moved_with_the_best_model(stopp
 def test_without_its_best_model_a_state_is_refused(stopped, make_config):
     for path in Path("saved").glob("*.pth"):
         path.unlink()
-    with pytest.raises(WeightsError, match=r"continues from saved/ClickPromptNoPLM\S*.pth, its best epoch so far"):
+    with pytest.raises(WeightsError, match=r"continues from saved/DCNV2-\S*.pth, its best epoch so far"):
         go_on(make_config, *stopped[:2], resume="auto")
 
 
