@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from recbole_clickprompt.host.missing_ray import replace_unusable_ray
 from recbole_clickprompt.host.third_party_warnings import ignore_third_party_warnings
 from recbole_clickprompt.methods.registry import register_method
 
@@ -38,6 +39,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-ignore_third_party_warnings()  # before RecBole is imported
+# Both before RecBole is imported
+ignore_third_party_warnings()
+replace_unusable_ray()
 if not _starts_command():
     register()

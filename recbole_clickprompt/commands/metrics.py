@@ -59,6 +59,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     table = compare_runs({**tables, **trivial}, baseline=baseline, **bootstrap_options(options))
     valid = {name: run.predictions("valid") for name, run in runs.items()}
     text = "\n\n".join([markdown(table, confidence=options.confidence), *better_baselines(valid)])
+    if sampled := [name for name, run in runs.items() if run.sampled_negatives]:
+        text += f"\n\nThe negatives of {', '.join(sampled)} were sampled: these are no metrics on shown items."
     emit_table(table, text, out=options.out)
 
 

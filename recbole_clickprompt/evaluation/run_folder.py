@@ -58,6 +58,11 @@ class RunFolder:
         return self.info.get("title") or f"{self.info['model']} ({self.info.get('backbone')})"
 
     @property
+    def sampled_negatives(self) -> int | None:
+        """Negatives that were sampled for each click of the data set; None if its negatives are data."""
+        return self.info["settings"].get("sampled_negatives")
+
+    @property
     def date(self) -> datetime:
         """When the run finished; of a run of an earlier version, when its ``run.json`` was written."""
         try:

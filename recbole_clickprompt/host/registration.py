@@ -12,7 +12,6 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
-import numpy as np
 import recbole.data.dataset
 import recbole.trainer
 from recbole.config import Config
@@ -21,6 +20,7 @@ import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the setti
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.host import distributed, run_result, screen
 from recbole_clickprompt.host.check_settings import check_settings
+from recbole_clickprompt.host.current_libraries import support_current_libraries
 from recbole_clickprompt.host.dataset import TextDataset
 from recbole_clickprompt.host.model_modules import add_model
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
@@ -48,7 +48,7 @@ def register() -> None:
 
     Methods that are registered later are added too. Repeated calls do nothing.
     """
-    _restore_numpy_names()
+    support_current_libraries()
     install_safety_patches()
     replace_recboles_reader()
     for model in NEW_MODELS:
@@ -134,20 +134,3 @@ def _wrap_config() -> None:
             values["metrics"] = metrics
 
     Config._set_default_parameters = set_defaults_with_gauc
-
-
-def _restore_numpy_names() -> None:
-    # RecBole uses these names, which NumPy removed, and defines them only in `Config.__init__`. A config from a
-    # checkpoint does not call it, so `load_data_and_model` would fail in a new process.
-    for name, value in {
-        "bool": np.bool_,
-        "int": np.int_,
-        "float": np.float64,
-        "complex": np.complex128,
-        "object": np.object_,
-        "str": np.str_,
-        "long": np.int_,
-        "unicode": np.str_,
-    }.items():
-        if name not in np.__dict__:
-            setattr(np, name, value)

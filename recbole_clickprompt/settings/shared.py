@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recbole_clickprompt.settings.declaration import DATA_SET, Setting, grouped
+from recbole_clickprompt.settings.from_table import FROM_TABLE
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
     FIELD_NAMES,
@@ -45,6 +46,13 @@ _TEXT = {
         [],
         "Fields of text_fields, such as descriptions, that only language models read: they are read as a single "
         "value and are not features of the backbone.",
+        "pretrain",
+    ),
+    "log_scale_fields": Setting(
+        list_of(TEXT),
+        [],
+        "Number fields with a few very large values: the backbone reads sign(x)·log(1 + |x|), before "
+        "normalize_field applies. Texts have the original numbers.",
         "pretrain",
     ),
     "rename_fields": Setting(
@@ -228,6 +236,7 @@ _EXPERIMENTAL = {
 SHARED = grouped(
     {
         "Text": _TEXT,
+        "From a table": FROM_TABLE,
         "Training": _TRAINING,
         "Data": _DATA,
         "History": _HISTORY,

@@ -34,6 +34,7 @@ WITHOUT_EFFECT = {
     "state", "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset",
     "nproc", "ip", "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset",
     "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
+    "column_names", "list_separators", "sampled_negatives",
 }  # fmt: skip
 
 
