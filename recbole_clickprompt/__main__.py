@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "command_module", "main"]
 # Name of each command: its module in recbole_clickprompt.commands
 COMMANDS = {
     "attention": "attention",
+    "data": "data",
     "export": "export",
     "from-table": "from_table",
     "grid": "grid",

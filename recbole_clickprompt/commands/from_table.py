@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import reject_settings
+from recbole_clickprompt.commands.data import print_report
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.files import new_folder, storage_errors, write_text
 
@@ -116,6 +117,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     for how, fields in (("", table.linear), ("logarithm ", table.log)):
         if fields:
             print(f"  {how}scaled to 0 to 1 for the backbone: {', '.join(fields)}")
+    print_report(name, folder=options.out, rows=table.rows)
     print(f"the language model will read, for the first row:\n  {_sentence(table)}")
 
 

@@ -51,6 +51,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """
     from recbole.quick_start import run_recbole
 
+    from recbole_clickprompt.evaluation.baselines import grid_baselines
     from recbole_clickprompt.evaluation.summary import markdown, summarize
     from recbole_clickprompt.trainer.run_logger import collect_finished_runs
     from recbole_clickprompt.tuning.results import append_row, digest, read_results
@@ -99,6 +100,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     requested = results[results["digest"].isin([key for _, _, key in cells])]
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
     print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
+    trivial = grid_baselines(requested, by=list(vary))
+    if len(trivial):
+        print(f"\nbaselines:\n\n{markdown(summarize(trivial, by=[], baseline=None), by=[])}")
 
 
 def _quoted_name(dataset: object) -> dict[str, str]:

@@ -6,7 +6,9 @@ predicted / observed, the sum of scores divided by the number of positive rows.
 
 With --baseline also: relative AUC (AUC / AUC of the baseline - 1, as in the paper), RelaImpr (the same for
 AUC - 0.5), the differences with paired bootstrap intervals, and two-sided p-values of DeLong's test and of the
-bootstrap. Runs must then have been tested on the same rows.
+bootstrap. Runs must then have been tested on the same rows. p-values do not include the variance between seeds.
+
+Trivial baselines (item mean, user mean, logistic regression) are listed after the runs; --baseline takes them too.
 
 Reads only the run folders: no data set, no model, no GPU.
 """
@@ -20,10 +22,11 @@ from typing import TYPE_CHECKING
 from recbole_clickprompt.commands.runs import (
     add_runs,
     add_sampling,
+    baseline_of,
     bootstrap_options,
     check_options,
     emit_table,
-    parse_runs,
+    named_runs,
 )
 
 if TYPE_CHECKING:
@@ -39,19 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints one table of metrics and, with a baseline, one of differences.
+    """Prints a table of metrics, with a baseline one of differences, and which runs a trivial baseline beats.
 
     Raises:
         SettingError: An argument is invalid.
         DataError: A run cannot be read, or its rows differ from the baseline's.
     """
+    from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
     from recbole_clickprompt.evaluation.comparison import compare_runs
 
     check_options(options, settings)
-    runs, baseline = parse_runs(options)
+    runs = named_runs(options.runs)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
-    table = compare_runs(tables, baseline=baseline, **bootstrap_options(options))
-    text = markdown(table, confidence=options.confidence)
+    trivial = baseline_tables(tables)
+    baseline = options.baseline if options.baseline in trivial else baseline_of(runs, options.baseline)
+    table = compare_runs({**tables, **trivial}, baseline=baseline, **bootstrap_options(options))
+    valid = {name: run.predictions("valid") for name, run in runs.items()}
+    text = "\n\n".join([markdown(table, confidence=options.confidence), *better_baselines(valid)])
     if sampled := [name for name, run in runs.items() if run.sampled_negatives]:
         text += f"\n\nThe negatives of {', '.join(sampled)} were sampled: these are no metrics on shown items."
     emit_table(table, text, out=options.out)
@@ -82,6 +89,7 @@ def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
 
 
 def _differences(table: pd.DataFrame, level: str) -> str:
+    from recbole_clickprompt.evaluation.comparison import SEED_NOTE
     from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number
 
     p = "p (bootstrap)"
@@ -93,4 +101,4 @@ def _differences(table: pd.DataFrame, level: str) -> str:
             number(line[key], ".3g") for key in ("p_delong", "p_bootstrap", "p_bootstrap_logloss")
         )
         rows.append([line["run"], auc, p_delong, p_auc, logloss, p_logloss])
-    return markdown_table(header, rows)
+    return f"{markdown_table(header, rows)}\n\n{SEED_NOTE}"

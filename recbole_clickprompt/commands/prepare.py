@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import reject_settings
+from recbole_clickprompt.commands.data import print_report
 from recbole_clickprompt.errors import SettingError, nearest
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(_table(counts, recipe.published))
     for note in (*_why(counts, recipe.published), *counts.notes):
         print(f"note: {note}")
+    print_report(options.name, folder=options.out, rows=counts.rows or counts.raw_rows or 0)
     print(f"license: {recipe.license}")
 
 

@@ -34,8 +34,8 @@ class RunFolder:
     Attributes:
         folder: Its path.
         info: The content of ``run.json``: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``,
-            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title`` and
-            ``date``, the time at which it finished.
+            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title``,
+            ``date``, the time at which it finished, and ``baselines``, the metrics of trivial baselines.
     """
 
     folder: Path
@@ -79,7 +79,7 @@ class RunFolder:
         Returns:
             Columns ``split``, ``user``, ``item`` (tokens of the data files), ``label`` (0 or 1), ``time`` (of the
             data files, missing if they have none), ``score`` (from 0 to 1), and the columns that the method of
-            the run adds, such as ``logit_ctr``.
+            the run adds, such as ``logit_ctr``, and the scores of baselines, such as ``baseline_item_mean``.
 
         Raises:
             DataError: The run saved none, or the file is damaged.

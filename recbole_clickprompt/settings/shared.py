@@ -219,6 +219,13 @@ _OUTPUT = {
         "Save the scores of validation and test rows, and the files that predict needs, in the run folder.",
         "none",
     ),
+    "baselines": Setting(
+        BOOLEAN,
+        True,
+        "Score the validation and test rows with trivial baselines too: item mean, user mean and logistic "
+        "regression. They are computed once per data set and split, and kept in checkpoint_dir.",
+        "none",
+    ),
 }
 _EXPERIMENTAL = {
     "shuffle_text": Setting(

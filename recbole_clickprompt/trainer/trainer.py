@@ -137,7 +137,9 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.start_epoch = self._checkpointer.restore(state)
             restore_fit_state(self, state["own"], state_file=state_file, saved=saved)
         if saved:
-            self._run_logger = RunLogger(config, self.saved_model_file, train_data, valid_data, self.method)
+            self._run_logger = RunLogger(
+                config, self.saved_model_file, train_data, valid_data, self.method, all_rows=all_rows
+            )
             if state is None:  # a resumed run has a history
                 self._run_logger.begin(start)
         else:

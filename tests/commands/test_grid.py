@@ -57,6 +57,10 @@ def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(
     out = capsys.readouterr().out
     assert "| plain | DNN | 2 | 0." in out
     assert out.count("| with PLM | DNN | 2 |") == 1
+    assert len(list(Path("saved").glob("*.baselines"))) == 2  # each seed draws other training rows
+    infos = [open_run(checkpoint).info for checkpoint in table["checkpoint"]]
+    item_mean = {info["seed"]: info["baselines"]["item mean"]["test"]["auc"] for info in infos}
+    assert f"| item mean | 2 | {sum(item_mean.values()) / 2:.4f} ± " in out
     assert " % | " in out
     # once more: nothing is left to run, also of a part of the seeds
     assert main(["grid", "compare.yaml", "--seeds=[2]"]) == 0

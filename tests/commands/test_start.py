@@ -14,10 +14,17 @@ from recbole_clickprompt.data.convert.catalog import RECIPES
 HEAVY = {"ray", "recbole", "torch", "transformers"}
 
 
-def imported(*arguments):
+# Converts a table as if it had too many rows for the report, which RecBole reads
+WITHOUT_REPORT = (
+    "import sys; from recbole_clickprompt.__main__ import main; from recbole_clickprompt.commands import data; "
+    "data._MOST_ROWS = 0; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def imported(*arguments, program=("-m", "recbole_clickprompt")):
     """The modules that a command imports, by Python's own account."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "recbole_clickprompt", *arguments],
+        [sys.executable, "-X", "importtime", *program, *arguments],
         capture_output=True,
         text=True,
     )
@@ -48,7 +55,9 @@ def test_a_command_that_reads_tables_imports_no_torch(command, trained_runs):
 def test_a_table_is_converted_without_torch(tmp_path):
     rows = "".join(f"u{i % 7},i{i % 5},{i % 2}\n" for i in range(100))
     (tmp_path / "clicks.csv").write_text(f"user,item,click\n{rows}")
-    modules = imported("from-table", "clicks.csv", "--user=user", "--item=item", "--label=click", "--name=clicks")
+    (tmp_path / "recbole-cp").write_text(WITHOUT_REPORT)
+    columns = ["--user=user", "--item=item", "--label=click"]
+    modules = imported("from-table", "clicks.csv", *columns, "--name=clicks", program=["recbole-cp"])
     assert "polars" in modules
     assert modules & HEAVY == set()
 

@@ -30,11 +30,11 @@ TEXT = {
     "backbone_amp", "text_fields", "value_labels",
 }  # fmt: skip
 WITHOUT_EFFECT = {
-    "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
-    "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
-    "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path",
-    "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list", "column_names",
-    "list_separators", "sampled_negatives",
+    "baselines", "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker",
+    "state", "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset",
+    "nproc", "ip", "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset",
+    "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
+    "column_names", "list_separators", "sampled_negatives",
 }  # fmt: skip
 
 

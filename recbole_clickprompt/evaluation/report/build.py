@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
 from recbole_clickprompt.evaluation.comparison import compare_runs
 from recbole_clickprompt.evaluation.report.page import render
 from recbole_clickprompt.evaluation.report.results import (
@@ -65,10 +66,21 @@ def build_report(
     tables = {name: run.predictions("test") for name, run in runs.items()}
     obstacle = comparable(tables)
     compare_with = baseline if len(runs) > 1 and not obstacle else None
-    results = compare_runs(tables, baseline=compare_with, samples=samples).set_index("run", drop=False)
+    trivial = baseline_tables(tables)
+    measured = compare_runs({**tables, **trivial}, baseline=compare_with, samples=samples)
+    measured = measured.set_index("run", drop=False)
+    results = measured.loc[list(runs)]
+    beaten = better_baselines({name: run.predictions("valid") for name, run in runs.items()})
     counts = runs[baseline].train_counts()
     sections = [
-        results_section(results, baseline=baseline, obstacle=obstacle, samples=samples),
+        results_section(
+            results,
+            measured.loc[list(trivial)],
+            baseline=baseline,
+            obstacle=obstacle,
+            beaten=beaten,
+            samples=samples,
+        ),
         learning_section({name: run.history() for name, run in runs.items()}, extras.curves),
         tail_section(tables, counts, baseline=baseline, obstacle=obstacle, samples=samples),
         cost_section(results, extras.latency, note=extras.latency_note),
