@@ -234,6 +234,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.load_best(model_file)
         with autocast(self.device, self.enable_amp):
             result = super().evaluate(eval_data, False, None, show_progress)
+        if result is not None:  # NumPy 2 shows the types of its numbers
+            result = type(result)((name, float(value)) for name, value in result.items())
         if self._run_logger is not None and load_best_model and model_file is None:  # the best weights are loaded
             self._run_logger.finish(
                 self.model, eval_data, result, self.best_valid_score, show_progress=show_progress
