@@ -40,7 +40,7 @@ from recbole_clickprompt.host.ids import remap_ids
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.plm.loading import load_tokenizer
 from recbole_clickprompt.plm.weights import find_plm
-from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, with_bins, with_ranges
+from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, signed_log, with_bins, with_ranges
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
 
@@ -192,6 +192,10 @@ class TextDataset(Dataset):
         check_numbers(self)
         # Before RecBole replaces missing numbers by the mean and scales numbers to [0, 1]
         self._numbers = raw_numbers(self)
+        for field in self.config["log_scale_fields"]:
+            feat = self.field2feats(field)[0]
+            is_number = self.field2type[field] is FeatureType.FLOAT
+            feat[field] = signed_log(feat[field]) if is_number else feat[field].map(signed_log)
         self.scales: dict[str, Scale] = observe_means(self)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
             self.file_times = self.inter_feat[self.time_field].copy()

@@ -15,7 +15,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
-from recbole_clickprompt.serving.columns import check_columns, to_table
+from recbole_clickprompt.serving.columns import check_columns, to_table, with_field_names
 from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH, Counts, RowEncoder
 from recbole_clickprompt.trainer.stage import autocast
 
@@ -42,9 +42,10 @@ class ServedModel:
         """The probability of a click for each row; values that were not used unchanged are reported by a warning.
 
         Args:
-            rows: A pandas, polars or Arrow table. Columns are named as the fields of the atomic files, with values
-                as there: user, item and the fields of the row itself. Features of users and items are only read
-                for those that training never saw; label and time are not read.
+            rows: A pandas, polars or Arrow table. Columns are named as the fields of the atomic files, or as in
+                the table that `recbole-cp from-table` made them of, with values as there: user, item and the
+                fields of the row itself. Features of users and items are only read for those that training never
+                saw; label and time are not read.
 
         Returns:
             ``(rows,)`` float64.
@@ -53,11 +54,11 @@ class ServedModel:
             DataError: A column is missing, unknown or has the wrong type, or there are no rows.
         """
         table = to_table(rows)
-        check_columns(self.preprocessing, table.column_names, source="the table")
+        fields = check_columns(self.preprocessing, table.column_names, source="the table")
         if not len(table):
             raise DataError("the table has no rows")
         counts = Counts()
-        scores = self.score(table, counts)
+        scores = self.score(with_field_names(table, fields), counts)
         for change in counts.changes():
             getLogger().warning(change)
         return scores

@@ -114,7 +114,7 @@ class RowEncoder:
         for entry in fields.values():
             if entry.source == "net":  # the text of a context column that is not a token field
                 context = fields[entry.name.removesuffix("_text")]
-                raw[entry.name] = np.array(value_texts(context, raw[context.name], {}), dtype=object)
+                raw[entry.name] = np.array(value_texts(context, raw[context.name], {}, separator), dtype=object)
         columns: dict[str, np.ndarray] = {}
         overridden = np.zeros(len(table), dtype=bool)
         for entry in self._fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recbole_clickprompt.data.numbers import MISSING_NUMBERS
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field
+from recbole_clickprompt.text.text import list_joiner
 
 __all__ = ["example"]
 
@@ -36,9 +37,10 @@ def score(rows):
 _NUMBERS = """MISSING = MISSING_WORDS
 
 
-def number(text, missing, low, width, smallest, largest):
+def number(text, missing, log, low, width, smallest, largest):
     # Scaled as in training; infinity counts as missing, numbers far outside the training range are clipped
-    value = missing if text.strip().lower() in MISSING else float(text)
+    value = np.nan if text.strip().lower() in MISSING else float(text)
+    value = np.sign(value) * np.log1p(abs(value)) if log else value
     value = value if np.isfinite(value) else missing
     return min(max((value - low) / width, smallest), largest)
 """
@@ -69,7 +71,7 @@ if __name__ == "__main__":
     with open(sys.argv[1], newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, strict=True)
         header, *rows = lines
-    for row, values in enumerate(rows, 1):
+HEADER    for row, values in enumerate(rows, 1):
         if values and len(values) != len(header):
             sys.exit(f"row {row} has {len(values)} values where the header has {len(header)}")
     if lines.line_num != 1 + len(rows):
@@ -102,32 +104,57 @@ def example(preprocessing: Preprocessing) -> str | None:
         names = [f.name for f in preprocessing.fields.values() if f.source == source and f.feature]
         if names:
             lines.append(f"    columns |= {{f: tables[f][columns[{key!r}]] for f in {names!r}}}\n")
+    foot = _FOOT.replace("HEADER", _header(preprocessing))
     if text is None:
-        return _HEAD + numbers + _SCORE + "".join(lines) + _FOOT
+        return _HEAD + numbers + _SCORE + "".join(lines) + foot
     constants = (
         f"KEYS = {[segment.key for segment in text.segments]!r}\n"
         f"PREFIX, SUFFIX, PAD, LONGEST = {text.prefix!r}, {text.suffix!r}, {text.pad_id}, {text.max_length}\n"
     )
-    return _HEAD + constants + numbers + _TOKENS + _SCORE + "".join(lines) + _TEXT + _FOOT
+    return _HEAD + constants + numbers + _TOKENS + _SCORE + "".join(lines) + _TEXT + foot
+
+
+def _header(preprocessing: Preprocessing) -> str:
+    """Lines that rename the columns of the table that the data set was made of."""
+    names = {column: field for column, field in preprocessing.column_names.items() if column != field}
+    ids = [c for c, f in preprocessing.column_names.items() if f in (preprocessing.user, preprocessing.item)]
+    if not names:
+        return ""
+    return (
+        f"    if {set(ids)!r} <= set(header):  # the columns of the table that the data set was made of\n"
+        f"        header = [{names!r}.get(name, name) for name in header]\n"
+    )
 
 
 def _value(preprocessing: Preprocessing, field: Field) -> str | None:
     """The expression that computes a column from ``rows``; None if it is too complex for an example."""
     column = field.name.removesuffix("_text") if field.source == "net" else field.name
+    text, known = f"row[{column!r}]", f"ids[{field.name!r}]"
+    if preprocessing.fields[column].type == "token_seq":
+        elements = _elements(text, preprocessing.seq_separator, preprocessing.fields[column].list_separator)
+        if field.source == "net":
+            joiner = list_joiner(preprocessing.seq_separator)
+            return f"np.array([{known}.get({joiner!r}.join({elements}), 0) for row in rows])"
+        tokens = f"[{known}.get(t, 0) for t in {elements}]"
+        return f"np.array([({tokens} + [0] * {field.width})[:{field.width}] for row in rows])"
     if field.type == "token":
-        known, unknown = f"ids[{field.name!r}]", "0"
+        unknown = "0"
         if field.name in (preprocessing.user, preprocessing.item):  # blanks around an id are ignored
-            unknown = f"{known}.get(row[{column!r}].strip(), 0)"
-        return f"np.array([{known}.get(row[{column!r}], {unknown}) for row in rows])"
-    if field.type == "token_seq":
-        split = f"[ids[{column!r}].get(t, 0) for t in row[{column!r}].split({preprocessing.seq_separator!r})]"
-        return f"np.array([({split} + [0] * {field.width})[:{field.width}] for row in rows])"
+            unknown = f"{known}.get({text}.strip(), 0)"
+        return f"np.array([{known}.get({text}, {unknown}) for row in rows])"
     scale = field.scale
     if field.type != "float" or scale is None or scale.edges is not None or scale.levels is not None:
         return None
     low, high = (0.0, 1.0) if scale.low is None or scale.high is None else (scale.low, scale.high)
     smallest, largest = field.bounds if high > low else (1.0, 1.0)  # constants are scaled to 1
-    number = (
-        f"number(row[{column!r}], {scale.missing!r}, {low!r}, {(high - low) or 1.0!r}, {smallest!r}, {largest!r})"
-    )
+    arguments = [scale.missing, scale.log, low, (high - low) or 1.0, smallest, largest]
+    number = f"number({text}, {', '.join(map(repr, arguments))})"
     return f"np.array([[{number}, 1.0] for row in rows], dtype=np.float32)"
+
+
+def _elements(text: str, separator: str, own_separator: str | None) -> str:
+    """The expression of the values of a list, from that of its text."""
+    if own_separator is None:
+        return f"filter(None, {text}.split({separator!r}))"
+    split = f"{text}.replace({own_separator!r}, {separator!r}).split({separator!r})"
+    return f"filter(None, map(str.strip, {split}))"

@@ -12,6 +12,7 @@ from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.dataset_text import value_text
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field, Segment
+from recbole_clickprompt.text.text import list_joiner
 
 __all__ = ["RowTokens", "value_texts"]
 
@@ -42,6 +43,7 @@ class RowTokens:
 
         assert preprocessing.text is not None
         self.text, self.fields = preprocessing.text, preprocessing.fields
+        self._separator = preprocessing.seq_separator
         try:
             self._tokenizer = Tokenizer.from_str(self.text.tokenizer)
         except Exception as error:  # tokenizers has no more specific class
@@ -106,7 +108,7 @@ class RowTokens:
         for name in segment.fields:
             if name in raw:
                 words = self.text.words.get(name, {})
-                values = value_texts(self.fields[name], raw[name][rows], words)
+                values = value_texts(self.fields[name], raw[name][rows], words, self._separator)
                 for row, value in zip(parts, values, strict=True):
                     if value is not None:
                         row.append(f"{self.text.names[name]} is {value}.")
@@ -126,19 +128,21 @@ class RowTokens:
         return [[token for part in row for token in tokens[part]] for row in texts]
 
 
-def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str]) -> list[str | None]:
+def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str], separator: str) -> list[str | None]:
     """Values of a column in words, as in ``build_textualizer``; None if missing.
 
     Args:
         field: The column.
         values: The result of ``raw_values``.
         words: Words of codes.
+        separator: Separates the values of a sequence in the atomic files.
     """
+    joiner = list_joiner(separator)
     if field.type == "token_seq" and field.source != "inter":
-        return [" ".join(words.get(v, v) for v in row) or None for row in values]
+        return [joiner.join(words.get(v, v) for v in row) or None for row in values]
     if field.type.endswith("_seq"):
         whole = [
-            " ".join(v if isinstance(v, str) else number_text(v) for v in row if v == v) or None  # not NaN
+            joiner.join(v if isinstance(v, str) else number_text(v) for v in row if v == v) or None  # not NaN
             for row in values
         ]
     elif field.type == "float":

@@ -5,11 +5,13 @@ from __future__ import annotations
 from recbole_clickprompt.settings.declaration import DATA_SET, Setting, grouped
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
+    COLUMN_NAMES,
     FIELD_NAMES,
     FRACTION,
     NAME,
     POSITIVE,
     RENAMINGS,
+    SEPARATORS,
     TEXT,
     VALUE_LABELS,
     choice,
@@ -47,8 +49,37 @@ _TEXT = {
         "value and are not features of the backbone.",
         "pretrain",
     ),
+    "log_scale_fields": Setting(
+        list_of(TEXT),
+        [],
+        "Number fields with a few very large values: the backbone reads sign(x)·log(1 + |x|), before "
+        "normalize_field applies. Texts have the original numbers.",
+        "pretrain",
+    ),
     "rename_fields": Setting(
         RENAMINGS, DATA_SET, "For inter, user or item: fields of the files and their new names.", "pretrain"
+    ),
+}
+_TABLE = {
+    "column_names": Setting(
+        COLUMN_NAMES,
+        {},
+        "Columns of the table that from-table made the data set of, each with its field, or None where it is not "
+        "read; predict accepts tables with these columns.",
+        "none",
+    ),
+    "list_separators": Setting(
+        SEPARATORS,
+        {},
+        "What separates the values of a list in that table, for each field that is one; predict accepts it.",
+        "none",
+    ),
+    "sampled_negatives": Setting(
+        optional(integer(1)),
+        None,
+        "Negatives that from-table sampled for each click; metrics on them are no metrics on shown items. None: "
+        "the data have negatives.",
+        "none",
     ),
 }
 _TRAINING = {
@@ -221,6 +252,7 @@ _EXPERIMENTAL = {
 SHARED = grouped(
     {
         "Text": _TEXT,
+        "From a table": _TABLE,
         "Training": _TRAINING,
         "Data": _DATA,
         "History": _HISTORY,

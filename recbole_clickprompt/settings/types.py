@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
-    "BOOLEAN", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA", "NAME", "POSITIVE",
-    "RENAMINGS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
+    "BOOLEAN", "COLUMN_NAMES", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA",
+    "NAME", "POSITIVE", "RENAMINGS", "SEPARATORS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
     "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
 
@@ -124,6 +124,18 @@ FIELD_LIST = ValueType(
 )
 FIELD_NAMES = ValueType(
     "dict", "a mapping of one or more fields to their names in words", lambda v: _is_text_mapping(v) and bool(v)
+)
+COLUMN_NAMES = ValueType(
+    "dict",
+    "a mapping of columns to fields, or to null (~) where a column is not read",
+    lambda v: (
+        isinstance(v, dict) and all(isinstance(k, str) and (w is None or NAME.accepts(w)) for k, w in v.items())
+    ),
+)
+SEPARATORS = ValueType(
+    "dict",
+    "a mapping of fields to one or more characters",
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and isinstance(w, str) and w for k, w in v.items()),
 )
 
 

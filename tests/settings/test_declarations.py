@@ -30,7 +30,8 @@ WITHOUT_EFFECT = {
     "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
     "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
     "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path",
-    "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
+    "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list", "column_names",
+    "list_separators", "sampled_negatives",
 }  # fmt: skip
 
 
