@@ -15,6 +15,7 @@ from recbole.utils import get_model, get_trainer
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.preprocessing.schema import Field
+from recbole_clickprompt.trainer.stage import autocast
 from tests.conftest import ROOT
 
 
@@ -69,8 +70,8 @@ def train(make_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         trainer.evaluate(test_data)
         test = test_data._dataset
         trainer.model.eval()
-        with torch.no_grad():
-            scores = torch.cat([trainer.model.predict(batch[0]) for batch in test_data]).numpy()
+        with torch.no_grad(), autocast(config["device"], config["enable_amp"]):
+            scores = torch.cat([trainer.model.predict(batch[0]) for batch in test_data]).float().numpy()
         rows = {
             name: [None if token == "[PAD]" else token for token in test.id2token(name, test.inter_feat[name])]
             for name in ("user_id", "item_id", "device")

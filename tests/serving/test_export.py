@@ -22,8 +22,8 @@ from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.serving import export as module
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.export import export
-from recbole_clickprompt.serving.model import OnnxScores, TorchScores
 from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
+from recbole_clickprompt.serving.scores import OnnxScores, TorchScores
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.score_script import example
 from tests.serving.conftest import field, preprocessing_of, with_features
@@ -55,6 +55,19 @@ def test_an_export_with_plm_scores_raw_rows_as_pytorch_does(exported, with_plm):
     unseen = with_features(with_plm.rows[:9]).assign(item_id="new", title="Grim Golden Tale", user_id="newer")
     expected = load_model(with_plm.checkpoint).predict(unseen)
     np.testing.assert_allclose(model.predict(unseen), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("family", "amp"), [("gpt2", False), ("roberta", True)])
+def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_texts(family, amp, train, tiny_plms):
+    run = train("ClickPrompt", plm=str(tiny_plms[family]), plm_interaction_layers=1, enable_amp=amp)
+    made = export(run.checkpoint, Path("model"), int8=False, rows=50)
+    assert made.difference <= 1e-5
+    assert {"states.npy", "frozen_layers.onnx"} <= set(made.files)
+    model, trained = load_model("model"), load_model(run.checkpoint)
+    tolerance = 1e-3 if amp else 1e-5  # an export computes in float32
+    np.testing.assert_allclose(model.predict(run.rows), run.scores, atol=tolerance, rtol=0)
+    unseen = with_features(run.rows[:9]).assign(item_id="new", title="Grim Golden Tale", user_id="newer")
+    np.testing.assert_allclose(model.predict(unseen), trained.predict(unseen), atol=1e-3, rtol=0)
 
 
 def score_by_example(folder, rows):
@@ -146,7 +159,7 @@ def test_bad_options_are_one_line(options, message, without_plm, capsys):
 
 def test_an_export_that_fails_its_check_is_not_left_behind(without_plm, monkeypatch):
     monkeypatch.setattr(module, "write_onnx", lambda *_: None)
-    monkeypatch.setattr(module, "OnnxScores", lambda _: lambda columns: np.full(len(columns["user_id"]), 0.5))
+    monkeypatch.setattr(module, "OnnxScores", lambda *_: lambda columns: np.full(len(columns["user_id"]), 0.5))
     with pytest.raises(ExportError, match="scores of the export differ from PyTorch's by up to"):
         export(without_plm.checkpoint, Path("out"), int8=False, rows=50)
     assert not list(Path().glob("*out*"))

@@ -12,7 +12,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import files
 from recbole_clickprompt.serving.files import RowFile
-from recbole_clickprompt.serving.model import TorchScores
+from recbole_clickprompt.serving.scores import TorchScores
 from tests.serving.conftest import atomic
 
 
