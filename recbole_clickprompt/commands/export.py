@@ -47,8 +47,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"{options.out} is ready:")
     for name, size in exported.files.items():
         print(f"  {name:<18}{size / 1e6:10.2f} MB")
-    if "score.py" not in exported.files:
-        print("  (no score.py: only `recbole-cp predict` reads rows with numbers in sequences or bins)")
     print(f"largest difference to PyTorch's scores on {exported.rows:,} test rows: {exported.difference:.1e}")
     if exported.auc is not None and exported.auc_int8 is not None:
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from recbole_clickprompt.serving.exported_files import FROZEN_FILE, ONNX_FILE, e
 from recbole_clickprompt.serving.load import Trained, build_data, load_trained
 from recbole_clickprompt.serving.onnx import ExportError, input_names, quantize, write_frozen_layers, write_onnx
 from recbole_clickprompt.serving.scores import STATES, OnnxScores, torch_scores
-from recbole_clickprompt.serving.score_script import example
 from recbole_clickprompt.serving.text import INPUT_IDS, NEW_LENGTHS, NEW_TOKENS, TEXT_LENGTH
 from recbole_clickprompt.serving.text_states import TextStates
 from recbole_clickprompt.text.states import StateTable
@@ -81,9 +81,7 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
                 f"{run}: scores of the export differ from PyTorch's by up to {difference:.1e}, more than "
                 f"{TOLERANCE:.0e}; nothing was written"
             )
-        script = example(trained.preprocessing)
-        if script is not None:
-            (work / SCRIPT).write_text(script, encoding="utf-8")
+        shutil.copyfile(Path(__file__).with_name(SCRIPT), work / SCRIPT)
         auc_int8 = None
         if int8:
             quantize(path, work / INT8_FILE)

@@ -19,8 +19,8 @@ from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observ
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.exported_files import ONNX_FILE, load_export
 from recbole_clickprompt.serving.model import ServedModel
-from recbole_clickprompt.serving.scores import torch_scores
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
+from recbole_clickprompt.serving.scores import torch_scores
 from recbole_clickprompt.trainer.checkpoint import load_weights
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recbole_clickprompt.host.dataset import TextDataset
 
 __all__ = ["Trained", "build_data", "load_model", "load_trained"]
+
 
 class Trained(NamedTuple):
     """A trained model, its settings and preprocessing.

@@ -65,12 +65,15 @@ class ServedModel:
             getLogger().warning(change)
         return scores
 
-    def score(self, table: pa.Table, counts: Counts) -> np.ndarray:
+    def score(
+        self, table: pa.Table, counts: Counts, advance: Callable[[int], None] = lambda rows: None
+    ) -> np.ndarray:
         """As ``predict``, for columns that have been checked.
 
         Args:
             table: Raw rows.
             counts: Updated with these rows.
+            advance: Called with the number of rows of each batch that has been scored.
 
         Raises:
             DataError: A value has the wrong type, or a score is not finite.
@@ -85,4 +88,5 @@ class ServedModel:
                     "for the model, or the model was not trained successfully"
                 )
             parts.append(scores)
+            advance(len(scores))
         return np.concatenate(parts).astype(np.float64)

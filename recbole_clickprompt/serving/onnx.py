@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.errors import SettingError, UserError
+from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.weights import first_line
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
-from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.serving.scores import STATES
 from recbole_clickprompt.serving.text import INPUT_IDS, TEXT_LENGTH
 
@@ -121,7 +121,14 @@ def write_onnx(
         model.text = _WholeText(column)
     core = model.backbone.model if hasattr(model, "backbone") else model
     try:
-        _write(_Scores(model, names), type(core).__name__, {n: sample[n] for n in names}, (tuple(shapes),), _OUTPUT, path)
+        _write(
+            _Scores(model, names),
+            type(core).__name__,
+            {n: sample[n] for n in names},
+            (tuple(shapes),),
+            _OUTPUT,
+            path,
+        )
     finally:
         if text is not None:
             model.text = text
@@ -145,7 +152,12 @@ def write_frozen_layers(plm: PromptedEncoder, max_length: int, path: Path) -> No
 
 
 def _write(
-    module: nn.Module, name: str, sample: Mapping[str, np.ndarray], shapes: tuple[Any, ...], output: str, path: Path
+    module: nn.Module,
+    name: str,
+    sample: Mapping[str, np.ndarray],
+    shapes: tuple[Any, ...],
+    output: str,
+    path: Path,
 ) -> None:
     """Exports a function of tensors; ``shapes`` are the dynamic dimensions of its arguments."""
     try:

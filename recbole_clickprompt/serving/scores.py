@@ -20,7 +20,7 @@ from recbole_clickprompt.text.states import StateTable
 from recbole_clickprompt.text.tokens import Batch
 from recbole_clickprompt.trainer.stage import autocast
 
-__all__ = ["STATES", "OnnxSession", "OnnxScores", "TorchScores", "torch_scores"]
+__all__ = ["STATES", "OnnxScores", "OnnxSession", "TorchScores", "torch_scores"]
 
 STATES = "states"  # input of an exported model with frozen layers
 Columns = Mapping[str, np.ndarray]

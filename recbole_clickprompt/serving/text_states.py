@@ -79,9 +79,7 @@ class TextStates:
             texts: dict[tuple[int, ...], int] = {}
             numbers = [
                 texts.setdefault(tuple(tokens[row, end - count : end].tolist()), len(texts))
-                for row, end, count in zip(
-                    np.flatnonzero(new), ends[new, index], counts[new, index], strict=True
-                )
+                for row, end, count in zip(np.flatnonzero(new), ends[new, index], counts[new, index], strict=True)
             ]
             ids = np.empty(len(new), dtype=np.int64)
             ids[~new], ids[new] = place, np.array(numbers, dtype=np.int64) + len(known)

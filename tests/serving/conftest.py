@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from recbole.data import create_dataset, data_preparation
@@ -15,6 +16,9 @@ from recbole.utils import get_model, get_trainer
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.preprocessing.schema import Field
+from recbole_clickprompt.serving import score
+from recbole_clickprompt.serving.columns import check_columns, with_field_names
+from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from recbole_clickprompt.trainer.stage import autocast
 from tests.conftest import ROOT
 
@@ -52,6 +56,22 @@ def preprocessing_of(*fields: Field) -> Preprocessing:
         dataset="x", user="user_id", item="item_id", seq_separator=" ", ignored=[],
         fields={f.name: f for f in (*ids, *fields)}, vocabulary=vocabulary, tables={}, text=None,
     )  # fmt: skip
+
+
+def check_script(folder: Path, rows: pd.DataFrame) -> None:
+    """Checks that the script of an export reads rows, as text, exactly as ``recbole-cp predict`` does."""
+    rows = rows.fillna("").astype(str)
+    table = pa.Table.from_pandas(rows.replace("", None), preserve_index=False)
+    model, preprocessing = score.Model(folder), Preprocessing.load(folder)
+    fields = check_columns(preprocessing, table.column_names, source="rows")
+    expected = RowEncoder(preprocessing)(with_field_names(table, fields), Counts())
+    names = model.names(list(rows))
+    assert dict(zip(rows, names, strict=True)) == {name: fields.get(name) for name in rows}
+    found = model.columns(
+        [{n: v for n, v in zip(names, row, strict=True) if n} for row in rows.to_numpy().tolist()]
+    )
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 @pytest.fixture(scope="session")

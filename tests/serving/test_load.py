@@ -1,6 +1,7 @@
 """A finetuned model scores raw rows as its trainer did, and rows that training never saw."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_an_unseen_text_has_the_state_of_the_same_known_text(train):
     table, text = states.table, states._text
     for index, segment in enumerate(text.segments):
         offsets = table.get_buffer(f"offsets_{index}").tolist()
-        tokens = [tuple(segment.values[b:e].tolist()) for b, e in zip(segment.offsets, segment.offsets[1:])]
+        tokens = [tuple(segment.values[b:e].tolist()) for b, e in pairwise(segment.offsets)]
         for number, found in enumerate(states._encoded(index, tokens)):
             known = table.states[offsets[number] : offsets[number + 1]]
             # Sums in another order are rounded to the next bf16 number here and there
