@@ -88,9 +88,13 @@ def scaled(values: np.ndarray, field: dict[str, Any]) -> np.ndarray:
             values = np.where(large, np.floor(np.log(values * large + 1e-9) ** 2 + 1), values)
             row = np.searchsorted(levels, values).clip(max=len(levels) - 1).astype(float)
             values = np.ones_like(values)
-    smallest, largest = field["range"] or (-LARGEST, LARGEST)
-    margin = 10 * ((largest - smallest) or 1) if field["range"] else 0
-    values = values.clip(max(smallest - margin, -LARGEST), min(largest + margin, LARGEST))
+    limits = field["range"] or (None if scale["low"] is None else (0.0, 1.0))
+    if limits is None:
+        limits = (-LARGEST, LARGEST)
+    else:
+        margin = 10 * ((limits[1] - limits[0]) or 1)
+        limits = (max(limits[0] - margin, -LARGEST), min(limits[1] + margin, LARGEST))
+    values = values.clip(*limits)
     return np.stack([values, row], axis=-1).astype(np.float32) if field["feature"] else values.astype(np.float32)
 
 
@@ -260,7 +264,7 @@ class Model:
 
     def _phrases(self, index: int, raw: dict[str, Any]) -> list[str]:
         """The parts of an unseen text, each tokenized by itself."""
-        phrases = []
+        phrases: list[str] = []
         for name in self.text["segments"][index]["fields"]:
             words = self.text["words"].get(name, {})
             value = value_text(raw[name], self.fields[name], words, self.joiner) if name in raw else None

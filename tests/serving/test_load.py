@@ -89,6 +89,7 @@ def test_an_unseen_text_has_the_state_of_the_same_known_text(train):
     table, text = states.table, states._text
     for index, segment in enumerate(text.segments):
         offsets = table.get_buffer(f"offsets_{index}").tolist()
+        assert segment.offsets[1] == 0  # an unknown id without features has no text
         tokens = [tuple(segment.values[b:e].tolist()) for b, e in pairwise(segment.offsets)]
         for number, found in enumerate(states._encoded(index, tokens)):
             known = table.states[offsets[number] : offsets[number + 1]]
