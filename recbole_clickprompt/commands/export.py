@@ -1,8 +1,8 @@
 """Export a trained model to ONNX, with everything that scoring needs.
 
 The folder holds model.onnx (any number of rows and tokens), the vocabulary, features of users and items and tokens
-of their texts as plain json and npz files, and score.py, a script that only needs numpy, onnxruntime and, for texts
-that training never saw, tokenizers.
+of their texts as plain json and npz files, and score.py, a script that needs only numpy, onnxruntime and, for
+texts that training never saw, tokenizers.
 `recbole-cp predict` accepts the folder instead of a run. Scores are compared with PyTorch's on test rows.
 checksums.json holds the SHA-256 of all files except score.py, which you may edit; a changed file is refused.
 """
