@@ -39,7 +39,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The folder exists, or the data set of the training run cannot be read.
         WeightsError: The run cannot be read.
     """
-    # Imported late: it would slow down the start of every command
     from recbole_clickprompt.serving.export import export
 
     reject_settings(options, settings)

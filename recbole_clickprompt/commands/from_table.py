@@ -16,16 +16,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import reject_settings
-from recbole_clickprompt.commands.table_properties import property_file
-from recbole_clickprompt.data.convert.read_table import TableFiles, read_user_table
-from recbole_clickprompt.data.convert.table_options import Columns, Features, Reading
-from recbole_clickprompt.data.convert.user_table import UserTable
-from recbole_clickprompt.data.numbers import number_text
+from recbole_clickprompt.commands.data import print_report
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.files import new_folder, storage_errors, write_text
-from recbole_clickprompt.text.text import FieldText, Textualizer, list_joiner
+
+if TYPE_CHECKING:
+    from recbole_clickprompt.data.convert.table_options import Features, Reading
+    from recbole_clickprompt.data.convert.user_table import UserTable
 
 __all__ = ["add_arguments", "execute"]
 
@@ -85,6 +85,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The table cannot be used, or the data set exists already.
         StorageError: The disk is full or the folder is not writable; nothing is left behind.
     """
+    # Imported late: polars and pyarrow would slow down the start of every command
+    from recbole_clickprompt.commands.table_properties import property_file
+    from recbole_clickprompt.data.convert.read_table import TableFiles, read_user_table
+    from recbole_clickprompt.data.convert.table_options import Columns
+
     reject_settings(options, settings)
     name = options.name
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
@@ -112,6 +117,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     for how, fields in (("", table.linear), ("logarithm ", table.log)):
         if fields:
             print(f"  {how}scaled to 0 to 1 for the backbone: {', '.join(fields)}")
+    print_report(name, folder=options.out, rows=table.rows)
     print(f"the language model will read, for the first row:\n  {_sentence(table)}")
 
 
@@ -126,6 +132,8 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 
 
 def _reading(options: argparse.Namespace) -> Reading:
+    from recbole_clickprompt.data.convert.table_options import Reading
+
     if not options.time and (options.date_format or options.day_first or options.month_first):
         raise SettingError("--date-format, --day-first and --month-first need --time, their column")
     if bool(options.label) == bool(options.sample_negatives):
@@ -157,6 +165,8 @@ def _labels(text: str) -> tuple[float, ...]:
 
 
 def _features(options: argparse.Namespace) -> Features:
+    from recbole_clickprompt.data.convert.table_options import Features
+
     lists = {}
     for text in options.lists:
         column, equals, separator = text.rpartition("=")
@@ -167,6 +177,8 @@ def _features(options: argparse.Namespace) -> Features:
 
 
 def _sentence(table: UserTable) -> str:
+    from recbole_clickprompt.text.text import FieldText, Textualizer
+
     texts = {field: _text(table, field) for field in table.words}
     fields = [FieldText.of_texts(words, field, [texts[field]], {}) for field, words in table.words.items()]
     return Textualizer(fields).sentence(dict.fromkeys(table.words, 0))
@@ -174,6 +186,9 @@ def _sentence(table: UserTable) -> str:
 
 def _text(table: UserTable, field: str) -> str | None:
     """The text of a field in the first row; None if it is missing."""
+    from recbole_clickprompt.data.numbers import number_text
+    from recbole_clickprompt.text.text import list_joiner
+
     value, kind = table.first_row[field], table.types[field]
     if value in (None, ""):
         return None

@@ -50,7 +50,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The rows or the output cannot be used.
         WeightsError: The model cannot be loaded.
     """
-    # Imported late: polars and pyarrow would slow down the start of every command
     import pyarrow as pa
     from tqdm import tqdm
 

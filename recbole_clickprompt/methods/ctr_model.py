@@ -99,7 +99,7 @@ class LabeledRowsModel(AbstractRecommender):
 
     def probability(self, logit: Tensor) -> Tensor:
         """Probabilities of a click for logits of any shape, corrected for ``train_negatives``."""
-        return torch.sigmoid(logit + self._correction)
+        return torch.sigmoid(logit + self._correction if self._correction else logit)
 
     def cross_entropy(self, logit: Tensor, label: Tensor) -> Tensor:
         """Mean binary cross entropy of ``(B,)`` logits and labels, a scalar; label 1 has ``pos_weight``."""

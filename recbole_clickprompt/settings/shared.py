@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from recbole_clickprompt.settings.declaration import DATA_SET, Setting, grouped
+from recbole_clickprompt.settings.from_table import FROM_TABLE
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
-    COLUMN_NAMES,
     FIELD_NAMES,
     FRACTION,
     NAME,
     POSITIVE,
     RENAMINGS,
-    SEPARATORS,
     TEXT,
     VALUE_LABELS,
     choice,
@@ -58,28 +57,6 @@ _TEXT = {
     ),
     "rename_fields": Setting(
         RENAMINGS, DATA_SET, "For inter, user or item: fields of the files and their new names.", "pretrain"
-    ),
-}
-_TABLE = {
-    "column_names": Setting(
-        COLUMN_NAMES,
-        {},
-        "Columns of the table that from-table made the data set of, each with its field, or None where it is not "
-        "read; predict accepts tables with these columns.",
-        "none",
-    ),
-    "list_separators": Setting(
-        SEPARATORS,
-        {},
-        "What separates the values of a list in that table, for each field that is one; predict accepts it.",
-        "none",
-    ),
-    "sampled_negatives": Setting(
-        optional(integer(1)),
-        None,
-        "Negatives that from-table sampled for each click; metrics on them are no metrics on shown items. None: "
-        "the data have negatives.",
-        "none",
     ),
 }
 _TRAINING = {
@@ -242,6 +219,13 @@ _OUTPUT = {
         "Save the scores of validation and test rows, and the files that predict needs, in the run folder.",
         "none",
     ),
+    "baselines": Setting(
+        BOOLEAN,
+        True,
+        "Score the validation and test rows with trivial baselines too: item mean, user mean and logistic "
+        "regression. They are computed once per data set and split, and kept in checkpoint_dir.",
+        "none",
+    ),
 }
 _EXPERIMENTAL = {
     "shuffle_text": Setting(
@@ -252,7 +236,7 @@ _EXPERIMENTAL = {
 SHARED = grouped(
     {
         "Text": _TEXT,
-        "From a table": _TABLE,
+        "From a table": FROM_TABLE,
         "Training": _TRAINING,
         "Data": _DATA,
         "History": _HISTORY,

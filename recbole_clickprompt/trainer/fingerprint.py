@@ -27,6 +27,7 @@ __all__ = [
     "computes_in_bf16",
     "differences",
     "finetuning_inputs",
+    "rows_hash",
     "settings_of_finetuning",
     "settings_without_effect",
     "stage_inputs",
@@ -74,7 +75,7 @@ def stage_inputs(
         settings["enable_amp"] = settings["backbone_amp"] = True
     return {
         "settings": settings,
-        "rows": _rows_hash(dataset),
+        "rows": rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         **_history(dataset),
         **({} if previous is None else {"previous": read_checksum(previous)}),
@@ -107,8 +108,8 @@ def finetuning_inputs(
     dataset = train_data._dataset
     return {
         "settings": _settings(config, without=settings_without_effect()),
-        "rows": _rows_hash(dataset),
-        "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
+        "rows": rows_hash(dataset),
+        "validation rows": rows_hash(valid_data._dataset) if valid_data else None,
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         **_history(dataset),
         "pre_model_path": start,
@@ -142,7 +143,8 @@ def _settings(config: Config, *, without: set[str]) -> dict[str, Any]:
     return json.loads(json.dumps(settings, sort_keys=True, default=str))
 
 
-def _rows_hash(dataset: Dataset) -> str:
+def rows_hash(dataset: Dataset) -> str:
+    """A hash of the rows of a part, and of the users and items of its data set."""
     return _tensors_hash(
         (f"{source}.{name}", feat[name])
         for source, feat in (

@@ -82,4 +82,5 @@ def rows_of(dataset: Dataset, rows: Tensor) -> Dataset:
     """The rows of a data set with these numbers, ``(S,)``, as a data set."""
     part = dataset.copy(dataset.inter_feat[rows])
     part.times = None if dataset.times is None else dataset.times[rows]
+    part.missing_rows = {field: mask[rows] for field, mask in dataset.missing_rows.items()}
     return part

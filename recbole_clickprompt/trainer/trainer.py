@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.trainer import Trainer
-from recbole.utils import EvaluatorType
+from recbole.utils import EvaluatorType, get_local_time
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError
@@ -70,9 +69,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         if metrics_of_recbole(config["metrics"]) != list(config["metrics"]):
             self.eval_collector, self.evaluator = GroupCollector(config), GroupEvaluator(config)
         # RecBole's file name has a resolution of one second, but concurrent runs must not share a file
-        self.saved_model_file: str
-        root, extension = os.path.splitext(self.saved_model_file)
-        self.saved_model_file = distributed.current().broadcast_object(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
+        file = f"{method.run_name(config)}-{get_local_time()}-{uuid.uuid4().hex[:8]}.pth"
+        self.saved_model_file: str = str(folder / distributed.current().broadcast_object(file))
         self._stage: TrainingStage
         self._checkpointer: ResumeCheckpointer | None = None
         self._fitting = False
@@ -139,7 +137,9 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.start_epoch = self._checkpointer.restore(state)
             restore_fit_state(self, state["own"], state_file=state_file, saved=saved)
         if saved:
-            self._run_logger = RunLogger(config, self.saved_model_file, train_data, valid_data, self.method)
+            self._run_logger = RunLogger(
+                config, self.saved_model_file, train_data, valid_data, self.method, all_rows=all_rows
+            )
             if state is None:  # a resumed run has a history
                 self._run_logger.begin(start)
         else:
@@ -234,6 +234,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.load_best(model_file)
         with autocast(self.device, self.enable_amp):
             result = super().evaluate(eval_data, False, None, show_progress)
+        if result is not None:  # NumPy 2 shows the types of its numbers
+            result = type(result)((name, float(value)) for name, value in result.items())
         if self._run_logger is not None and load_best_model and model_file is None:  # the best weights are loaded
             self._run_logger.finish(
                 self.model, eval_data, result, self.best_valid_score, show_progress=show_progress

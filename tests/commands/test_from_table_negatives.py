@@ -1,6 +1,8 @@
 """``recbole-cp from-table --sample-negatives``: tables of clicks without labels."""
 
+import json
 import random
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -135,3 +137,16 @@ def test_a_table_without_any_negative_is_refused(capsys):
 def test_labels_that_are_all_1_name_the_option(capsys):
     assert convert(clicks(50).with_columns(y=1), "--label=y") == 2
     assert "or leave out --label and let --sample-negatives sample" in capsys.readouterr().err
+
+
+def test_reports_and_metrics_say_that_negatives_were_sampled(trained_runs, capsys):
+    source = trained_runs["plain"].with_suffix("")
+    shutil.copytree(source, "run")
+    info = json.loads(Path("run/run.json").read_text())
+    info["settings"]["sampled_negatives"] = 4
+    Path("run/run.json").write_text(json.dumps(info))
+    for run, said in (("run", True), (str(source), False)):
+        assert main(["metrics", f"mine={run}", "--samples=2"]) == 0
+        assert ("The negatives of mine were sampled" in capsys.readouterr().out) is said
+        assert main(["report", f"mine={run}", "--samples=2", "--out=page.html"]) == 0
+        assert ("Their negatives were sampled: metrics on them" in Path("page.html").read_text()) is said

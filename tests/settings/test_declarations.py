@@ -1,10 +1,13 @@
 """One declaration per setting, from which everything else follows."""
 
 import pytest
+from recbole.evaluator.register import metric_types
+from recbole.utils import EvaluatorType
 
 from recbole_clickprompt.host.properties import load_properties
 from recbole_clickprompt.settings.declaration import Elsewhere, Setting
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
+from recbole_clickprompt.settings.recbole_types import METRIC
 from recbole_clickprompt.settings.registry import declare, declared, methods, methods_of, of_stage, settings_of
 from recbole_clickprompt.settings.types import integer, real
 from recbole_clickprompt.settings.write import generated_files
@@ -27,11 +30,11 @@ TEXT = {
     "backbone_amp", "text_fields", "value_labels",
 }  # fmt: skip
 WITHOUT_EFFECT = {
-    "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
-    "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
-    "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path",
-    "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list", "column_names",
-    "list_separators", "sampled_negatives",
+    "baselines", "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker",
+    "state", "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset",
+    "nproc", "ip", "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset",
+    "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
+    "column_names", "list_separators", "sampled_negatives",
 }  # fmt: skip
 
 
@@ -98,3 +101,8 @@ def test_a_setting_has_one_type_and_stage():
 def test_old_names_are_none_of_todays():
     assert not (RENAMED.keys() | DROPPED.keys()) & declared().keys()
     assert set(RENAMED.values()) <= declared().keys()
+
+
+def test_the_metrics_of_scores_are_those_of_recbole():
+    for name, kind in metric_types.items():
+        assert METRIC.accepts(name) == (kind is EvaluatorType.VALUE or name == "gauc"), name

@@ -209,7 +209,7 @@ def test_the_best_model_of_a_killed_run_is_removed_by_the_run_that_replaces_it(s
     assert old.exists()  # until the new run is finished, the state can be resumed
     trainer.evaluate(data[2])
     assert {path.suffix or path.name for path in Path("saved").iterdir()} == {
-        ".pth", ".txt", Path(trainer.saved_model_file).stem,
+        ".pth", ".txt", ".baselines", Path(trainer.saved_model_file).stem,
     }  # fmt: skip
     assert {path.name for path in Path("saved").glob("*.pth")} == {"mine.pth", Path(trainer.saved_model_file).name}
     assert [line for line in caplog.messages if line.startswith("removed ")] == [
@@ -238,7 +238,7 @@ def test_a_state_given_by_its_path_may_have_been_moved_with_the_best_model(stopp
 def test_without_its_best_model_a_state_is_refused(stopped, make_config):
     for path in Path("saved").glob("*.pth"):
         path.unlink()
-    with pytest.raises(WeightsError, match=r"continues from saved/ClickPromptNoPLM\S*.pth, its best epoch so far"):
+    with pytest.raises(WeightsError, match=r"continues from saved/DCNV2-\S*.pth, its best epoch so far"):
         go_on(make_config, *stopped[:2], resume="auto")
 
 

@@ -43,8 +43,11 @@ class SourceScan:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._pairs = {source: DistinctValues(folder) for source in ("user", "item")}
-        self._values = {source: UniqueValues(folder) for source in ("user", "item")}
+        self._folder = folder
+        self._possible = ["user", "item"]
+        # Made when needed: each is an open file
+        self._pairs: dict[str, DistinctValues] = {}
+        self._values: dict[str, UniqueValues] = {}
         self._value: np.ndarray | None = None
         self._is_constant = True
 
@@ -69,11 +72,16 @@ class SourceScan:
             return
         self._value = values[:1] if self._value is None else self._value
         self._is_constant &= bool((values == self._value).all())
-        for source in list(self._pairs):
+        for source in list(self._possible):
             pairs = np.unique(combine_hashes(ids[source], values))
             if len(pairs) > numbers[source]:
-                del self._pairs[source]
+                self._possible.remove(source)
+                self._pairs.pop(source, None)
+                self._values.pop(source, None)
                 continue
+            if source not in self._pairs:
+                self._pairs[source] = DistinctValues(self._folder)
+                self._values[source] = UniqueValues(self._folder)
             self._pairs[source].add(pairs)
             first = first_rows[source]
             self._values[source].add(values[first], is_missing[first])

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from recbole_clickprompt.data.convert.infer_schema import field_names
-from recbole_clickprompt.data.convert.leaks import check_leaks
+from recbole_clickprompt.data.convert.leaks import LeakScan, check_leaks
 from recbole_clickprompt.data.convert.lists import choose_separator
 from recbole_clickprompt.data.convert.named import read_named
 from recbole_clickprompt.data.convert.negatives import NegativeSampler
@@ -73,55 +75,45 @@ def read_user_table(
         DataError: A file or a column of it cannot be used, by line and column; or a column gives the label away.
         SettingError: The date format or the threshold is none.
     """
-    sides = {
-        source: SideTable(path, source, id_column, features, quoting=reading.quoting, folder=folder)
-        for source, id_column in (("user", columns.user), ("item", columns.item))
-        if (path := files.entities.get(source))
-    }
-
-    def check(file: str, names: list[str]) -> None:
-        columns.check(file, names)
-        tables = " and ".join([file, *(side.file for side in sides.values())])
-        features.check(columns, tables, [*names, *(name for side in sides.values() for name in side.names)])
-
-    rows = open_user_file(files.rows, label=columns.label or "", quoting=reading.quoting)
-    stored = StoredTable(rows, folder, check, features.apply)
+    features.check(columns)
+    stored, sides = _open_files(files, columns, reading, features, folder)
     named = read_named(stored, columns, reading, folder)
     scan = RowScan(named, features, {source: side.all_ids for source, side in sides.items()}, folder)
-    scans = [*scan.columns.values(), *(column for side in sides.values() for column in side.columns.values())]
-    separator = choose_separator((column.lists for column in scans if column.lists), stored.file)
+    scans = [scan.columns, *(side.columns for side in sides.values())]
+    separator = choose_separator((column for found in scans for column in found.lists()), stored.file)
     known = columns.fields(label="label" if named.threshold is None else "rating")
     names, renamed = field_names(named.names, known, stored.file)
-    fields = RowFields(named, names, {name: column.guess(separator) for name, column in scan.columns.items()})
+    rows = RowFields(named, names, scan.columns.guess(separator))
     first_rows = {source: ids.first_rows() for source, ids in scan.ids.items()}
-    notes = [*stored.notes, *named.notes, *(note for column in fields.columns.values() for note in column.notes)]
-    notes += [*renamed, *counting_columns(stored, list(fields.columns))]
-    notes += [*repeated_rows(named.rows - scan.distinct.count()), *scan.list_notes(fields.columns)]
+    notes = [*stored.notes, *named.notes, *(note for column in rows.columns.values() for note in column.notes)]
+    notes += [*renamed, *counting_columns(stored, list(rows.columns))]
+    notes += [
+        *repeated_rows(named.rows - scan.distinct.count()),
+        *scan.columns.list_notes(rows.columns, named.frames),
+    ]
     entities: dict[str, EntityFields] = {}
     for source, side in sides.items():
         taken = {*names.values(), *(name for other in entities.values() for name in other.names.values())}
         entities[source] = side.guess(separator, taken)
         notes += side.notes(entities[source], stored.file, len(first_rows[source]))
-    sources, unique, leaks = guess_sources(fields, first_rows, folder)
-    for source, entity in entities.items():
-        sources |= dict.fromkeys(entity.names.values(), source)
-        unique |= dict.fromkeys(one_to_one(entity.frames(), entity.id_field, folder), source)
-        if leaks:
-            leaks.add_entities(source, entity.id_field, entity.frames())
-    tables: list[RowFields | EntityFields] = [fields, *entities.values()]
+    sources, unique, leaks = _find_sources(rows, entities, first_rows, folder)
+    tables: list[RowFields | EntityFields] = [rows, *entities.values()]
     columns_of = {field: name for table in tables for name, field in table.names.items()}
     kinds = {table.names[name]: column for table in tables for name, column in table.columns.items()}
     if leaks:
         notes += check_leaks(leaks, stored.file, columns_of, features.keep, exempt=unique)
     text_only = [field for field in kinds if columns_of[field] in features.text_only]
-    unique = {f: s for f, s in unique.items() if kinds[f].kind == "token" and columns_of[f] not in features.keep}
-    for field in [field for field in unique if field not in text_only]:
-        text_only.append(field)
-        notes.append(
-            f"{columns_of[field]}: one-to-one with the {unique[field]}'s id, so only language models read it, and "
-            "it is no feature; --keep makes it one, --drop leaves it out"
-        )
+    for field, source in unique.items():
+        if kinds[field].kind == "token" and columns_of[field] not in (*features.keep, *features.text_only):
+            text_only.append(field)
+            notes.append(
+                f"{columns_of[field]}: one-to-one with the {source}'s id, so only language models read it, and it "
+                "is no feature; --keep makes it one, --drop leaves it out"
+            )
     named_fields = dict.fromkeys(["user_id", "item_id", *([] if columns.label else ["label"]), *known.values()])
+    list_separators = {
+        field: features.lists[column] for field, column in columns_of.items() if column in features.lists
+    }
     return UserTable(
         words=_in_order_of_text({f: w for table in tables for f, w in table.words().items()}, sources),
         sources={**dict.fromkeys(named_fields, "inter"), **sources},
@@ -132,25 +124,53 @@ def read_user_table(
         log=[field for field, column in kinds.items() if column.log],
         text_only=text_only,
         separator=separator,
-        list_separators={
-            field: features.lists[columns_of[field]]
-            for field, column in kinds.items()
-            if column.kind == "token_seq" and columns_of[field] in features.lists
-        },
+        list_separators=list_separators,
         column_names=_column_names(columns_of, features.drop),
         threshold=named.threshold,
         rows_read=stored.rows,
         rows=named.rows,
-        first_row=_first_row(fields, entities.values()),
-        negatives=NegativeSampler(fields.named_frames, first_rows["item"], named.rows, negatives)
+        first_row=_first_row(rows, entities.values()),
+        negatives=NegativeSampler(rows.named_frames, first_rows["item"], named.rows, negatives)
         if negatives
         else None,
         facts=named.facts,
         notes=notes,
-        _fields=fields,
+        _fields=rows,
         _first_rows=first_rows,
         _entities=entities,
     )
+
+
+def _open_files(
+    files: TableFiles, columns: Columns, reading: Reading, features: Features, folder: Path
+) -> tuple[StoredTable, dict[str, SideTable]]:
+    """The table of rows, and those of users and items by source, whose columns are checked."""
+    sides = {
+        source: SideTable(path, source, id_column, features, quoting=reading.quoting, folder=folder)
+        for source, id_column in (("user", columns.user), ("item", columns.item))
+        if (path := files.entities.get(source))
+    }
+
+    def check(file: str, names: list[str]) -> None:
+        columns.check(file, names)
+        tables = " and ".join([file, *(side.file for side in sides.values())])
+        features.check_existing(tables, [*names, *(name for side in sides.values() for name in side.names)])
+
+    source = open_user_file(files.rows, label=columns.label or "", quoting=reading.quoting)
+    return StoredTable(source, folder, check, features.apply), sides
+
+
+def _find_sources(
+    rows: RowFields, entities: Mapping[str, EntityFields], first_rows: Mapping[str, np.ndarray], folder: Path
+) -> tuple[dict[str, str], dict[str, str], LeakScan | None]:
+    """As ``guess_sources``, also for the fields of tables of users and items."""
+    sources, unique, leaks = guess_sources(rows, first_rows, folder)
+    for source, entity in entities.items():
+        sources |= dict.fromkeys(entity.names.values(), source)
+        unique |= dict.fromkeys(one_to_one(entity.frames(), entity.id_field, folder), source)
+        if leaks:
+            leaks.add_entities(source, entity.id_field, entity.frames())
+    return sources, unique, leaks
 
 
 def _in_order_of_text(words: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recbole_clickprompt.data.convert.column_scans import ColumnScans
 from recbole_clickprompt.data.convert.distinct import DistinctValues, hash_columns
-from recbole_clickprompt.data.convert.infer_schema import Column, ColumnScan, entity_field_names
-from recbole_clickprompt.data.convert.oddities import ListScan
+from recbole_clickprompt.data.convert.infer_schema import Column, entity_field_names
 from recbole_clickprompt.data.convert.spool import Spool
 from recbole_clickprompt.data.convert.stored_table import StoredTable
 from recbole_clickprompt.data.convert.table_options import Features, check_column
@@ -42,7 +42,7 @@ class SideTable:
         source: As above.
         id_column: As above.
         names: All columns of the file.
-        columns: Column: what it is, for all but the ids and the dropped ones.
+        columns: All columns but the ids and the dropped ones.
         rows: Number of users or items.
         all_ids: Their ids, to which those of the table of rows are to be added.
 
@@ -67,25 +67,15 @@ class SideTable:
         ids = IdColumn(id_column)
         self.all_ids = DistinctValues(folder, with_rows=True)
         self._ids = Spool(folder / "ids.arrow")
-        self.columns: dict[str, ColumnScan] = {}
-        self._lists: dict[str, ListScan] = {}
         others = [name for name in self._table.names if name != id_column]
         if not others:
             raise DataError(f"{self.file} has no column but {id_column!r}; add features, or leave it out")
+        self.columns = ColumnScans(self.file, others, features, folder)
         for batch in self._table.tables(self._table.names):
             found = ids.read(batch, pl.repeat(True, len(batch.frame), eager=True)).alias("id")
             self._ids.append(found.to_frame())
             self.all_ids.add(hash_columns(found))
-            for name in others:
-                dtype = batch.frame.schema[name]
-                if name not in self.columns:
-                    place, text_only = f"{self.file}, column {name}", name in features.text_only
-                    self.columns[name] = ColumnScan(place, name, dtype, folder, text_only=text_only)
-                    if dtype == pl.String and not text_only:
-                        self._lists[name] = ListScan(name, folder)
-                self.columns[name].add(batch.frame[name])
-                if name in self._lists:
-                    self._lists[name].add(batch.frame[name])
+            self.columns.add(batch.frame)
         self._ids.finish()
         ids.check()
         self._check_repeated()
@@ -114,7 +104,7 @@ class SideTable:
             separator: Separates elements of lists.
             taken: Fields of other tables.
         """
-        columns = {name: column.guess(separator) for name, column in self.columns.items()}
+        columns = self.columns.guess(separator)
         return EntityFields(self, columns, entity_field_names(columns, self.source, taken))
 
     def notes(self, fields: EntityFields, table: str, with_rows: int) -> list[str]:
@@ -130,7 +120,7 @@ class SideTable:
         for name, field in fields.names.items():
             if fields.is_prefixed(name):
                 notes.append(f"{self.file}: column {name!r} is called {field}, as another field has its name")
-        notes += self._list_notes(fields.columns)
+        notes += self.columns.list_notes(fields.columns, self.frames)
         number, what = self.all_ids.count(), f"{self.source}s"
         if number > with_rows:
             notes.append(f"{self.file}: {number - with_rows:,} of {self.rows:,} {what} have no row in {table}")
@@ -138,14 +128,6 @@ class SideTable:
             missing = f"{number - self.rows:,} of {with_rows:,} {what} of {table}"
             notes.append(f"{self.file}: {missing} are not in it, and have none of its features")
         return notes
-
-    def _list_notes(self, columns: Mapping[str, Column]) -> list[str]:
-        scans = {name: scan for name, scan in self._lists.items() if columns[name].kind == "token"}
-        unclear = [name for name, scan in scans.items() if scan.wants_elements()]
-        for batch in self._table.tables(unclear) if unclear else ():
-            for name in unclear:
-                scans[name].add_elements(batch.frame[name])
-        return [note for scan in scans.values() for note in scan.notes()]
 
     def frames(self, names: list[str]) -> Iterator[pl.DataFrame]:
         """Batches of rows with the ids, as text, and the columns ``names``."""

@@ -87,33 +87,31 @@ class Features:
     text_only: tuple[str, ...] = ()
     lists: Mapping[str, str] = field(default_factory=dict)
 
-    def check(self, columns: Columns, file: str, names: Sequence[str]) -> None:
-        """Raises DataError where they name a column that no file has, a named one, or one in two ways.
-
-        Args:
-            columns: The named columns.
-            file: Name of the table, or of all tables.
-            names: The columns of all tables.
-        """
-        options = {
-            "--drop": self.drop,
-            "--keep": self.keep,
-            "--text-only": self.text_only,
-            "--list": [*self.lists],
-        }
+    def check(self, columns: Columns) -> None:
+        """Raises DataError where they name a column of ``columns``, or one in two ways that exclude each other."""
+        named, options = columns.existing(), self._options()
         for option, asked in options.items():
-            for column in asked:
-                check_column(column, file, names)
-                if column in columns.existing():
-                    raise DataError(
-                        f"{option} names {column!r}, which is the column of an id, the label or the time"
-                    )
+            if wrong := [column for column in asked if column in named]:
+                raise DataError(f"{option} names {wrong[0]!r}, the column of an id, the label or the time")
         for one, other in (
             ("--drop", "--keep"), ("--drop", "--text-only"), ("--drop", "--list"), ("--text-only", "--list"),
             ("--text-only", "--keep"),
         ):  # fmt: skip
             if both := sorted({*options[one]} & {*options[other]}):
                 raise DataError(f"{one} and {other} both name {both[0]!r}; choose one")
+
+    def check_existing(self, file: str, names: Sequence[str]) -> None:
+        """Raises DataError where they name a column that is not among the ``names`` of all tables' columns."""
+        for column in (column for asked in self._options().values() for column in asked):
+            check_column(column, file, names)
+
+    def _options(self) -> dict[str, list[str]]:
+        return {
+            "--drop": [*self.drop],
+            "--keep": [*self.keep],
+            "--text-only": [*self.text_only],
+            "--list": [*self.lists],
+        }
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows of a file without dropped columns, and with lists as columns of lists."""

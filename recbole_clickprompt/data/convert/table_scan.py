@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recbole_clickprompt.data.convert.column_scans import ColumnScans
 from recbole_clickprompt.data.convert.distinct import DistinctValues, combine_hashes, hash_columns
-from recbole_clickprompt.data.convert.infer_schema import Column, ColumnScan
+from recbole_clickprompt.data.convert.infer_schema import Column
 from recbole_clickprompt.data.convert.infer_source import SourceScan, UniqueValues
 from recbole_clickprompt.data.convert.leaks import LeakScan
 from recbole_clickprompt.data.convert.named import NamedTable
-from recbole_clickprompt.data.convert.oddities import CountingColumn, ListScan
+from recbole_clickprompt.data.convert.oddities import CountingColumn
 from recbole_clickprompt.data.convert.stored_table import StoredTable
 from recbole_clickprompt.data.convert.table_options import Features
 
@@ -31,7 +32,7 @@ class RowScan:
         folder: For temporary files.
 
     Attributes:
-        columns: Name: what it is, for the columns that are not named.
+        columns: The columns that are not named.
         distinct: The different rows.
         ids: The different users and items.
     """
@@ -44,40 +45,17 @@ class RowScan:
         folder: Path,
     ) -> None:
         names = [name for name in named.names if name not in named.columns.existing()]
-        self.columns: dict[str, ColumnScan] = {}
-        self._lists: dict[str, ListScan] = {}
-        self._named = named
+        self.columns = ColumnScans(named.file, names, features, folder)
         self.distinct = DistinctValues(folder)
         self.ids = {source: DistinctValues(folder, with_rows=True) for source in ("user", "item")}
         for frame in named.frames(named.names):
-            if not self.columns:
-                for name in names:
-                    dtype, text_only = frame.schema[name], name in features.text_only
-                    self.columns[name] = ColumnScan(
-                        f"{named.file}, column {name}", name, dtype, folder, text_only=text_only
-                    )
-                    if dtype == pl.String and not text_only:
-                        self._lists[name] = ListScan(name, folder)
             hashes = {name: hash_columns(frame[name]) for name in named.names}
             self.distinct.add(combine_hashes(*hashes.values()))
             for source, column in (("user", named.columns.user), ("item", named.columns.item)):
                 self.ids[source].add(hashes[column])
                 if source in entities:
                     entities[source].add(hashes[column])
-            for name, scan in self.columns.items():
-                scan.add(frame[name])
-            for name, texts in self._lists.items():
-                texts.add(frame[name])
-
-    def list_notes(self, columns: Mapping[str, Column]) -> list[str]:
-        """Notes on texts that look like lists; ``columns`` is what the columns are."""
-        scans = {name: scan for name, scan in self._lists.items() if columns[name].kind == "token"}
-        unclear = {name: scan for name, scan in scans.items() if scan.wants_elements()}
-        if unclear:
-            for frame in self._named.frames(list(unclear)):
-                for name, scan in unclear.items():
-                    scan.add_elements(frame[name])
-        return [note for scan in scans.values() for note in scan.notes()]
+            self.columns.add(frame)
 
 
 @dataclass(frozen=True)

@@ -119,5 +119,13 @@ class ClickPromptNoPLMMethod(_ClickPromptFamily):
         return ClickPromptNoPLM
 
     def title(self, config: Settings) -> str:
-        plain = config["train_stage"] == "finetune" and not config["pre_model_path"]
-        return config["backbone"] if plain else f"ClickPrompt without PLM ({config['backbone']})"
+        return config["backbone"] if _is_plain(config) else f"ClickPrompt without PLM ({config['backbone']})"
+
+    def run_name(self, config: Settings) -> str:
+        """The plain backbone, which has an alias, is named after the backbone."""
+        return config["backbone"] if _is_plain(config) else self.name
+
+
+def _is_plain(config: Settings) -> bool:
+    """Whether the CTR model is trained without pretraining."""
+    return config["train_stage"] == "finetune" and not config["pre_model_path"]

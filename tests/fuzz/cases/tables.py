@@ -38,6 +38,7 @@ class UserTable(Case):
             "--out=out",
         ]
         command += rng.choice([["--time=when"], [], ["--time=when", "--drop-missing"]])
+        command += rng.choice([[], [], ["--drop=n", "--text-only=price"], ["--list=device=e"]])
         return Attempt(what, command, lambda answer: self._judge(answer, path, separator))
 
     def _judge(self, answer: Answer, path: Path, separator: str) -> str:
