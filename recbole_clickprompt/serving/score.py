@@ -113,7 +113,11 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         for name, checksum in json.loads((folder / "checksums.json").read_text("utf-8")).items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != checksum:
+            digest = hashlib.sha256()
+            with (folder / name).open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):  # noqa: B023
+                    digest.update(block)
+            if digest.hexdigest() != checksum:
                 sys.exit(f"{name} was changed after the export; export the model again")
         self.folder, self.schema = folder, json.loads((folder / "schema.json").read_text("utf-8"))
         self.fields = {field["name"]: field for field in self.schema["fields"]}
@@ -337,5 +341,8 @@ def read(path: Path, model: Model) -> list[dict[str, str]]:
 
 if __name__ == "__main__":
     exported = Model(Path(__file__).resolve().parent)
-    for probability in exported.score(read(Path(sys.argv[1]), exported)):
-        print(probability)
+    try:
+        for probability in exported.score(read(Path(sys.argv[1]), exported)):
+            print(probability)
+    except (ValueError, csv.Error) as invalid:
+        sys.exit(f"{sys.argv[1]}: {invalid}")

@@ -101,8 +101,9 @@ class TextStates:
 
     def _known(self, index: int, ids: np.ndarray) -> list[Tensor]:
         """States of known texts of the key ``index``, ``(tokens, W)`` each."""
-        offsets = self.table.get_buffer(f"offsets_{index}").tolist()
-        return [self.table.states[offsets[i] : offsets[i + 1]] for i in ids]
+        offsets, places = self.table.get_buffer(f"offsets_{index}"), torch.from_numpy(ids)
+        begins, ends = (offsets[places.to(offsets.device) + step].tolist() for step in (0, 1))
+        return [self.table.states[begin:end] for begin, end in zip(begins, ends, strict=True)]
 
     def _encoded(self, index: int, texts: list[tuple[int, ...]]) -> list[Tensor]:
         """States of unseen texts of the key ``index``, ``(tokens, W)`` each, rounded to bf16 like known ones.

@@ -64,7 +64,7 @@ def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_te
     assert made.difference <= 1e-5
     assert {"states.npy", "frozen_layers.onnx"} <= set(made.files)
     model, trained = load_model("model"), load_model(run.checkpoint)
-    out, told, code = score_by_example(Path("model"), write_rows(run.rows[:40]))
+    out, told, code = score_by_script(Path("model"), write_rows(run.rows[:40]))
     assert code == 0, told
     scores = [float(line) for line in out.split()]
     np.testing.assert_allclose(scores, model.predict(run.rows[:40]), atol=1e-6, rtol=0)
@@ -72,13 +72,13 @@ def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_te
     np.testing.assert_allclose(model.predict(run.rows), run.scores, atol=tolerance, rtol=0)
     unseen = with_features(run.rows[:9]).assign(item_id="new", title="Grim Golden Tale", user_id="newer")
     np.testing.assert_allclose(model.predict(unseen), trained.predict(unseen), atol=1e-3, rtol=0)
-    out, told, code = score_by_example(Path("model"), write_rows(unseen))
+    out, told, code = score_by_script(Path("model"), write_rows(unseen))
     assert code == 0, told
     np.testing.assert_allclose([float(line) for line in out.split()], model.predict(unseen), atol=1e-6, rtol=0)
 
 
-def score_by_example(folder, rows):
-    """What the example prints and says, and its exit code, on a machine without torch."""
+def score_by_script(folder, rows):
+    """What the script prints, and its exit code, on a machine without torch."""
     answer = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, str(folder / "score.py"), str(rows)],
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -86,11 +86,11 @@ def score_by_example(folder, rows):
     return answer.stdout, answer.stderr, answer.returncode
 
 
-def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
+def test_the_script_scores_without_torch(exported, with_plm, tmp_path):
     _, folder = exported
     # with the mark that spreadsheets write first
     with_plm.rows.to_csv(tmp_path / "rows.csv", index=False, encoding="utf-8-sig")
-    out, told, code = score_by_example(folder, tmp_path / "rows.csv")
+    out, told, code = score_by_script(folder, tmp_path / "rows.csv")
     assert code == 0, told
     np.testing.assert_allclose([float(line) for line in out.split()], with_plm.scores, atol=1e-5, rtol=0)
 
@@ -100,22 +100,28 @@ def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
     [
         ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans several lines"),
         ("u1,i1\n", "row 1 has 2 values where the header has 3"),
-        ('u1,i1,"gift\n', "unexpected end of data"),
+        ('u1,i1,"gift\n', "rows.csv: unexpected end of data"),
     ],
 )
-def test_the_example_refuses_rows_that_are_not_one_a_line(row, message, exported, tmp_path):
+def test_the_script_refuses_rows_that_are_not_one_a_line(row, message, exported, tmp_path):
     (tmp_path / "rows.csv").write_text(f"user_id,item_id,device\n{row}")
-    out, told, code = score_by_example(exported[1], tmp_path / "rows.csv")
+    out, told, code = score_by_script(exported[1], tmp_path / "rows.csv")
     assert (out, code) == ("", 1)
     assert message in told
 
 
-def test_the_example_refuses_a_changed_file(exported, tmp_path):
+def test_the_script_names_an_invalid_number_in_one_line(exported, tmp_path):
+    (tmp_path / "rows.csv").write_text("user_id,item_id,device,year\nu1,i1,phone,19x\n")
+    out, told, code = score_by_script(exported[1], tmp_path / "rows.csv")
+    assert (out, told, code) == ("", f"{tmp_path / 'rows.csv'}: year accepts numbers, got '19x'\n", 1)
+
+
+def test_the_script_refuses_a_changed_file(exported, tmp_path):
     folder = shutil.copytree(exported[1], tmp_path / "model")
     vocabulary = (folder / "vocabulary.json").read_text()
     (folder / "vocabulary.json").write_text(vocabulary.replace('"u1"', '"u0"'))
     (tmp_path / "rows.csv").write_text("user_id,item_id,device\nu1,i1,phone\n")
-    assert score_by_example(folder, tmp_path / "rows.csv") == (
+    assert score_by_script(folder, tmp_path / "rows.csv") == (
         "", "vocabulary.json was changed after the export; export the model again\n", 1,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 import recbole_clickprompt
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
+from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
@@ -67,6 +68,18 @@ def test_states_that_training_did_not_leave_are_computed_again(train, tmp_path):
     assert np.array_equal(load_model(copied).predict(run.rows), run.scores)
     (found,) = tmp_path.glob("states-*.safetensors")
     assert found.read_bytes() == (run.checkpoint.parent / found.name).read_bytes()
+
+
+def test_known_texts_pass_through_no_frozen_layer_and_the_inference_cache_is_built_once(train, monkeypatch):
+    run = train("ClickPrompt", plm_interaction_layers=1)
+    model = load_model(run.checkpoint)
+    model.predict(run.rows)
+    cache = model._scores.model._cache
+    monkeypatch.setattr(PromptedEncoder, "encode_lower", None)
+    monkeypatch.setattr(PromptedEncoder, "forward", None)
+    np.testing.assert_allclose(model.predict(run.rows[:50]), run.scores[:50], atol=1e-6, rtol=0)
+    assert cache is not None
+    assert model._scores.model._cache is cache
 
 
 def test_frozen_layers_read_unseen_texts_once_whatever_the_batch(train, monkeypatch):
