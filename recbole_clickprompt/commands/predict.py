@@ -51,6 +51,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         WeightsError: The model cannot be loaded.
     """
     import pyarrow as pa
+    from tqdm import tqdm
 
     from recbole_clickprompt.serving.columns import check_columns, with_field_names
     from recbole_clickprompt.serving.files import RowFile, ScoreFile
@@ -67,9 +68,15 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     fields = check_columns(model.preprocessing, rows.names, source=str(options.rows), keep=keep)
     column_of = {field: column for column, field in fields.items()}
     copied = dict.fromkeys([column_of[model.preprocessing.user], column_of[model.preprocessing.item], *keep])
-    with output:
+    # disable=None: only on a terminal
+    with output, tqdm(unit=" rows", unit_scale=True, leave=False, dynamic_ncols=True, disable=None) as progress:
+
+        def advance(scored: int) -> None:
+            progress.total = rows.expected_rows
+            progress.update(scored)
+
         for table in rows.batches():
-            scores = model.score(with_field_names(table, fields), counts)
+            scores = model.score(with_field_names(table, fields), counts, advance)
             output.write(table.select(list(copied)).append_column("score", pa.array(scores)))
         if output.rows != rows.rows:
             raise DataError(
