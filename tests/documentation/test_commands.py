@@ -33,6 +33,9 @@ def check(words):
     elif words[:2] == ["python", "-m"]:
         check_module(words[2], words[3:])
         return
+    elif "run_recbole_cp.py" not in words:  # a script that the tutorial makes, whose test runs it
+        assert words[1] in ("make_table.py", "served/score.py")
+        return
     else:
         script = words.index("run_recbole_cp.py")
         name, arguments = "run", words[script + 1 :]
