@@ -98,8 +98,8 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"eval_args": {"mode": "labeled", "order": "by time"}}, "eval_args must be a mapping"),
         ({"eval_args": {"mode": "labeled", "split": {"RS": [8, 1]}}}, "eval_args must be a mapping"),
         ({"eval_args": {"mode": "labeled", "splits": {"RS": [8, 1, 1]}}}, "eval_args must be a mapping"),
-        ({"metrics": ["nope"]}, "metrics must be a list of metrics of scores: auc, logloss"),
-        ({"metrics": ["Recall"]}, "metrics must be a list of metrics of scores: auc, logloss"),
+        ({"metrics": ["nope"]}, "metrics must be a list of metrics of scores: auc, gauc, logloss"),
+        ({"metrics": ["Recall"]}, "metrics must be a list of metrics of scores: auc, gauc, logloss"),
         ({"valid_metric": "Recall@10"}, "valid_metric must be a metric of scores"),
         (
             {"valid_metric": "RMSE"},
