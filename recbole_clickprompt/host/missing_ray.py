@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import sys
 from types import ModuleType
-from typing import NoReturn
 
 __all__ = ["replace_unusable_ray"]
 
@@ -21,10 +20,6 @@ def replace_unusable_ray() -> None:
     if "ray" in sys.modules or (numpy_1 and importlib.util.find_spec("ray") is not None):
         return
     ray, tune = ModuleType("ray", "No ray: it is not installed, or NumPy 2 breaks it."), ModuleType("ray.tune")
-
-    def report(**_: object) -> NoReturn:
-        raise ImportError("a search by ray needs ray 2.6.3, and NumPy 1; `recbole-cp tune` needs neither of them")
-
-    tune.report = report  # type: ignore[attr-defined]
+    tune.report = lambda **_: None  # type: ignore[attr-defined] # as ray's, outside of a search by ray
     ray.tune = tune  # type: ignore[attr-defined]
     sys.modules |= {"ray": ray, "ray.tune": tune}

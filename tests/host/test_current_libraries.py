@@ -14,16 +14,13 @@ find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "ray" else find(name, *rest)
 import recbole_clickprompt
 from recbole.quick_start.quick_start import objective_function, tune
-try:
-    tune.report(auc=0.5)
-except ImportError as error:
-    print(error)
+print(tune.report(auc=0.5), tune.__file__ if hasattr(tune, "__file__") else "ours")
 """
 
 
-def test_without_ray_all_works_but_a_search_by_ray():
+def test_without_ray_recbole_reports_to_nothing():
     run = subprocess.run([sys.executable, "-c", WITHOUT_RAY], capture_output=True, text=True, check=True)
-    assert "a search by ray needs ray 2.6.3, and NumPy 1" in run.stdout
+    assert run.stdout.endswith("None ours\n")
 
 
 def test_names_that_numpy_removed_are_there():
