@@ -115,7 +115,7 @@ class Model:
         for name, checksum in json.loads((folder / "checksums.json").read_text("utf-8")).items():
             digest = hashlib.sha256()
             with (folder / name).open("rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):  # noqa: B023
+                for block in iter(lambda: file.read(1 << 20), b""):
                     digest.update(block)
             if digest.hexdigest() != checksum:
                 sys.exit(f"{name} was changed after the export; export the model again")
