@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.trainer.trainer import StagedTrainer
 
-__all__ = ["ROWWISE_STEPS", "build_trainer", "step_seconds"]
+__all__ = ["ROWWISE_STEPS", "build_trainer", "step_seconds", "training_step"]
 
 ROWWISE_STEPS = 10  # per round, for one step with full updates
 
@@ -41,8 +41,8 @@ def step_seconds(
         train_data: RecBole's training loader.
         rounds: Number of rounds, each of one step with full and ``ROWWISE_STEPS`` steps with lazy updates.
     """
-    whole = _step(config_of("ClickPromptNoPLM", lazy_embedding_min_rows=None), train_data)
-    rowwise = _step(config_of("ClickPromptNoPLM"), train_data)
+    whole = training_step(config_of("ClickPromptNoPLM", lazy_embedding_min_rows=None), train_data)
+    rowwise = training_step(config_of("ClickPromptNoPLM"), train_data)
     first: list[float] = []
     second: list[float] = []
     turns = [(whole, 1, first), (rowwise, ROWWISE_STEPS, second)]
@@ -57,7 +57,8 @@ def step_seconds(
     return median(first), median(second)
 
 
-def _step(config: Config, train_data: AbstractDataLoader) -> Callable[[Interaction], float]:
+def training_step(config: Config, train_data: AbstractDataLoader) -> Callable[[Interaction], float]:
+    """A step of finetuning a new model, which returns the loss."""
     from recbole_clickprompt.trainer.stage import TrainingStage
 
     trainer = build_trainer(config, train_data)

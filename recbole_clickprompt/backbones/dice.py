@@ -25,4 +25,4 @@ class Dice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, units)`` to the same shape."""
         p = torch.sigmoid(self.norm(x))
-        return p * x + (1 - p) * self.alpha * x
+        return x * torch.addcmul(self.alpha, 1 - self.alpha, p)  # the same, in fewer passes

@@ -48,7 +48,7 @@ class DIN(LogitModel):
         """Logits, ``(B,)``."""
         embeddings = self.concat_embed_input_fields(interaction)  # (B, F, d)
         target = embeddings[:, self.history.item_fields].flatten(1)
-        clicks = self.history(self, interaction).flatten(2)  # (B, T, I * d)
+        clicks = self.history(self, interaction)
         masks = self.history.masks(interaction)
         pooled = [pool(target, clicks, mask) for pool, mask in zip(self.attention, masks, strict=True)]
         return self.predict_layer(self.mlp_layers(torch.cat([embeddings.flatten(1), *pooled], dim=1))).squeeze(1)

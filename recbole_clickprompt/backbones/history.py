@@ -1,11 +1,12 @@
 """A row's click history as vectors: embeddings of the clicked items, pooled.
 
-Letters: B rows, T history slots, F fields, I fields of an item (its id and features), d width of an embedding.
+Letters: B rows, T history slots, F fields, I fields of an item (its id and features), d width of an embedding,
+W = I * d, and U distinct items in the histories of a batch. Each of these is embedded once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from recbole.data.interaction import Interaction
@@ -17,15 +18,36 @@ from torch.nn import functional as F
 from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.backbones.dice import Dice
 from recbole_clickprompt.backbones.vector_fields import VectorSource
+from recbole_clickprompt.backbones.weighted_sum import weighted_sum
 from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["History", "HistoryPooling", "TargetAttention"]
+__all__ = ["Clicks", "History", "HistoryPooling", "TargetAttention"]
 
 _BINS = 20  # of the histogram of cosine similarities
+
+
+class Clicks(NamedTuple):
+    """Vectors of clicked items, and the slots that they are in.
+
+    Attributes:
+        vectors: ``(U, W)``.
+        places: Of each slot, the row of ``vectors``, ``(B, T)``; that of an empty slot is to be masked.
+    """
+
+    vectors: Tensor
+    places: Tensor
+
+    def of_slots(self) -> Tensor:
+        """``(B, T, W)``."""
+        return F.embedding(self.places, self.vectors)
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Over the slots of each row: ``(B, T)`` to ``(B, W)``."""
+        return weighted_sum(self.vectors, self.places, weights.to(self.vectors.dtype))
 
 
 class History(nn.Module):
@@ -66,38 +88,54 @@ class History(nn.Module):
         liked = interaction[self.names.labels] > 0
         return [used & liked, used & ~liked]
 
-    def forward(self, model: ContextRecommender, interaction: Interaction) -> Tensor:
-        """Embeddings of the clicked items, ``(B, T, I, d)``; those of empty slots are of id 0 and to be masked."""
+    def forward(self, model: ContextRecommender, interaction: Interaction) -> Clicks:
+        """The clicked items' embeddings; W is those of the I fields of an item, side by side."""
         items = interaction[self.names.items]
-        return self._embed(model, items.flatten()).unflatten(0, items.shape)
+        if torch.compiler.is_exporting():  # a graph does without the number of distinct items
+            distinct, places = items.flatten(), torch.arange(items.numel(), device=items.device).view(items.shape)
+        else:
+            distinct, places = torch.unique(items, return_inverse=True)
+        return Clicks(self._embed(model, distinct).flatten(1), places)
 
     def _embed(self, model: ContextRecommender, items: Tensor) -> Tensor:
-        """Of N items, ``(N, I, d)``, as RecBole embeds the item of a row."""
-        parts = []
-        for number, name in enumerate(self._fields):
-            values = self.get_buffer(f"column_{number}")[items]  # (N, ...)
-            if name in model.token_field_names:
-                offset = int(model.token_field_offsets[model.token_field_names.index(name)])
-                parts.append(model.token_embedding_table.embedding(values + offset))
-            elif name in model.float_field_names:
+        """Of U items, ``(U, I, d)``, as RecBole embeds the item of a row."""
+        columns = [self.get_buffer(f"column_{number}")[items] for number in range(len(self._fields))]  # (U, ...)
+        tokens = [number for number, name in enumerate(self._fields) if name in model.token_field_names]
+        parts = dict(
+            zip(
+                tokens,
+                _embed_tokens(model, [self._fields[n] for n in tokens], [columns[n] for n in tokens]),
+                strict=True,
+            )
+        )
+        for number, (name, values) in enumerate(zip(self._fields, columns, strict=True)):
+            if number in parts:
+                continue
+            if name in model.float_field_names:
                 offset = int(model.float_field_offsets[model.float_field_names.index(name)])
                 number_of, bin_of = values.unbind(-1)
                 table = model.float_embedding_table.embedding
-                parts.append(table(bin_of.long() + offset) * number_of.unsqueeze(-1))
+                parts[number] = table(bin_of.long() + offset) * number_of.unsqueeze(-1)
             elif name in model.token_seq_field_names:
                 table = model.token_seq_embedding_table[model.token_seq_field_names.index(name)]
-                parts.append(_mean(table(values), values != 0))
+                parts[number] = _mean(table(values), values != 0)
             else:
                 numbers, bins = values.unbind(-1)
                 table = model.float_seq_embedding_table[model.float_seq_field_names.index(name)]
-                parts.append(_mean(table(bins.long()) * numbers.unsqueeze(-1), bins != 0))
-        return torch.stack(parts, dim=1)
+                parts[number] = _mean(table(bins.long()) * numbers.unsqueeze(-1), bins != 0)
+        return torch.stack([parts[number] for number in range(len(columns))], dim=1)
+
+
+def _embed_tokens(model: ContextRecommender, fields: list[str], columns: list[Tensor]) -> Tensor:
+    """Of fields with one value, whose table they share: one look-up, ``(fields, U, d)``."""
+    offsets = [int(model.token_field_offsets[model.token_field_names.index(name)]) for name in fields]
+    ids = torch.stack([column + offset for column, offset in zip(columns, offsets, strict=True)])
+    return model.token_embedding_table.embedding(ids)
 
 
 def _mean(vectors: Tensor, mask: Tensor) -> Tensor:
     """Mean over the second dimension where the mask is set, 0 where it nowhere is: ``(N, S, d)`` to ``(N, d)``."""
-    weights = mask.to(vectors.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
-    return torch.einsum("ns,nsd->nd", weights, vectors)
+    return torch.einsum("ns,nsd->nd", _shares(mask, vectors.dtype), vectors)
 
 
 class TargetAttention(nn.Module):
@@ -119,35 +157,41 @@ class TargetAttention(nn.Module):
         self.activation = Dice(hidden)
         self.output = nn.Linear(hidden, 1)
 
-    def forward(self, target: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, target: Tensor, clicks: Clicks, mask: Tensor) -> Tensor:
         """
         Args:
             target: ``(B, W)``.
-            clicks: ``(B, T, W)``.
+            clicks: Of the rows' T slots.
             mask: Slots that hold a click, ``(B, T)``.
 
         Returns:
             The weighted sum of the clicks, ``(B, W)``; 0 where a row has none.
         """
-        targets = target.unsqueeze(1).expand_as(clicks)
-        if self.training:
-            # Statistics of batch norm are those of clicks; empty slots, which depend on T, are no part of them
-            weights = torch.zeros_like(mask, dtype=clicks.dtype)
-            weights = weights.masked_scatter(mask, self._weights(targets[mask], clicks[mask]).to(clicks.dtype))
+        if torch.compiler.is_exporting():  # a graph does without the number of clicks
+            rows = torch.arange(mask.shape[0], device=mask.device).unsqueeze(1).expand_as(mask).flatten()
+            weights = self._weights(target, clicks.vectors, rows, clicks.places.flatten()).view(mask.shape)
         else:
-            weights = self._weights(targets.flatten(0, 1), clicks.flatten(0, 1)).view(mask.shape).to(clicks.dtype)
+            # Statistics of batch norm are those of clicks; empty slots, which depend on T, are no part of them
+            some = self._weights(target, clicks.vectors, mask.nonzero()[:, 0], clicks.places[mask])
+            weights = torch.zeros_like(mask, dtype=some.dtype).masked_scatter(mask, some)
         if self.softmax:
-            weights = (
-                weights.masked_fill(~mask, -torch.inf).softmax(1).nan_to_num(0.0)
-            )  # NaN: a row without clicks
+            weights = weights.masked_fill(~mask, -torch.inf).softmax(1).nan_to_num(0.0)  # NaN: no clicks
         else:
             weights = weights.masked_fill(~mask, 0.0)
-        return torch.einsum("bt,btw->bw", weights, clicks)
+        return clicks.weighted_sum(weights)
 
-    def _weights(self, targets: Tensor, clicks: Tensor) -> Tensor:
-        """``(N, W)`` twice to ``(N,)``."""
-        pairs = torch.cat([targets, clicks, targets - clicks, targets * clicks], dim=1)
-        return self.output(self.activation(self.hidden(pairs))).squeeze(1)
+    def _weights(self, target: Tensor, vectors: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+        """Of N pairs of a row and a click, whose vectors are ``target[rows]`` and ``vectors[places]``, ``(N,)``.
+
+        The products of the first layer with t, h and t - h are computed once per row and item, not per pair:
+        ``[A B C D] [t, h, t - h, t * h] = (A + C) t + (B - C) h + D (t * h)``.
+        """
+        of_t, of_h, of_difference, of_product = self.hidden.weight.chunk(4, dim=1)
+        by_row = F.linear(target, of_t + of_difference, self.hidden.bias)  # (B, hidden)
+        by_item = F.linear(vectors, of_h - of_difference)  # (U, hidden)
+        products = F.embedding(rows, target) * F.embedding(places, vectors)  # (N, W)
+        hidden = F.linear(products, of_product) + F.embedding(rows, by_row) + F.embedding(places, by_item)
+        return self.output(self.activation(hidden)).squeeze(1)
 
 
 class HistoryPooling(VectorSource):
@@ -182,30 +226,28 @@ class HistoryPooling(VectorSource):
 
     def forward(self, model: ContextRecommender, interaction: Interaction, embeddings: Tensor) -> Tensor:
         """See ``VectorSource.forward``; E is the number of groups times that of a group's vectors."""
-        clicks = self.history(model, interaction)  # (B, T, I, d)
-        masks = self.history.masks(interaction)
+        clicks, masks = self.history(model, interaction), self.history.masks(interaction)
         if self.kind == "mean":
-            return torch.cat([_mean_of_clicks(clicks, mask) for mask in masks], dim=1)
-        target = embeddings[:, self.history.item_fields].flatten(1)  # (B, I * d)
-        pairs = zip(self.pools, masks, strict=True)
-        if self.kind == "attention":
-            pooled = [pool(target, clicks.flatten(2), mask).view_as(clicks[:, 0]) for pool, mask in pairs]
+            pooled = [clicks.weighted_sum(_shares(mask, embeddings.dtype)) for mask in masks]
         else:
-            with torch.no_grad():
-                similarity = F.cosine_similarity(target.unsqueeze(1), clicks.flatten(2), dim=2, eps=1e-8)
-            pooled = [pool(_histogram(similarity, mask)).unsqueeze(1) for pool, mask in pairs]
-        return torch.cat(pooled, dim=1)
+            target = embeddings[:, self.history.item_fields].flatten(1)  # (B, W)
+            pairs = zip(self.pools, masks, strict=True)
+            if self.kind == "attention":
+                pooled = [pool(target, clicks, mask) for pool, mask in pairs]
+            else:
+                with torch.no_grad():
+                    similarity = F.cosine_similarity(target.unsqueeze(1), clicks.of_slots(), dim=2, eps=1e-8)
+                pooled = [pool(_histogram(similarity, mask)) for pool, mask in pairs]
+        return torch.cat([vectors.unflatten(1, (-1, embeddings.shape[2])) for vectors in pooled], dim=1)
 
 
-def _mean_of_clicks(clicks: Tensor, mask: Tensor) -> Tensor:
-    """``(B, T, I, d)`` to ``(B, I, d)``."""
-    weights = mask.to(clicks.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
-    return torch.einsum("bt,btid->bid", weights, clicks)
+def _shares(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Of each click among those of its row, ``(B, T)``."""
+    return mask.to(dtype) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def _histogram(similarity: Tensor, mask: Tensor) -> Tensor:
     """Shares of a row's clicks in bins of equal width from -1 to 1: ``(B, T)`` to ``(B, _BINS)``."""
     bins = ((similarity + 1) / 2 * _BINS).long().clamp(0, _BINS - 1)
-    shares = mask.to(similarity.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
     members = bins.unsqueeze(2) == torch.arange(_BINS, device=bins.device)  # (B, T, _BINS)
-    return torch.einsum("bt,btn->bn", shares, members.to(shares.dtype))
+    return torch.einsum("bt,btn->bn", _shares(mask, similarity.dtype), members.to(similarity.dtype))

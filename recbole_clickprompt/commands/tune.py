@@ -127,13 +127,14 @@ def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool
     """Refuses invalid values before any trial runs; returns whether a higher validation score is better."""
     from recbole.config import Config
 
-    config = Config(config_dict=quote_strings({**base, "state": "error"}))
     for draw in space:
         if draw.name in base:
             raise SettingError(f"{path}: {draw.name} is both in settings and in space")
-        for value in draw.bounds():
-            try:
-                Config(config_dict=quote_strings({**base, draw.name: value, "state": "error"}))
-            except SettingError as error:
-                raise SettingError(f"{path}: space: {error}") from error
-    return bool(config["valid_metric_bigger"])
+    # A setting may need one that is in the space
+    trial = {**base, **{draw.name: next(draw.bounds()) for draw in space}, "state": "error"}
+    variants = [{**trial, draw.name: value} for draw in space for value in draw.bounds()]
+    try:
+        configs = [Config(config_dict=quote_strings(variant)) for variant in variants]
+    except SettingError as error:
+        raise SettingError(f"{path}: settings and space: {error}") from error
+    return bool(configs[0]["valid_metric_bigger"])

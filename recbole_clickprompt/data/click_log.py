@@ -39,6 +39,7 @@ class RowOrder:
         if times is None:
             self.new_time = np.ones(len(users), dtype=bool)
         else:
+            del ordered  # before the next array of this size
             ordered, self.new_time = times[self.rows], changes.copy()
             self.new_time[1:] |= ordered[1:] != ordered[:-1]
 
@@ -84,9 +85,9 @@ def build_click_log(order: RowOrder, is_click: np.ndarray) -> ClickLog:
 
 
 def _at_start(before: np.ndarray, is_start: np.ndarray, order: RowOrder) -> np.ndarray:
-    """The value at the start of each row's group, by row number, ``(N,)``."""
-    starts = np.flatnonzero(is_start)
-    sizes = np.diff(starts, append=len(is_start))
+    """The value at the start of each row's group, by row number, ``(N,)``; values do not decrease."""
+    starts = np.where(is_start, before, 0)
+    np.maximum.accumulate(starts, out=starts)
     values = np.empty_like(before)
-    values[order.rows] = np.repeat(before[starts], sizes)
+    values[order.rows] = starts
     return values

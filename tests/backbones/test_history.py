@@ -8,8 +8,9 @@ from recbole.model.abstract_recommender import ContextRecommender
 from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.backbones.adapter import build_backbone, recbole_model
 from recbole_clickprompt.backbones.dice import Dice
-from recbole_clickprompt.backbones.history import TargetAttention
+from recbole_clickprompt.backbones.history import Clicks, TargetAttention
 from recbole_clickprompt.backbones.vector_fields import ColumnVectors, with_vector_fields
+from recbole_clickprompt.backbones.weighted_sum import weighted_sum
 from recbole_clickprompt.errors import SettingError
 
 WITH_VECTORS = [name for name in BACKBONES if name not in (*WITHOUT_VECTORS, "DIN")]
@@ -116,9 +117,10 @@ def test_with_all_rows_as_history_the_label_of_a_click_matters(make, name, pooli
 def test_attention_is_the_weighted_sum_of_the_clicks():
     torch.manual_seed(0)
     pool = TargetAttention(6, hidden=4, softmax=False).eval()
-    target, clicks = torch.randn(2, 6), torch.randn(2, 3, 6)
+    target, vectors = torch.randn(2, 6), torch.randn(4, 6)
+    clicks = Clicks(vectors, torch.tensor([[2, 1, 0], [3, 3, 0]]))
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    pairs = torch.cat([target[:1].expand(2, 6), clicks[0, :2]], dim=1)
+    pairs = torch.cat([target[:1].expand(2, 6), vectors[[2, 1]]], dim=1)
     t, h = pairs[:, :6], pairs[:, 6:]
     weights = pool.output(pool.activation(pool.hidden(torch.cat([t, h, t - h, t * h], dim=1))))
     torch.testing.assert_close(pool(target, clicks, mask), torch.stack([(weights * h).sum(0), torch.zeros(6)]))
@@ -126,6 +128,16 @@ def test_attention_is_the_weighted_sum_of_the_clicks():
     soft.load_state_dict(pool.state_dict())
     torch.testing.assert_close(soft(target, clicks, mask)[0], (weights.softmax(0) * h).sum(0))
     assert soft(target, clicks, mask)[1].eq(0).all()
+
+
+def test_weighted_sums_and_their_gradients_are_those_of_a_copy_of_all_slots():
+    torch.manual_seed(0)
+    vectors, weights = torch.randn(5, 3, dtype=torch.double), torch.randn(4, 6, dtype=torch.double)
+    places = torch.randint(0, 4, (4, 6))  # no slot holds the last vector
+    inputs = [vectors.requires_grad_(), weights.requires_grad_()]
+    assert torch.autograd.gradcheck(lambda v, w: weighted_sum(v, places, w), inputs)
+    expected = torch.einsum("bt,btw->bw", weights, vectors[places])
+    torch.testing.assert_close(weighted_sum(vectors, places, weights), expected)
 
 
 def test_dice_is_that_of_the_paper_and_takes_single_rows():

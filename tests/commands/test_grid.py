@@ -191,6 +191,7 @@ def test_the_papers_grids_hold_possible_settings(table, configs):
         "evidence/autoint-dnn-towers",
         "evidence/few-labels",
         "evidence/joint-layers",
+        "evidence/history",
     ],
 )
 def test_the_shipped_grids_hold_possible_settings(name, configs):

@@ -268,7 +268,9 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
         read_space(None, Path("f"))
 
 
-@pytest.mark.parametrize(("name", "trials"), [("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 4)])
+@pytest.mark.parametrize(
+    ("name", "trials"), [("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 4), ("tune-history", 20)]
+)
 def test_the_shipped_searches_hold_possible_settings(objective, name, trials):
     assert main(["tune", f"evidence/{name}.yaml"]) == 0
     assert len(objective) == trials

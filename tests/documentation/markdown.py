@@ -10,7 +10,7 @@ __all__ = ["PAGES", "ROOT", "anchors", "blocks", "commands", "documented_setting
 
 ROOT = Path(__file__).parents[2]
 _AT_ROOT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "dataset_atomic/README.md")
-PAGES = [*(ROOT / name for name in _AT_ROOT), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / name for name in _AT_ROOT), *sorted((ROOT / "docs").rglob("*.md"))]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
