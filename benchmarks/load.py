@@ -1,6 +1,7 @@
 """Memory and time of start-up, token table and first training steps on a large generated data set.
 
     python -m benchmarks.load --users=1000000 --items=1000000 --rows=10000000 --folder=/tmp/load
+    python -m benchmarks.load --items=1000000 --description_words=60 --steps=0 --rounds=0 --folder=/tmp/load
 
 Each line is a phase of one process: wall time, CPU time, and the peak memory of the process so far. Users and
 items follow power laws, and each occurs in at least one row. Large embedding tables are updated lazily; the last
@@ -25,7 +26,7 @@ from benchmarks.rowwise import ROWWISE_STEPS, build_trainer, step_seconds
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 
-CHUNK = 1_000_000
+CHUNK, CHUNK_ITEMS = 1_000_000, 50_000
 STEEPNESS = 2
 ADJECTIVES = ["Golden", "Silent", "Bitter", "Happy", "Haunted", "Sunny", "Grim"]
 NOUNS = ["River", "Garden", "Mountain", "Road", "House", "Summer", "Letter", "Train", "Island", "Clock", "Bridge"]
@@ -74,14 +75,22 @@ def main() -> None:
         default=10,
         help="rounds that compare lazy and full updates, 0 for none (default: %(default)s)",
     )
+    parser.add_argument(
+        "--description_words",
+        type=int,
+        default=0,
+        help="length of a description of each item, which language models alone read (default: no description)",
+    )
     parser.add_argument("--folder", type=Path, required=True, help="for the generated data set")
     parser.add_argument("--part", choices=["generate", "run"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    name = f"load-{options.users}-{options.items}-{options.rows}"
+    name = f"load-{options.users}-{options.items}-{options.rows}-{options.description_words}"
     if options.part == "generate":
-        generate(options.folder / name, options.users, options.items, options.rows)
+        sizes = {"users": options.users, "items": options.items, "rows": options.rows}
+        generate(options.folder / name, **sizes, description_words=options.description_words)
     elif options.part == "run":
-        run(options.folder, name, options.steps, options.plm_steps, options.rounds)
+        described = {"text_only_fields": ["description"]} if options.description_words else {}
+        run(options.folder, name, options.steps, options.plm_steps, options.rounds, described)
     else:
         again = [sys.executable, "-W", "ignore", "-m", "benchmarks.load", *sys.argv[1:]]
         if not (options.folder / name / f"{name}.inter").is_file():
@@ -92,8 +101,8 @@ def main() -> None:
         print(f"| all | {cost.seconds:.1f} s | {cost.cpu_seconds:.1f} s | {cost.peak_bytes / 1e9:.2f} GB |")
 
 
-def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> None:
-    """Writes atomic files named like their folder, the interactions last."""
+def generate(folder: Path, *, users: int, items: int, rows: int, description_words: int, seed: int = 0) -> None:
+    """Writes atomic files named like their folder, the interactions last; 0 words are no descriptions."""
     import numpy as np
     import polars as pl
 
@@ -112,11 +121,22 @@ def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> 
     user = pl.format("u{}", pl.int_range(users))
     people = pl.select(user).with_columns(gender=draw(["F", "M"], users), job=draw(JOBS, users))
     write("user", "user_id:token gender:token job:token", iter([people]))
-    films = pl.DataFrame({"a": draw(ADJECTIVES, items), "b": draw(NOUNS, items), "c": draw(NOUNS, items)})
-    films = films.with_row_index("n").select(
-        pl.format("i{}", "n"), pl.format("{} {} and {} {}", "a", "b", "c", "n").alias("title"), draw(GENRES, items)
-    )
-    write("item", "item_id:token title:token genre:token_seq", iter([films]))
+
+    def films() -> Iterator[pl.DataFrame]:
+        for start in range(0, items, CHUNK_ITEMS):
+            size = min(CHUNK_ITEMS, items - start)
+            parts = {"a": draw(ADJECTIVES, size), "b": draw(NOUNS, size), "c": draw(NOUNS, size)}
+            title = pl.format("{} {} and {} {}", "a", "b", "c", "n").alias("title")
+            frame = pl.DataFrame({"n": range(start, start + size), **parts}).select(
+                pl.format("i{}", "n"), title, draw(GENRES, size).alias("genre")
+            )
+            if description_words:
+                words = [draw(NOUNS, size).str.to_lowercase().alias(f"{n}") for n in range(description_words)]
+                frame = frame.with_columns(pl.concat_str(words, separator=" ").alias("description"))
+            yield frame
+
+    described = " description:token" if description_words else ""
+    write("item", f"item_id:token title:token genre:token_seq{described}", films())
 
     def interactions() -> Iterator[pl.DataFrame]:
         for start in range(0, rows, CHUNK):
@@ -136,8 +156,8 @@ def generate(folder: Path, users: int, items: int, rows: int, seed: int = 0) -> 
     write("inter", "user_id:token item_id:token label:float timestamp:float", interactions())
 
 
-def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> None:
-    """Runs the phases and prints a line for each."""
+def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int, settings: dict[str, Any]) -> None:
+    """Runs the phases with further settings, and prints a line for each."""
     with _phase("imports"):
         import torch
         import transformers
@@ -151,8 +171,12 @@ def run(folder: Path, name: str, steps: int, plm_steps: int, rounds: int) -> Non
         transformers.logging.set_verbosity_error()
         sys.argv = sys.argv[:1]  # RecBole reads it
 
-    def config_of(model: str, **settings: Any) -> Config:
-        return Config(model, name, None, {**SETTINGS, "data_path": str(folder), **settings})
+    base = {**SETTINGS, "data_path": str(folder), **settings}
+    for field in settings.get("text_only_fields", []):
+        base["text_fields"] = {**base["text_fields"], field: field}
+
+    def config_of(model: str, **others: Any) -> Config:
+        return Config(model, name, None, {**base, **others})
 
     config = config_of("ClickPrompt")
     init_seed(config["seed"], config["reproducibility"])

@@ -67,9 +67,10 @@ def training_step(config: Config, train_data: AbstractDataLoader) -> Callable[[I
         name="load",
         model=trainer.model.train(),
         optimizer=trainer.optimizer,
-        batches=len(train_data),
+        steps=len(train_data),
         epochs=1,
         schedule="constant",
         warmup_ratio=0.0,
+        enable_amp=config["enable_amp"],
     )
     return stage.train_batch

@@ -1,18 +1,34 @@
 """ClickPrompt for RecBole. Importing this package registers its models with RecBole."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
+from recbole_clickprompt.host.missing_ray import replace_unusable_ray
 from recbole_clickprompt.host.third_party_warnings import ignore_third_party_warnings
-
-ignore_third_party_warnings()  # before RecBole is imported
-
-from recbole_clickprompt.host.registration import register  # noqa: E402
-from recbole_clickprompt.methods.registry import register_method  # noqa: E402
+from recbole_clickprompt.methods.registry import register_method
 
 __all__ = ["__version__", "load_model", "register", "register_method"]
 __version__ = "0.1.0"
 
-register()
+
+def register() -> None:
+    """Registers all models with RecBole, which importing this package does; repeated calls do nothing."""
+    from recbole_clickprompt.host.registration import register
+
+    register()
+
+
+def _starts_command() -> bool:
+    """Whether this import starts the command line, which only registers for commands that need RecBole.
+
+    Importing RecBole takes seconds, and would slow down ``--help`` and commands that read tables only.
+    """
+    # The script or module as Python was started with it; another one in processes that a command starts
+    started = sys.orig_argv[-len(sys.argv)] if sys.argv else ""
+    if sys.argv[:1] == ["-m"]:  # Python's value while it locates the module of `python -m MODULE`
+        return started.removeprefix("-m") == __name__
+    return sys.argv[:1] == [started] and Path(started).stem in ("recbole-cp", "run_recbole_cp")
 
 
 def __getattr__(name: str) -> Any:
@@ -21,3 +37,10 @@ def __getattr__(name: str) -> Any:
 
         return load_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# Both before RecBole is imported
+ignore_third_party_warnings()
+replace_unusable_ray()
+if not _starts_command():
+    register()

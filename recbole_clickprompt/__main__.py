@@ -4,45 +4,35 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from recbole_clickprompt.commands import (
-    attention,
-    export,
-    from_table,
-    grid,
-    latency,
-    long_tail,
-    metrics,
-    predict,
-    prepare,
-    report,
-    run,
-    show,
-    tune,
-)
 from recbole_clickprompt.errors import UserError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "command_module", "main"]
 
-_COMMANDS = {
-    "attention": attention,
-    "export": export,
-    "from-table": from_table,
-    "grid": grid,
-    "latency": latency,
-    "long-tail": long_tail,
-    "metrics": metrics,
-    "predict": predict,
-    "prepare": prepare,
-    "report": report,
-    "run": run,
-    "show": show,
-    "tune": tune,
+# Name of each command: its module in recbole_clickprompt.commands
+COMMANDS = {
+    "attention": "attention",
+    "data": "data",
+    "export": "export",
+    "from-table": "from_table",
+    "grid": "grid",
+    "latency": "latency",
+    "long-tail": "long_tail",
+    "metrics": "metrics",
+    "predict": "predict",
+    "prepare": "prepare",
+    "report": "report",
+    "run": "run",
+    "runs": "run_folders",
+    "show": "show",
+    "tune": "tune",
 }
+_WITHOUT_RECBOLE = {"from-table", "long-tail", "metrics", "prepare", "runs"}
 
 # Errors if a file exists where a folder is needed, such as RecBole's log/
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
@@ -71,20 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for errors that the user can fix, which are printed in one line; 130 after Ctrl-C. A
         training run that receives SIGTERM exits with 143.
     """
-    parser = _Parser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in _COMMANDS.items():
-        text = module.__doc__ or ""
-        command = commands.add_parser(
-            name, help=text.splitlines()[0], description=text, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        module.add_arguments(command)
-    options, settings = parser.parse_known_args(arguments)
+    options, settings = _parse(sys.argv[1:] if arguments is None else arguments)
     # RecBole reads sys.argv itself, but the arguments have been parsed here
     sys.argv = sys.argv[:1]
     try:
-        _COMMANDS[options.command].execute(options, settings)
+        if options.command not in _WITHOUT_RECBOLE:
+            from recbole_clickprompt.host.registration import register
+
+            register()
+        command_module(options.command).execute(options, settings)
     except UserError as error:
         return _fail(str(error), 2)
     except OSError as error:
@@ -101,6 +86,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; a run whose state was saved resumes with --resume=auto", 130)
     return 0
+
+
+def command_module(name: str) -> Any:
+    """The module of a command, with ``add_arguments`` and ``execute``."""
+    return importlib.import_module(f"recbole_clickprompt.commands.{COMMANDS[name]}")
+
+
+def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = _Parser(prog="recbole-cp", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = [name for name in arguments[:1] if name in COMMANDS]
+    for name in chosen or COMMANDS:
+        module = command_module(name)
+        command = commands.add_parser(
+            name, help=module.__doc__.splitlines()[0], description=module.__doc__, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        if chosen:
+            module.add_arguments(command)
+    return parser.parse_known_args(arguments)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import recbole_clickprompt  # noqa: F401 - registers the models; before RecBole, which may find no usable ray
+
+# isort: split
 import pytest
 import torch
 import transformers as tf
@@ -21,7 +24,6 @@ from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-import recbole_clickprompt  # noqa: F401 - registers the models
 from recbole_clickprompt.files import locked
 
 ROOT = Path(__file__).parents[1]

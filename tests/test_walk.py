@@ -98,21 +98,16 @@ for file in {files!r}:
     assert loaded == [str(open_run(file).info["test_result"]) for file in files]
 
 
-def test_import_is_light_and_leaves_heavy_packages_alone():
+def test_the_import_leaves_heavy_packages_alone():
     answer = in_fresh_process(
         """
-import sys, time
-import recbole.quick_start, recbole.trainer, recbole.data
-start = time.perf_counter()
+import sys
 import recbole_clickprompt
-heavy = [name for name in ("transformers", "polars", "peft") if name in sys.modules]
-print("MS", 1000 * (time.perf_counter() - start), len(heavy))
+print([name for name in ("transformers", "polars", "peft") if name in sys.modules])
 """
     )
     assert answer.returncode == 0, answer.stderr
-    milliseconds, heavy = answer.stdout.split("MS ")[1].split()
-    assert heavy == "0"
-    assert float(milliseconds) < 500  # 10 times what it takes alone, for a busy machine
+    assert answer.stdout.endswith("[]\n")
 
 
 def test_the_command_line_trains_and_tests(small):

@@ -78,10 +78,11 @@ def _stage(config: Settings, stage: str, model: Trainable) -> TrainingStage:
         name=stage,
         model=model,
         optimizer=optimizer,
-        batches=1,
+        steps=1,
         epochs=1,
         schedule="constant",
         warmup_ratio=0.0,
+        enable_amp=config["enable_amp"],
     )
 
 

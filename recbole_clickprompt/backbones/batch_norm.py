@@ -11,7 +11,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from recbole_clickprompt import distributed
 
-__all__ = ["batch_norm_over_ranks"]
+__all__ = ["RunningBatchNorm1d", "batch_norm_over_ranks"]
+
+
+class RunningBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm for any number of rows: fewer than two have no variance and get the running statistics."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(N, channels)`` to the same shape; N may be 0."""
+        return self.normalize_by_running(input) if self.training and len(input) < 2 else super().forward(input)
+
+    def normalize_by_running(self, input: Tensor) -> Tensor:
+        """Normalizes as in evaluation, ``(N, channels)`` to the same shape."""
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def batch_norm_over_ranks(model: nn.Module) -> None:
@@ -54,6 +66,12 @@ class _OverRanks(_BatchNorm):
         self._check_input_dim(input)
         rest = [d for d in range(input.dim()) if d != 1]
         mean, var, count = _statistics(input, rest)
+        if count < 2:
+            if isinstance(self, RunningBatchNorm1d):
+                return self.normalize_by_running(input)
+            raise ValueError(
+                "batch norm needs more than one row; change the batch size so that the last batch has two"
+            )
         if self.track_running_stats:
             self._update_running(mean.detach(), var.detach() * count / (count - 1))
         shape = [1, -1, *[1] * (input.dim() - 2)]
@@ -85,16 +103,14 @@ def _statistics(input: Tensor, rest: list[int]) -> tuple[Tensor, Tensor, int]:
         rest: All dimensions except that of the channels.
 
     Returns:
-        Mean and biased variance, ``(channels,)`` each, and the number of values.
-
-    Raises:
-        ValueError: There is a single value per channel, so there is no variance.
+        Mean and biased variance, ``(channels,)`` each, and the number of values of a channel.
     """
     group = distributed.current()
     channels = input.shape[1]
-    mean = input.mean(rest)
+    here = input.numel() // channels  # values of a channel; 0 on a rank whose rows have no clicks
+    mean = input.sum(rest) / max(here, 1)
     spread = (input - mean.view([1, -1, *[1] * (input.dim() - 2)])).square().sum(rest)
-    count = 0 if group.is_padding else input.numel() // channels
+    count = 0 if group.is_padding else here
     row = torch.cat([mean, spread * bool(count), mean.new_tensor([count])])
     # Each rank fills its row of a table that is 0 elsewhere; the sum over ranks is the complete table:
     #
@@ -104,15 +120,11 @@ def _statistics(input: Tensor, rest: list[int]) -> tuple[Tensor, Tensor, int]:
     table = _SumOverRanks.apply(F.pad(row.unsqueeze(0), (0, 0, group.rank, group.world - 1 - group.rank)))
     means, spreads, counts = table[:, :channels], table[:, channels:-1], table[:, -1].detach()
     count = int(counts.sum())
-    if count < 2:
-        raise ValueError(
-            "batch norm needs more than one row; change the batch size so that the last batch has two"
-        )
-    mean = counts @ means / count
-    return mean, (spreads.sum(0) + counts @ (means - mean).square()) / count, count
+    mean = counts @ means / max(count, 1)
+    return mean, (spreads.sum(0) + counts @ (means - mean).square()) / max(count, 1), count
 
 
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {
     kind: type(f"{kind.__name__}OverRanks", (_OverRanks, kind), {})
-    for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, RunningBatchNorm1d)
 }

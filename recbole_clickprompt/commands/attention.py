@@ -15,17 +15,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from recbole_clickprompt.commands.arguments import check_minimum
 from recbole_clickprompt.commands.restored_runs import default_device, restore_run
 from recbole_clickprompt.commands.runs import check_options, emit_table
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
-from recbole_clickprompt.evaluation.tables import markdown_table, number, prompt_columns
 from recbole_clickprompt.methods.registry import find_method
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from recbole_clickprompt.evaluation.run_folder import RunFolder
     from recbole_clickprompt.host.restore import Restored
 
 __all__ = ["add_arguments", "attention_of", "execute", "markdown"]
@@ -52,6 +51,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: There is no such finished run.
         WeightsError: The checkpoint cannot be restored.
     """
+    from recbole_clickprompt.evaluation.run_folder import open_run
+
     check_options(options, settings)
     check_minimum(options, 1, "rows")
     rows = range(options.rows) if options.row is None else options.row
@@ -87,6 +88,8 @@ def attention_of(run: RunFolder) -> Callable[[Restored, Sequence[int], str], pd.
 
 def markdown(table: pd.DataFrame) -> str:
     """The attention table of a method as a Markdown table."""
+    from recbole_clickprompt.evaluation.tables import markdown_table, number, prompt_columns
+
     prompts = prompt_columns(table)
     header = ["row", "user", "item", "masked field", "tokens", *(f"prompt {k + 1}" for k in range(len(prompts)))]
     rows = [

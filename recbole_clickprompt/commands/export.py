@@ -1,7 +1,8 @@
 """Export a trained model to ONNX, with everything that scoring needs.
 
 The folder holds model.onnx (any number of rows and tokens), the vocabulary, features of users and items and tokens
-of their texts as plain json and npz files, and score.py, an example that only needs numpy and onnxruntime.
+of their texts as plain json and npz files, and score.py, a script that needs only numpy, onnxruntime and, for
+texts that training never saw, tokenizers.
 `recbole-cp predict` accepts the folder instead of a run. Scores are compared with PyTorch's on test rows.
 checksums.json holds the SHA-256 of all files except score.py, which you may edit; a changed file is refused.
 """
@@ -38,7 +39,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The folder exists, or the data set of the training run cannot be read.
         WeightsError: The run cannot be read.
     """
-    # Imported late: it would slow down the start of every command
     from recbole_clickprompt.serving.export import export
 
     reject_settings(options, settings)
@@ -47,8 +47,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"{options.out} is ready:")
     for name, size in exported.files.items():
         print(f"  {name:<18}{size / 1e6:10.2f} MB")
-    if "score.py" not in exported.files:
-        print("  (no score.py: only `recbole-cp predict` reads rows with numbers in sequences or bins)")
     print(f"largest difference to PyTorch's scores on {exported.rows:,} test rows: {exported.difference:.1e}")
     if exported.auc is not None and exported.auc_int8 is not None:
         print(

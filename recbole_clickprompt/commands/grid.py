@@ -24,17 +24,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole.quick_start import run_recbole
-
 from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.evaluation.summary import markdown, summarize
 from recbole_clickprompt.host.properties import find_file, read_yaml
-from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import refuse_dropped, use_new_names
-from recbole_clickprompt.trainer.run_logger import collect_finished_runs
-from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["add_arguments", "execute"]
 
@@ -55,6 +49,13 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: The file is missing or invalid.
     """
+    from recbole.quick_start import run_recbole
+
+    from recbole_clickprompt.evaluation.baselines import grid_baselines
+    from recbole_clickprompt.evaluation.summary import markdown, summarize
+    from recbole_clickprompt.trainer.run_logger import collect_finished_runs
+    from recbole_clickprompt.tuning.results import append_row, digest, read_results
+
     path = find_file(options.file, "grid file")
     given = parse_settings(settings)
     grid = read_yaml(path)
@@ -99,9 +100,14 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     requested = results[results["digest"].isin([key for _, _, key in cells])]
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
     print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
+    trivial = grid_baselines(requested, by=list(vary))
+    if len(trivial):
+        print(f"\nbaselines:\n\n{markdown(summarize(trivial, by=[], baseline=None), by=[])}")
 
 
 def _quoted_name(dataset: object) -> dict[str, str]:
+    from recbole_clickprompt.host.untrusted_input import parse_literal
+
     # RecBole would read the setting 007 as a number
     is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
     return {"dataset": repr(dataset)} if is_number else {}

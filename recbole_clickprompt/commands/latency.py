@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import check_minimum
-from recbole_clickprompt.commands.prediction_timer import PredictionTimer
 from recbole_clickprompt.commands.restored_runs import default_device, visit_runs
 from recbole_clickprompt.commands.runs import add_runs, check_options, emit_table, parse_runs
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -49,6 +49,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
     import torch
 
+    from recbole_clickprompt.commands.prediction_timer import PredictionTimer
+
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingError("--device=cuda: torch finds no GPU here; leave it out or use cpu")
     if options.threads is not None:
@@ -66,6 +68,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 def markdown(table: pd.DataFrame, *, batch_size: int) -> str:
     """The result of ``summarize_times`` as a Markdown table."""
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number
+
     header = ["run", f"ms per {batch_size} rows", "95th percentile", "ratio [95 %]"]
     rows = [
         [

@@ -19,9 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.runs import (
     add_runs,
@@ -32,13 +30,13 @@ from recbole_clickprompt.commands.runs import (
     parse_runs,
 )
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail, compare_subsets
-from recbole_clickprompt.evaluation.run_folder import RunFolder
-from recbole_clickprompt.evaluation.seeds import Cut, measure_grid, varied
-from recbole_clickprompt.evaluation.summary import markdown as over_seeds
-from recbole_clickprompt.evaluation.summary import summarize
-from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, percent
-from recbole_clickprompt.tuning.results import read_results
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from recbole_clickprompt.evaluation.run_folder import RunFolder
+    from recbole_clickprompt.evaluation.seeds import Cut
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -59,6 +57,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: An argument is invalid.
         DataError: A run or table cannot be read, or the rows of two runs differ.
     """
+    from recbole_clickprompt.evaluation.long_tail import by_bins, by_tail
+
     check_options(options, settings)
     if not 0 < options.tail < 1:
         raise SettingError(f"--tail must be between 0 and 1, got {options.tail}")
@@ -77,6 +77,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 
 def _over_rows(cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    from recbole_clickprompt.evaluation.long_tail import compare_subsets
+
     runs, baseline = parse_runs(options)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
     subsets = cut(next(iter(tables.values())), _shared_counts(runs))
@@ -85,6 +87,11 @@ def _over_rows(cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str
 
 
 def _over_seeds(path: Path, cut: Cut, options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    from recbole_clickprompt.evaluation.seeds import measure_grid, varied
+    from recbole_clickprompt.evaluation.summary import markdown as over_seeds
+    from recbole_clickprompt.evaluation.summary import summarize
+    from recbole_clickprompt.tuning.results import read_results
+
     if not path.is_file():
         raise DataError(f"there is no table of a grid {path}")
     results = read_results(path, [])
@@ -124,6 +131,10 @@ def _shared_counts(runs: dict[str, RunFolder]) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
     """The result of ``compare_subsets`` as a Markdown table, runs side by side."""
+    import pandas as pd
+
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, percent
+
     level = f"[{100 * confidence:g} %]"
     runs = list(dict.fromkeys(table["run"]))
     compared = set(table.loc[table["relative_auc"].notna(), "run"])

@@ -6,7 +6,9 @@ predicted / observed, the sum of scores divided by the number of positive rows.
 
 With --baseline also: relative AUC (AUC / AUC of the baseline - 1, as in the paper), RelaImpr (the same for
 AUC - 0.5), the differences with paired bootstrap intervals, and two-sided p-values of DeLong's test and of the
-bootstrap. Runs must then have been tested on the same rows.
+bootstrap. Runs must then have been tested on the same rows. p-values do not include the variance between seeds.
+
+Trivial baselines (item mean, user mean, logistic regression) are listed after the runs; --baseline takes them too.
 
 Reads only the run folders: no data set, no model, no GPU.
 """
@@ -15,19 +17,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.runs import (
     add_runs,
     add_sampling,
+    baseline_of,
     bootstrap_options,
     check_options,
     emit_table,
-    parse_runs,
+    named_runs,
 )
-from recbole_clickprompt.evaluation.comparison import compare_runs
-from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["add_arguments", "execute", "markdown"]
 
@@ -39,21 +42,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints one table of metrics and, with a baseline, one of differences.
+    """Prints a table of metrics, with a baseline one of differences, and which runs a trivial baseline beats.
 
     Raises:
         SettingError: An argument is invalid.
         DataError: A run cannot be read, or its rows differ from the baseline's.
     """
+    from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
+    from recbole_clickprompt.evaluation.comparison import compare_runs
+
     check_options(options, settings)
-    runs, baseline = parse_runs(options)
+    runs = named_runs(options.runs)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
-    table = compare_runs(tables, baseline=baseline, **bootstrap_options(options))
-    emit_table(table, markdown(table, confidence=options.confidence), out=options.out)
+    trivial = baseline_tables(tables)
+    baseline = options.baseline if options.baseline in trivial else baseline_of(runs, options.baseline)
+    table = compare_runs({**tables, **trivial}, baseline=baseline, **bootstrap_options(options))
+    valid = {name: run.predictions("valid") for name, run in runs.items()}
+    text = "\n\n".join([markdown(table, confidence=options.confidence), *better_baselines(valid)])
+    if sampled := [name for name, run in runs.items() if run.sampled_negatives]:
+        text += f"\n\nThe negatives of {', '.join(sampled)} were sampled: these are no metrics on shown items."
+    emit_table(table, text, out=options.out)
 
 
 def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
     """The result of ``compare_runs`` as one or two Markdown tables."""
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number, percent
+
     level = f"[{100 * confidence:g} %]"
     compared = "relative_auc" in table
     header = ["run", "rows", f"AUC {level}", f"LogLoss {level}", "GAUC", "ECE", "predicted / observed"]
@@ -75,6 +89,9 @@ def markdown(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
 
 
 def _differences(table: pd.DataFrame, level: str) -> str:
+    from recbole_clickprompt.evaluation.comparison import SEED_NOTE
+    from recbole_clickprompt.evaluation.tables import interval_cell, markdown_table, number
+
     p = "p (bootstrap)"
     header = ["run minus baseline", f"AUC {level}", "p (DeLong)", p, f"LogLoss {level}", p]
     rows = []
@@ -84,4 +101,4 @@ def _differences(table: pd.DataFrame, level: str) -> str:
             number(line[key], ".3g") for key in ("p_delong", "p_bootstrap", "p_bootstrap_logloss")
         )
         rows.append([line["run"], auc, p_delong, p_auc, logloss, p_logloss])
-    return markdown_table(header, rows)
+    return f"{markdown_table(header, rows)}\n\n{SEED_NOTE}"

@@ -35,8 +35,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
+def parse_run(options: argparse.Namespace, arguments: Sequence[str], *, model: str | None = None) -> Run:
     """The run to execute; the name of a backbone stands for the plain backbone.
+
+    Args:
+        options: Values of the arguments of ``add_run_arguments``.
+        arguments: ``--key=value`` settings.
+        model: The model if none is given; None for the default method.
 
     Raises:
         SettingError: A property file is missing or not a mapping, a setting is not ``--key=value`` or is given
@@ -46,7 +51,7 @@ def parse_run(options: argparse.Namespace, arguments: Sequence[str]) -> Run:
     in_files: dict[str, Any] = {}
     for file in files:
         in_files.update(read_yaml(file))
-    model, implied = resolve_name(in_files.get("model") if options.model is None else options.model)
+    model, implied = resolve_name(in_files.get("model", model) if options.model is None else options.model)
     dataset = dataset_name(in_files.get("dataset", "ml-100k") if options.dataset is None else options.dataset)
     return Run(model, dataset, [str(file) for file in files], {**implied, **parse_settings(arguments)})
 

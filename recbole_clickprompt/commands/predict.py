@@ -1,6 +1,7 @@
 """Score raw rows with a trained model.
 
-Columns have the names of the fields in the atomic files, and values are written as there: the ids of user and
+Columns have the names of the fields in the atomic files, or of the table that `recbole-cp from-table` made the
+data set of, and values are written as there: the ids of user and
 item, the fields of the row itself, and the features of users and items that training never saw. Ids and values
 that training never saw are allowed and counted; the language model still reads their text. Files of any size are
 streamed.
@@ -49,10 +50,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The rows or the output cannot be used.
         WeightsError: The model cannot be loaded.
     """
-    # Imported late: polars and pyarrow would slow down the start of every command
     import pyarrow as pa
+    from tqdm import tqdm
 
-    from recbole_clickprompt.serving.columns import check_columns
+    from recbole_clickprompt.serving.columns import check_columns, with_field_names
     from recbole_clickprompt.serving.files import RowFile, ScoreFile
     from recbole_clickprompt.serving.load import load_model
     from recbole_clickprompt.serving.rows import Counts
@@ -64,11 +65,18 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if options.output.resolve() == options.rows.resolve():
         raise DataError("--output is the file that holds the rows; choose another")
     model = load_model(options.run, options.device)
-    check_columns(model.preprocessing, rows.names, source=str(options.rows), keep=keep)
-    copied = dict.fromkeys([model.preprocessing.user, model.preprocessing.item, *keep])
-    with output:
+    fields = check_columns(model.preprocessing, rows.names, source=str(options.rows), keep=keep)
+    column_of = {field: column for column, field in fields.items()}
+    copied = dict.fromkeys([column_of[model.preprocessing.user], column_of[model.preprocessing.item], *keep])
+    # disable=None: only on a terminal
+    with output, tqdm(unit=" rows", unit_scale=True, leave=False, dynamic_ncols=True, disable=None) as progress:
+
+        def advance(scored: int) -> None:
+            progress.total = rows.expected_rows
+            progress.update(scored)
+
         for table in rows.batches():
-            scores = model.score(table, counts)
+            scores = model.score(with_field_names(table, fields), counts, advance)
             output.write(table.select(list(copied)).append_column("score", pa.array(scores)))
         if output.rows != rows.rows:
             raise DataError(

@@ -9,18 +9,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import reject_settings
-from recbole_clickprompt.data.convert.catalog import RECIPES, prepare
-from recbole_clickprompt.data.convert.split import Counts
+from recbole_clickprompt.commands.data import print_report
 from recbole_clickprompt.errors import SettingError, nearest
 
+if TYPE_CHECKING:
+    from recbole_clickprompt.data.convert.split import Counts
+
 __all__ = ["add_arguments", "execute"]
+
+# The names in RECIPES, which a test compares: importing the converters would slow down the help
+_NAMES = ("ml-1m", "ml-100k", "ml-latest-small", "book-crossing", "amazon-toys-games-18", "goodreads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Name, source and target."""
-    parser.add_argument("name", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("name", metavar="NAME", help=", ".join(_NAMES))
     parser.add_argument("--raw", type=Path, help="the publisher's archive, folder, or one of several files")
     parser.add_argument("--out", type=Path, default=Path("dataset_atomic"), help="default: %(default)s")
 
@@ -32,6 +38,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         SettingError: There is no such data set, or an argument is unknown.
         DataError: The files cannot be downloaded or read, or are invalid.
     """
+    from recbole_clickprompt.data.convert.catalog import RECIPES, prepare
+
     reject_settings(options, settings)
     if options.name not in RECIPES:
         raise SettingError(
@@ -43,6 +51,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(_table(counts, recipe.published))
     for note in (*_why(counts, recipe.published), *counts.notes):
         print(f"note: {note}")
+    print_report(options.name, folder=options.out, rows=counts.rows or counts.raw_rows or 0)
     print(f"license: {recipe.license}")
 
 

@@ -13,22 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from recbole_clickprompt.commands.arguments import check_minimum, reject_settings
 from recbole_clickprompt.commands.attention import attention_of
-from recbole_clickprompt.commands.prediction_timer import PredictionTimer
 from recbole_clickprompt.commands.restored_runs import default_device, visit_runs
 from recbole_clickprompt.commands.runs import add_runs_and_baseline, baseline_of, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
-from recbole_clickprompt.evaluation.report.build import Extras, build_report
-from recbole_clickprompt.evaluation.run_folder import RunFolder
 from recbole_clickprompt.files import write_text
 from recbole_clickprompt.methods.base import Curve
 from recbole_clickprompt.methods.registry import methods
-from recbole_clickprompt.tuning.results import read_results
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from recbole_clickprompt.evaluation.report.build import Extras
+    from recbole_clickprompt.evaluation.run_folder import RunFolder
     from recbole_clickprompt.host.restore import Restored
 
 __all__ = ["add_arguments", "execute"]
@@ -55,6 +53,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: A run or the table of latencies cannot be read.
         WeightsError: A checkpoint cannot be restored.
     """
+    from recbole_clickprompt.evaluation.report.build import build_report
+
     reject_settings(options, settings)
     if options.out.suffix not in (".html", ".htm"):
         raise SettingError(f"the page's file must end in .html, got {options.out}")
@@ -69,6 +69,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
 def _extras(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline: str) -> Extras:
     """Everything that needs the checkpoints, each of which is restored once for all panels."""
+    from recbole_clickprompt.commands.prediction_timer import PredictionTimer
+    from recbole_clickprompt.evaluation.report.build import Extras
+
     compute = {} if options.attention is None else {name: attention_of(run) for name, run in runs.items()}
     compute = {name: function for name, function in compute.items() if function is not None}
     if options.attention is not None and not compute:
@@ -92,6 +95,8 @@ def _extras(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline
 
 def _read_latency(path: Path, runs: Mapping[str, RunFolder]) -> tuple[pd.DataFrame, str]:
     """The rows of these runs in a table of ``recbole-cp latency --out``, and where they come from."""
+    from recbole_clickprompt.tuning.results import read_results
+
     if not path.is_file() or path.suffix not in (".csv", ".parquet", ".json"):
         raise DataError(f"--latency: {path} is no table; recbole-cp latency --out writes one as .csv or .parquet")
     table = read_results(path, [], numbers=_TIMES)

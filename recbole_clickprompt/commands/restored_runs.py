@@ -6,11 +6,10 @@ import gc
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from recbole_clickprompt.evaluation.run_folder import RunFolder
-
 if TYPE_CHECKING:
     import torch
 
+    from recbole_clickprompt.evaluation.run_folder import RunFolder
     from recbole_clickprompt.host.restore import Restored
 
 __all__ = ["default_device", "restore_run", "visit_runs"]
@@ -25,7 +24,6 @@ def default_device() -> torch.device:
 
 def restore_run(run: RunFolder, *, device: torch.device) -> Restored:
     """A finished run with its model and data set; raises WeightsError if that fails."""
-    # Imported late: torch and RecBole would slow down the start of every command
     from recbole_clickprompt.host.restore import restore
 
     return restore(run.checkpoint, device=device)

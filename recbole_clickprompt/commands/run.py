@@ -9,13 +9,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from recbole.quick_start import run_recbole
-
-from recbole_clickprompt import distributed
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.host.distributed import is_distributed
-from recbole_clickprompt.host.launch import launch
 
 __all__ = ["add_arguments", "execute"]
 
@@ -36,6 +31,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: A setting is invalid, or contradicts torchrun.
     """
+    from recbole.quick_start import run_recbole
+
+    from recbole_clickprompt import distributed
+    from recbole_clickprompt.host.distributed import is_distributed
+    from recbole_clickprompt.host.launch import launch
+
     described = parse_run(options, settings)
     if options.port is not None and not 1 <= options.port <= 65535:
         raise SettingError(f"--port must be from 1 to 65535, got {str(options.port)[:60]}")

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.commands.arguments import check_minimum, reject_settings
 from recbole_clickprompt.errors import SettingError, nearest
-from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
-from recbole_clickprompt.evaluation.tables import check_table_path, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from recbole_clickprompt.evaluation.run_folder import RunFolder
 
 __all__ = [
     "add_runs",
@@ -66,6 +67,8 @@ def check_options(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """
     reject_settings(options, settings)
     if options.out is not None:
+        from recbole_clickprompt.evaluation.tables import check_table_path
+
         check_table_path(options.out)
     if "samples" in options:
         check_minimum(options, 1, "samples")
@@ -95,6 +98,8 @@ def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
         SettingError: A name or a run is given twice.
         DataError: There is no such finished run.
     """
+    from recbole_clickprompt.evaluation.run_folder import open_run
+
     given: list[tuple[str, RunFolder]] = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
@@ -140,5 +145,7 @@ def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | No
 def emit_table(table: pd.DataFrame, text: str, *, out: Path | None) -> None:
     """Prints ``text``, and writes the table to the file ``out`` if that is given."""
     if out is not None:
+        from recbole_clickprompt.evaluation.tables import write_table
+
         write_table(table, out)
     print(text)

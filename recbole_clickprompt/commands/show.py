@@ -1,6 +1,7 @@
 """Show the exact sentences that the PLM reads for some rows.
 
-Accepts --key=value settings as `run` does, such as --text_fields="{item_id: film}".
+Accepts --key=value settings as `run` does, such as --text_fields="{item_id: film}". Rows are in the order of the
+split, which is that of `run` with the same settings.
 """
 
 from __future__ import annotations
@@ -8,34 +9,50 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-
 from recbole_clickprompt.commands.arguments import check_minimum
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
+from recbole_clickprompt.errors import SettingError
 
 __all__ = ["add_arguments", "execute"]
 
+_PARTS = ("train", "valid", "test")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RecBole's flags for a run, and the number of rows."""
+    """RecBole's flags for a run, and the rows."""
     add_run_arguments(parser)
-    parser.add_argument("--rows", type=int, default=5, help="number of training rows (default: %(default)s)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rows", type=int, default=5, metavar="N", help="the first N rows (default: %(default)s)")
+    which.add_argument(
+        "--row", type=int, action="append", metavar="I",
+        help="this row, counted from 0 as in predictions.parquet; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--part", choices=_PARTS, default="train", help="part of the split (default: %(default)s)")
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints label and sentence of the first training rows, in the order of the split.
+    """Prints label and sentence of rows.
 
     Raises:
-        SettingError: A setting is invalid.
+        SettingError: A setting is invalid, or there is no such row.
     """
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import init_seed
+
     check_minimum(options, 1, "rows")
     model, dataset, files, values = parse_run(options, settings)
     config = Config(model, dataset, files, {**values, "state": "error"})
-    train_data, _, _ = data_preparation(config, create_dataset(config))
-    rows = train_data._dataset.inter_feat
-    textualizer = train_data._dataset.textualizer()
+    init_seed(config["seed"], config["reproducibility"])  # as in training, for random splits
+    loaders = data_preparation(config, create_dataset(config))
+    data = loaders[_PARTS.index(options.part)]._dataset
+    chosen = range(min(options.rows, len(data))) if options.row is None else options.row
+    for row in chosen:
+        if not 0 <= row < len(data):
+            raise SettingError(f"--row must be from 0 to {len(data) - 1} in the part {options.part}, got {row}")
+    textualizer = data.textualizer()
     keys = {field.key for field in textualizer.fields}
-    for row in range(min(options.rows, len(rows))):
-        sentence = textualizer.sentence({key: int(rows[key][row]) for key in keys})
-        print(f"{int(rows[config['LABEL_FIELD']][row])}  {sentence}")
+    columns = data.inter_feat
+    for row in chosen:
+        sentence = textualizer.sentence({key: int(columns[key][row]) for key in keys})
+        print(f"{int(columns[config['LABEL_FIELD']][row])}  {sentence}")

@@ -24,19 +24,17 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
-from recbole.config import Config
+from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, quote_strings, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import use_new_names
-from recbole_clickprompt.tuning.search import Search
-from recbole_clickprompt.tuning.space import Draw, read_search_file, read_space
-from recbole_clickprompt.tuning.trials import Trials
+from recbole_clickprompt.tuning.space import read_search_file, read_space
+
+if TYPE_CHECKING:
+    from recbole_clickprompt.tuning.space import Draw
 
 __all__ = ["add_arguments", "execute"]
 
@@ -58,6 +56,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: The file is missing or invalid, or every trial failed.
     """
+    import yaml
+
+    from recbole_clickprompt.tuning.search import Search
+    from recbole_clickprompt.tuning.trials import Trials
+
     path = find_file(options.file, "tuning file")
     tuning = {**_DEFAULTS, **_read(path)}
     _check(tuning, path)
@@ -122,6 +125,8 @@ def _check(tuning: dict[str, Any], path: Path) -> None:
 
 def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool:
     """Refuses invalid values before any trial runs; returns whether a higher validation score is better."""
+    from recbole.config import Config
+
     for draw in space:
         if draw.name in base:
             raise SettingError(f"{path}: {draw.name} is both in settings and in space")

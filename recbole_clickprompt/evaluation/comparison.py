@@ -12,8 +12,12 @@ from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.metrics import measure, rela_impr, relative_auc
 from recbole_clickprompt.evaluation.significance import bootstrap, delong_test, interval_of, two_sided
 
-__all__ = ["check_baseline", "check_same_rows", "compare_runs"]
+__all__ = ["SEED_NOTE", "check_baseline", "check_same_rows", "compare_runs"]
 
+SEED_NOTE = (
+    "p-values and intervals are about the choice of rows and do not include the variance between seeds, for which "
+    "recbole-cp grid repeats runs."
+)
 _ROW = ("split", "user", "item", "label", "time")
 
 

@@ -11,6 +11,8 @@ It is next to the run's checkpoint ``<stem>.pth`` and named ``<stem>``:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from recbole_clickprompt.evaluation.run_info import INFO_FILE, read_info
 from recbole_clickprompt.evaluation.run_tables import PREDICTIONS_FILE, read_counts, read_predictions
 from recbole_clickprompt.evaluation.value_checks import reject_rows
 
-__all__ = ["RunFolder", "folder_of", "open_run"]
+__all__ = ["RunFolder", "find_runs", "folder_of", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class RunFolder:
     Attributes:
         folder: Its path.
         info: The content of ``run.json``: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``,
-            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, and ``title``.
+            ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title``,
+            ``date``, the time at which it finished, and ``baselines``, the metrics of trivial baselines.
     """
 
     folder: Path
@@ -54,6 +57,19 @@ class RunFolder:
         # Runs of earlier versions have no title
         return self.info.get("title") or f"{self.info['model']} ({self.info.get('backbone')})"
 
+    @property
+    def sampled_negatives(self) -> int | None:
+        """Negatives that were sampled for each click of the data set; None if its negatives are data."""
+        return self.info["settings"].get("sampled_negatives")
+
+    @property
+    def date(self) -> datetime:
+        """When the run finished; of a run of an earlier version, when its ``run.json`` was written."""
+        try:
+            return datetime.fromisoformat(self.info.get("date", "")).astimezone()
+        except (TypeError, ValueError):
+            return datetime.fromtimestamp((self.folder / INFO_FILE).stat().st_mtime).astimezone()
+
     def predictions(self, split: str | None = None) -> pd.DataFrame:
         """Scores of validation and test rows, in the order of the data set.
 
@@ -63,7 +79,7 @@ class RunFolder:
         Returns:
             Columns ``split``, ``user``, ``item`` (tokens of the data files), ``label`` (0 or 1), ``time`` (of the
             data files, missing if they have none), ``score`` (from 0 to 1), and the columns that the method of
-            the run adds, such as ``logit_ctr``.
+            the run adds, such as ``logit_ctr``, and the scores of baselines, such as ``baseline_item_mean``.
 
         Raises:
             DataError: The run saved none, or the file is damaged.
@@ -119,3 +135,14 @@ def open_run(path: str | Path) -> RunFolder:
             problem = f"does not exist: if {path.name} was renamed, rename the folder of its run likewise"
         raise DataError(f"{folder} {problem}; give the .pth file that training wrote, or the folder next to it")
     return RunFolder(folder=folder, info=read_info(file))
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """The finished runs below a folder, at any depth, newest first; a warning reports damaged ones."""
+    runs = []
+    for file in folder.rglob(INFO_FILE):
+        try:
+            runs.append(open_run(file.parent))
+        except DataError as error:
+            getLogger().warning(f"{error}")
+    return sorted(runs, key=lambda run: run.date, reverse=True)

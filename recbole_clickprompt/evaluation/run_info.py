@@ -51,7 +51,26 @@ def read_info(file: Path) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool) or not only_texts:
             got = short_repr(value) if key in info else "nothing"
             raise DataError(f"{file}: {key} must be {expected}, got {got}; restore the file or train again")
+    if not _are_baselines(info.setdefault("baselines", {})):  # runs of earlier versions have none
+        got = short_repr(info["baselines"])
+        raise DataError(
+            f"{file}: baselines must be metrics by baseline and split, got {got}; restore the file or train again"
+        )
     return info
+
+
+def _are_baselines(value: object) -> bool:
+    """Whether a value has the structure of ``evaluation.baselines.Baselines``."""
+    return isinstance(value, dict) and all(
+        isinstance(splits, dict)
+        and all(
+            isinstance(metrics, dict)
+            and {"auc", "logloss"} <= metrics.keys()
+            and all(isinstance(number, int | float) for number in metrics.values())
+            for metrics in splits.values()
+        )
+        for splits in value.values()
+    )
 
 
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:

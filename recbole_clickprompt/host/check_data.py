@@ -46,6 +46,8 @@ def check_fields(dataset: Dataset) -> None:
         "whole_text_fields",
         "text_only_fields",
         "value_labels",
+        "log_scale_fields",
+        "list_separators",
         *_RECBOLE_FIELD_SETTINGS,
     ):
         for field in dataset.config[setting] or ():
@@ -55,11 +57,19 @@ def check_fields(dataset: Dataset) -> None:
                     f"load_col leaves out; loaded are {', '.join(dataset.field2type)}"
                     f"{nearest(field, dataset.field2type)}"
                 )
+    _check_columns(dataset)
     _check_label_field(dataset)
     _check_text_only(dataset)
-    for field in dataset.config["numerical_features"] or ():
-        if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
-            raise DataError(f"numerical_features names {field!r}, which is not a number field; leave it out")
+    for setting in ("numerical_features", "log_scale_fields"):
+        for field in dataset.config[setting] or ():
+            if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                raise DataError(f"{setting} names {field!r}, which is not a number field; leave it out")
+    group = dataset.config["gauc_field"]
+    if group is not None and dataset.field2type.get(group) is not FeatureType.TOKEN:
+        raise DataError(
+            f"gauc_field names {group!r}, which is not a loaded token field; those are "
+            f"{', '.join(name for name, kind in dataset.field2type.items() if kind is FeatureType.TOKEN)}"
+        )
     for field, values in (dataset.config["val_interval"] or {}).items():
         if (dataset.field2type[field] is FeatureType.FLOAT) is not isinstance(values, str):
             raise DataError(
@@ -69,6 +79,19 @@ def check_fields(dataset: Dataset) -> None:
     for field in dataset.config["discretization"] or ():
         if field not in dataset.config["numerical_features"]:
             raise DataError(f"discretization names {field!r}, which is not in numerical_features; add it there")
+
+
+def _check_columns(dataset: Dataset) -> None:
+    """Raises DataError if a setting lists the columns of a file that there is not."""
+    files = ["inter", "user", "item", *(dataset.config["additional_feat_suffix"] or ())]
+    loaded = [source for source in files if getattr(dataset, f"{source}_feat", None) is not None]
+    for setting, known in (("load_col", files), ("unload_col", files), ("unused_col", loaded)):
+        for source in dataset.config[setting] or {}:
+            if source not in known:
+                raise DataError(
+                    f"{setting} has the key {source!r}, which is no file of {dataset.dataset_name}; "
+                    f"its keys can be {', '.join(known)}{nearest(source, known)}"
+                )
 
 
 def _check_text_only(dataset: Dataset) -> None:
@@ -94,7 +117,7 @@ def _check_label_field(dataset: Dataset) -> None:
             f"keep one: remove threshold, or leave {label!r} out with load_col"
         )
     labels = {label: "which is the label", **dict.fromkeys(threshold, "from which threshold derives the label")}
-    for setting in ("text_fields", "numerical_features", "normalize_field", "discretization"):
+    for setting in ("text_fields", "numerical_features", "normalize_field", "log_scale_fields", "discretization"):
         for field in dataset.config[setting] or ():
             if field in labels:
                 raise DataError(f"{setting} names {field!r}, {labels[field]}; leave it out")
@@ -105,7 +128,11 @@ def check_numbers(dataset: TextDataset) -> None:
 
     To be called before missing numbers are filled.
     """
-    scaled = {*(dataset.config["normalize_field"] or ()), *(dataset.config["discretization"] or ())}
+    scaled = {
+        *(dataset.config["normalize_field"] or ()),
+        *(dataset.config["discretization"] or ()),
+        *dataset.config["log_scale_fields"],
+    }
     if dataset.config["normalize_all"]:
         scaled.update(dataset.float_like_fields)
     features = dataset.config["numerical_features"] or ()

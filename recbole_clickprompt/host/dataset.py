@@ -20,12 +20,12 @@ from recbole_clickprompt.host.check_data import (
     check_fields,
     check_labels,
     check_numbers,
-    check_rows,
     check_times,
-    warn_dropped_rows,
     warn_unscaled,
 )
 from recbole_clickprompt.host.cold_start import cold_start_parts
+from recbole_clickprompt.host.counted_filters import CountedFilters
+from recbole_clickprompt.host.data_report import log_data_report
 from recbole_clickprompt.host.dataset_files import obtain, resolve_split_files
 from recbole_clickprompt.host.dataset_text import (
     add_text_columns,
@@ -37,10 +37,11 @@ from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin
 from recbole_clickprompt.host.history import ROW, TIME, HistoryLog, add_histories, check_history
 from recbole_clickprompt.host.ids import remap_ids
+from recbole_clickprompt.host.missing_numbers import missing_numbers
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.plm.loading import load_tokenizer
 from recbole_clickprompt.plm.weights import find_plm
-from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, with_bins, with_ranges
+from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, signed_log, with_bins, with_ranges
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
 
@@ -51,9 +52,10 @@ __all__ = ["TextDataset"]
 
 # A temporary column; names of fields cannot contain a colon
 _PART = "part:row"  # number of the part of a row, while rows are filtered
+_MISSING = "missing:"  # begins the name of a column that is True where a number is missing
 
 
-class TextDataset(Dataset):
+class TextDataset(CountedFilters):
     """RecBole's data set, extended by the text of rows.
 
     Differences from ``recbole.data.dataset.Dataset``:
@@ -76,6 +78,8 @@ class TextDataset(Dataset):
             a time field.
         origins: The file, source and type of each loaded field.
         scales: How each number field was scaled.
+        missing_rows: Of a split part, for number fields of ``.inter``: which rows lack a value, ``(rows,)`` bool.
+        missing_ids: For number fields of users and items: which ids lack a value, ``(ids,)`` bool.
     """
 
     times: torch.Tensor | None = None
@@ -161,21 +165,6 @@ class TextDataset(Dataset):
         if remap_list:
             remap_ids(self, remap_list)
 
-    def _data_filtering(self) -> None:
-        check_rows(self, "has no rows")
-        super()._data_filtering()
-
-    def _filter_inter_by_user_or_item(self) -> None:
-        before = self.inter_feat[[self.uid_field, self.iid_field]]
-        super()._filter_inter_by_user_or_item()
-        warn_dropped_rows(self, before)
-
-    def _filter_by_inter_num(self) -> None:
-        super()._filter_by_inter_num()
-        check_rows(
-            self, "has no rows left after val_interval, user_inter_num_interval and item_inter_num_interval"
-        )
-
     def _remap_ID_all(self) -> None:
         add_text_columns(self)
         super()._remap_ID_all()
@@ -192,7 +181,12 @@ class TextDataset(Dataset):
         check_numbers(self)
         # Before RecBole replaces missing numbers by the mean and scales numbers to [0, 1]
         self._numbers = raw_numbers(self)
+        for field in self.config["log_scale_fields"]:
+            feat = self.field2feats(field)[0]
+            is_number = self.field2type[field] is FeatureType.FLOAT
+            feat[field] = signed_log(feat[field]) if is_number else feat[field].map(signed_log)
         self.scales: dict[str, Scale] = observe_means(self)
+        self.missing_rows, self.missing_ids = missing_numbers(self)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
             self.file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
@@ -228,6 +222,11 @@ class TextDataset(Dataset):
             add_histories(self, parts)
         for part in parts:
             part.times = part.inter_feat.interaction.pop(TIME, None)
+            part.missing_rows = {
+                field: part.inter_feat.interaction.pop(f"{_MISSING}{field}") for field in self.missing_rows
+            }
+        if not is_from_checkpoint(self.config):
+            log_data_report(parts)
         return parts
 
     def _cold_start(self) -> list[Dataset]:
@@ -242,6 +241,8 @@ class TextDataset(Dataset):
         super()._change_feat_format()
         if self.config["history_length"] is not None:
             self.inter_feat[ROW] = torch.from_numpy(rows.to_numpy(dtype=np.int64))
+        for field, mask in self.missing_rows.items():
+            self.inter_feat[f"{_MISSING}{field}"] = mask[torch.from_numpy(rows.to_numpy(dtype=np.int64))]
         if self.file_times is not None:
             self.inter_feat[TIME] = torch.from_numpy(self.file_times[rows].to_numpy(dtype=np.float64))
 

@@ -12,7 +12,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.data.numbers import number_text
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.text.text import FieldText, Textualizer
+from recbole_clickprompt.text.text import FieldText, Textualizer, list_joiner
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -39,7 +39,8 @@ def add_text_columns(dataset: Dataset) -> None:
                 f"{dataset.dataset_name} have a field of this name; rename one of them with rename_fields, or "
                 "leave one out"
             )
-        dataset.inter_feat[column] = [value_text(value) for value in dataset.inter_feat[field]]
+        joiner = list_joiner(dataset.config["seq_separator"])
+        dataset.inter_feat[column] = [value_text(value, joiner) for value in dataset.inter_feat[field]]
         dataset.set_field_property(column, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
         dataset._rest_fields = np.append(dataset._rest_fields, column)
 
@@ -101,13 +102,14 @@ def _field_text(
         _warn_unused(field, words, tokens[key][1:])
         return FieldText.of_ids(name, key, tokens[key], words)
     key = dataset.uid_field if source is FeatureSource.USER else dataset.iid_field
+    joiner = list_joiner(dataset.config["seq_separator"])
     if field in numbers:
-        texts = [value_text(value) for value in numbers[field]]
+        texts = [value_text(value, joiner) for value in numbers[field]]
         _warn_unused(field, words, texts)
         return FieldText.of_texts(name, key, texts, words)
     _warn_unused(field, words, tokens[field][1:])
     ids = torch.as_tensor(dataset.field2feats(field)[0][field]).numpy()
-    return FieldText.of_id_rows(name, key, tokens[field], ids.reshape(len(ids), -1), words)
+    return FieldText.of_id_rows(name, key, tokens[field], ids.reshape(len(ids), -1), words, joiner)
 
 
 def _warn_unused(field: str, words: Mapping[str, str], values: Iterable[str | None]) -> None:
@@ -120,9 +122,9 @@ def _warn_unused(field: str, words: Mapping[str, str], values: Iterable[str | No
         )
 
 
-def value_text(value: float | np.ndarray) -> str | None:
+def value_text(value: float | np.ndarray, joiner: str = " ") -> str | None:
     """A number, or a sequence of words or numbers, as text; None if it is missing or empty."""
     if isinstance(value, np.ndarray):
-        text = " ".join(v if isinstance(v, str) else number_text(v) for v in value)
+        text = joiner.join(v if isinstance(v, str) else number_text(v) for v in value)
         return text or None
     return None if np.isnan(value) else number_text(value)

@@ -60,6 +60,7 @@ def load_feature_file(dataset: TextDataset, path: Path, source: FeatureSource | 
         check_parts(table.types, path, dataset.origins)
         by_time = dataset.benchmark_filename_list is None and dataset.config["eval_args"]["order"] == "TO"
         rows = check_interactions(table, path, dataset.config, by_time=by_time)
+        dataset.count_dropped("drop_missing", len(table.frame) - len(rows))
     elif name in ("user", "item"):
         check_entities(table, path, dataset.uid_field if name == "user" else dataset.iid_field)
     if source != "link":

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
-import numpy as np
 import recbole.data.dataset
 import recbole.trainer
 from recbole.config import Config
 
 import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the settings of backbones
 from recbole_clickprompt.backbones import NEW_MODELS
-from recbole_clickprompt.host import distributed
+from recbole_clickprompt.host import distributed, run_result, screen
 from recbole_clickprompt.host.check_settings import check_settings
+from recbole_clickprompt.host.current_libraries import support_current_libraries
 from recbole_clickprompt.host.dataset import TextDataset
 from recbole_clickprompt.host.model_modules import add_model
 from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
+from recbole_clickprompt.host.recbole_models import reject_unlabeled_data
 from recbole_clickprompt.host.restore import replace_recboles_reader
 from recbole_clickprompt.host.untrusted_input import install_safety_patches
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 from recbole_clickprompt.settings.old_names import use_new_names
+from recbole_clickprompt.trainer.group_metrics import metrics_of_recbole
 
 if TYPE_CHECKING:
     from recbole.model.abstract_recommender import AbstractRecommender
@@ -45,7 +48,7 @@ def register() -> None:
 
     Methods that are registered later are added too. Repeated calls do nothing.
     """
-    _restore_numpy_names()
+    support_current_libraries()
     install_safety_patches()
     replace_recboles_reader()
     for model in NEW_MODELS:
@@ -55,6 +58,8 @@ def register() -> None:
     on_register(_add_method)
     _wrap_config()
     distributed.install()
+    run_result.install()
+    screen.install()
 
 
 def _add_method(method: Method) -> None:
@@ -92,6 +97,7 @@ def _wrap_config() -> None:
             self._merge_external_config_dict()
             # These override RecBole's defaults; the user's settings override both
             host_settings = set(self.internal_config_dict)
+            self.internal_config_dict["show_progress"] = sys.stderr.isatty()
             self.internal_config_dict.update(
                 load_properties(model=model, dataset=dataset, external=self.external_config_dict)
             )
@@ -106,25 +112,25 @@ def _wrap_config() -> None:
                 del self.external_config_dict[key]
             if {**self.internal_config_dict, **self.external_config_dict}.get("pretrain_epochs") == 0:
                 self.external_config_dict["train_stage"] = "finetune"
-        elif model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
+            return
+        reject_unlabeled_data(model, dataset, self.external_config_dict)
+        if model in NEW_MODELS and (file := find_property_file(f"backbone/{model}.yaml")):
             # Like a model of RecBole: RecBole's defaults and trainer, and unchecked settings
             self.internal_config_dict.update(read_yaml(file))
 
     Config._load_internal_config_dict = load_with_properties
+    set_defaults = Config._set_default_parameters
 
+    @functools.wraps(set_defaults)
+    def set_defaults_with_gauc(self: Config) -> None:
+        # RecBole's GAUC is a metric of rankings, which it refuses next to AUC; our trainer's is one of scores
+        values = self.final_config_dict
+        metrics = values["metrics"]
+        if self.model in method_names():
+            metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+            values["metrics"] = metrics_of_recbole(metrics) or ["AUC"]
+        set_defaults(self)
+        if self.model in method_names():
+            values["metrics"] = metrics
 
-def _restore_numpy_names() -> None:
-    # RecBole uses these names, which NumPy removed, and defines them only in `Config.__init__`. A config from a
-    # checkpoint does not call it, so `load_data_and_model` would fail in a new process.
-    for name, value in {
-        "bool": np.bool_,
-        "int": np.int_,
-        "float": np.float64,
-        "complex": np.complex128,
-        "object": np.object_,
-        "str": np.str_,
-        "long": np.int_,
-        "unicode": np.str_,
-    }.items():
-        if name not in np.__dict__:
-            setattr(np, name, value)
+    Config._set_default_parameters = set_defaults_with_gauc

@@ -12,7 +12,7 @@ import recbole.data
 import recbole.quick_start
 import recbole.quick_start.quick_start as quick_start
 import torch
-from recbole.utils import init_logger, init_seed
+from recbole.utils import init_seed
 
 from recbole_clickprompt.backbones import NEW_MODELS
 from recbole_clickprompt.errors import WeightsError
@@ -91,7 +91,7 @@ def replace_recboles_reader() -> None:
         config = rebuild_config(saved["config"], path, (*method_names(), *NEW_MODELS))
         check_sizes(config, saved["state_dict"], path)
         config["device"] = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        init_logger(config)
+        quick_start.init_logger(config)
         getLogger().info(config)
         return tuple(_restore(config, saved, path))
 

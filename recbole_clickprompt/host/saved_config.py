@@ -19,6 +19,7 @@ from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.plm.weights import kept_plm
 from recbole_clickprompt.settings.old_names import DROPPED, settings_of_saved_run
 from recbole_clickprompt.settings.registry import declared
+from recbole_clickprompt.trainer.group_metrics import metrics_of_recbole
 
 __all__ = ["is_from_checkpoint", "rebuild_config", "setting_error"]
 
@@ -117,7 +118,8 @@ def setting_error(path: Path, key: str, value: object, expected: str) -> Weights
 def _config(values: dict[str, Any], path: Path) -> Config:
     model_class = get_model(values["model"])
     try:
-        (eval_type,) = {metric_types[metric.lower()] for metric in values["metrics"]}
+        metrics = metrics_of_recbole(values["metrics"]) if values["model"] in method_names() else values["metrics"]
+        (eval_type,) = {metric_types[metric.lower()] for metric in metrics or ["AUC"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise setting_error(
             path, "metrics", values.get("metrics"), "metrics that RecBole knows, of one kind"

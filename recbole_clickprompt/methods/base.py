@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.protocols import PretrainingStage
 
 if TYPE_CHECKING:
+    import pandas as pd
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from torch import nn
+
+    from recbole_clickprompt.trainer.protocols import PretrainingStage
 
 __all__ = ["Curve", "Method"]
 
@@ -101,6 +101,10 @@ class Method:
 
     def title(self, config: Settings) -> str:
         """A readable name of a run's model, for tables and reports."""
+        return self.name
+
+    def run_name(self, config: Settings) -> str:
+        """The beginning of the names of a run's folder and checkpoint: a name that ``--model`` accepts."""
         return self.name
 
     def attention(self, settings: Settings) -> Callable[[Any, Any, Sequence[int]], pd.DataFrame] | None:

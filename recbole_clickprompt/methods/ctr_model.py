@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +33,7 @@ class LabeledRowsModel(AbstractRecommender):
         argsort          results back in the order of the batch
 
     Args:
-        config: Settings of the run: ``LABEL_FIELD`` and ``micro_batch_size``.
+        config: Settings of the run: ``LABEL_FIELD``, ``micro_batch_size``, ``pos_weight`` and ``train_negatives``.
 
     Attributes:
         text: Tokens or states of the rows; None for a model without text.
@@ -46,6 +47,9 @@ class LabeledRowsModel(AbstractRecommender):
         self.label_field = config["LABEL_FIELD"]
         self.micro_batch_size = config["micro_batch_size"]
         self.text: TokenTable | StateTable | None = None
+        self._pos_weight = config["pos_weight"]
+        # The odds of a click are 1 / s times as high where only a share s of the other rows was trained on
+        self._correction = math.log(config["train_negatives"])
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """Empty: all weights start from random values."""
@@ -93,9 +97,18 @@ class LabeledRowsModel(AbstractRecommender):
         """The columns from which ``score`` computes probabilities, each ``(B,)``."""
         return {"logit": self.in_blocks(interaction)}
 
+    def probability(self, logit: Tensor) -> Tensor:
+        """Probabilities of a click for logits of any shape, corrected for ``train_negatives``."""
+        return torch.sigmoid(logit + self._correction if self._correction else logit)
+
+    def cross_entropy(self, logit: Tensor, label: Tensor) -> Tensor:
+        """Mean binary cross entropy of ``(B,)`` logits and labels, a scalar; label 1 has ``pos_weight``."""
+        weight = None if self._pos_weight == 1 else logit.new_tensor(self._pos_weight)
+        return F.binary_cross_entropy_with_logits(logit, label.float(), pos_weight=weight)
+
     def score(self, logits: dict[str, Tensor]) -> Tensor:
         """Probabilities of a click, ``(B,)``, from the result of ``predict_logits``."""
-        return torch.sigmoid(logits["logit"])
+        return self.probability(logits["logit"])
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Probabilities of a click, ``(B,)``."""
@@ -107,4 +120,4 @@ class LabeledRowsModel(AbstractRecommender):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean binary cross entropy, a scalar."""
-        return F.binary_cross_entropy_with_logits(self(interaction), interaction[self.label_field].float())
+        return self.cross_entropy(self(interaction), interaction[self.label_field])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,11 +53,13 @@ def on_register(listener: Callable[[Method], None]) -> None:
 
 def load_methods() -> None:
     """Registers the methods of this package and of installed packages (entry points)."""
+    from importlib.metadata import entry_points
+
     for folder in _PACKAGE:
         module = importlib.import_module(f"recbole_clickprompt.methods.{folder}")
         for method in module.METHODS:
             register_method(method)
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for entry in entry_points(group=ENTRY_POINTS):
         found = entry.load()
         for method in found if isinstance(found, list | tuple) else [found]:
             register_method(method)

@@ -21,7 +21,7 @@ from recbole_clickprompt.plm.cached_states import cached_hidden_states
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.text.entity_texts import EntityTexts, entity_texts
+from recbole_clickprompt.text.entity_texts import EntityTexts, entity_texts, state_offsets
 from recbole_clickprompt.text.masking import FieldMasker, MaskedText, MaskedValues, NextTokens, TokenMasker
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.states import MaskedStates, NextStates, StateTable
@@ -50,8 +50,7 @@ def build_text_table(config: Settings, dataset: TextSource, plm: PromptedEncoder
         StorageError: It cannot be written.
     """
     table: TokenTable = dataset.token_table(config["plm"])
-    # In serving rows contain their tokens, and the data set returns another module in place of the table
-    if not plm.num_frozen_layers or not isinstance(table, TokenTable):
+    if not plm.num_frozen_layers:
         return table
     texts = entity_texts(table)
     return _state_table(config, table, texts, [[text.tokens for text in texts]], plm)
@@ -153,11 +152,10 @@ def _state_table(
         enable_amp=config["enable_amp"],
         show_progress=config["show_progress"],
     )
-    offsets, begin = [], 0
-    for text in texts:
-        kept = torch.cat([torch.zeros(1, dtype=torch.long), text.in_row_mask().cumsum(0)])
-        offsets.append(kept[text.offsets] + begin)
-        begin += int(kept[-1])
     return StateTable(
-        keys=table.keys, offsets=offsets, states=states, copies=len(copies), max_length=table.max_length
+        keys=table.keys,
+        offsets=state_offsets(texts),
+        states=states,
+        copies=len(copies),
+        max_length=table.max_length,
     )

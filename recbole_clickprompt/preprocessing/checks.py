@@ -23,6 +23,11 @@ def check_preprocessing(loaded: Preprocessing) -> None:
     for name in (loaded.user, loaded.item):
         _require(name in loaded.fields and loaded.fields[name].type == "token", f"{name!r} is not a field of ids")
     _require(all(isinstance(name, str) for name in loaded.ignored), "the names of ignored columns are not strings")
+    names = loaded.column_names.items()
+    _require(
+        all(isinstance(name, str) and isinstance(field, str | None) for name, field in names),
+        "the names of the table's columns are not strings",
+    )
     _require(set(loaded.vocabulary) <= set(loaded.fields), "the vocabulary contains unknown fields")
     for field in loaded.fields.values():
         _check_field(loaded, field)
@@ -43,6 +48,8 @@ def _check_field(loaded: Preprocessing, field: Field) -> None:
         isinstance(field.feature, bool) and isinstance(field.unsplit, bool),
         f"the flags of {name!r} are not booleans",
     )
+    separator = field.list_separator
+    _require(separator is None or (isinstance(separator, str) and separator), f"{name!r} has an empty separator")
     _require(is_token == (field.scale is None), f"the scale of {name!r} does not fit its type {field.type}")
     if field.scale is not None:
         _require(isinstance(field.scale.missing, int | float), f"the mean of {name!r} is not a number")

@@ -76,6 +76,7 @@ def observe(dataset: Dataset, plm: str | None) -> Preprocessing:
         tables=tables,
         text=None if plm is None else _text(dataset, plm),
         history=_history(dataset),
+        column_names=config["column_names"],
     )
 
 
@@ -104,6 +105,7 @@ def _field(dataset: Dataset, name: str) -> Field:
         unsplit=(text_only or name in (dataset.config["whole_text_fields"] or ())) and kind is FeatureType.TOKEN,
         scale=dataset.scales[name] if is_number else None,
         range=_range(values[..., 0] if feature else values) if is_number else None,
+        list_separator=dataset.config["list_separators"].get(name),
     )
 
 

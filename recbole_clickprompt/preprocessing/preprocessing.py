@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Preprocessing:
         tables: Features of users and items by id, as in batches: ``(ids,)`` or ``(ids, ...)``.
         text: None if the model does not read text.
         history: None if the model does not read click histories.
+        column_names: Columns of the table that the data set was made of, each with its field, or None where it is
+            not read.
     """
 
     dataset: str
@@ -51,6 +53,7 @@ class Preprocessing:
     tables: dict[str, np.ndarray]
     text: Text | None
     history: History | None = None
+    column_names: dict[str, str | None] = field(default_factory=dict)
 
     def key(self, field: Field) -> str | None:
         """The id column on which a user's or an item's field depends; None for all other fields."""
@@ -72,6 +75,7 @@ class Preprocessing:
             "seq_separator": self.seq_separator,
             "fields": [asdict(field) for field in self.fields.values()],
             "ignored": self.ignored,
+            "column_names": self.column_names,
             "text": None if self.text is None else _text_schema(self.text),
             "history": None if self.history is None else asdict(self.history),
         }

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import pandas as pd
 from recbole.utils import FeatureType
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["Scale", "numbers_of", "observe_means", "with_bins", "with_ranges"]
+__all__ = ["Scale", "numbers_of", "observe_means", "signed_log", "with_bins", "with_ranges"]
+
+Numbers = TypeVar("Numbers", np.ndarray, pd.Series)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What RecBole's ``_fill_nan``, ``_normalize`` and ``_discretization`` do to a number field.
+    """What ``log_scale_fields`` and RecBole's ``_fill_nan``, ``_normalize`` and ``_discretization`` do to a number
+    field, in this order.
 
     Attributes:
-        missing: Replaces missing numbers: the mean of the others.
+        missing: Replaces missing numbers: the mean of the others, of their ``signed_log`` with ``log``.
         low: Minimum of the numbers if they are normalized to [0, 1], else None.
         high: Their maximum, likewise.
         bins: Number of bins of equal width between ``edges`` (method ``ED``), else None.
@@ -34,9 +38,11 @@ class Scale:
     bins: int | None = None
     edges: tuple[float, float] | None = None
     levels: tuple[float, ...] | None = None
+    log: bool = False  # numbers are replaced by their ``signed_log`` first
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Fills and normalizes numbers, ``(N,)``, in which NaN means missing; values are not clipped to [0, 1]."""
+        """Fills and scales numbers, ``(N,)``, in which NaN means missing; values are not clipped to [0, 1]."""
+        values = signed_log(values) if self.log else values
         filled = np.where(np.isnan(values), self.missing, values)
         if self.low is None or self.high is None:
             return filled
@@ -57,15 +63,24 @@ class Scale:
         return np.stack(np.broadcast_arrays(1.0, index), axis=-1)
 
 
+def signed_log(numbers: Numbers) -> Numbers:
+    """sign(x)·log(1 + |x|): keeps the order and the sign, and spreads numbers of very different size."""
+    return np.sign(numbers) * np.log1p(np.abs(numbers))
+
+
 def observe_means(dataset: Dataset) -> dict[str, Scale]:
     """The scale of each number field with its mean; to be called before missing numbers are filled.
 
     The mean is 0 for sequences, which have no missing numbers.
     """
+    logarithmic = dataset.config["log_scale_fields"]
     return {
-        field: Scale(missing=float(dataset.field2feats(field)[0][field].mean()))
-        if dataset.field2type[field] is FeatureType.FLOAT
-        else Scale(missing=0.0)
+        field: Scale(
+            missing=float(dataset.field2feats(field)[0][field].mean())
+            if dataset.field2type[field] is FeatureType.FLOAT
+            else 0.0,
+            log=field in logarithmic,
+        )
         for field in dataset.float_like_fields
     }
 

@@ -29,6 +29,8 @@ class Field:
         unsplit: Whether it is text read as one token, with runs of white space replaced by one blank.
         scale: How RecBole scales its numbers; None for tokens.
         range: Minimum and maximum of its scaled numbers; None for tokens or if unknown.
+        list_separator: Separates the values of a sequence in the table that the data set was made of; None if only
+            the separator of the atomic files does.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Field:
     unsplit: bool
     scale: Scale | None
     range: tuple[float, float] | None = None
+    list_separator: str | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:

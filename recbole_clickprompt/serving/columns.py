@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,19 +15,24 @@ from recbole_clickprompt.errors import DataError, nearest
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field
 
-__all__ = ["check_columns", "raw_values", "to_table"]
+__all__ = ["check_columns", "raw_values", "to_table", "with_field_names"]
 
 
 def check_columns(
-    preprocessing: Preprocessing, names: Sequence[str], *, source: str, keep: Collection[str] = ()
-) -> None:
+    preprocessing: Preprocessing, columns: Sequence[str], *, source: str, keep: Collection[str] = ()
+) -> dict[str, str]:
     """Checks that a table has the columns that the model reads.
+
+    They have the names of the fields, or those of the table that the data set was made of (``column_names``).
 
     Args:
         preprocessing: The preprocessing of the model.
-        names: The table's columns.
+        columns: The table's columns.
         source: Name of the table in errors.
         keep: Columns that are copied to the output, and need not be fields.
+
+    Returns:
+        Column: its field, for ``with_field_names``.
 
     Raises:
         DataError: A column is missing, unknown or duplicated.
@@ -35,22 +40,29 @@ def check_columns(
     fields = {name: field for name, field in preprocessing.fields.items() if field.source != "net"}
     clicks = [] if preprocessing.history is None else preprocessing.history.raw
     known = {*fields, *preprocessing.ignored, *clicks}
-    for name in names:
-        if list(names).count(name) > 1:
+    for name in columns:
+        if list(columns).count(name) > 1:
             raise DataError(f"{source} has the column {name!r} twice; remove one")
-        if name not in known and name not in keep:
+    field_of = _fields_of(preprocessing, columns)
+    names = list(field_of.values())
+    for column, name in field_of.items():
+        if names.count(name) > 1:
+            same = ", ".join(repr(other) for other, field in field_of.items() if field == name)
+            raise DataError(f"{source} has the columns {same}, all of which are the field {name!r}; remove one")
+        if name not in known and column not in keep:
             raise DataError(
-                f"{source} has a column {name!r}, which is not a field of {preprocessing.dataset}"
+                f"{source} has a column {column!r}, which is not a field of {preprocessing.dataset}"
                 f"{nearest(name, known)}; the fields are {', '.join(sorted(known))}"
             )
     for name in keep:
-        if name not in names:
-            raise DataError(f"{source} has no column {name!r} to keep{nearest(name, names)}")
+        if name not in columns:
+            raise DataError(f"{source} has no column {name!r} to keep{nearest(name, columns)}")
     for name in (preprocessing.user, preprocessing.item):
         if name not in names:
+            own = next((column for column, field in preprocessing.column_names.items() if field == name), None)
             raise DataError(
-                f"{source} has no column {name!r}, the ids of a row{nearest(name, names)}; "
-                f"its columns are {', '.join(map(repr, names)) or 'none'}"
+                f"{source} has no column {name!r}, the ids of a row{f', or {own!r}' if own else ''}"
+                f"{nearest(name, columns)}; its columns are {', '.join(map(repr, columns)) or 'none'}"
             )
     if len({name in names for name in clicks}) > 1:
         raise DataError(
@@ -62,8 +74,25 @@ def check_columns(
         if field.source == "inter" and (field.feature or name in text) and name not in names:
             raise DataError(
                 f"{source} has no column {name!r}, which the model reads from the row itself"
-                f"{nearest(name, names)}; add it, with empty values where it is unknown"
+                f"{nearest(name, columns)}; add it, with empty values where it is unknown"
             )
+    return field_of
+
+
+def _fields_of(preprocessing: Preprocessing, columns: Sequence[str]) -> dict[str, str]:
+    """Column: its field, for those that are read; columns of another table have the names of fields."""
+    own = preprocessing.column_names
+    if not {column for column, field in own.items() if field in (preprocessing.user, preprocessing.item)} <= {
+        *columns
+    }:
+        return {column: column for column in columns}
+    fields = {column: own.get(column, column) for column in columns}
+    return {column: field for column, field in fields.items() if field is not None}
+
+
+def with_field_names(table: pa.Table, fields: Mapping[str, str]) -> pa.Table:
+    """The columns of a table that are fields, with their names; ``fields`` is the result of ``check_columns``."""
+    return table.select(list(fields)).rename_columns(list(fields.values()))
 
 
 def to_table(rows: pd.DataFrame | pl.DataFrame | pa.Table) -> pa.Table:
@@ -108,8 +137,7 @@ def raw_values(values: pa.ChunkedArray, field: Field, separator: str, first_row:
         rows = [row or [] for row in values.to_pylist()]
     elif sequence:
         texts = _texts(values, field)
-        # Split at the separator only, as RecBole does, not at any white space
-        rows = [list(filter(None, (text or "").split(separator))) for text in texts]
+        rows = [_split(text or "", separator, field.list_separator) for text in texts]
     else:
         return _numbers(values, field, first_row) if number else _texts(values, field)
     flat = pa.chunked_array([pa.array([v for row in rows for v in row] or pa.array([], pa.string()))])
@@ -118,6 +146,15 @@ def raw_values(values: pa.ChunkedArray, field: Field, separator: str, first_row:
     split = np.empty(len(rows), dtype=object)
     split[:] = [parsed[end - len(row) : end].tolist() for row, end in zip(rows, ends, strict=True)]
     return split
+
+
+def _split(text: str, separator: str, own_separator: str | None) -> list[str]:
+    """The elements of a list, as in the atomic files or as in the table that they were made of."""
+    if own_separator is None:
+        # Split at the separator only, as RecBole does, not at any white space
+        return list(filter(None, text.split(separator)))
+    elements = text.replace(own_separator, separator).split(separator)
+    return list(filter(None, map(str.strip, elements)))
 
 
 def _texts(values: pa.ChunkedArray, field: Field) -> np.ndarray:

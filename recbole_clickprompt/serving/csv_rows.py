@@ -50,9 +50,15 @@ class CsvRows:
         self.rows = self.empty_lines = 0
         self._line = 1  # number of the next line
         with self._file_errors():
-            raw = gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb", buffering=0)
+            self._file = path.open("rb", buffering=0)
+            raw = gzip.GzipFile(fileobj=self._file) if path.suffix == ".gz" else self._file
             self._stream = io.BufferedReader(raw, 1 << 20)
             self.names = self._header()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file has been read, from 0 to 1; it reads ahead by up to a megabyte."""
+        return 1.0 if self._file.closed else self._file.tell() / self.path.stat().st_size
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows as text, in the order of the file; an empty value is null.
@@ -61,7 +67,7 @@ class CsvRows:
             DataError: A row is longer or shorter than the header, a quote is never closed or is closed inside a
                 value, a quoted value may contain rows, or the text is not UTF-8 or contains NUL.
         """
-        with self._file_errors(), self._stream:
+        with self._file_errors(), self._file, self._stream:
             while lines := self._stream.readlines(self._block):
                 if (table := self._table(lines)).num_rows:
                     yield table

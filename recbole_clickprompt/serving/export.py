@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,13 @@ from recbole.data.interaction import Interaction
 
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.checksums import write_checksums
-from recbole_clickprompt.serving.load import ONNX_FILE, Trained, build_data, load_trained
-from recbole_clickprompt.serving.model import OnnxScores, TorchScores
-from recbole_clickprompt.serving.onnx import ExportError, input_names, quantize, write_onnx
-from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
-from recbole_clickprompt.serving.score_script import example
+from recbole_clickprompt.serving.exported_files import FROZEN_FILE, ONNX_FILE, exported_states, save_states
+from recbole_clickprompt.serving.load import Trained, build_data, load_trained
+from recbole_clickprompt.serving.onnx import ExportError, input_names, quantize, write_frozen_layers, write_onnx
+from recbole_clickprompt.serving.scores import STATES, OnnxScores, torch_scores
+from recbole_clickprompt.serving.text import INPUT_IDS, NEW_LENGTHS, NEW_TOKENS, TEXT_LENGTH
+from recbole_clickprompt.serving.text_states import TextStates
+from recbole_clickprompt.text.states import StateTable
 
 __all__ = ["Exported", "export"]
 
@@ -63,23 +67,25 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
         columns, labels = _test_rows(trained, rows)
         trained.preprocessing.save(work)
         path = work / ONNX_FILE
+        compute = torch_scores(trained.model, trained.preprocessing, torch.device("cpu"), enable_amp=False)
         sample = {name: values[:3] for name, values in columns.items()}
+        states = None
+        if compute.states is not None:
+            states = _write_states(trained, work)
+            sample |= _states_of(compute.states.table, sample)
         write_onnx(trained.model, trained.preprocessing, sample, path)
-        scores = OnnxScores(path)(columns)
-        expected = TorchScores(trained.model, torch.device("cpu"), enable_amp=False)(columns)
+        scores, expected = OnnxScores(path, states)(columns), compute(columns)
         difference = float(np.abs(scores - expected).max())
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"{run}: scores of the export differ from PyTorch's by up to {difference:.1e}, more than "
                 f"{TOLERANCE:.0e}; nothing was written"
             )
-        script = example(trained.preprocessing)
-        if script is not None:
-            (work / SCRIPT).write_text(script, encoding="utf-8")
+        shutil.copyfile(Path(__file__).with_name(SCRIPT), work / SCRIPT)
         auc_int8 = None
         if int8:
             quantize(path, work / INT8_FILE)
-            auc_int8 = _auc(labels, OnnxScores(work / INT8_FILE)(columns))
+            auc_int8 = _auc(labels, OnnxScores(work / INT8_FILE, states)(columns))
         write_checksums(work, but=[SCRIPT])
         return Exported(
             files={file.name: file.stat().st_size for file in sorted(work.iterdir())},
@@ -88,6 +94,21 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
             auc=_auc(labels, scores),
             auc_int8=auc_int8,
         )
+
+
+def _write_states(trained: Trained, folder: Path) -> TextStates:
+    """Writes the states of known texts and the frozen layers, and reads them again."""
+    text, model = trained.preprocessing.text, trained.model
+    assert text is not None
+    save_states(model.text, folder)
+    write_frozen_layers(model.plm, text.max_length, folder / FROZEN_FILE)
+    return exported_states(folder, text)
+
+
+def _states_of(table: StateTable, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """States of the texts of rows, and the number of their tokens."""
+    states, lengths = table({key: torch.from_numpy(columns[key]) for key in table.keys})
+    return {STATES: states.float().numpy(), TEXT_LENGTH: lengths.numpy()}
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
@@ -102,8 +123,13 @@ def _test_rows(trained: Trained, rows: int) -> tuple[dict[str, np.ndarray], np.n
     index = torch.from_numpy(np.linspace(0, len(test) - 1, min(rows, len(test))).round().astype(np.int64))
     batch: Interaction = test[index]
     names = input_names(trained.model, trained.preprocessing)
-    columns = {name: batch[name].numpy() for name in names if name not in (INPUT_IDS, TEXT_LENGTH)}
-    if trained.preprocessing.text is not None:
+    columns = {name: batch[name].numpy() for name in names if name not in (INPUT_IDS, STATES, TEXT_LENGTH)}
+    text = trained.preprocessing.text
+    if text is not None and STATES in names:
+        columns |= {segment.key: batch[segment.key].numpy() for segment in text.segments}
+        columns[NEW_TOKENS] = np.zeros((len(index), 0), dtype=np.int64)
+        columns[NEW_LENGTHS] = np.zeros((len(index), len(text.segments)), dtype=np.int64)
+    elif text is not None:
         input_ids, lengths = test.token_table(trained.config["plm"])(batch)
         columns |= {INPUT_IDS: input_ids.numpy(), TEXT_LENGTH: lengths.numpy()}
     return columns, batch[test.label_field].numpy()

@@ -64,6 +64,12 @@ class RowFile:
         """Number of empty lines of a text file so far; they are not rows."""
         return self._source.empty_lines
 
+    @property
+    def expected_rows(self) -> int | None:
+        """Number of rows of the whole file, in a text file estimated from those read so far; None before these."""
+        fraction = self._source.fraction
+        return round(self.rows / fraction) if self.rows and fraction else None
+
     def batches(self) -> Iterator[pa.Table]:
         """The rows, in the order of the file.
 
@@ -79,6 +85,7 @@ class _ParquetRows:
     """Rows of a parquet file, with the interface of ``CsvRows``."""
 
     empty_lines = 0
+    fraction = 1.0  # ``rows`` is known from the start
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,9 +17,10 @@ from recbole_clickprompt.preprocessing.checks import check_tokens
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
-from recbole_clickprompt.serving.model import OnnxScores, ServedModel, TorchScores
-from recbole_clickprompt.serving.on_the_fly_states import OnTheFlyStates
+from recbole_clickprompt.serving.exported_files import ONNX_FILE, load_export
+from recbole_clickprompt.serving.model import ServedModel
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
+from recbole_clickprompt.serving.scores import torch_scores
 from recbole_clickprompt.trainer.checkpoint import load_weights
 
 if TYPE_CHECKING:
@@ -27,10 +29,7 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.host.dataset import TextDataset
 
-__all__ = ["ONNX_FILE", "Trained", "build_data", "load_model", "load_trained"]
-
-# In the folder of an export
-ONNX_FILE = "model.onnx"
+__all__ = ["Trained", "build_data", "load_model", "load_trained"]
 
 
 class Trained(NamedTuple):
@@ -63,10 +62,10 @@ def load_model(run: str | Path, device: str | None = None) -> ServedModel:
         DataError: The data set of the training run is needed and cannot be read.
     """
     if any((Path(run) / name).is_file() for name in (ONNX_FILE, CHECKSUMS)):
-        return ServedModel(Preprocessing.load(Path(run), also=[ONNX_FILE]), OnnxScores(Path(run) / ONNX_FILE))
-    trained = load_trained(Path(run), device)
-    scores = TorchScores(trained.model, trained.config["device"], bool(trained.config["enable_amp"]))
-    return ServedModel(trained.preprocessing, scores)
+        return load_export(Path(run))
+    model, preprocessing = (trained := load_trained(Path(run), device)).model, trained.preprocessing
+    scores = torch_scores(model, preprocessing, trained.config["device"], enable_amp=trained.config["enable_amp"])
+    return ServedModel(preprocessing, scores, separate_texts=scores.states is not None)
 
 
 def load_trained(run: Path, device: str | None = None) -> Trained:
@@ -83,6 +82,8 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     """
     config, checkpoint = _read(run)
     config["device"] = _device(device)
+    # Where training stored the states of texts, and where they are stored if they have to be computed again
+    config["checkpoint_dir"], config["show_progress"] = str(_file(run).parent), sys.stderr.isatty()
     saved, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
     if saved.is_dir():
         preprocessing = Preprocessing.load(saved)
@@ -93,8 +94,6 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if preprocessing.text is not None:
         check_tokens(preprocessing.text, model.plm.encoder.config.vocab_size)
-    if preprocessing.text is not None and model.plm.num_frozen_layers:
-        model.text = OnTheFlyStates(model.plm, preprocessing.text)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
 
 

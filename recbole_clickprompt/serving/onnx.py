@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.errors import SettingError, UserError
+from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.weights import first_line
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
-from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
+from recbole_clickprompt.serving.scores import STATES
+from recbole_clickprompt.serving.text import INPUT_IDS, TEXT_LENGTH
 
-__all__ = ["ExportError", "input_names", "quantize", "write_onnx"]
+__all__ = ["ExportError", "input_names", "quantize", "write_frozen_layers", "write_onnx"]
 
 _OUTPUT = "score"
 # PLM families that torch's exporter does not support, and why
@@ -45,11 +47,15 @@ class _Columns:
         return self.interaction[name]
 
 
-class _WholeTokens(nn.Module):
-    """Returns all token columns; cutting to the longest row would depend on values, which breaks tracing."""
+class _WholeText(nn.Module):
+    """Returns whole columns of text; cutting to the longest row would depend on values, which breaks tracing."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__()
+        self.column = column
 
     def forward(self, batch: _Columns) -> tuple[Tensor, Tensor]:
-        return batch[INPUT_IDS], batch[TEXT_LENGTH]
+        return batch[self.column], batch[TEXT_LENGTH]
 
 
 class _Scores(nn.Module):
@@ -61,7 +67,19 @@ class _Scores(nn.Module):
 
     def forward(self, *columns: Tensor) -> Tensor:
         """Scores, ``(B,)``."""
-        return torch.sigmoid(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
+        return self.model.probability(self.model(_Columns(dict(zip(self.names, columns, strict=True)))))
+
+
+class _FrozenLayers(nn.Module):
+    """The frozen layers of a PLM as a function of tensors."""
+
+    def __init__(self, plm: PromptedEncoder) -> None:
+        super().__init__()
+        self.plm = plm
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """States, ``(N, Z, W)``."""
+        return self.plm.encode_lower(input_ids, lengths)
 
 
 def input_names(model: AbstractRecommender, preprocessing: Preprocessing) -> list[str]:
@@ -69,8 +87,12 @@ def input_names(model: AbstractRecommender, preprocessing: Preprocessing) -> lis
     features = feature_names(model.backbone.model) if hasattr(model, "backbone") else []
     if history := preprocessing.history:
         features += history.encoded
-    text = [INPUT_IDS, TEXT_LENGTH] if hasattr(model, "plm") else []
+    text = [_text_column(model), TEXT_LENGTH] if hasattr(model, "plm") else []
     return [*features, *text]
+
+
+def _text_column(model: AbstractRecommender) -> str:
+    return STATES if model.plm.num_frozen_layers else INPUT_IDS
 
 
 def write_onnx(
@@ -92,32 +114,67 @@ def write_onnx(
     names = input_names(model, preprocessing)
     batch = torch.export.Dim("batch", min=1)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in names]
-    if preprocessing.text is not None:
-        shapes[names.index(INPUT_IDS)][1] = torch.export.Dim("tokens", min=2, max=preprocessing.text.max_length)
     text = getattr(model, "text", None)
+    if preprocessing.text is not None:
+        column = _text_column(model)
+        shapes[names.index(column)][1] = torch.export.Dim("tokens", min=2, max=preprocessing.text.max_length)
+        model.text = _WholeText(column)
+    core = model.backbone.model if hasattr(model, "backbone") else model
     try:
+        _write(
+            _Scores(model, names),
+            type(core).__name__,
+            {n: sample[n] for n in names},
+            (tuple(shapes),),
+            _OUTPUT,
+            path,
+        )
+    finally:
         if text is not None:
-            model.text = _WholeTokens()
-        with _quiet():
+            model.text = text
+
+
+def write_frozen_layers(plm: PromptedEncoder, max_length: int, path: Path) -> None:
+    """Exports the frozen layers of a PLM for any number of texts of up to ``max_length`` tokens.
+
+    Args:
+        plm: A PLM with frozen layers, on the CPU.
+        max_length: Maximum number of tokens.
+        path: The file to write.
+
+    Raises:
+        ExportError: torch cannot export this PLM.
+    """
+    texts, tokens = torch.export.Dim("texts", min=1), torch.export.Dim("tokens", min=2, max=max_length)
+    sample = {INPUT_IDS: np.zeros((3, 4), dtype=np.int64), TEXT_LENGTH: np.array([4, 3, 2])}
+    name = type(plm.encoder).__name__
+    _write(_FrozenLayers(plm), name, sample, ({0: texts, 1: tokens}, {0: texts}), STATES, path)
+
+
+def _write(
+    module: nn.Module,
+    name: str,
+    sample: Mapping[str, np.ndarray],
+    shapes: tuple[Any, ...],
+    output: str,
+    path: Path,
+) -> None:
+    """Exports a function of tensors; ``shapes`` are the dynamic dimensions of its arguments."""
+    try:
+        with _quiet(), torch.no_grad():
             program = torch.export.export(
-                _Scores(model, names).eval(),
-                tuple(torch.from_numpy(sample[name]) for name in names),
-                dynamic_shapes=(tuple(shapes),),
+                module.eval(),
+                tuple(map(torch.from_numpy, sample.values())),
+                dynamic_shapes=shapes,
                 strict=False,
             )
             exported = torch.onnx.export(
-                program, (), dynamo=True, input_names=names, output_names=[_OUTPUT], verbose=False
+                program, (), dynamo=True, input_names=list(sample), output_names=[output], verbose=False
             )
             assert exported is not None
             exported.save(str(path))
     except Exception as error:  # torch raises many different classes
-        core = model.backbone.model if hasattr(model, "backbone") else model
-        raise ExportError(
-            f"{type(core).__name__} cannot be exported by this torch: {first_line(error)}"
-        ) from error
-    finally:
-        if text is not None:
-            model.text = text
+        raise ExportError(f"{name} cannot be exported by this torch: {first_line(error)}") from error
 
 
 def _check_exportable(model: AbstractRecommender, preprocessing: Preprocessing) -> None:
@@ -137,11 +194,6 @@ def _check_exportable(model: AbstractRecommender, preprocessing: Preprocessing) 
         family = text_model.encoder.config.model_type
         if family in _REFUSED:
             raise ExportError(f"a {family!r} model cannot be exported: {_REFUSED[family]}")
-        if text_model.num_frozen_layers:
-            raise ExportError(
-                "a model with plm_interaction_layers cannot be exported: its lower layers read texts separately; "
-                "score with `recbole-cp predict`"
-            )
 
 
 def quantize(path: Path, target: Path) -> None:

@@ -15,10 +15,7 @@ from recbole_clickprompt.serving.columns import raw_values
 from recbole_clickprompt.serving.history import HistoryCounts, encode_history
 from recbole_clickprompt.serving.text import RowTokens, value_texts
 
-__all__ = ["INPUT_IDS", "SEGMENT_LENGTHS", "TEXT_LENGTH", "Counts", "RowEncoder"]
-
-# Columns of a batch that contain its text
-INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS = "input_ids", "text_length", "segment_lengths"
+__all__ = ["Counts", "RowEncoder"]
 
 
 @dataclass
@@ -82,14 +79,15 @@ class RowEncoder:
 
     Args:
         preprocessing: The preprocessing of a model.
+        separate_texts: The model looks up states of known texts, so that only tokens of unseen ones are needed.
     """
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing, *, separate_texts: bool = False) -> None:
         self.preprocessing = preprocessing
         # Ids come first, because features of users and items are looked up by them
         self._fields = sorted(preprocessing.fields.values(), key=lambda f: preprocessing.key(f) is not None)
         self._index = {name: pd.Index(tokens[1:]) for name, tokens in preprocessing.vocabulary.items()}
-        self._tokens = None if preprocessing.text is None else RowTokens(preprocessing)
+        self._tokens = None if preprocessing.text is None else RowTokens(preprocessing, separate=separate_texts)
 
     def __call__(self, table: pa.Table, counts: Counts) -> dict[str, np.ndarray]:
         """
@@ -98,8 +96,8 @@ class RowEncoder:
             counts: Updated with these rows.
 
         Returns:
-            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; the columns of histories; with text also token
-            ids, ``(B, Z)``, their number, ``(B,)``, and the number in each of S segments, ``(B, S)``.
+            Each feature of the backbone, ``(B,)`` or ``(B, ...)``; the columns of histories; with text also
+            the columns of ``RowTokens``.
 
         Raises:
             DataError: A value has the wrong type.
@@ -114,7 +112,7 @@ class RowEncoder:
         for entry in fields.values():
             if entry.source == "net":  # the text of a context column that is not a token field
                 context = fields[entry.name.removesuffix("_text")]
-                raw[entry.name] = np.array(value_texts(context, raw[context.name], {}), dtype=object)
+                raw[entry.name] = np.array(value_texts(context, raw[context.name], {}, separator), dtype=object)
         columns: dict[str, np.ndarray] = {}
         overridden = np.zeros(len(table), dtype=bool)
         for entry in self._fields:
@@ -138,8 +136,7 @@ class RowEncoder:
             features |= encode_history(table, self.preprocessing.history, items, counts.history, counts.rows + 1)
         counts.rows += len(table)
         if self._tokens is not None:
-            text = self._tokens(columns, raw)
-            features |= dict(zip((INPUT_IDS, TEXT_LENGTH, SEGMENT_LENGTHS), text, strict=True))
+            features |= self._tokens(columns, raw)
         return features
 
     def _clean(self, raw: dict[str, np.ndarray], counts: Counts) -> None:

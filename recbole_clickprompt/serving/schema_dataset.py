@@ -10,13 +10,30 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor, nn
 
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
-from recbole_clickprompt.serving.rows import INPUT_IDS, TEXT_LENGTH
+from recbole_clickprompt.preprocessing.schema import Text
+from recbole_clickprompt.serving.text import INPUT_IDS, TEXT_LENGTH
 
 __all__ = ["PrecomputedTokens", "SchemaDataset"]
 
 
 class PrecomputedTokens(nn.Module):
-    """Replaces ``TokenTable`` in serving: tokens are columns of the batch."""
+    """Replaces ``TokenTable`` in serving: tokens are columns of the batch.
+
+    Args:
+        text: The text of the training data, whose states models with frozen layers look up.
+    """
+
+    def __init__(self, text: Text) -> None:
+        super().__init__()
+        self._segments = text.segments
+        self.keys = [segment.key for segment in text.segments]
+        self.prefix, self.suffix, self.max_length = text.prefix, text.suffix, text.max_length
+
+    def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As for ``TokenTable``; the fields of tokens are not known, and 0."""
+        segment = self._segments[index]
+        tokens = torch.from_numpy(segment.values)
+        return tokens, torch.zeros_like(tokens), torch.from_numpy(segment.offsets)
 
     def lengths(self, batch: Interaction) -> Tensor:
         """Number of tokens of each row, ``(B,)`` int64."""
@@ -83,4 +100,5 @@ class SchemaDataset:
 
     def token_table(self, plm: str) -> PrecomputedTokens:
         """The same for any PLM, because tokens are columns of the batch."""
-        return PrecomputedTokens()
+        assert self.preprocessing.text is not None
+        return PrecomputedTokens(self.preprocessing.text)

@@ -12,8 +12,14 @@ from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.host.dataset_text import value_text
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field, Segment
+from recbole_clickprompt.text.text import list_joiner
 
-__all__ = ["RowTokens", "value_texts"]
+__all__ = ["INPUT_IDS", "NEW_LENGTHS", "NEW_TOKENS", "TEXT_LENGTH", "RowTokens", "value_texts"]
+
+# Columns of a batch that contain its text
+INPUT_IDS, TEXT_LENGTH = "input_ids", "text_length"
+# Likewise for models that look up states of known texts: the unseen texts alone
+NEW_TOKENS, NEW_LENGTHS = "new_tokens", "new_lengths"
 
 
 class _Piece(NamedTuple):
@@ -32,16 +38,18 @@ class RowTokens:
 
     Args:
         preprocessing: The preprocessing of a model that reads text.
+        separate: Return only the tokens of unseen texts, without special tokens.
 
     Raises:
         DataError: Its tokenizer is damaged.
     """
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing, *, separate: bool = False) -> None:
         from tokenizers import Tokenizer
 
         assert preprocessing.text is not None
         self.text, self.fields = preprocessing.text, preprocessing.fields
+        self._separator, self._separate = preprocessing.seq_separator, separate
         try:
             self._tokenizer = Tokenizer.from_str(self.text.tokenizer)
         except Exception as error:  # tokenizers has no more specific class
@@ -49,26 +57,42 @@ class RowTokens:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
-    def __call__(
-        self, ids: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, ids: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """
         Args:
             ids: Ids of each segment's key, ``(B,)``; 0 for those that training never saw.
             raw: Values of the columns of the rows, ``(B,)`` each.
 
         Returns:
-            Token ids, ``(B, Z)`` int64, padded to the longest row; lengths, ``(B,)`` int64; and the number of
-            tokens in each of S segments, ``(B, S)`` int64.
+            ``INPUT_IDS``, ``(B, Z)`` int64, padded to the longest row, and ``TEXT_LENGTH``, ``(B,)`` int64; or
+            ids of the S segments' keys, ``NEW_TOKENS``, ``(B, Z)``, and their number in each segment,
+            ``NEW_LENGTHS``, ``(B, S)``.
         """
-        prefix, suffix, segments = self.text.prefix, self.text.suffix, self.text.segments
-        special, pieces = len(prefix) + len(suffix), []
+        if self._separate:
+            tokens, lengths = self._assembled(ids, raw, [], [], len(self.text.segments) * self.text.max_length)
+            keys = {segment.key: ids[segment.key] for segment in self.text.segments}
+            return {**keys, NEW_TOKENS: tokens, NEW_LENGTHS: lengths}
+        tokens, lengths = self._assembled(ids, raw, self.text.prefix, self.text.suffix, self.text.max_length)
+        special = len(self.text.prefix) + len(self.text.suffix)
+        return {INPUT_IDS: tokens, TEXT_LENGTH: lengths.sum(axis=1) + special}
+
+    def _assembled(
+        self,
+        ids: Mapping[str, np.ndarray],
+        raw: Mapping[str, np.ndarray],
+        prefix: list[int],
+        suffix: list[int],
+        max_length: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of each row, cut to ``max_length``, ``(B, Z)``; those of each segment, ``(B, S)``."""
+        segments, pieces = self.text.segments, []
+        special = len(prefix) + len(suffix)
         parts = np.zeros((len(ids[segments[0].key]), len(segments)), dtype=np.int64)
         for index, segment in enumerate(segments):
             for piece in self._pieces(segment, ids[segment.key], raw, index == 0):
                 parts[piece.rows, index] = piece.length
                 pieces.append(piece)
-        ends = parts.cumsum(axis=1).clip(max=self.text.max_length - special)
+        ends = parts.cumsum(axis=1).clip(max=max_length - special)
         parts = np.diff(ends, axis=1, prepend=0)
         lengths = ends[:, -1] + special
         last, width = lengths - len(suffix), int(lengths.max())  # end of the text, (B,)
@@ -85,12 +109,12 @@ class RowTokens:
             begin[piece.rows] += piece.length
         for step, token in enumerate(suffix):
             input_ids[np.arange(len(last)), last + step] = token
-        return np.ascontiguousarray(input_ids[:, :width]), lengths, parts
+        return np.ascontiguousarray(input_ids[:, :width]), parts
 
     def _pieces(
         self, segment: Segment, ids: np.ndarray, raw: Mapping[str, np.ndarray], leading: bool
     ) -> Iterator[_Piece]:
-        rows = np.flatnonzero(ids > 0)
+        rows = np.flatnonzero(ids > 0) if not self._separate else np.zeros(0, dtype=np.int64)
         start = segment.offsets[ids[rows]]
         yield _Piece(rows, segment.values, start, segment.offsets[ids[rows] + 1] - start)
         rows = np.flatnonzero(ids == 0)
@@ -106,7 +130,7 @@ class RowTokens:
         for name in segment.fields:
             if name in raw:
                 words = self.text.words.get(name, {})
-                values = value_texts(self.fields[name], raw[name][rows], words)
+                values = value_texts(self.fields[name], raw[name][rows], words, self._separator)
                 for row, value in zip(parts, values, strict=True):
                     if value is not None:
                         row.append(f"{self.text.names[name]} is {value}.")
@@ -126,19 +150,21 @@ class RowTokens:
         return [[token for part in row for token in tokens[part]] for row in texts]
 
 
-def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str]) -> list[str | None]:
+def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str], separator: str) -> list[str | None]:
     """Values of a column in words, as in ``build_textualizer``; None if missing.
 
     Args:
         field: The column.
         values: The result of ``raw_values``.
         words: Words of codes.
+        separator: Separates the values of a sequence in the atomic files.
     """
+    joiner = list_joiner(separator)
     if field.type == "token_seq" and field.source != "inter":
-        return [" ".join(words.get(v, v) for v in row) or None for row in values]
+        return [joiner.join(words.get(v, v) for v in row) or None for row in values]
     if field.type.endswith("_seq"):
         whole = [
-            " ".join(v if isinstance(v, str) else number_text(v) for v in row if v == v) or None  # not NaN
+            joiner.join(v if isinstance(v, str) else number_text(v) for v in row if v == v) or None  # not NaN
             for row in values
         ]
     elif field.type == "float":

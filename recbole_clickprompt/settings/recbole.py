@@ -189,7 +189,7 @@ _OUTPUT = {
         TEXT, "dataset_atomic/", "The folder that contains one folder of atomic files per data set.", "none"
     ),
     "checkpoint_dir": Setting(NAME, "saved", "The folder for checkpoints and run folders.", "none"),
-    "show_progress": Setting(BOOLEAN, RECBOLE, "Show progress bars.", "none"),
+    "show_progress": Setting(BOOLEAN, RECBOLE, "Show progress bars. Default: only on a terminal.", "none"),
     "use_gpu": Setting(BOOLEAN, RECBOLE, "Use a GPU if one is available.", "none"),
     "worker": Setting(integer(0), RECBOLE, "Number of processes that load batches.", "none"),
     "log_wandb": Setting(BOOLEAN, RECBOLE, "Log to Weights & Biases.", "none"),

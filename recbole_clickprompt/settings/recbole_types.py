@@ -8,10 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from recbole.evaluator.register import metric_types
-from recbole.utils import EvaluatorType
-
-from recbole_clickprompt.settings.types import FIELD_LIST, NAME, ValueType, integer, real
+from recbole_clickprompt.settings.types import FIELD_LIST, NAME, ValueType, integer, list_of, real
 
 __all__ = [
     "ARGUMENTS", "BINS", "CLIPPING", "COLUMNS", "ENCODING", "EVALUATION", "FIELD", "FIELD_SEPARATOR", "GPUS",
@@ -19,7 +16,9 @@ __all__ = [
     "SEPARATOR", "THRESHOLD", "TOPK",
 ]  # fmt: skip
 
-_VALUE_METRICS = sorted(name for name, kind in metric_types.items() if kind is EvaluatorType.VALUE)
+# RecBole's metrics of scores. They are listed here because importing RecBole takes seconds; a test compares them.
+# RecBole's own GAUC is one of rankings; trainer/group_metrics.py has one of scores.
+_VALUE_METRICS = ("auc", "gauc", "logloss", "mae", "rmse")
 
 
 def _has_names(v: object) -> bool:
@@ -112,7 +111,7 @@ def _is_interval(v: object) -> bool:
 
 
 def _is_filter(v: object) -> bool:
-    return FIELD_LIST.accepts(v) or (isinstance(v, str) and all(map(_is_interval, v.split(";"))))
+    return list_of(NAME).accepts(v) or (isinstance(v, str) and all(map(_is_interval, v.split(";"))))
 
 
 INTERVAL = ValueType("str", 'an interval such as "[5,inf)"', _is_interval)

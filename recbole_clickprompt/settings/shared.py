@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from recbole_clickprompt.settings.declaration import DATA_SET, Setting, grouped
+from recbole_clickprompt.settings.from_table import FROM_TABLE
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
     FIELD_NAMES,
     FRACTION,
     NAME,
+    POSITIVE,
     RENAMINGS,
     TEXT,
     VALUE_LABELS,
@@ -31,10 +33,10 @@ _TEXT = {
         FIELD_NAMES,
         DATA_SET,
         "The fields in the text of a row, each with its name in words, in this order.",
-        "pretrain",
+        "text",
     ),
     "value_labels": Setting(
-        VALUE_LABELS, DATA_SET, "For each field, the words that replace its codes in the text.", "pretrain"
+        VALUE_LABELS, DATA_SET, "For each field, the words that replace its codes in the text.", "text"
     ),
     "whole_text_fields": Setting(
         list_of(TEXT), DATA_SET, "Fields that are read as a single value, not split into words.", "pretrain"
@@ -44,6 +46,13 @@ _TEXT = {
         [],
         "Fields of text_fields, such as descriptions, that only language models read: they are read as a single "
         "value and are not features of the backbone.",
+        "pretrain",
+    ),
+    "log_scale_fields": Setting(
+        list_of(TEXT),
+        [],
+        "Number fields with a few very large values: the backbone reads sign(x)·log(1 + |x|), before "
+        "normalize_field applies. Texts have the original numbers.",
         "pretrain",
     ),
     "rename_fields": Setting(
@@ -88,20 +97,46 @@ _TRAINING = {
         "Finetune on this many training rows, drawn by the seed. None: all rows.",
         "finetune",
     ),
+    "train_negatives": Setting(
+        real(0, 1, low_open=True, high_open=False),
+        1.0,
+        "Finetune on this share of the rows with label 0, drawn by the seed, and on all with label 1. Scores are "
+        "corrected for it, so that they remain probabilities.",
+        "finetune",
+    ),
+    "pos_weight": Setting(
+        POSITIVE,
+        1.0,
+        "Weight of the loss of rows with label 1. With any other value than 1 scores are no probabilities.",
+        "finetune",
+    ),
+    "evals_per_epoch": Setting(
+        integer(1),
+        1,
+        "Validations per pass over the training rows. With 4, each quarter of a pass is an epoch in logs and "
+        "histories and for stopping_step and eval_step, while epochs still counts passes.",
+        "finetune",
+    ),
+    "gauc_field": Setting(
+        optional(NAME),
+        None,
+        "The field whose values are the groups of the metric GAUC. None: the user.",
+        "finetune",
+    ),
     "micro_batch_size": Setting(
         integer(1),
         64,
         "Rows that pass through the PLM at once; gradients are accumulated over the batch.",
-        "pretrain",
+        "text",
     ),
     "enable_amp": Setting(
-        BOOLEAN, False, "Compute PLM and prompts in bf16; the backbone stays in float32.", "pretrain"
+        BOOLEAN, False, "Compute PLM and prompts in bf16; the backbone stays in float32.", "text"
     ),
     "backbone_amp": Setting(
         BOOLEAN,
         False,
         "With enable_amp: train the backbone in bf16 as well. It predicts in float32.",
-        "pretrain",
+        "text",
     ),
     "lazy_embedding_min_rows": Setting(
         optional(integer(1)),
@@ -120,9 +155,9 @@ _TRAINING = {
     ),
     "unseen_id_embeddings": Setting(
         choice("random", "zero"),
-        "random",
-        "Embeddings of ids and values that no training row contains: random keeps their initial values; zero "
-        "removes this noise from the scores of new users and items.",
+        "zero",
+        "Embeddings of ids and values that no training row contains: zero; or random, as in the paper, which "
+        "keeps their initial values and adds noise to the scores of new users and items.",
         "finetune",
     ),
 }
@@ -184,6 +219,13 @@ _OUTPUT = {
         "Save the scores of validation and test rows, and the files that predict needs, in the run folder.",
         "none",
     ),
+    "baselines": Setting(
+        BOOLEAN,
+        True,
+        "Score the validation and test rows with trivial baselines too: item mean, user mean and logistic "
+        "regression. They are computed once per data set and split, and kept in checkpoint_dir.",
+        "none",
+    ),
 }
 _EXPERIMENTAL = {
     "shuffle_text": Setting(
@@ -194,6 +236,7 @@ _EXPERIMENTAL = {
 SHARED = grouped(
     {
         "Text": _TEXT,
+        "From a table": FROM_TABLE,
         "Training": _TRAINING,
         "Data": _DATA,
         "History": _HISTORY,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
-    "BOOLEAN", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA", "NAME", "POSITIVE",
-    "RENAMINGS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
+    "BOOLEAN", "COLUMN_NAMES", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA",
+    "NAME", "POSITIVE", "RENAMINGS", "SEPARATORS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
     "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
 
@@ -117,9 +117,25 @@ FRACTION = real(0, 1, high_open=False)
 DROPOUT = real(0, 1)
 SIZES = list_of(integer(1))
 WIDTHS = ValueType("list of int", "a list of one or more integers from 1", lambda v: SIZES.accepts(v) and bool(v))
-FIELD_LIST = ValueType("list of str", "a list of fields", list_of(NAME).accepts)
+FIELD_LIST = ValueType(
+    "list of str",
+    "a list of fields, each once",
+    lambda v: list_of(NAME).accepts(v) and len(set(v)) == len(v),
+)
 FIELD_NAMES = ValueType(
     "dict", "a mapping of one or more fields to their names in words", lambda v: _is_text_mapping(v) and bool(v)
+)
+COLUMN_NAMES = ValueType(
+    "dict",
+    "a mapping of columns to fields, or to null (~) where a column is not read",
+    lambda v: (
+        isinstance(v, dict) and all(isinstance(k, str) and (w is None or NAME.accepts(w)) for k, w in v.items())
+    ),
+)
+SEPARATORS = ValueType(
+    "dict",
+    "a mapping of fields to one or more characters",
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and isinstance(w, str) and w for k, w in v.items()),
 )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from recbole_clickprompt.text.tokens import TokenTable
-
-__all__ = ["EntityTexts", "entity_texts"]
+__all__ = ["EntityTexts", "TextsOfKeys", "entity_texts", "state_offsets"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,18 @@ class EntityTexts:
         return (within >= self.prefix_len) & (within < lengths[text] - self.suffix_len)
 
 
-def entity_texts(table: TokenTable) -> list[EntityTexts]:
+class TextsOfKeys(Protocol):
+    """The part of ``TokenTable`` that the texts of each key are made of."""
+
+    keys: list[str]
+    prefix: list[int]
+    suffix: list[int]
+    max_length: int
+
+    def segment(self, index: int) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+def entity_texts(table: TextsOfKeys) -> list[EntityTexts]:
     """The texts of each of the table's keys, cut to ``table.max_length`` tokens, special ones included."""
     texts = []
     for index in range(len(table.keys)):
@@ -98,3 +109,13 @@ def entity_texts(table: TokenTable) -> list[EntityTexts]:
             )
         )
     return texts
+
+
+def state_offsets(texts: Sequence[EntityTexts]) -> list[Tensor]:
+    """Where the states of each id begin in the result of ``cached_hidden_states``, ``(ids + 1,)`` for each key."""
+    offsets, begin = [], 0
+    for text in texts:
+        kept = torch.cat([torch.zeros(1, dtype=torch.long), text.in_row_mask().cumsum(0)])
+        offsets.append(kept[text.offsets] + begin)
+        begin += int(kept[-1])
+    return offsets

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-__all__ = ["FieldText", "Textualizer"]
+__all__ = ["FieldText", "Textualizer", "list_joiner"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,13 @@ class FieldText:
 
     @classmethod
     def of_id_rows(
-        cls, name: str, key: str, tokens: np.ndarray, ids: np.ndarray, words: Mapping[str, str]
+        cls,
+        name: str,
+        key: str,
+        tokens: np.ndarray,
+        ids: np.ndarray,
+        words: Mapping[str, str],
+        joiner: str = " ",
     ) -> FieldText:
         """Builds the parts of a feature of users or items that has one or more values.
 
@@ -67,10 +73,12 @@ class FieldText:
             tokens: RecBole's ``id -> token`` array of the feature.
             ids: Ids of the feature's values for each id of ``key``, ``(ids, values)``; 0 is no value.
             words: Words for values that are codes (``value_labels``).
+            joiner: Written between two values, see ``list_joiner``.
         """
         rows, codes = np.unique(ids, axis=0, return_inverse=True)
         texts = [
-            " ".join(words.get(str(token), str(token)) for token in tokens[row[row > 0]]) or None for row in rows
+            joiner.join(words.get(str(token), str(token)) for token in tokens[row[row > 0]]) or None
+            for row in rows
         ]
         field = cls.of_texts(name, key, texts, {})
         return cls(name, key, field.parts, field.codes[codes.reshape(-1)])
@@ -79,6 +87,13 @@ class FieldText:
         """A copy in which each id has the part of a random id; fields of equal ``key`` are permuted alike."""
         order = 1 + np.random.default_rng(seed).permutation(len(self.codes) - 1)
         return replace(self, codes=self.codes[np.concatenate([[0], order])])
+
+
+def list_joiner(separator: str) -> str:
+    """What is written between the values of a list in the text: a blank where blanks separate them in the files,
+    else a comma and a blank, as the values may contain blanks themselves.
+    """
+    return " " if separator == " " else ", "
 
 
 class Textualizer:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "checkpoint_path",
+    "computes_in_bf16",
     "differences",
     "finetuning_inputs",
+    "rows_hash",
     "settings_of_finetuning",
     "settings_without_effect",
     "stage_inputs",
@@ -68,14 +70,22 @@ def stage_inputs(
     without = settings_of_finetuning() | settings_without_effect()
     if not reads_text:
         without |= of_stage("text")
+    settings = _settings(config, without=without)
+    if not reads_text and computes_in_bf16(config, reads_text=False):
+        settings["enable_amp"] = settings["backbone_amp"] = True
     return {
-        "settings": _settings(config, without=without),
-        "rows": _rows_hash(dataset),
+        "settings": settings,
+        "rows": rows_hash(dataset),
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         **_history(dataset),
         **({} if previous is None else {"previous": read_checksum(previous)}),
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
+
+
+def computes_in_bf16(config: Settings, *, reads_text: bool) -> bool:
+    """Whether autocast to bf16 is enabled in a stage: ``enable_amp`` is about what reads text."""
+    return config["enable_amp"] and (reads_text or config["backbone_amp"])
 
 
 def finetuning_inputs(
@@ -98,8 +108,8 @@ def finetuning_inputs(
     dataset = train_data._dataset
     return {
         "settings": _settings(config, without=settings_without_effect()),
-        "rows": _rows_hash(dataset),
-        "validation rows": _rows_hash(valid_data._dataset) if valid_data else None,
+        "rows": rows_hash(dataset),
+        "validation rows": rows_hash(valid_data._dataset) if valid_data else None,
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         **_history(dataset),
         "pre_model_path": start,
@@ -133,7 +143,8 @@ def _settings(config: Config, *, without: set[str]) -> dict[str, Any]:
     return json.loads(json.dumps(settings, sort_keys=True, default=str))
 
 
-def _rows_hash(dataset: Dataset) -> str:
+def rows_hash(dataset: Dataset) -> str:
+    """A hash of the rows of a part, and of the users and items of its data set."""
     return _tensors_hash(
         (f"{source}.{name}", feat[name])
         for source, feat in (

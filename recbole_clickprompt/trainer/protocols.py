@@ -193,3 +193,6 @@ class FinetuningMethod(Protocol):
 
     def title(self, config: Settings) -> str:
         """A readable name of the model of a run, for tables and reports."""
+
+    def run_name(self, config: Settings) -> str:
+        """The beginning of the names of a run's folder and checkpoint."""

@@ -6,24 +6,30 @@ import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from recbole_clickprompt.evaluation.baselines import Baselines, better_baseline, measure_baselines
 from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
+from recbole_clickprompt.evaluation.metrics import auc
 from recbole_clickprompt.evaluation.run_folder import folder_of
 from recbole_clickprompt.evaluation.run_info import write_info
 from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.predictions import predict_split, training_rows
+from recbole_clickprompt.trainer.baselines import baseline_scores
+from recbole_clickprompt.trainer.predictions import predict_split, row_keys, training_rows
 from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
+from recbole_clickprompt.trainer.sampling import sample
 
 if TYPE_CHECKING:
     from recbole.config import Config
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
 
 __all__ = ["RunLogger", "collect_finished_runs", "log_stage_epoch"]
 
@@ -59,6 +65,7 @@ class RunLogger:
         train_data: Loader of the training rows.
         valid_data: Loader of the validation rows, or None.
         method: The method of the run.
+        all_rows: Loader of all training rows, of which ``train_data`` may be a sample.
     """
 
     def __init__(
@@ -68,11 +75,13 @@ class RunLogger:
         train_data: AbstractDataLoader,
         valid_data: AbstractDataLoader | None,
         method: FinetuningMethod,
+        *,
+        all_rows: AbstractDataLoader,
     ) -> None:
         self.method = method
         self.config, self.checkpoint = config, Path(checkpoint)
         self.folder = folder_of(checkpoint)
-        self.train_data, self.valid_data = train_data, valid_data
+        self.train_data, self.valid_data, self.all_rows = train_data, valid_data, all_rows
         self.writes = _writes(config)
         self._epoch: dict[str, Any] = {}
         self._finished = False
@@ -121,36 +130,68 @@ class RunLogger:
         if self._finished or not self.writes or test_data is self.valid_data:
             return
         self._finished = True
+        parts = {"valid": self.valid_data, "test": test_data}
+        loaders = {split: data for split, data in parts.items() if data is not None}
+        scores = self._baseline_scores({split: data._dataset for split, data in loaders.items()})
+        valid_auc = best_valid_score if str(self.config["valid_metric"]).lower() == "auc" else float("nan")
         if self.config["save_predictions"]:
-            parts = {"valid": self.valid_data, "test": test_data}
-            tables = [
-                predict_split(
+            tables = {
+                split: predict_split(
                     model, data, split=split, device=self.config["device"],
                     enable_amp=self.config["enable_amp"], show_progress=show_progress,
-                )
-                for split, data in parts.items() if data is not None
-            ]  # fmt: skip
-            write_predictions(self.folder, pd.concat(tables, ignore_index=True))
+                ).join(scores.get(split, pd.DataFrame()))
+                for split, data in loaders.items()
+            }  # fmt: skip
+            write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
             plm = self.config["plm"] if self.method.serves_text else None
             save_preprocessing(self.train_data._dataset, self.folder, plm)
+            if "valid" in tables:
+                valid_auc = auc(tables["valid"]["label"], tables["valid"]["score"])
+        rows = {split: row_keys(loaders[split]._dataset).join(table) for split, table in scores.items()}
+        baselines = measure_baselines(rows)
         write_counts(self.folder, training_rows(self.train_data._dataset))
+        title = self.method.title(self.config)
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(
             self.folder,
             {
                 **{key: settings.get(key) for key in ("model", "dataset", "backbone", "seed")},
-                "title": self.method.title(self.config),
+                "title": title,
                 "settings": settings,
                 "command": _command(),
+                "date": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "test_result": {name: float(value) for name, value in result.items()},
                 "best_valid_score": float(best_valid_score),
                 "checkpoint": self.checkpoint.name,
                 "train_counts": "train_counts.parquet",
+                "baselines": baselines,
             },
         )
         getLogger().info(f"run folder: {self.folder}")
+        _log_baselines(baselines, title, float(valid_auc))
         for finished in _watchers:
             finished.append(self.checkpoint)
+
+    def _baseline_scores(self, parts: dict[str, Dataset]) -> dict[str, pd.DataFrame]:
+        if not self.config["baselines"]:
+            return {}
+        folder, name = Path(self.config["checkpoint_dir"]), self.config["dataset"]
+        # Without train_negatives, whose correction is part of the model
+        train = sample(self.config, self.all_rows._dataset, "train_rows")
+        return baseline_scores(folder, train, parts, name=name)
+
+
+def _log_baselines(baselines: Baselines, title: str, valid_auc: float) -> None:
+    found = {
+        split: {name: metrics[split]["auc"] for name, metrics in baselines.items() if split in metrics}
+        for split in ("valid", "test")
+    }
+    for split, values in found.items():
+        if values:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+            getLogger().info(f"AUC of baselines on the {split} rows: {shown}")
+    if sentence := better_baseline(title, valid_auc, found["valid"]):
+        getLogger().warning(sentence)
 
 
 def _writes(config: Settings) -> bool:

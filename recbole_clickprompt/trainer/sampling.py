@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from recbole.data.dataset import Dataset
 
-__all__ = ["finetuning_loader", "sample", "sampled_rows"]
+__all__ = ["finetuning_loader", "rows_of", "sample", "sample_negatives", "sampled_rows"]
 
 
 def sample(config: Settings, dataset: Dataset, setting: str) -> Dataset:
@@ -36,10 +36,7 @@ def sample(config: Settings, dataset: Dataset, setting: str) -> Dataset:
     """
     if config[setting] is None:
         return dataset
-    drawn = sampled_rows(config, len(dataset), setting)
-    part = dataset.copy(dataset.inter_feat[drawn])
-    part.times = None if dataset.times is None else dataset.times[drawn]
-    return part
+    return rows_of(dataset, sampled_rows(config, len(dataset), setting))
 
 
 def sampled_rows(config: Settings, rows: int, setting: str) -> Tensor:
@@ -61,8 +58,29 @@ def sampled_rows(config: Settings, rows: int, setting: str) -> Tensor:
 
 
 def finetuning_loader(config: Config, train_data: AbstractDataLoader) -> AbstractDataLoader:
-    """RecBole's training loader, or a loader of a sample of ``train_rows`` of its rows."""
-    if config["train_rows"] is None:
+    """RecBole's training loader, or a loader of a sample of its rows: ``train_rows``, ``train_negatives``."""
+    if config["train_rows"] is None and config["train_negatives"] == 1:
         return train_data
-    part = sample(config, train_data._dataset, "train_rows")
+    part = sample_negatives(config, sample(config, train_data._dataset, "train_rows"))
     return TrainDataLoader(config, part, train_data._sampler, shuffle=config["shuffle"])
+
+
+def sample_negatives(config: Settings, dataset: Dataset) -> Dataset:
+    """A share of ``train_negatives`` of a data set's rows with label 0, and all with label 1, in their order.
+
+    As in ``sample``, the rows are drawn by the seed, and a smaller share is a subset of a larger one.
+    """
+    if config["train_negatives"] == 1:
+        return dataset
+    labels = dataset.inter_feat[dataset.label_field]
+    drawn = torch.rand(len(labels), generator=torch.Generator().manual_seed(config["seed"]))
+    kept = ((labels > 0) | (drawn < config["train_negatives"])).nonzero().squeeze(1)
+    return rows_of(dataset, kept)
+
+
+def rows_of(dataset: Dataset, rows: Tensor) -> Dataset:
+    """The rows of a data set with these numbers, ``(S,)``, as a data set."""
+    part = dataset.copy(dataset.inter_feat[rows])
+    part.times = None if dataset.times is None else dataset.times[rows]
+    part.missing_rows = {field: mask[rows] for field, mask in dataset.missing_rows.items()}
+    return part

@@ -88,14 +88,15 @@ class TrainingStage:
         name: str,
         model: Trainable,
         optimizer: torch.optim.Optimizer,
-        batches: int,
+        steps: int,
         epochs: int,
         schedule: str,
         warmup_ratio: float,
+        enable_amp: bool,
     ) -> TrainingStage:
-        """A stage of ``epochs`` times ``batches`` optimizer steps; everything else is read from ``config``."""
+        """A stage of so many optimizer steps in so many epochs; everything else is read from ``config``."""
         broadcast_parameters(model, optimizer)
-        scheduler = build_scheduler(optimizer, name=schedule, steps=epochs * batches, warmup_ratio=warmup_ratio)
+        scheduler = build_scheduler(optimizer, name=schedule, steps=steps, warmup_ratio=warmup_ratio)
         return cls(
             name=name,
             model=model,
@@ -104,7 +105,7 @@ class TrainingStage:
             epochs=epochs,
             micro_batch_size=config["micro_batch_size"],
             device=config["device"],
-            enable_amp=config["enable_amp"],
+            enable_amp=enable_amp,
             clip_grad_norm=config["clip_grad_norm"],
         )
 

@@ -14,7 +14,7 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole_clickprompt import distributed
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.fingerprint import checkpoint_path, stage_inputs, state_path
+from recbole_clickprompt.trainer.fingerprint import checkpoint_path, computes_in_bf16, stage_inputs, state_path
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained, read_inputs, save_pretrained
 from recbole_clickprompt.trainer.protocols import PretrainingStage, StageModel
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
@@ -136,15 +136,17 @@ def _sums(model: StageModel) -> dict[str, Any]:
 
 def _training(stage: PretrainingStage, config: Config, model: StageModel, batches: int) -> TrainingStage:
     schedule, warmup_ratio = stage.schedule(config)
+    epochs = stage.epochs(config)
     return TrainingStage.from_config(
         config,
         name=stage.name,
         model=model,
         optimizer=stage.optimizer(config, model),
-        batches=batches,
-        epochs=stage.epochs(config),
+        steps=epochs * batches,
+        epochs=epochs,
         schedule=schedule,
         warmup_ratio=warmup_ratio,
+        enable_amp=computes_in_bf16(config, reads_text=stage.reads_text(config)),
     )
 
 

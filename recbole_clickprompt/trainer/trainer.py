@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.trainer import Trainer
-from recbole.utils import EvaluatorType
+from recbole.utils import EvaluatorType, get_local_time
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.files import remove_leftovers
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
+from recbole_clickprompt.trainer.epoch_parts import EpochParts
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.fit_state import fit_state, restore_fit_state
+from recbole_clickprompt.trainer.group_metrics import GAUC, GroupCollector, GroupEvaluator, metrics_of_recbole
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, PretrainingStage, StageModel
@@ -65,10 +66,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             names = ", ".join(str(path) for path in removed)
             getLogger().warning(f"removed unfinished files of killed processes: {names}")
         super().__init__(config, model)
+        if metrics_of_recbole(config["metrics"]) != list(config["metrics"]):
+            self.eval_collector, self.evaluator = GroupCollector(config), GroupEvaluator(config)
         # RecBole's file name has a resolution of one second, but concurrent runs must not share a file
-        self.saved_model_file: str
-        root, extension = os.path.splitext(self.saved_model_file)
-        self.saved_model_file = distributed.current().broadcast_object(f"{root}-{uuid.uuid4().hex[:8]}{extension}")
+        file = f"{method.run_name(config)}-{get_local_time()}-{uuid.uuid4().hex[:8]}.pth"
+        self.saved_model_file: str = str(folder / distributed.current().broadcast_object(file))
         self._stage: TrainingStage
         self._checkpointer: ResumeCheckpointer | None = None
         self._fitting = False
@@ -114,7 +116,20 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.method.begin_finetuning(
                 config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=all_rows
             )
-        self._stage = self._build_stage(batches=len(train_data))
+        self._stage = TrainingStage.from_config(
+            config,
+            name="finetune",
+            model=self.model,
+            optimizer=self.optimizer,
+            steps=config["epochs"] * len(train_data),
+            epochs=config["epochs"],
+            schedule=config["lr_scheduler"] or "constant",
+            warmup_ratio=config["warmup_ratio"] or 0.0,
+            enable_amp=config["enable_amp"],
+        )
+        if config["evals_per_epoch"] > 1:
+            train_data = EpochParts(config, train_data, config["evals_per_epoch"])
+            self.epochs = self._stage.epochs = config["epochs"] * train_data.parts
         self._checkpointer = ResumeCheckpointer.from_config(
             config, self._stage, path=state_file, inputs=inputs, capture=lambda: fit_state(self)
         )
@@ -122,7 +137,9 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.start_epoch = self._checkpointer.restore(state)
             restore_fit_state(self, state["own"], state_file=state_file, saved=saved)
         if saved:
-            self._run_logger = RunLogger(config, self.saved_model_file, train_data, valid_data, self.method)
+            self._run_logger = RunLogger(
+                config, self.saved_model_file, train_data, valid_data, self.method, all_rows=all_rows
+            )
             if state is None:  # a resumed run has a history
                 self._run_logger.begin(start)
         else:
@@ -164,18 +181,6 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         # accordingly
         return result[stage.selection_metric(self.config, bigger=self.valid_metric_bigger)], result
 
-    def _build_stage(self, *, batches: int) -> TrainingStage:
-        return TrainingStage.from_config(
-            self.config,
-            name="finetune",
-            model=self.model,
-            optimizer=self.optimizer,
-            batches=batches,
-            epochs=self.epochs,
-            schedule=self.config["lr_scheduler"] or "constant",
-            warmup_ratio=self.config["warmup_ratio"] or 0.0,
-        )
-
     @contextmanager
     def _in_fit(self) -> Iterator[None]:
         self._fitting = True
@@ -194,6 +199,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         loss_func: object = None,
         show_progress: bool = False,
     ) -> float:
+        if isinstance(train_data, EpochParts):
+            train_data.begin(epoch_idx)
         loss = self._stage.train_epoch(train_data, epoch_idx, show_progress=show_progress)
         if self._run_logger is not None:
             self._run_logger.epoch(epoch_idx, loss)
@@ -203,9 +210,10 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         score, result = super()._valid_epoch(valid_data, show_progress)
         if not math.isfinite(score):
             metric = self.config["valid_metric"]
+            grouped = ", or no group of validation rows has both labels" if self.valid_metric == GAUC else ""
             raise TrainingError(
-                f"finetune: the validation {metric} is {score}, so it cannot select an epoch; lower the learning "
-                "rate, or set another valid_metric"
+                f"finetune: the validation {metric} is {score}, so it cannot select an epoch; training diverged"
+                f"{grouped}: lower the learning rate, or set another valid_metric"
             )
         if self._run_logger is not None:
             self._run_logger.validated(result)
@@ -226,6 +234,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             self.load_best(model_file)
         with autocast(self.device, self.enable_amp):
             result = super().evaluate(eval_data, False, None, show_progress)
+        if result is not None:  # NumPy 2 shows the types of its numbers
+            result = type(result)((name, float(value)) for name, value in result.items())
         if self._run_logger is not None and load_best_model and model_file is None:  # the best weights are loaded
             self._run_logger.finish(
                 self.model, eval_data, result, self.best_valid_score, show_progress=show_progress

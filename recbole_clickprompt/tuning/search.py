@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -69,10 +70,14 @@ class Search(HyperTuning):
 
     def run(self) -> None:
         """Runs the whole search; if every trial fails, ``trials.best`` raises the error."""
+        from hyperopt import fmin
         from hyperopt.exceptions import AllTrialsFailed
 
         with _search_seed(self._seed), suppress(AllTrialsFailed):
-            super().run()
+            fmin(  # as in RecBole's `run`, which always shows a progress bar
+                self.trial, self.space, algo=self.algo, max_evals=self.max_evals, early_stop_fn=self.early_stop_fn,
+                show_progressbar=sys.stdout.isatty(),
+            )  # fmt: skip
 
 
 def _stop_after(patience: int | None) -> Callable[..., tuple[bool, list[Any]]]:

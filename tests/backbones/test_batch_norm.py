@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import nn
 
 from recbole_clickprompt import distributed
-from recbole_clickprompt.backbones.batch_norm import batch_norm_over_ranks
+from recbole_clickprompt.backbones.batch_norm import RunningBatchNorm1d, batch_norm_over_ranks
 from recbole_clickprompt.host.distributed import _join
 from tests.ranks import on_ranks
 
@@ -90,3 +90,41 @@ def one_value():
 
 def test_a_single_row_on_all_ranks_is_refused_as_by_torch():
     assert on_ranks(one_value) == [(2, 3)] * 2
+
+
+CLICKS = [(3, 0), (2, 1), (1, 0), (0, 0)]  # rows of two ranks
+FIRST = torch.arange(12.0).view(4, 3).square()
+
+
+def running(rows, first):
+    """Output, input gradient and buffers for the rows, after some first ones."""
+    module = nn.Sequential(RunningBatchNorm1d(3, affine=False))
+    batch_norm_over_ranks(module)
+    module(first)
+    x = rows.requires_grad_()
+    output = module(x)
+    output.square().sum().backward()
+    return output.detach(), x.grad, dict(module[0].named_buffers())
+
+
+def clicks(number):
+    torch.manual_seed(number)
+    return torch.randn(sum(CLICKS[number]), 3)
+
+
+def running_on_a_rank():
+    _join(torch.device("cpu"))
+    rank = dist.get_rank()
+    rows = [clicks(number).split(list(counts))[rank].clone() for number, counts in enumerate(CLICKS)]
+    return [running(own, FIRST[rank::2]) for own in rows]
+
+
+def test_ranks_may_have_a_single_row_or_none():
+    by_rank = on_ranks(running_on_a_rank)
+    for number, counts in enumerate(CLICKS):
+        whole = running(clicks(number), FIRST)
+        for rank, own in enumerate(answer[number] for answer in by_rank):
+            for ours, alone in zip(own[:2], whole[:2], strict=True):
+                torch.testing.assert_close(ours, alone.split(list(counts))[rank])
+            for name, value in whole[2].items():
+                torch.testing.assert_close(own[2][name], value)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.evaluation.baselines import BASELINES
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
 from recbole_clickprompt.serving.load import load_trained
@@ -38,22 +39,47 @@ def test_metrics_are_those_of_the_run(runs, trained_runs, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert cells(lines[0])[:3] == ["run", "rows", "AUC [95 %]"]
     table = json.loads(Path("new/m.json").read_text())
-    assert [cells(line)[0] for line in lines[2:5]] == [line["run"] for line in table] == list(trained_runs)
-    for line, path in zip(table, trained_runs.values(), strict=True):
+    names = [*trained_runs, *BASELINES]
+    assert [cells(line)[0] for line in lines[2:8]] == [line["run"] for line in table] == names
+    for line, path in zip(table, trained_runs.values(), strict=False):
         result = open_run(path).info["test_result"]
         assert line["auc"] == pytest.approx(result["auc"], abs=1e-6)
         assert line["logloss"] == pytest.approx(result["logloss"], abs=1e-6)
         assert line["auc_low"] < line["auc"] < line["auc_high"]
+    baselines = open_run(trained_runs["plain"]).info["baselines"]
+    for line, metrics in zip(table[3:], baselines.values(), strict=True):
+        assert {name: line[name] for name in ("auc", "logloss", "gauc")} == pytest.approx(
+            metrics["test"], abs=1e-6
+        )
+
+
+def test_a_run_that_a_baseline_beats_is_named_and_a_baseline_can_be_compared_with(trained_runs, own_runs, capsys):
+    table = open_run(own_runs["plain"]).predictions()
+    worse = table.assign(score=1 - table["label"].astype(float))
+    write_predictions(own_runs["plain"], worse)
+    runs = [f"better={trained_runs['with']}", f"worse={own_runs['plain']}"]
+    assert main(["metrics", *runs, "--samples=20", "--baseline=logistic regression"]) == 0
+    first, second, note, *sentences = capsys.readouterr().out.strip().split("\n\n")
+    assert [cells(line)[0] for line in first.splitlines()[2:]] == ["better", "worse", *BASELINES]
+    assert [cells(line)[0] for line in second.splitlines()[2:]] == ["better", "worse", "item mean", "user mean"]
+    assert "do not include the variance between seeds" in note
+    valid = {
+        name: splits["valid"]["auc"] for name, splits in open_run(own_runs["plain"]).info["baselines"].items()
+    }
+    best = max(valid, key=valid.get)
+    assert sentences[-1] == (
+        f"{best.capitalize()} beats worse on the validation rows: AUC {valid[best]:.4f} against 0.0000."
+    )
 
 
 def test_metrics_of_the_validation_rows_against_a_baseline_named_by_its_file(runs, trained_runs, capsys):
     assert main(["metrics", *runs, "--split=valid", "--samples=50", f"--baseline={trained_runs['plain']}"]) == 0
-    first, second = capsys.readouterr().out.split("\n\n")
+    first, second, *_ = capsys.readouterr().out.split("\n\n")
     assert cells(first.splitlines()[0])[-2:] == ["relative AUC", "RelaImpr"]
     rows = [cells(line) for line in first.splitlines()[2:]]
     assert rows[2][-2:] == ["", ""]
     assert rows[0][-2].endswith(" %")
-    assert [cells(line)[0] for line in second.splitlines()[2:]] == ["with", "without"]
+    assert [cells(line)[0] for line in second.splitlines()[2:]] == ["with", "without", *BASELINES]
 
 
 def test_long_tail_holds_every_row_once(runs, capsys):
@@ -184,7 +210,7 @@ def test_runs_without_a_name_are_called_by_model_seed_and_file(own_runs, capsys,
     info = json.loads((other / "run.json").read_text())
     (other / "run.json").write_text(json.dumps({**info, "seed": 7}))
     assert main(["metrics", *map(str, (own_runs["plain"], own_runs["with"], again, other)), "--samples=2"]) == 0
-    assert [cells(line)[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+    assert [cells(line)[0] for line in capsys.readouterr().out.splitlines()[2:6]] == [
         "DCNV2",
         "ClickPrompt with PLM (DCNV2), seed 2020, with",
         "ClickPrompt with PLM (DCNV2), seed 2020, again",

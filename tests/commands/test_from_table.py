@@ -26,7 +26,7 @@ def rows(number=900):
         user, item = n * 7 % 31, n * 11 % 290
         when = f"2024-05-{1 + n // 60:02d} 12:{n % 60:02d}:00"
         made.append(
-            [f"c{user}", ["NA", "DE"][user % 2], f"s{item}", NAMES[item % 5], item + 0.25, n % 24, n % 3 % 2, when]
+            [f"c{user}", ["NA", "DE"][user % 2], f"s{item}", NAMES[item % 5], item + 0.25, n % 23, n % 3 % 2, when]
         )
     return made
 
@@ -108,7 +108,7 @@ def test_the_data_set_trains_and_its_values_are_the_tables(small, make_config, t
 
 
 def test_ratings_get_a_threshold_and_without_time_the_order_is_random(capsys):
-    body = [[*row[:6], 1 + n % 5, row[7]] for n, row in enumerate(rows())]
+    body = [[*row[:6], 1 + n // 29 % 5, row[7]] for n, row in enumerate(rows())]
     assert main(["from-table", write(body=body), *COLUMNS]) == 0
     settings = read_yaml(Path("props/dataset/shop.yaml"))
     assert settings["threshold"] == {"rating": 4}
@@ -168,6 +168,18 @@ def test_files_that_are_no_table_are_told(capsys):
         assert message in error_of(capsys)
     assert main(["from-table", "none.csv", *COLUMNS]) == 2
     assert "there is no file none.csv" in error_of(capsys)
+
+
+def test_a_parquet_file_with_texts_of_another_encoding_is_refused(capsys):
+    frame().with_columns(pl.lit("plain text").alias("note")).write_parquet(
+        "damaged.parquet", compression="uncompressed"
+    )
+    damaged = Path("damaged.parquet").read_bytes().replace(b"plain text", b"plain\xff\xfe\xfdxt")
+    Path("damaged.parquet").write_bytes(damaged)
+    assert main(["from-table", "damaged.parquet", *COLUMNS]) == 2
+    error = error_of(capsys)
+    assert "damaged.parquet is no parquet file" in error
+    assert "UTF8" in error
 
 
 @pytest.mark.parametrize("listed", [False, True])

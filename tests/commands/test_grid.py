@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from recbole import quick_start
 from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.commands import grid
 from recbole_clickprompt.evaluation.run_folder import open_run
 from tests.conftest import SHORT
 
@@ -32,7 +32,7 @@ def file(small):
 
 
 def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(file, monkeypatch, capsys):
-    runs, original = [], grid.run_recbole
+    runs, original = [], quick_start.run_recbole
 
     def run(config_dict):
         if len(runs) == 4 and not Path("go on").exists():
@@ -40,7 +40,7 @@ def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(
         runs.append(config_dict)
         return original(config_dict=config_dict)
 
-    monkeypatch.setattr(grid, "run_recbole", run)
+    monkeypatch.setattr(quick_start, "run_recbole", run)
     assert main(["grid", "compare.yaml"]) == 130
     assert len(pd.read_csv("results/compare-tiny.csv")) == 4
     Path("go on").touch()
@@ -57,6 +57,10 @@ def test_a_grid_runs_every_cell_shares_pretraining_and_goes_on_where_it_stopped(
     out = capsys.readouterr().out
     assert "| plain | DNN | 2 | 0." in out
     assert out.count("| with PLM | DNN | 2 |") == 1
+    assert len(list(Path("saved").glob("*.baselines"))) == 2  # each seed draws other training rows
+    infos = [open_run(checkpoint).info for checkpoint in table["checkpoint"]]
+    item_mean = {info["seed"]: info["baselines"]["item mean"]["test"]["auc"] for info in infos}
+    assert f"| item mean | 2 | {sum(item_mean.values()) / 2:.4f} ± " in out
     assert " % | " in out
     # once more: nothing is left to run, also of a part of the seeds
     assert main(["grid", "compare.yaml", "--seeds=[2]"]) == 0
@@ -128,7 +132,7 @@ def test_settings_stack_from_base_to_command_line(file, monkeypatch):
         seen.append(config_dict)
         return {"test_result": {"auc": 0.5, "logloss": 0.7}, "best_valid_score": 0.5}
 
-    monkeypatch.setattr(grid, "run_recbole", run)
+    monkeypatch.setattr(quick_start, "run_recbole", run)
     assert main(["grid", "g.yaml", "--dataset=tiny", "--learning_rate=0.5"]) == 0
     shared = {"model": "ClickPromptNoPLM", "train_stage": "finetune", "dataset": "tiny", "learning_rate": 0.5}
     shared |= {"seed": 5, "embedding_size": 3}
@@ -147,7 +151,7 @@ def configs(monkeypatch):
         seen.append(Config(config_dict={**config_dict, "gpu_id": ""}))
         return {"test_result": {"auc": 0.5, "logloss": 0.7}, "best_valid_score": 0.5}
 
-    monkeypatch.setattr(grid, "run_recbole", run)
+    monkeypatch.setattr(quick_start, "run_recbole", run)
     return seen
 
 
@@ -221,7 +225,7 @@ def scored(small, monkeypatch):
         auc = aucs[config_dict["backbone"]][config_dict["seed"] - 1]
         return {"test_result": {"auc": auc, "logloss": 0.7}, "best_valid_score": 0.5}
 
-    monkeypatch.setattr(grid, "run_recbole", run)
+    monkeypatch.setattr(quick_start, "run_recbole", run)
     runs = {"plain": {"model": "DNN"}, "ours": {"model": "DCNV2"}}
     content = {"settings": {**small, "dataset": "tiny"}, "runs": runs, "seeds": [1, 2, 3], "baseline": "plain"}
     Path("g.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -263,17 +267,17 @@ def test_rows_of_earlier_settings_in_the_table_are_not_paired(scored, capsys):
 
 def test_the_same_grid_started_twice_at_once_counts_each_seed_once(scored, monkeypatch, capsys, caplog):
     """The other process starts while the first run is trained, and does all of them."""
-    run, others = grid.run_recbole, []
+    run, others = quick_start.run_recbole, []
 
     def run_beside_another(config_dict):
         if not others:
             others.append(True)
-            monkeypatch.setattr(grid, "run_recbole", run)
+            monkeypatch.setattr(quick_start, "run_recbole", run)
             assert main(["grid", "g.yaml"]) == 0
             others.append(capsys.readouterr().out.splitlines()[-4:])
         return run(config_dict)
 
-    monkeypatch.setattr(grid, "run_recbole", run_beside_another)
+    monkeypatch.setattr(quick_start, "run_recbole", run_beside_another)
     assert main(["grid", "g.yaml"]) == 0
     assert capsys.readouterr().out.splitlines()[-4:] == others[1]
     assert len(scored) == 7  # what the other one has done is not done again

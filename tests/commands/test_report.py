@@ -78,6 +78,8 @@ def test_a_report_has_all_that_is_asked_for(runs, capsys):
     assert "1 batches of 128 rows, 5 rounds, CPU, threads: 1" in page
     assert "Test row 0: user" in page
     assert "Not measured" not in page
+    assert '<th scope="row">logistic regression</th>' in page
+    assert "do not include the variance between seeds" in page
     assert "Not computed" not in page
     assert "are against plain." in page
     for stage in ("Pretraining: MLM loss", "Finetuning: validation AUC"):

@@ -92,6 +92,13 @@ def test_an_unfinished_run_and_a_missing_one_are_refused(folder):
         open_run("saved/nothing.pth")
 
 
+@pytest.mark.parametrize("value", [None, [], {"item mean": 0.5}, {"item mean": {"test": {"auc": 0.5}}}])
+def test_baselines_of_another_form_are_told(folder, value):
+    write_info(folder, {**INFO, "baselines": value})
+    with pytest.raises(DataError, match="run.json: baselines must be metrics by baseline and split"):
+        open_run(folder)
+
+
 def test_missing_predictions_and_damaged_files_are_told(folder):
     run = open_run(folder)
     (folder / "predictions.parquet").write_bytes(b"PAR1 and no more")

@@ -42,8 +42,8 @@ eval_args: {split: {RS: [6, 2, 2]}, order: TO, group_by: ~, mode: labeled}
 """
 GRID = """\
 settings: {dataset: mini, data_path: data, checkpoint_dir: saved, gpu_id: '', show_progress: False, epochs: 1,
-  embedding_size: 4, model: ClickPromptNoPLM, train_stage: finetune, train_batch_size: 256, backbone: LR,
-  eval_args: {split: {RS: [6, 2, 2]}, order: TO, group_by: ~, mode: labeled}}
+  plm: plm, pretrain_epochs: 1, embedding_size: 4, model: ClickPromptNoPLM, train_stage: finetune, backbone: LR,
+  train_batch_size: 256, eval_args: {split: {RS: [6, 2, 2]}, order: TO, group_by: ~, mode: labeled}}
 runs:
   slow: {learning_rate: 1e-3}
   fast: {learning_rate: 0.1}
@@ -52,8 +52,8 @@ baseline: slow
 """
 TUNING = """\
 settings: {dataset: mini, data_path: data, checkpoint_dir: saved, gpu_id: '', show_progress: False, epochs: 1,
-  embedding_size: 4, model: ClickPromptNoPLM, train_stage: finetune, train_batch_size: 256, backbone: LR,
-  eval_args: {split: {RS: [6, 2, 2]}, order: TO, group_by: ~, mode: labeled}}
+  plm: plm, pretrain_epochs: 1, embedding_size: 4, model: ClickPromptNoPLM, train_stage: finetune, backbone: LR,
+  train_batch_size: 256, eval_args: {split: {RS: [6, 2, 2]}, order: TO, group_by: ~, mode: labeled}}
 space:
   learning_rate: choice [1e-3, 0.1]
   reg_weight: choice [0.0]

@@ -89,6 +89,11 @@ def test_ml_100k_is_the_one_in_the_wheel_without_its_threes(make_config, make_da
         ({"discretization": {"price": {"method": "LD"}}}, "discretization names 'price', which the files of"),
         ({"discretization": {"year": {"method": "LD"}}}, "'year', which is not in numerical_features"),
         ({"TIME_FIELD": "when"}, "tiny has no field 'when'"),
+        (
+            {"unused_col": {"inter_": ["device"]}},
+            "unused_col has the key 'inter_', .* be inter, user, item.*inter",
+        ),
+        ({"unload_col": {"items": ["year"]}}, "unload_col has the key 'items', which is no file of tiny"),
     ],
 )
 def test_data_that_cannot_be_trained_on_is_refused(make_config, make_data, settings, message):

@@ -1,5 +1,6 @@
 """Fields of a data set's files: each has a name of its own, and settings name fields that are there."""
 
+import numpy as np
 import pytest
 
 from recbole_clickprompt.errors import DataError
@@ -206,6 +207,7 @@ LABEL_SETTINGS = {
     "text_fields": {"label": "click"},
     "numerical_features": ["label"],
     "normalize_field": ["label"],
+    "log_scale_fields": ["label"],
 }
 
 
@@ -300,6 +302,27 @@ def test_large_numbers_can_be_scaled(make):
     change = {"inter": prices("float", "1e39", "1", "")}
     dataset = make(change, load_col=None, numerical_features=["price"], normalize_field=["price"])
     assert sorted({value for value, _ in dataset.inter_feat["price"]})[::2] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["float", "float_seq"])
+def test_logarithms_keep_the_sign_and_texts_keep_the_numbers(make, kind):
+    values = ["-99", "0", "9", ""] if kind == "float" else ["-99 0 9", "9"]
+    settings = {"numerical_features": ["price"], "log_scale_fields": ["price"], "text_fields": {"price": "price"}}
+    settings |= {"load_col": None, "value_labels": {}}
+    dataset = make({"inter": prices(kind, *values)}, **settings)
+    assert set(dataset.field2id_token["price_text"][1:]) == ({"-99", "0", "9"} if kind == "float" else {*values})
+    if kind == "float":
+        numbers = {round(number, 6) for number, _ in dataset.inter_feat["price"]}
+        mean = dataset.scales["price"].missing
+        assert numbers == {round(number, 6) for number in (-np.log(100), 0, np.log(10), mean)}
+        assert mean == pytest.approx((np.log(10) - np.log(100)) / 3, rel=0.1)
+    scale = make({"inter": prices(kind, *values)}, normalize_field=["price"], **settings).scales["price"]
+    assert (scale.low, scale.high) == (pytest.approx(-np.log(100)), pytest.approx(np.log(10)))
+
+
+def test_only_numbers_have_a_logarithm(make):
+    with pytest.raises(DataError, match="log_scale_fields names 'title', which is not a number field"):
+        make({}, log_scale_fields=["title"])
 
 
 @pytest.mark.parametrize("kind", ["float", "float_seq"])

@@ -32,11 +32,14 @@ def start(*command):
 
 def written():
     """Kinds of files in the working folder, each with how many there are."""
-    kinds = {"log": "log/**/*.log", "board": "log_tensorboard/*", "model": "saved/*.*", "run": "saved/*/run.json"}
+    kinds = {
+        "log": "log/**/*.log", "board": "log_tensorboard/*", "model": "saved/*.pth", "run": "saved/*/run.json",
+        "baselines": "saved/*.baselines", "file": "saved/*.*",
+    }  # fmt: skip
     return {kind: len(list(Path().glob(pattern))) for kind, pattern in kinds.items()}
 
 
-WRITTEN_ONCE = {"log": 1, "board": 1, "model": 1, "run": 1}
+WRITTEN_ONCE = {"log": 1, "board": 1, "model": 1, "run": 1, "baselines": 1, "file": 2}
 
 
 class Fault(dict):

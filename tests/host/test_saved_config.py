@@ -85,7 +85,7 @@ def test_settings_that_an_earlier_version_did_not_have_get_their_defaults(run):
     del saved["config"]["unseen_id_embeddings"], saved["config"]["save_predictions"]
     torch.save(saved, run)
     config, _ = read_run(run, method_names())
-    assert (config["unseen_id_embeddings"], config["save_predictions"]) == ("random", True)
+    assert (config["unseen_id_embeddings"], config["save_predictions"]) == ("zero", True)
 
 
 @pytest.mark.parametrize("key", ["worker", "eval_args", "train_neg_sample_args", "field_separator"])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from recbole.data import create_dataset, data_preparation
@@ -15,6 +16,10 @@ from recbole.utils import get_model, get_trainer
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.preprocessing.schema import Field
+from recbole_clickprompt.serving import score
+from recbole_clickprompt.serving.columns import check_columns, with_field_names
+from recbole_clickprompt.serving.rows import Counts, RowEncoder
+from recbole_clickprompt.trainer.stage import autocast
 from tests.conftest import ROOT
 
 
@@ -53,6 +58,22 @@ def preprocessing_of(*fields: Field) -> Preprocessing:
     )  # fmt: skip
 
 
+def check_script(folder: Path, rows: pd.DataFrame) -> None:
+    """Checks that the script of an export reads rows, as text, exactly as ``recbole-cp predict`` does."""
+    rows = rows.fillna("").astype(str)
+    table = pa.Table.from_pandas(rows.replace("", None), preserve_index=False)
+    model, preprocessing = score.Model(folder), Preprocessing.load(folder)
+    fields = check_columns(preprocessing, table.column_names, source="rows")
+    expected = RowEncoder(preprocessing)(with_field_names(table, fields), Counts())
+    names = model.names(list(rows))
+    assert dict(zip(rows, names, strict=True)) == {name: fields.get(name) for name in rows}
+    found = model.columns(
+        [{n: v for n, v in zip(names, row, strict=True) if n} for row in rows.to_numpy().tolist()]
+    )
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
 @pytest.fixture(scope="session")
 def train(make_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Trains a small model for an epoch: model's name and settings to a ``TrainedRun``."""
@@ -69,8 +90,8 @@ def train(make_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         trainer.evaluate(test_data)
         test = test_data._dataset
         trainer.model.eval()
-        with torch.no_grad():
-            scores = torch.cat([trainer.model.predict(batch[0]) for batch in test_data]).numpy()
+        with torch.no_grad(), autocast(config["device"], config["enable_amp"]):
+            scores = torch.cat([trainer.model.predict(batch[0]) for batch in test_data]).float().numpy()
         rows = {
             name: [None if token == "[PAD]" else token for token in test.id2token(name, test.inter_feat[name])]
             for name in ("user_id", "item_id", "device")

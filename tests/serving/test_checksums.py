@@ -87,7 +87,7 @@ def test_without_checksums_there_is_a_warning_of_one_line(folder, caplog):
 def exported(tmp_path, monkeypatch):
     """The folder of an export, its model a stand-in for one; what is tested is read before it."""
     monkeypatch.setattr(
-        "recbole_clickprompt.serving.load.OnnxScores", lambda _: lambda columns: columns["user_id"]
+        "recbole_clickprompt.serving.exported_files.OnnxScores", lambda *_: lambda columns: columns["user_id"]
     )
     (tmp_path / "model.onnx").write_bytes(b"model")
     (tmp_path / "score.py").write_text("print()")

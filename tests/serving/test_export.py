@@ -16,17 +16,17 @@ from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.backbones import BACKBONES
+from recbole_clickprompt.data.numbers import MISSING_NUMBERS
 from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
 from recbole_clickprompt.preprocessing.from_dataset import observe
 from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.serving import export as module
-from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.serving import load_model, score
 from recbole_clickprompt.serving.export import export
-from recbole_clickprompt.serving.model import OnnxScores, TorchScores
 from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
-from recbole_clickprompt.serving.score_script import example
-from tests.serving.conftest import field, preprocessing_of, with_features
+from recbole_clickprompt.serving.scores import OnnxScores, TorchScores
+from tests.serving.conftest import check_script, field, preprocessing_of, with_features
 
 # Runs a script as a machine without torch would
 WITHOUT_TORCH = """
@@ -57,8 +57,28 @@ def test_an_export_with_plm_scores_raw_rows_as_pytorch_does(exported, with_plm):
     np.testing.assert_allclose(model.predict(unseen), expected, atol=1e-5, rtol=0)
 
 
-def score_by_example(folder, rows):
-    """What the example prints and says, and its exit code, on a machine without torch."""
+@pytest.mark.parametrize(("family", "amp"), [("gpt2", False), ("roberta", True)])
+def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_texts(family, amp, train, tiny_plms):
+    run = train("ClickPrompt", plm=str(tiny_plms[family]), plm_interaction_layers=1, enable_amp=amp)
+    made = export(run.checkpoint, Path("model"), int8=False, rows=50)
+    assert made.difference <= 1e-5
+    assert {"states.npy", "frozen_layers.onnx"} <= set(made.files)
+    model, trained = load_model("model"), load_model(run.checkpoint)
+    out, told, code = score_by_script(Path("model"), write_rows(run.rows[:40]))
+    assert code == 0, told
+    scores = [float(line) for line in out.split()]
+    np.testing.assert_allclose(scores, model.predict(run.rows[:40]), atol=1e-6, rtol=0)
+    tolerance = 1e-3 if amp else 1e-5  # an export computes in float32
+    np.testing.assert_allclose(model.predict(run.rows), run.scores, atol=tolerance, rtol=0)
+    unseen = with_features(run.rows[:9]).assign(item_id="new", title="Grim Golden Tale", user_id="newer")
+    np.testing.assert_allclose(model.predict(unseen), trained.predict(unseen), atol=1e-3, rtol=0)
+    out, told, code = score_by_script(Path("model"), write_rows(unseen))
+    assert code == 0, told
+    np.testing.assert_allclose([float(line) for line in out.split()], model.predict(unseen), atol=1e-6, rtol=0)
+
+
+def score_by_script(folder, rows):
+    """What the script prints, and its exit code, on a machine without torch."""
     answer = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, str(folder / "score.py"), str(rows)],
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -66,11 +86,11 @@ def score_by_example(folder, rows):
     return answer.stdout, answer.stderr, answer.returncode
 
 
-def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
+def test_the_script_scores_without_torch(exported, with_plm, tmp_path):
     _, folder = exported
     # with the mark that spreadsheets write first
     with_plm.rows.to_csv(tmp_path / "rows.csv", index=False, encoding="utf-8-sig")
-    out, told, code = score_by_example(folder, tmp_path / "rows.csv")
+    out, told, code = score_by_script(folder, tmp_path / "rows.csv")
     assert code == 0, told
     np.testing.assert_allclose([float(line) for line in out.split()], with_plm.scores, atol=1e-5, rtol=0)
 
@@ -80,22 +100,28 @@ def test_the_example_scores_without_torch(exported, with_plm, tmp_path):
     [
         ('u1,i1,"gift\nu2,i2,phone\nu3,i3,mum"\n', "a quoted value spans several lines"),
         ("u1,i1\n", "row 1 has 2 values where the header has 3"),
-        ('u1,i1,"gift\n', "unexpected end of data"),
+        ('u1,i1,"gift\n', "rows.csv: unexpected end of data"),
     ],
 )
-def test_the_example_refuses_rows_that_are_not_one_a_line(row, message, exported, tmp_path):
+def test_the_script_refuses_rows_that_are_not_one_a_line(row, message, exported, tmp_path):
     (tmp_path / "rows.csv").write_text(f"user_id,item_id,device\n{row}")
-    out, told, code = score_by_example(exported[1], tmp_path / "rows.csv")
+    out, told, code = score_by_script(exported[1], tmp_path / "rows.csv")
     assert (out, code) == ("", 1)
     assert message in told
 
 
-def test_the_example_refuses_a_changed_file(exported, tmp_path):
+def test_the_script_names_an_invalid_number_in_one_line(exported, tmp_path):
+    (tmp_path / "rows.csv").write_text("user_id,item_id,device,year\nu1,i1,phone,19x\n")
+    out, told, code = score_by_script(exported[1], tmp_path / "rows.csv")
+    assert (out, told, code) == ("", f"{tmp_path / 'rows.csv'}: year accepts numbers, got '19x'\n", 1)
+
+
+def test_the_script_refuses_a_changed_file(exported, tmp_path):
     folder = shutil.copytree(exported[1], tmp_path / "model")
     vocabulary = (folder / "vocabulary.json").read_text()
     (folder / "vocabulary.json").write_text(vocabulary.replace('"u1"', '"u0"'))
     (tmp_path / "rows.csv").write_text("user_id,item_id,device\nu1,i1,phone\n")
-    assert score_by_example(folder, tmp_path / "rows.csv") == (
+    assert score_by_script(folder, tmp_path / "rows.csv") == (
         "", "vocabulary.json was changed after the export; export the model again\n", 1,
     )  # fmt: skip
 
@@ -146,7 +172,7 @@ def test_bad_options_are_one_line(options, message, without_plm, capsys):
 
 def test_an_export_that_fails_its_check_is_not_left_behind(without_plm, monkeypatch):
     monkeypatch.setattr(module, "write_onnx", lambda *_: None)
-    monkeypatch.setattr(module, "OnnxScores", lambda _: lambda columns: np.full(len(columns["user_id"]), 0.5))
+    monkeypatch.setattr(module, "OnnxScores", lambda *_: lambda columns: np.full(len(columns["user_id"]), 0.5))
     with pytest.raises(ExportError, match="scores of the export differ from PyTorch's by up to"):
         export(without_plm.checkpoint, Path("out"), int8=False, rows=50)
     assert not list(Path().glob("*out*"))
@@ -195,49 +221,68 @@ def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_seque
     np.testing.assert_allclose(exported(first), expected[:1], atol=1e-5, rtol=0)
 
 
-def test_the_example_reads_numbers_and_sequences_of_rows():
-    hour, tags = field("hour", "float", Scale(missing=6.0, low=4.0, high=8.0)), field("tags", "token_seq", width=3)
-    columns = columns_by_example(
-        preprocessing_of(replace(hour, range=(0.0, 1.0)), tags),
+HOUR = field("hour", "float", Scale(missing=6.0, low=4.0, high=8.0))
+TAGS = field("tags", "token_seq", width=3)
+PRICES = field("prices", "float_seq", Scale(missing=0.0), width=2)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [replace(HOUR, range=(0.0, 1.0)), TAGS],
+        [replace(HOUR, scale=Scale(missing=6.0)), replace(TAGS, list_separator=",")],
         [
-            {"user_id": "b", "item_id": "?", "hour": "5", "tags": "b x a b"},
-            {"user_id": "", "item_id": "a", "hour": "", "tags": ""},
-            {"user_id": " b ", "item_id": "a", "hour": " NA", "tags": "b"},
-            {"user_id": "a", "item_id": "a", "hour": "-inf", "tags": "b"},
-            {"user_id": "a", "item_id": "a", "hour": "1e300", "tags": "b"},
+            replace(HOUR, scale=Scale(missing=0.5, low=-1.0, high=8.0, log=True)),
+            replace(PRICES, range=(0.0, 10.0)),
         ],
-    )
-    assert columns["user_id"].tolist() == [2, 0, 2, 1, 1]
-    assert columns["hour"].tolist() == [[0.25, 1.0], [0.5, 1.0], [0.5, 1.0], [0.5, 1.0], [11.0, 1.0]]
-    assert columns["tags"].tolist() == [[2, 0, 1], [0, 0, 0], [2, 0, 0], [2, 0, 0], [2, 0, 0]]
+        [replace(HOUR, scale=Scale(missing=6.0, low=6.0, high=6.0)), replace(TAGS, name="hint", type="token")],
+        [replace(HOUR, scale=Scale(missing=0.0, bins=4, edges=(0.0, 9.0))), PRICES],
+        [
+            replace(HOUR, scale=Scale(missing=1.0, levels=(0.0, 1.0, 3.0, 7.0))),
+            replace(HOUR, name="old", feature=False),
+        ],
+        [replace(TAGS, name="hint", type="token", width=1, unsplit=True)],
+    ],
+)
+def test_the_script_reads_every_kind_of_field_as_predict_does(fields, tmp_path):
+    hours = ["5", "", " NA", "-inf", "1e300", "+7.5", "-3", "1e999", "4.", ".5"]
+    lists = ["b x a b", "", "b", " a  b ", "a, b", "b,a,,x", "a b", "\ta", "x", "b"]
+    numbers = ["1 inf 2", "na 5", "1e300", "", "3", "-2 4", "0 0", "7", "8 9", "1"]
+    columns = {
+        "user_id": ["b", "", " b ", "a", "?", "a", "b ", "a", "a", "a"], "item_id": "a",
+        "hour": hours, "old": hours, "tags": lists, "hint": [" a  b", "a", *lists[2:]], "prices": numbers,
+    }  # fmt: skip
+    preprocessing_of(*fields).save(tmp_path)
+    names = ["user_id", "item_id", *(field.name for field in fields)]
+    check_script(tmp_path, pd.DataFrame(columns)[names])
 
 
-def test_the_example_scales_a_constant_as_training_did():
-    scale = Scale(missing=6.0, low=6.0, high=6.0)
-    rows = [{"user_id": "a", "item_id": "a", "hour": hour} for hour in ("6", "7", "")]
-    assert columns_by_example(preprocessing_of(field("hour", "float", scale)), rows)["hour"][:, 0].tolist() == [
-        1,
-        1,
-        1,
-    ]
-    assert scale.scaled(np.array([6.0, 7.0, np.nan])).tolist() == [1, 1, 1]
+def test_the_script_reads_texts_and_features_of_unseen_users_and_items_as_predict_does(exported, with_plm):
+    rows = with_features(with_plm.rows[:12]).astype(object)
+    rows.loc[2:5, "item_id"] = ["new", None, " i1 ", "newer"]
+    rows.loc[4:9, "user_id"] = "who"
+    rows.loc[3:6, "title"] = ["Grim  Golden Tale", None, "Unheard Of", "Grim"]
+    rows.loc[2:7, "year"] = ["1996.0", "inf", "NA", "3e9", "-7", "1996.5"]
+    rows.loc[8, "device"], rows.loc[9, "device"] = "watch", None
+    check_script(exported[1], rows)
+    check_script(exported[1], with_plm.rows)
 
 
-def columns_by_example(preprocessing, rows):
-    """What the example makes of rows before it runs the model."""
-    script = example(preprocessing)
-    assert script is not None
-    functions, _, body = script.partition("MISSING =")[2].partition("    columns = {}\n")
-    known = {"a": 1, "b": 2}
-    space = {"np": np, "rows": rows, "columns": {}, "ids": dict.fromkeys(("user_id", "item_id", "tags"), known)}
-    exec("MISSING =" + functions.partition("def score")[0], space)
-    exec("\n".join(line.strip() for line in body.partition("    scores = session")[0].splitlines()), space)
-    return space["columns"]
+def test_the_script_has_the_words_for_a_missing_number():
+    assert score.MISSING == MISSING_NUMBERS
 
 
-def test_numbers_in_bins_are_no_example():
-    hour = field("hour", "float", Scale(missing=0.0, bins=4, edges=(0.0, 1.0)))
-    assert example(preprocessing_of(hour)) is None
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("user_id,item_id,device,usr", "usr are not fields of the model: "),
+        ("user_id,item_id", "the columns device are missing"),
+        ("user_id,item_id,device,device", "a column occurs twice"),
+    ],
+)
+def test_the_script_rejects_other_columns(header, message, exported):
+    with pytest.raises(SystemExit, match=message):
+        score.Model(exported[1]).names(header.split(","))
 
 
 def test_a_language_model_without_a_backbone_is_exported(small, capsys):

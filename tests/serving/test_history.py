@@ -16,7 +16,7 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.preprocessing.schema import History
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.history import HistoryCounts, encode_history
-from tests.serving.conftest import TrainedRun
+from tests.serving.conftest import TrainedRun, check_script
 
 LENGTH = 4
 
@@ -85,6 +85,14 @@ def test_an_export_has_the_same_scores(served):
     assert main(["export", str(served.run.checkpoint), "--out=exported", "--rows=50"]) == 0
     scores = load_model(Path("exported")).predict(served.rows)
     np.testing.assert_allclose(scores, served.run.scores, atol=1e-5, rtol=0)
+    rows = served.rows.copy()
+    for name in [column for column in rows if column.endswith("_list")]:
+        rows[name] = ["|".join(map(str, values)) for values in rows[name]]
+    rows.loc[0, "item_id_list"] = "|".join(["new", "", *rows.loc[0, "item_id_list"].split("|")]).strip("|")
+    if "label_list" in rows:
+        rows.loc[0, "label_list"] = f"0|{rows.loc[0, 'label_list']}".strip("|")
+    check_script(Path("exported"), rows)
+    check_script(Path("exported"), served.run.rows)
 
 
 def test_a_restored_run_has_the_same_scores(served):

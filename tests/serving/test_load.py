@@ -1,6 +1,7 @@
 """A finetuned model scores raw rows as its trainer did, and rows that training never saw."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,11 @@ from transformers import AutoTokenizer
 
 import recbole_clickprompt
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
+from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
-from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.load import load_trained
-from recbole_clickprompt.serving.onnx import ExportError
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from tests.serving.conftest import with_features
 
@@ -50,16 +50,64 @@ def test_the_kept_preprocessing_is_that_of_the_data_set(with_plm, tmp_path, monk
         assert np.array_equal(load_model(run).predict(rows), alone.predict(rows))
 
 
-def test_frozen_lower_layers_are_run_for_rows_and_unseen_texts(train):
-    run = train("ClickPrompt", plm_interaction_layers=1, plm_num_layers=2)
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_with_interaction_layers_known_texts_have_the_states_of_training(amp, layers, train):
+    run = train("ClickPrompt", plm_interaction_layers=layers, enable_amp=amp)
     model = load_model(run.checkpoint)
-    # The table's states are rounded to bf16 behind sums in another order: a few of them to the next number
-    np.testing.assert_allclose(model.predict(run.rows), run.scores, atol=1e-4, rtol=0)
-    unseen = with_features(run.rows[:2]).assign(item_id="new", title=["Sunny Tale", "Grim Haunted Road"])
+    scores = model.predict(run.rows)
+    assert np.array_equal(scores, run.scores)
+    apart = np.concatenate([model.predict(run.rows[start : start + 20]) for start in range(0, len(run.rows), 20)])
+    np.testing.assert_allclose(apart, run.scores, atol=1e-3 if amp else 1e-6, rtol=0)
+
+
+def test_states_that_training_did_not_leave_are_computed_again(train, tmp_path):
+    run = train("ClickPrompt", plm_interaction_layers=1)
+    copied = shutil.copy(run.checkpoint, tmp_path)
+    shutil.copytree(run.checkpoint.with_suffix(""), Path(copied).with_suffix(""))
+    assert np.array_equal(load_model(copied).predict(run.rows), run.scores)
+    (found,) = tmp_path.glob("states-*.safetensors")
+    assert found.read_bytes() == (run.checkpoint.parent / found.name).read_bytes()
+
+
+def test_known_texts_pass_through_no_frozen_layer_and_the_inference_cache_is_built_once(train, monkeypatch):
+    run = train("ClickPrompt", plm_interaction_layers=1)
+    model = load_model(run.checkpoint)
+    model.predict(run.rows)
+    cache = model._scores.model._cache
+    monkeypatch.setattr(PromptedEncoder, "encode_lower", None)
+    monkeypatch.setattr(PromptedEncoder, "forward", None)
+    np.testing.assert_allclose(model.predict(run.rows[:50]), run.scores[:50], atol=1e-6, rtol=0)
+    assert cache is not None
+    assert model._scores.model._cache is cache
+
+
+def test_frozen_layers_read_unseen_texts_once_whatever_the_batch(train, monkeypatch):
+    run = train("ClickPrompt", plm_interaction_layers=1)
+    model = load_model(run.checkpoint)
+    unseen = with_features(run.rows[:30]).assign(item_id="new", title=["Sunny Tale", "Grim Haunted Road"] * 15)
+    unseen["genre"], unseen["year"] = "Drama", "1996"
+    encoded = []
+    encode = model._scores.states._encode
+    monkeypatch.setattr(model._scores.states, "_encode", lambda ids, n: encoded.append(len(ids)) or encode(ids, n))
     scores = model.predict(unseen)
-    np.testing.assert_allclose(model.predict(unseen[1:]), scores[1:], atol=1e-4, rtol=0)
-    with pytest.raises(ExportError, match="a model with plm_interaction_layers cannot be exported"):
-        export(run.checkpoint, Path("out"), int8=False, rows=9)
+    assert sum(encoded) == 2
+    mixed = pd.concat([run.rows[:30], unseen])
+    np.testing.assert_allclose(model.predict(mixed), [*run.scores[:30], *scores], atol=1e-6, rtol=0)
+
+
+def test_an_unseen_text_has_the_state_of_the_same_known_text(train):
+    run = train("ClickPrompt", plm_interaction_layers=1)
+    states = load_model(run.checkpoint)._scores.states
+    table, text = states.table, states._text
+    for index, segment in enumerate(text.segments):
+        offsets = table.get_buffer(f"offsets_{index}").tolist()
+        assert segment.offsets[1] == 0  # an unknown id without features has no text
+        tokens = [tuple(segment.values[b:e].tolist()) for b, e in pairwise(segment.offsets)]
+        for number, found in enumerate(states._encoded(index, tokens)):
+            known = table.states[offsets[number] : offsets[number + 1]]
+            # Sums in another order are rounded to the next bf16 number here and there
+            torch.testing.assert_close(found, known, atol=0.02, rtol=0.01)
 
 
 @pytest.mark.parametrize("spoilt", ["schema.json", "features.npz", "tokens.npz", "vocabulary.json"])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import files
 from recbole_clickprompt.serving.files import RowFile
-from recbole_clickprompt.serving.model import TorchScores
+from recbole_clickprompt.serving.scores import TorchScores
 from tests.serving.conftest import atomic
 
 
@@ -65,6 +66,28 @@ def test_a_long_file_is_read_in_batches(without_plm, monkeypatch):
         assert max(sizes) <= 30
         assert main(["predict", str(without_plm.checkpoint), name, "-o", "s.parquet"]) == 0
         np.testing.assert_allclose(pd.read_parquet("s.parquet")["score"], without_plm.scores, atol=1e-6, rtol=0)
+
+
+def test_progress_is_shown_on_a_terminal_only(without_plm, monkeypatch, capsys):
+    command = ["predict", str(without_plm.checkpoint), write(without_plm.rows, "rows.csv"), "-o", "s.csv"]
+    assert main(command) == 0
+    assert "rows/s" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(command) == 0
+    assert "rows/s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv.gz", "rows.parquet"])
+def test_the_number_of_rows_of_a_file_is_estimated_from_those_read(name, without_plm, monkeypatch):
+    monkeypatch.setattr(files, "_CSV_BLOCK", 300_000)
+    rows = pd.concat([without_plm.rows] * 1500)
+    file = RowFile(Path(write(rows, name)))
+    expected = [file.expected_rows for _ in file.batches()]
+    np.testing.assert_allclose(expected, len(rows), rtol=0.8)
+    assert expected[len(expected) // 2 :] == pytest.approx(
+        [len(rows)] * (len(expected) - len(expected) // 2), rel=0.5
+    )
+    assert file.expected_rows == len(rows)
 
 
 GOOD = "user_id,item_id,device\nu1,i1,phone\n"

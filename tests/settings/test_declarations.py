@@ -1,16 +1,19 @@
 """One declaration per setting, from which everything else follows."""
 
 import pytest
+from recbole.evaluator.register import metric_types
+from recbole.utils import EvaluatorType
 
 from recbole_clickprompt.host.properties import load_properties
 from recbole_clickprompt.settings.declaration import Elsewhere, Setting
 from recbole_clickprompt.settings.old_names import DROPPED, RENAMED
+from recbole_clickprompt.settings.recbole_types import METRIC
 from recbole_clickprompt.settings.registry import declare, declared, methods, methods_of, of_stage, settings_of
 from recbole_clickprompt.settings.types import integer, real
 from recbole_clickprompt.settings.write import generated_files
 from recbole_clickprompt.trainer.fingerprint import settings_of_finetuning, settings_without_effect
 
-# As they were written by hand before settings were declared, under today's names
+# Written by hand, so that a declaration with the wrong stage is noticed
 FINETUNING = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
     "train_batch_size", "learning_rate", "plm_learning_rate", "weight_decay", "warmup_ratio", "lr_scheduler",
@@ -18,21 +21,24 @@ FINETUNING = {
     "eval_step", "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
     "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
     "eval_neg_sample_args", "unseen_id_embeddings", "train_rows", "load_pretrained",
+    "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
     "plm_lora", "num_prompts", "prompt_strategy", "prompt_projection", "shuffle_text", "max_text_length",
-    "mask_ratio", "mask_target", "mlm_candidates", "pretrain_plm_learning_rate",
+    "mask_ratio", "mask_target", "mlm_candidates", "pretrain_plm_learning_rate", "micro_batch_size", "enable_amp",
+    "backbone_amp", "text_fields", "value_labels",
 }  # fmt: skip
 WITHOUT_EFFECT = {
-    "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker", "state",
-    "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset", "nproc", "ip",
-    "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path",
-    "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
+    "baselines", "checkpoint_minutes", "resume", "save_predictions", "gpu_id", "use_gpu", "device", "worker",
+    "state", "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset",
+    "nproc", "ip", "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset",
+    "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
+    "column_names", "list_separators", "sampled_negatives",
 }  # fmt: skip
 
 
-def test_fingerprints_leave_out_what_they_left_out_before_settings_were_declared():
+def test_settings_affect_the_stages_that_read_them():
     assert settings_of_finetuning() == FINETUNING
     assert of_stage("text") == TEXT
     assert settings_without_effect() == WITHOUT_EFFECT
@@ -95,3 +101,8 @@ def test_a_setting_has_one_type_and_stage():
 def test_old_names_are_none_of_todays():
     assert not (RENAMED.keys() | DROPPED.keys()) & declared().keys()
     assert set(RENAMED.values()) <= declared().keys()
+
+
+def test_the_metrics_of_scores_are_those_of_recbole():
+    for name, kind in metric_types.items():
+        assert METRIC.accepts(name) == (kind is EvaluatorType.VALUE or name == "gauc"), name

@@ -150,7 +150,7 @@ def configs(monkeypatch):
         started.append(config_dict)
         return {"test_result": {"auc": 0.5, "logloss": 0.7}, "best_valid_score": 0.5}
 
-    monkeypatch.setattr("recbole_clickprompt.commands.grid.run_recbole", run)
+    monkeypatch.setattr("recbole.quick_start.run_recbole", run)
     return started
 
 
@@ -204,7 +204,7 @@ def test_a_tuning_file_may_have_old_names(monkeypatch, capsys, caplog, small):
         def run(self):
             raise SettingError("no trial here")
 
-    monkeypatch.setattr("recbole_clickprompt.commands.tune.Search", Search)
+    monkeypatch.setattr("recbole_clickprompt.tuning.search.Search", Search)
     base = {"model": "ClickPrompt", "dataset": "tiny", "handover": "all", "data_path": small["data_path"]}
     space = {"tower_loss_share": "choice [0.0, 0.5]"}
     Path("t.yaml").write_text(yaml.safe_dump({"settings": base, "space": space}))

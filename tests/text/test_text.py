@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recbole_clickprompt.data.numbers import number_text
-from recbole_clickprompt.text.text import FieldText, Textualizer
+from recbole_clickprompt.text.text import FieldText, Textualizer, list_joiner
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,8 @@ def test_several_values_are_joined_and_codes_translated():
         "genre is d Comedy.",
         "genre is Comedy.",
     ]
+    with_commas = FieldText.of_id_rows("genre", "item_id", tokens, np.array([[2, 1]]), {}, list_joiner("|"))
+    assert with_commas.parts == ["genre is d, c."]
 
 
 def test_shuffled_fields_of_one_key_move_together_and_padding_stays():

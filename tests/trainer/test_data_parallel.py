@@ -83,6 +83,23 @@ RUNS = {
             "learning_rate": 0.1,
         },
     ),
+    "DIN, a rank without rows": (
+        "ClickPromptNoPLM",
+        2,
+        {**FINETUNE, **ODD, "backbone": "DIN", "history_length": 3, "train_batch_size": 105},
+    ),
+    "replaced items, pooled history with labels": (
+        "ClickPromptNoPLM",
+        2,
+        {
+            "backbone": "DNN",
+            "history": "all",
+            "history_length": 3,
+            "history_pooling": "attention",
+            "pretrain_objectives": ["replaced_item"],
+            "epochs": 1,
+        },
+    ),
     "clipped, PLM frozen": (
         "ClickPrompt",
         2,

@@ -24,7 +24,7 @@ from tests.trainer.whole_run import RUN, differing, in_child, whole_run
 
 
 def at(number, owner, name, what):
-    """Does something the so-manieth time that a method is called, in its place."""
+    """Does something in place of the nth call of a method."""
     original, calls = getattr(owner, name), []
 
     def wrapped(*args, **kwargs):
@@ -56,6 +56,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
             (10, TrainingStage, "train_batch"),
         ),
         ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (6, TrainingStage, "train_batch")),
+        ({**NO_PLM, "backbone": "DIN", "history_length": 3}, (6, TrainingStage, "train_batch")),
         (
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
@@ -77,6 +78,7 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
         "joint layers",
         "two objectives",
         "no validation",
+        "history",
         "in a validation",
         "workers",
         "bf16 and LoRA",
@@ -207,7 +209,7 @@ def test_the_best_model_of_a_killed_run_is_removed_by_the_run_that_replaces_it(s
     assert old.exists()  # until the new run is finished, the state can be resumed
     trainer.evaluate(data[2])
     assert {path.suffix or path.name for path in Path("saved").iterdir()} == {
-        ".pth", ".txt", Path(trainer.saved_model_file).stem,
+        ".pth", ".txt", ".baselines", Path(trainer.saved_model_file).stem,
     }  # fmt: skip
     assert {path.name for path in Path("saved").glob("*.pth")} == {"mine.pth", Path(trainer.saved_model_file).name}
     assert [line for line in caplog.messages if line.startswith("removed ")] == [
@@ -236,7 +238,7 @@ def test_a_state_given_by_its_path_may_have_been_moved_with_the_best_model(stopp
 def test_without_its_best_model_a_state_is_refused(stopped, make_config):
     for path in Path("saved").glob("*.pth"):
         path.unlink()
-    with pytest.raises(WeightsError, match=r"continues from saved/ClickPromptNoPLM\S*.pth, its best epoch so far"):
+    with pytest.raises(WeightsError, match=r"continues from saved/DCNV2-\S*.pth, its best epoch so far"):
         go_on(make_config, *stopped[:2], resume="auto")
 
 

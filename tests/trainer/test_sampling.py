@@ -8,7 +8,7 @@ from recbole.utils import get_model, get_trainer
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.clickprompt.pretraining import pretraining_rows
-from recbole_clickprompt.trainer.sampling import finetuning_loader, sample
+from recbole_clickprompt.trainer.sampling import finetuning_loader, sample, sample_negatives
 from recbole_clickprompt.trainer.stage import TrainingStage
 
 
@@ -103,3 +103,45 @@ def test_ids_that_only_pretraining_saw_keep_what_they_learnt(make_config, make_d
     config = make_config(train_rows=5, epochs=1, unseen_id_embeddings="zero", train_stage="finetune")
     table = train(config, data := make_data(config)).model.backbone.model.token_embedding_table.embedding.weight
     assert table[1 : data[0]._dataset.num("user_id")].any(1).sum() <= 5
+
+
+def test_a_share_of_the_negatives_is_drawn_and_all_positives_stay(make_config, make_data):
+    drawn = {}
+    for share in (0.2, 0.5):
+        config = make_config(train_negatives=share)
+        whole = make_data(config)[0]._dataset
+        part = rows_of(sample_negatives(config, whole))
+        label = rows_of(whole)["label"]
+        assert part["label"].sum() == label.sum()
+        assert (part["label"] == 0).sum() == pytest.approx(share * (label == 0).sum(), rel=0.2)
+        drawn[share] = set(map(tuple, part.to_numpy().tolist()))
+    assert drawn[0.2] < drawn[0.5]
+
+
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab"])
+def test_scores_are_corrected_for_dropped_negatives(make_config, make_data, model):
+    config = make_config(model, train_negatives=0.25, train_stage="finetune")
+    data = make_data(config)
+    batch = next(iter(data[2]))[0]
+    torch.manual_seed(0)
+    corrected = get_model(model)(config, data[0]._dataset).eval()
+    torch.manual_seed(0)
+    plain = get_model(model)(make_config(model, train_stage="finetune"), data[0]._dataset).eval()
+    with torch.no_grad():
+        ours, scores = corrected.predict(batch), plain.predict(batch)
+    # s / (s + (1 - s) / w), as a share w of the negatives was trained on (He et al. 2014, Sec. 6.3)
+    torch.testing.assert_close(ours, scores / (scores + (1 - scores) / 0.25))
+
+
+def test_a_positive_row_counts_as_often_as_its_weight_says(make_config, make_data):
+    weighted, plain = (make_config("ClickPromptNoPLM", train_stage="finetune", pos_weight=w) for w in (3.0, 1.0))
+    rows = next(iter(make_data(plain)[0]))
+    losses = {}
+    for name, config in (("weighted", weighted), ("plain", plain)):
+        torch.manual_seed(0)
+        model = get_model("ClickPromptNoPLM")(config, make_data(config)[0]._dataset).eval()
+        losses[name] = model.calculate_loss(rows).item()
+        by_label = [rows[(rows["label"] > 0) == bool(label)] for label in (0, 1)]
+        losses |= {f"{name} {label}": model.calculate_loss(part).item() for label, part in enumerate(by_label)}
+    assert losses["weighted 0"] == pytest.approx(losses["plain 0"])
+    assert losses["weighted 1"] == pytest.approx(3 * losses["plain 1"], rel=1e-5)

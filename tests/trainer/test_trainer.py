@@ -124,8 +124,8 @@ def test_gradients_are_clipped(make_config, make_data):
     data = make_data(config)
     model = get_model("ClickPromptNoPLM")(config, data[0]._dataset)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    stage = TrainingStage.from_config(config, name="x", model=model, optimizer=optimizer, batches=1, epochs=1,
-                     schedule="constant", warmup_ratio=0.0)  # fmt: skip
+    stage = TrainingStage.from_config(config, name="x", model=model, optimizer=optimizer, steps=1, epochs=1,
+                     schedule="constant", warmup_ratio=0.0, enable_amp=config["enable_amp"])  # fmt: skip
     stage.train_batch(next(iter(data[0])))
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)

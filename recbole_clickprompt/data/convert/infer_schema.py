@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from recbole_clickprompt.data.convert.lists import ListColumn, joined
 from recbole_clickprompt.data.convert.order_statistics import StoredNumbers
 from recbole_clickprompt.data.convert.typed import MissingNumbers, column_numbers, counted
 from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["Column", "ColumnScan", "field_names"]
+__all__ = ["Column", "ColumnScan", "entity_field_names", "field_names"]
 
 _FEW_VALUES = 200  # up to so many, whole numbers are taken for codes: each gets an embedding
 
 _CROWDED = 0.05  # part of the range that nine in ten values take at most, where they are too close to distinguish
+
+_HEAVY_TAIL = 0.2  # the same, where a logarithm is tried
 
 _ROLES = ("user_id", "item_id", "label", "rating", "timestamp")
 
@@ -39,7 +44,7 @@ def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple
     Raises:
         DataError: Two columns would have the same name.
     """
-    fields = {name: roles.get(name) or re.sub(r"[^\w.-]+", "_", name.strip()) or "column" for name in names}
+    fields = {name: roles.get(name) or _field_name(name) for name in names}
     notes = []
     # RecBole writes the label into the field of that name, over any values in it
     for name, role in fields.items():
@@ -57,6 +62,23 @@ def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple
     return fields, notes
 
 
+def entity_field_names(names: Iterable[str], source: str, taken: Collection[str]) -> dict[str, str]:
+    """The same for a table of users or items: a name that another table has begins with ``source``."""
+    fields: dict[str, str] = {}
+    for name in names:
+        field = _field_name(name)
+        if field in (*taken, *fields.values(), *_ROLES):
+            field = f"{source}_{field}"
+        while field in (*taken, *fields.values(), *_ROLES):
+            field += "_"
+        fields[name] = field
+    return fields
+
+
+def _field_name(column: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", column.strip()) or "column"
+
+
 class ColumnScan:
     """Guesses the type of a column from all of its values, batch by batch.
 
@@ -68,31 +90,34 @@ class ColumnScan:
         column: Name of the column.
         dtype: Its type in the file.
         folder: For temporary files.
+        text_only: Numbers, and lists, are texts too.
+
+    Attributes:
+        lists: The lists, if it is a column of lists that are not only text.
 
     Raises:
         DataError: It is no text, no number and no list of either.
     """
 
-    def __init__(self, place: str, column: str, dtype: pl.DataType, folder: Path) -> None:
+    def __init__(
+        self, place: str, column: str, dtype: pl.DataType, folder: Path, *, text_only: bool = False
+    ) -> None:
         inner = dtype.inner if isinstance(dtype, pl.List) else dtype
         if inner.is_nested() or isinstance(inner, _WITHOUT_TEXT):
-            raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out")
-        self._place, self._column = place, column
-        self._is_list = isinstance(dtype, pl.List)
-        self._may_be_number = dtype == pl.String or dtype.is_numeric()
-        self._dropped = self._valid = self._invalid = self._like_numbers = 0
+            raise DataError(f"{place}: {dtype} is no text, number or list of them; leave it out with --drop")
+        self._column, self._is_list = column, isinstance(dtype, pl.List)
+        self.lists = ListColumn() if self._is_list and not text_only else None
+        self._may_be_number = (dtype == pl.String or dtype.is_numeric()) and not text_only
+        self._valid = self._invalid = self._like_numbers = 0
         self._invalid_example = ""
         self._missing = MissingNumbers(column)
         self._values: set[float] = set()
         self._numbers = StoredNumbers(folder) if self._may_be_number else None
 
     def add(self, values: pl.Series) -> None:
-        """Adds a batch. Raises DataError where the elements of a list could not be separated again."""
-        if self._is_list:
-            texts, dropped = _without_missing_elements(values)
-            if texts.list.eval(pl.element().str.contains(r"[ \t\r\n]")).list.any().any():
-                raise DataError(f"{self._place}: a list with blanks inside its values cannot be kept apart")
-            self._dropped += dropped
+        """Adds a batch."""
+        if self.lists:
+            self.lists.add(values)
         if not self._may_be_number:
             return
         numbers = column_numbers(values)
@@ -116,18 +141,22 @@ class ColumnScan:
             texts = values.str.strip_chars().str.to_lowercase()
             self._like_numbers += int(texts.str.contains(_LOOKS_LIKE_A_NUMBER).sum())
 
-    def guess(self) -> Column:
-        """The type of the column; all batches must have been added."""
+    def guess(self, separator: str) -> Column:
+        """The type of the column; all batches must have been added. ``separator`` separates elements of lists."""
+        if self.lists:
+            dropped = self.lists.dropped
+            notes = [f"{self._column}: {counted(dropped, 'element')} missing or infinite and left out"]
+            return Column("token_seq", notes if dropped else [], partial(joined, separator=separator))
         if self._is_list:
-            notes = [f"{self._column}: {counted(self._dropped, 'element')} missing or infinite and left out"]
-            return Column("token_seq", notes if self._dropped else [], _joined_lists)
+            return Column("token", [], partial(joined, separator=", "))
         if not self._may_be_number or not (self._valid or self._invalid):
             return Column("token", [], _as_texts)
         if self._invalid:
             return Column("token", self._unread_numbers(), _unchanged)
         notes = self._missing.notes()
         if len(self._values) > _FEW_VALUES:
-            return Column("float", [*notes, *self._scale_notes()], _as_numbers)
+            log, scaling = self._scaling()
+            return Column("float", [*notes, *scaling], _as_numbers, log)
         return Column("token", notes, _as_codes)
 
     def _unread_numbers(self) -> list[str]:
@@ -139,19 +168,28 @@ class ColumnScan:
             "write them plainly, such as 1000.5, and leave missing ones empty"
         ]
 
-    def _scale_notes(self) -> list[str]:
-        """A note on numbers that scaling by the smallest and the largest one leaves close together."""
+    def _scaling(self) -> tuple[bool, list[str]]:
+        """Whether to scale the logarithm of the numbers; and a note if they have a heavy tail.
+
+        Scaling by the smallest and the largest number leaves most numbers close together where a few are far
+        larger; their logarithm is scaled if nine in ten of them then take at least twice as much of the range.
+        """
         numbers = self._numbers
         if numbers is None:
-            return []
+            return False, []
         low, high = numbers.low, numbers.high
         first, last = (numbers.quantile(part) for part in (0.05, 0.95))
-        if last - first > _CROWDED * (high - low):
-            return []
-        return [
-            f"{self._column}: nine in ten values are within {(last - first) / (high - low):.1%} of its range from "
-            f"{number_text(low)} to {number_text(high)}, and scaled to 0 to 1 they hardly differ; consider a "
-            "logarithm"
+        spread = (last - first) / (high - low)
+        if spread > _HEAVY_TAIL:
+            return False, []
+        logs = [math.copysign(math.log1p(abs(number)), number) for number in (low, first, last, high)]
+        log = (logs[2] - logs[1]) / (logs[3] - logs[0]) >= 2 * spread
+        if not log and spread > _CROWDED:
+            return False, []
+        remedy = "their logarithm is scaled" if log else "scaled to 0 to 1 they hardly differ"
+        return log, [
+            f"{self._column}: nine in ten values are within {spread:.1%} of its range from {number_text(low)} to "
+            f"{number_text(high)}; {remedy}"
         ]
 
 
@@ -162,11 +200,13 @@ class Column(NamedTuple):
         kind: ``token``, ``token_seq`` or ``float``.
         notes: What the user should know about it, one sentence each.
         convert: Values of the file to text, or to numbers of a ``float`` field; None where one is missing.
+        log: Whether the logarithm of its numbers is to be scaled.
     """
 
     kind: str
     notes: list[str]
     convert: Callable[[pl.Series], pl.Series]
+    log: bool = False
 
 
 def _unchanged(values: pl.Series) -> pl.Series:
@@ -184,18 +224,3 @@ def _as_numbers(values: pl.Series) -> pl.Series:
 def _as_codes(values: pl.Series) -> pl.Series:
     has_number = column_numbers(values).values.is_not_null()
     return pl.select(pl.when(has_number).then(values)).to_series().rename(values.name).cast(pl.String)
-
-
-def _joined_lists(lists: pl.Series) -> pl.Series:
-    return _without_missing_elements(lists)[0].list.join(" ")
-
-
-def _without_missing_elements(lists: pl.Series) -> tuple[pl.Series, int]:
-    """Lists as texts without elements that are missing, empty, NaN or infinite, and the number of these."""
-    element = pl.element()
-    is_value = element.is_not_null() & (element.cast(pl.String) != "")
-    if lists.dtype.inner.is_float():  # type: ignore[attr-defined]
-        is_value &= element.is_finite()
-    kept = lists.list.eval(element.filter(is_value))
-    dropped = int(lists.list.len().sum()) - int(kept.list.len().sum())
-    return kept.cast(pl.List(pl.String)), dropped

@@ -136,8 +136,8 @@ def find_threshold(place: str, labels: LabelCounts, threshold: float | None) -> 
     least = 0.5 if threshold is None else threshold
     if found == [1] and threshold is None:
         raise DataError(
-            f"{place}: all {labels.rows} rows are positive (1), and clicks alone need negative sampling, which "
-            "from-table does not do; add rows of what was shown and not clicked, with label 0"
+            f"{place}: all {labels.rows} rows are positive (1); add rows of what was shown and not clicked, with "
+            "label 0, or leave out --label and let --sample-negatives sample items that were not clicked"
         )
     positive = labels.positive(least)
     if not 0 < positive < labels.rows:

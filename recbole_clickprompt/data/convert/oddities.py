@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,10 @@ class CountingColumn:
         """That the column should be left out."""
         if self._rows < (_FEW_ROWS if self._column.strip() else 2):
             return []
-        return [f"column {self._column!r} counts the rows from {start}: leave it out" for start in self._starts]
+        return [
+            f"column {self._column!r} counts the rows from {start}: leave it out with --drop"
+            for start in self._starts
+        ]
 
 
 class ListScan:
@@ -126,7 +130,11 @@ class ListScan:
     def _note(self, bit: int) -> list[str]:
         text = self._shown[bit]
         shown = text if len(text) < 60 else f"{text[:60]}…"
+        remedy = "write the table as parquet, with a column of lists"
+        if bit:
+            option = shlex.quote(f"{self._column}={_SEPARATORS[bit - 1]}")
+            remedy = f"pass --list {option}"
         return [
             f"{self._column}: looks like a list, such as {shown!r}, and is read as one value; to have its "
-            "elements, write the table as parquet, with a column of lists"
+            f"elements, {remedy}"
         ]

@@ -54,6 +54,7 @@ class ParquetBlocks:
                 raise DataError(f"{self._path} has no rows")
             number = min(_BATCH_ROWS, max(1, _BATCH_BYTES * rows // max(size, 1)))
             for batch in file.iter_batches(number, use_threads=False):
+                batch.validate(full=True)  # texts need not be UTF-8 in a damaged file
                 frame = _plain(pl.DataFrame(pl.from_arrow(batch)))
                 if len(frame):
                     yield frame, np.arange(start, start + len(frame))

@@ -22,6 +22,7 @@ class StoredTable:
         source: The file.
         folder: An empty folder for temporary files.
         check: Called with file and column names before the second batch is read; raises DataError.
+        prepare: Applied to each batch, such as to leave out columns.
 
     Attributes:
         file: Name of the file, for messages.
@@ -33,7 +34,13 @@ class StoredTable:
         DataError: The file cannot be read, or not all of it.
     """
 
-    def __init__(self, source: UserFile, folder: Path, check: Callable[[str, list[str]], None]) -> None:
+    def __init__(
+        self,
+        source: UserFile,
+        folder: Path,
+        check: Callable[[str, list[str]], None],
+        prepare: Callable[[pl.DataFrame], pl.DataFrame],
+    ) -> None:
         self.file, self.rows = source.file, 0
         self._spool = Spool(folder / "rows.arrow")
         folder.joinpath("lines").mkdir()
@@ -42,7 +49,7 @@ class StoredTable:
         for frame, lines in source.batches():
             if not self._spool.sizes:
                 check(self.file, frame.columns)
-            self._spool.append(frame)
+            self._spool.append(prepare(frame))
             # lines between two rows, such as blank ones; almost always zero, which takes no space on disk
             self._skipped.append(pl.Series(np.diff(lines, prepend=lines[:1]).clip(1) - 1, dtype=pl.Int32))
             self._first_lines.append(int(lines[0]) if len(lines) else 1)

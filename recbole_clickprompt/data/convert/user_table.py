@@ -1,25 +1,21 @@
-"""Converts a user's table of clicks or ratings to atomic files; guesses source and type of its columns."""
+"""A user's table of clicks or ratings that was read, and its atomic files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from recbole_clickprompt.data.convert.atomic import AtomicWriter
-from recbole_clickprompt.data.convert.distinct import DistinctValues, combine_hashes, hash_columns
-from recbole_clickprompt.data.convert.infer_schema import Column, ColumnScan, field_names
-from recbole_clickprompt.data.convert.infer_source import SourceScan
-from recbole_clickprompt.data.convert.named import Columns, NamedTable, Reading, read_named
-from recbole_clickprompt.data.convert.oddities import CountingColumn, ListScan, repeated_rows
-from recbole_clickprompt.data.convert.stored_table import StoredTable
-from recbole_clickprompt.data.convert.user_file import open_user_file
+from recbole_clickprompt.data.convert.negatives import NegativeSampler
+from recbole_clickprompt.data.convert.side_table import EntityFields, EntityJoin
+from recbole_clickprompt.data.convert.table_scan import RowFields
+from recbole_clickprompt.errors import DataError
 
-__all__ = ["UserTable", "read_user_table"]
+__all__ = ["UserTable"]
 
 _SOURCES = ("inter", "user", "item")
 
@@ -32,10 +28,16 @@ class UserTable:
         words: Field: its name in words, in the order of the text.
         sources: Field: ``inter``, ``user`` or ``item``.
         types: Field: ``token``, ``token_seq`` or ``float``.
+        log: Number fields whose logarithm is scaled.
+        text_only: Fields that only language models read.
+        separator: Separates the values of ``token_seq`` fields.
+        list_separators: Field: what separates its values in the table, for lists that the user named.
+        column_names: Column: its field, where its name is another or it is an id; None for dropped columns.
         threshold: The label is 1 from this value of ``rating`` on; None where ``label`` is 0 or 1 itself.
         rows_read: Rows of the table.
         rows: Rows but the dropped ones.
         first_row: Field: its value in the first row.
+        negatives: Samples negatives of the clicks; None if the table has labels.
         facts: What was read of labels and times, one line each.
         notes: What is odd about the table, one line each.
     """
@@ -43,22 +45,53 @@ class UserTable:
     words: dict[str, str]
     sources: dict[str, str]
     types: dict[str, str]
+    log: list[str]
+    text_only: list[str]
+    separator: str
+    list_separators: dict[str, str]
+    column_names: dict[str, str | None]
     threshold: float | None
     rows_read: int
     rows: int
     first_row: dict[str, object]
+    negatives: NegativeSampler | None
     facts: list[str]
     notes: list[str]
-    _fields: _Fields
+    _fields: RowFields
     _first_rows: dict[str, np.ndarray]  # of each user and each item
+    _entities: Mapping[str, EntityFields]  # by source
+
+    @property
+    def numbers(self) -> list[str]:
+        """Number fields that are features."""
+        return [field for field, kind in self.types.items() if kind == "float" and field in self.words]
+
+    @property
+    def linear(self) -> list[str]:
+        """Those that are scaled without a logarithm."""
+        return [field for field in self.numbers if field not in self.log]
 
     def fields(self, source: str) -> list[str]:
         """Fields of a source, the ids first."""
         ids = {"inter": ["user_id", "item_id"], "user": ["user_id"], "item": ["item_id"]}[source]
-        return ids + _of_source(self.sources, source, ids)
+        return ids + [field for field, found in self.sources.items() if found == source and field not in ids]
 
-    def write(self, folder: Path, name: str) -> list[str]:
-        """Writes the atomic files; returns notes on what was changed."""
+    @property
+    def rows_written(self) -> int:
+        """Rows but the dropped ones, and the sampled ones; complete once all are written."""
+        return self.rows + (self.negatives.sampled if self.negatives else 0)
+
+    def write(self, folder: Path, name: str, work: Path) -> list[str]:
+        """Writes the atomic files; returns notes on what was changed or sampled.
+
+        Args:
+            folder: For the files.
+            name: Of the data set.
+            work: An empty folder for temporary files.
+
+        Raises:
+            DataError: No negative can be sampled, or a value cannot be written.
+        """
         with ExitStack() as stack:
             writers = {
                 source: stack.enter_context(
@@ -67,164 +100,45 @@ class UserTable:
                 for source in _SOURCES
                 if source == "inter" or len(self.fields(source)) > 1
             }
+            joins = {
+                source: EntityJoin(work, entity.id_field, len(self._first_rows[source]) + entity.rows)
+                for source, entity in self._entities.items()
+            }
             start = 0
             for frame in self._fields.frames():
-                end = start + len(frame)
-                for source, writer in writers.items():
-                    if source == "inter":
-                        writer.write(frame)
-                        continue
-                    rows = self._first_rows[source]
-                    rows = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)]
-                    writer.write(frame[rows - start])
-                start = end
-        return [note for writer in writers.values() for note in writer.notes()]
+                for part in self.negatives.with_negatives(frame) if self.negatives else [frame]:
+                    writers["inter"].write(part)
+                for source in writers.keys() - {"inter"}:
+                    low, high = np.searchsorted(self._first_rows[source], [start, start + len(frame)])
+                    found = frame[self._first_rows[source][low:high] - start]
+                    if source in joins:
+                        joins[source].add(found.select([f for f in self.fields(source) if f in found.columns]))
+                    else:
+                        writers[source].write(found)
+                start += len(frame)
+            for source, join in joins.items():
+                for joined in join.joined(self._entities[source].frames(), self.fields(source)):
+                    writers[source].write(joined)
+        return [*self._notes_on_negatives(), *(note for writer in writers.values() for note in writer.notes())]
 
-
-def read_user_table(path: Path, columns: Columns, reading: Reading, folder: Path) -> UserTable:
-    """Reads a csv, tsv or Parquet file and guesses what its columns are.
-
-    A column belongs to the user if every user has exactly one value of it, to the item if every item has, else to
-    the row. Numbers with more than 200 different values are ``float``, lists ``token_seq``, all others ``token``.
-
-    Memory does not grow with the number of rows, and by 8 bytes for each user and item: rows, and hashes of what
-    has to be compared, are on disk.
-
-    Args:
-        path: The file.
-        columns: The columns of ids, labels and times.
-        reading: How to read them.
-        folder: An empty folder for temporary files, which the result is written from.
-
-    Raises:
-        DataError: The file or a column of it cannot be used; by line and column.
-        SettingError: The date format or the threshold is none.
-    """
-    source = open_user_file(path, label=columns.label, quoting=reading.quoting)
-    stored = StoredTable(source, folder, columns.check)
-    named = read_named(stored, columns, reading, folder)
-    known = columns.fields(label="label" if named.threshold is None else "rating")
-    scan = _TableScan(named, [name for name in named.names if name not in known], str(path), folder)
-    guessed = {name: column.guess() for name, column in scan.columns.items()}
-    notes = [*stored.notes, *named.notes, *(note for column in guessed.values() for note in column.notes)]
-    names, renamed = field_names(named.names, known, str(path))
-    notes += [
-        *renamed,
-        *_counting_columns(stored, list(guessed)),
-        *repeated_rows(named.rows - scan.distinct.count()),
-    ]
-    notes += _list_notes(named, {name: scan.lists[name] for name in scan.lists if guessed[name].kind == "token"})
-    types = {field: "token" if field in ("user_id", "item_id") else "float" for field in known.values()}
-    types |= {names[name]: column.kind for name, column in guessed.items()}
-    fields = _Fields(named, names, guessed)
-    first_rows = {source: ids.first_rows() for source, ids in scan.ids.items()}
-    others = _guess_sources(
-        fields,
-        [names[name] for name in guessed],
-        {source: len(rows) for source, rows in first_rows.items()},
-        folder,
-    )
-    words = {field: name.replace("_", " ").strip() for name, field in names.items()}
-    text = [
-        "user_id",
-        *_of_source(others, "user"),
-        "item_id",
-        *_of_source(others, "item"),
-        *_of_source(others, "inter"),
-    ]
-    return UserTable(
-        words={field: words[field] for field in text},
-        sources={**dict.fromkeys(known.values(), "inter"), **others},
-        types=types,
-        threshold=named.threshold,
-        rows_read=stored.rows,
-        rows=named.rows,
-        first_row=next(frame for frame in fields.frames() if len(frame)).row(0, named=True),
-        facts=named.facts,
-        notes=notes,
-        _fields=fields,
-        _first_rows=first_rows,
-    )
-
-
-class _TableScan:
-    """All columns but the named ones, and all rows, read once.
-
-    Attributes:
-        columns: Name: what it is, for the columns that are not named.
-        lists: Name: whether its texts are lists, for those of them that are texts.
-        distinct: The different rows.
-        ids: The different users and items.
-    """
-
-    def __init__(self, named: NamedTable, names: list[str], file: str, folder: Path) -> None:
-        self.columns: dict[str, ColumnScan] = {}
-        self.lists: dict[str, ListScan] = {}
-        self.distinct = DistinctValues(folder)
-        self.ids = {source: DistinctValues(folder, with_rows=True) for source in ("user", "item")}
-        for frame in named.frames(named.names):
-            if not self.columns:
-                for name in names:
-                    dtype = frame.schema[name]
-                    self.columns[name] = ColumnScan(f"{file}, column {name}", name, dtype, folder)
-                    if dtype == pl.String:
-                        self.lists[name] = ListScan(name, folder)
-            hashes = {name: hash_columns(frame[name]) for name in named.names}
-            self.distinct.add(combine_hashes(*hashes.values()))
-            self.ids["user"].add(hashes[named.columns.user])
-            self.ids["item"].add(hashes[named.columns.item])
-            for name, column in self.columns.items():
-                column.add(frame[name])
-            for name, texts in self.lists.items():
-                texts.add(frame[name])
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """The rows with all fields by their final names, as they are written."""
-
-    named: NamedTable
-    names: dict[str, str]  # column: field
-    columns: dict[str, Column]  # those that are not named
-
-    def frames(self) -> Iterator[pl.DataFrame]:
-        """Batches of rows."""
-        for frame in self.named.frames(self.named.names):
-            converted = (column.convert(frame[name]).alias(name) for name, column in self.columns.items())
-            yield frame.with_columns(*converted).rename(self.names)
-
-
-def _guess_sources(fields: _Fields, others: list[str], numbers: dict[str, int], folder: Path) -> dict[str, str]:
-    """Field: its source; for ``others``, with the ``numbers`` of different users and items."""
-    scans = {field: SourceScan(folder) for field in others}
-    rows = 0
-    for frame in fields.frames():
-        ids = {source: hash_columns(frame[f"{source}_id"]) for source in ("user", "item")}
-        in_batch = {source: len(np.unique(hashes)) for source, hashes in ids.items()}
-        for field, scan in scans.items():
-            scan.add(hash_columns(frame[field]), ids, in_batch)
-        rows += len(frame)
-    return {field: scan.guess(rows, numbers) for field, scan in scans.items()}
-
-
-def _counting_columns(table: StoredTable, names: list[str]) -> list[str]:
-    """Notes on columns that number the rows of the file, also those that are dropped."""
-    scans = {name: CountingColumn(name) for name in names}
-    if names:
-        for batch in table.tables(names):
-            for name, scan in scans.items():
-                scan.add(batch.frame[name])
-    return [note for scan in scans.values() for note in scan.notes()]
-
-
-def _list_notes(named: NamedTable, scans: dict[str, ListScan]) -> list[str]:
-    unclear = {name: scan for name, scan in scans.items() if scan.wants_elements()}
-    if unclear:
-        for frame in named.frames(list(unclear)):
-            for name, scan in unclear.items():
-                scan.add_elements(frame[name])
-    return [note for scan in scans.values() for note in scan.notes()]
-
-
-def _of_source(sources: dict[str, str], source: str, without: list[str] | tuple[()] = ()) -> list[str]:
-    return [field for field, found in sources.items() if found == source and field not in without]
+    def _notes_on_negatives(self) -> list[str]:
+        sampler, when = self.negatives, " up to the time of the click" if "timestamp" in self.sources else ""
+        if not sampler:
+            return []
+        if not sampler.sampled:
+            raise DataError(f"no negative can be sampled: every user clicked all items that anyone clicked{when}")
+        notes = [
+            f"label: 1 for {self.rows:,} clicks, 0 for {sampler.sampled:,} sampled negatives, items that anyone "
+            f"clicked{when} and the user never clicked; metrics on them are no metrics on shown items"
+        ]
+        if sampler.short:
+            notes.append(
+                f"{sampler.short:,} clicks have fewer than {sampler.number} negatives, for lack of such items"
+            )
+        copied = [field for field in self.fields("inter")[2:] if field not in ("label", "timestamp")]
+        if copied:
+            notes.append(
+                f"a negative has the {', '.join(copied)} of its click; drop columns that describe the clicked "
+                "item, as they would give the label away"
+            )
+        return notes

@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_clickprompt.evaluation.data_report import time_text
 from recbole_clickprompt.evaluation.report import style
 
-__all__ = ["bars", "curves", "heat_map", "intervals", "reliability", "scatter", "spread"]
+__all__ = [
+    "bars", "columns", "curves", "heat_map", "intervals", "over_time", "reliability", "scatter", "spread",
+]  # fmt: skip
 
 _FULL = "%{fullData.name}"
 _LONGEST_TICK = 20  # characters that fit on the screen of a phone
@@ -148,6 +151,35 @@ def spread(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     figure.update_xaxes(title="score", range=[-0.02, 1.02], dtick=0.2)
     figure.update_yaxes(title="share of rows", rangemode="tozero", tickformat=".0%")
     return style.finished(figure, height=380)
+
+
+def over_time(series: Mapping[str, pd.Series], *, axis: str) -> dict[str, Any]:
+    """A line per part of a data set, indexed by time."""
+    figure = style.new_figure()
+    for number, (name, values) in enumerate(series.items()):
+        figure.add_scatter(
+            x=[time_text(time) for time in values.index], y=values.tolist(), name=style.plain(name),
+            mode="lines+markers", line=style.line(number), marker=style.marker(number, 6),
+            hovertemplate=f"from %{{x}}: %{{y:.4~g}}<extra>{_FULL}</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="time")
+    figure.update_yaxes(title=axis, rangemode="tozero")
+    return style.finished(figure, height=260)
+
+
+def columns(series: Mapping[str, Sequence[float]], groups: Sequence[str], *, axis: str) -> dict[str, Any]:
+    """Vertical bars from 0, one per series in each group."""
+    figure = style.new_figure()
+    for number, (name, values) in enumerate(series.items()):
+        figure.add_bar(
+            x=list(map(style.plain, groups)), y=list(values), name=style.plain(name),
+            marker={"color": style.color(number), "pattern": {"shape": style.pattern(number)}},
+            hovertemplate=f"%{{x}}: %{{y:.4~g}}<extra>{_FULL}</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(title=axis)
+    figure.update_layout(barmode="group", bargap=0.3)
+    return style.finished(figure, height=260)
 
 
 def heat_map(table: pd.DataFrame, *, x_axis: str) -> dict[str, Any]:

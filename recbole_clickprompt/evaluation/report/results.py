@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.evaluation.comparison import check_same_rows
+from recbole_clickprompt.evaluation.comparison import SEED_NOTE, check_same_rows
 from recbole_clickprompt.evaluation.long_tail import by_tail, compare_subsets
 from recbole_clickprompt.evaluation.metrics import calibration
 from recbole_clickprompt.evaluation.report import figures
@@ -26,13 +26,23 @@ def comparable(tables: Mapping[str, pd.DataFrame]) -> str:
     return ""
 
 
-def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samples: int) -> Section:
+def results_section(
+    results: pd.DataFrame,
+    trivial: pd.DataFrame,
+    *,
+    baseline: str,
+    obstacle: str,
+    beaten: Sequence[str],
+    samples: int,
+) -> Section:
     """Table and intervals of the test metrics.
 
     Args:
         results: The result of ``compare_runs``, indexed by run.
+        trivial: The same for trivial baselines, such as a logistic regression, which are only in the table.
         baseline: The run that others are compared with.
         obstacle: Why runs cannot be compared, or empty.
+        beaten: A sentence for each run that a trivial baseline beats.
         samples: Bootstrap draws.
     """
     compared = "p_delong" in results
@@ -40,7 +50,7 @@ def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samp
     if compared:
         header[3:3] = ["relative AUC", "p"]
     rows = []
-    for line in results.to_dict("records"):
+    for line in pd.concat([results, trivial]).to_dict("records"):
         cells = [
             line["run"],
             interval_cell(line, "auc"),
@@ -55,7 +65,9 @@ def results_section(results: pd.DataFrame, *, baseline: str, obstacle: str, samp
         rows.append(cells)
     intervals = f"In brackets: 95 % intervals from {samples:,} bootstrap draws of the rows."
     against = f" Relative AUC and p (DeLong, two-sided, on AUC) are against {baseline}." if compared else ""
-    notes = [f"The runs cannot be compared: {obstacle}."] if obstacle else []
+    notes = [*beaten, *([f"The runs cannot be compared: {obstacle}."] if obstacle else [])]
+    if compared:
+        notes.append(SEED_NOTE)
     panels = [
         Panel(
             "Test metrics",

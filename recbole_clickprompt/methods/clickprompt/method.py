@@ -93,7 +93,7 @@ class ClickPromptMethod(_ClickPromptFamily):
         return ClickPrompt
 
     def title(self, config: Settings) -> str:
-        return f"ClickPrompt with PLM ({config['backbone']})"
+        return f"ClickPrompt with PLM ({_backbone_title(config)})"
 
     def attention(self, settings: Settings) -> Callable[[Any, Any, Sequence[int]], Any] | None:
         """``attention_table``; None for a model that is finetuned without prompts."""
@@ -119,5 +119,19 @@ class ClickPromptNoPLMMethod(_ClickPromptFamily):
         return ClickPromptNoPLM
 
     def title(self, config: Settings) -> str:
-        plain = config["train_stage"] == "finetune" and not config["pre_model_path"]
-        return config["backbone"] if plain else f"ClickPrompt without PLM ({config['backbone']})"
+        backbone = _backbone_title(config)
+        return backbone if _is_plain(config) else f"ClickPrompt without PLM ({backbone})"
+
+    def run_name(self, config: Settings) -> str:
+        """The plain backbone, which has an alias, is named after the backbone."""
+        return config["backbone"] if _is_plain(config) else self.name
+
+
+def _backbone_title(config: Settings) -> str:
+    pooling = config["history_pooling"]
+    return config["backbone"] if pooling == "none" else f"{config['backbone']}, {pooling} of clicks"
+
+
+def _is_plain(config: Settings) -> bool:
+    """Whether the CTR model is trained without pretraining."""
+    return config["train_stage"] == "finetune" and not config["pre_model_path"]

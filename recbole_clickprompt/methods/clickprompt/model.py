@@ -10,7 +10,6 @@ from logging import getLogger
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import build_backbone
 from recbole_clickprompt.methods.clickprompt.builders import build_components
@@ -57,7 +56,7 @@ class ClickPromptNoPLM(LabeledRowsModel):
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
         """Probabilities of a click, ``(B,)``, from the result of ``predict_logits``."""
-        return torch.sigmoid(logits["logit_ctr"])
+        return self.probability(logits["logit_ctr"])
 
 
 class NoPrompts(nn.Module):
@@ -146,13 +145,13 @@ class ClickPrompt(LabeledRowsModel):
         The paper has w = 0 (Eq. 2 and 9). Under the fused loss each tower fits the other's residual, and the first
         one to overfit degrades both.
         """
-        labels = interaction[self.label_field].float()
+        labels = interaction[self.label_field]
         ctr, plm = self.logits(interaction)
-        loss = F.binary_cross_entropy_with_logits(self._fused(ctr, plm), labels)
+        loss = self.cross_entropy(self._fused(ctr, plm), labels)
         weight = self.tower_loss_weight
         if not weight:
             return loss
-        towers = [F.binary_cross_entropy_with_logits(logit, labels) for logit in (ctr, plm)]
+        towers = [self.cross_entropy(logit, labels) for logit in (ctr, plm)]
         return (1 - weight) * loss + weight * (towers[0] + towers[1]) / 2
 
     def predict_logits(self, interaction: Interaction) -> dict[str, Tensor]:
@@ -174,7 +173,7 @@ class ClickPrompt(LabeledRowsModel):
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
         """Probabilities of a click, ``(B,)``, from the result of ``predict_logits``."""
-        return torch.sigmoid(self._fused(logits["logit_ctr"], logits["logit_plm"]))
+        return self.probability(self._fused(logits["logit_ctr"], logits["logit_plm"]))
 
     def prediction_constants(self) -> dict[str, float]:
         """``fusion_weight``: the weight a of the backbone's logit."""

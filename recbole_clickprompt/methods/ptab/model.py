@@ -64,7 +64,7 @@ class PTab(LabeledRowsModel):
 
     def score(self, logits: dict[str, Tensor]) -> Tensor:
         """Probabilities of a click, ``(B,)``, from the result of ``predict_logits``."""
-        return torch.sigmoid(logits["logit_plm"])
+        return self.probability(logits["logit_plm"])
 
 
 def build_masked_lm(config: Settings, dataset: TextSource) -> MaskedLM:

@@ -97,7 +97,7 @@ def test_other_ratings_are_shown_with_the_threshold_to_pass(values, shown, examp
 @pytest.mark.parametrize(
     ("values", "threshold", "message"),
     [
-        ([1, 1], None, r"all 2 rows are positive \(1\), and clicks alone need negative sampling.*add rows"),
+        ([1, 1], None, r"all 2 rows are positive \(1\); add rows.*--sample-negatives"),
         ([0, 0], None, "0 of 2 rows are positive, 0.5 or more; both kinds are needed, and the values are 0"),
         ([5, 5], None, "2 of 2 rows are positive"),
         ([1, 2], 3.0, "0 of 2 rows are positive, 3 or more; both kinds are needed, and the values are 1, 2"),

@@ -75,6 +75,18 @@ def edit_yaml(path: Path, rng: Random, *, odd: list[Any] | None = None) -> tuple
     return f"{path.name}: {kind}, line {at + 1}: {lines[min(at, len(lines) - 1)][:80]}", ()
 
 
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
+
+
+def lacking(path: Path, before: dict[str, Any]) -> list[str]:
+    """Arguments for the settings that a changed file lacks: with the defaults, runs would take minutes."""
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))["settings"]
+        return [f"--{key}={value}" for key, value in before.items() if key not in settings and key != "eval_args"]
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, RecursionError, AttributeError):
+        return [f"--{key}={value}" for key, value in before.items() if key != "eval_args"]
+
+
 class PropertyFile(Case):
     """A setting has the value that the file holds, or there is an error."""
 
@@ -139,8 +151,10 @@ class GridFile(Case):
     outputs = ("results", "saved")  # and any new file: the file names its results and its checkpoints
 
     def attempt(self, rng: Random) -> Attempt:
-        what, _ = edit_yaml(Path("grid.yaml"), rng)
-        return Attempt(what, ["grid", "grid.yaml"], self._judge, outputs=None)
+        path = Path("grid.yaml")
+        settings = yaml.safe_load(path.read_text())["settings"]
+        what, _ = edit_yaml(path, rng)
+        return Attempt(what, ["grid", "grid.yaml", *lacking(path, settings)], self._judge, outputs=None)
 
     def _judge(self, answer: Answer) -> str:
         grid = yaml.safe_load(Path("grid.yaml").read_text(encoding="utf-8-sig"))
@@ -160,6 +174,7 @@ class SearchFile(Case):
 
     def attempt(self, rng: Random) -> Attempt:
         path, tuning = Path("hyper.test"), Path("tuning.yaml")
+        settings = yaml.safe_load(tuning.read_text())["settings"]
         if rng.random() < 0.6:
             what, _ = edit_yaml(
                 tuning, rng, odd=[*ODD_VALUES[:30], "choice [1e-3]", "uniform 0 1", "quniform 1, 2, 0"]
@@ -171,6 +186,6 @@ class SearchFile(Case):
             else:
                 what = edit_bytes(path, rng)
             what = f"{path.name}: {what}"
-            settings = yaml.safe_load(tuning.read_text())
-            tuning.write_text(yaml.safe_dump({**settings, "space": "hyper.test"}))
-        return Attempt(what, ["tune", "tuning.yaml"], outputs=None)
+            content = yaml.safe_load(tuning.read_text())
+            tuning.write_text(yaml.safe_dump({**content, "space": "hyper.test"}))
+        return Attempt(what, ["tune", "tuning.yaml", *lacking(tuning, settings)], outputs=None)

@@ -1,0 +1,86 @@
+"""Help, and commands that read tables only, start without RecBole, ray and torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_clickprompt.__main__ import COMMANDS
+from recbole_clickprompt.commands.prepare import _NAMES
+from recbole_clickprompt.data.convert.catalog import RECIPES
+
+HEAVY = {"ray", "recbole", "torch", "transformers"}
+
+
+# Converts a table as if it had too many rows for the report, which RecBole reads
+WITHOUT_REPORT = (
+    "import sys; from recbole_clickprompt.__main__ import main; from recbole_clickprompt.commands import data; "
+    "data._MOST_ROWS = 0; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def imported(*arguments, program=("-m", "recbole_clickprompt")):
+    """The modules that a command imports, by Python's own account."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *program, *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+    }
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_help_imports_no_library_that_takes_seconds(command):
+    modules = imported(*command, "--help")
+    assert "recbole_clickprompt.errors" in modules  # the names of modules are found at all
+    assert modules & (HEAVY | {"numpy", "pandas", "polars", "scipy"}) == set()
+
+
+def test_the_help_of_prepare_names_every_data_set():
+    assert tuple(RECIPES) == _NAMES
+
+
+@pytest.mark.parametrize("command", [["metrics"], ["long-tail"], ["runs", "show"]])
+def test_a_command_that_reads_tables_imports_no_torch(command, trained_runs):
+    modules = imported(*command, str(trained_runs["plain"]))
+    assert "pandas" in modules
+    assert modules & HEAVY == set()
+
+
+def test_a_table_is_converted_without_torch(tmp_path):
+    rows = "".join(f"u{i % 7},i{i % 5},{i % 2}\n" for i in range(100))
+    (tmp_path / "clicks.csv").write_text(f"user,item,click\n{rows}")
+    (tmp_path / "recbole-cp").write_text(WITHOUT_REPORT)
+    columns = ["--user=user", "--item=item", "--label=click"]
+    modules = imported("from-table", "clicks.csv", *columns, "--name=clicks", program=["recbole-cp"])
+    assert "polars" in modules
+    assert modules & HEAVY == set()
+
+
+def test_processes_that_the_command_line_starts_know_the_models(tmp_path):
+    (tmp_path / "recbole-cp").write_text(
+        "import multiprocessing, sys\n"
+        "from recbole_clickprompt.__main__ import main\n"
+        "def registered():\n"
+        "    print('recbole.model.context_aware_recommender.clickprompt' in sys.modules, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    registered()\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=registered)\n"
+        "    child.start()\n"
+        "    child.join()\n"
+    )
+    done = subprocess.run([sys.executable, "recbole-cp"], capture_output=True, text=True, env=os.environ)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+def test_a_program_of_another_name_registers_the_models(tmp_path):
+    program = "import sys, recbole_clickprompt; print('recbole.config' in sys.modules)"
+    Path("mine.py").write_text(program)
+    for arguments in (["mine.py"], ["-c", program]):
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        assert done.stdout.split() == ["True"], done.stderr
