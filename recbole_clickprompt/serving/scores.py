@@ -101,6 +101,9 @@ class OnnxSession:
     Args:
         file: A ``.onnx`` file.
 
+    Attributes:
+        inputs: Names of its arguments.
+
     Raises:
         SettingError: onnxruntime is missing.
         DataError: It is not an ONNX model.
@@ -116,20 +119,19 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # hides warnings of its graph optimizer
         try:
-            self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its error classes are not public
             raise DataError(f"{file} is not an ONNX model: {' '.join(str(error).split())[:160]}") from error
-        self.file = file
+        self.file, self.inputs = file, [entry.name for entry in self._session.get_inputs()]
 
     def __call__(self, columns: Columns) -> np.ndarray:
         """The first output, with one element per row."""
-        needed = [entry.name for entry in self.session.get_inputs()]
-        if lacking := [name for name in needed if name not in columns]:
+        if lacking := [name for name in self.inputs if name not in columns]:
             raise DataError(
                 f"{self.file} reads {lacking[0]!r}, which its preprocessing does not give; export again"
             )
         try:
-            outputs = self.session.run(None, {name: columns[name] for name in needed})
+            outputs = self._session.run(None, {name: columns[name] for name in self.inputs})
         except Exception as error:  # see above
             raise DataError(f"{self.file} cannot score: {' '.join(str(error).split())[:160]}") from error
         rows = len(next(iter(columns.values())))
