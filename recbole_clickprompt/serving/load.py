@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.errors import SettingError, StorageError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.host.saved_model import build_model, read_run
@@ -90,11 +92,22 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     else:
         data = build_data(config)
         preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
-    model = build_model(config, SchemaDataset(preprocessing), _file(run))
+    model = _build(config, preprocessing, _file(run))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if preprocessing.text is not None:
         check_tokens(preprocessing.text, model.plm.encoder.config.vocab_size)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)
+
+
+def _build(config: Config, preprocessing: Preprocessing, file: Path) -> AbstractRecommender:
+    """The model; states that a read-only folder lacks are computed for this process alone."""
+    try:
+        return build_model(config, SchemaDataset(preprocessing), file)
+    except StorageError as error:
+        getLogger().warning(f"{error}; states of texts are computed again in each process")
+        with tempfile.TemporaryDirectory() as folder:  # its file stays mapped
+            config["checkpoint_dir"] = folder
+            return build_model(config, SchemaDataset(preprocessing), file)
 
 
 def _file(run: Path) -> Path:

@@ -13,13 +13,14 @@ import torch
 from transformers import AutoTokenizer
 
 import recbole_clickprompt
-from recbole_clickprompt.errors import DataError, SettingError, WeightsError
+from recbole_clickprompt.errors import DataError, SettingError, StorageError, WeightsError
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
 from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
+from recbole_clickprompt.tensor_cache import TensorCache
 from tests.serving.conftest import with_features
 
 
@@ -68,6 +69,23 @@ def test_states_that_training_did_not_leave_are_computed_again(train, tmp_path):
     assert np.array_equal(load_model(copied).predict(run.rows), run.scores)
     (found,) = tmp_path.glob("states-*.safetensors")
     assert found.read_bytes() == (run.checkpoint.parent / found.name).read_bytes()
+
+
+def test_states_are_computed_for_one_process_where_the_folder_is_read_only(train, tmp_path, monkeypatch, caplog):
+    run = train("ClickPrompt", plm_interaction_layers=1)
+    copied = shutil.copy(run.checkpoint, tmp_path)
+    shutil.copytree(run.checkpoint.with_suffix(""), Path(copied).with_suffix(""))
+    write = TensorCache.write_in_place
+
+    def refuse(cache, path, *arguments):
+        if path.parent == tmp_path:
+            raise StorageError(f"{path} cannot be written: Read-only file system")
+        return write(cache, path, *arguments)
+
+    monkeypatch.setattr(TensorCache, "write_in_place", refuse)
+    assert np.array_equal(load_model(copied).predict(run.rows), run.scores)
+    assert not list(tmp_path.glob("states-*"))
+    assert "Read-only file system; states of texts are computed again in each process" in caplog.text
 
 
 def test_known_texts_pass_through_no_frozen_layer_and_the_inference_cache_is_built_once(train, monkeypatch):
