@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "MISSING_NUMBERS", "ArrowNumbers", "ParsedNumbers", "number_text", "parse_arrow_numbers", "parse_numbers",
+    "MISSING_NUMBERS", "ArrowNumbers", "ParsedNumbers", "float_codes", "number_text", "parse_arrow_numbers",
+    "parse_numbers",
 ]  # fmt: skip
 
 # In lower case. In a column of numbers these stand for a missing one; in a column of text they are ordinary text.
@@ -74,6 +75,16 @@ def parse_numbers(texts: pl.Series) -> ParsedNumbers:
 
     parsed = parse_arrow_numbers(texts.to_arrow())
     return ParsedNumbers(*(pl.Series(texts.name, pl.from_arrow(part)) for part in parsed))
+
+
+def float_codes(values: pl.Series) -> pl.Series:
+    """Numbers as the texts of a token field, whole ones without a fraction; null where one is missing or infinite.
+
+    Libraries make 2004.0 of 2004 where a value of the column is missing.
+    """
+    import polars as pl
+
+    return values.cast(pl.String).str.strip_suffix(".0").set(~values.is_finite().fill_null(False), None)
 
 
 def number_text(value: float) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_clickprompt.data.numbers import parse_numbers
+from recbole_clickprompt.data.numbers import float_codes, parse_numbers
 from recbole_clickprompt.errors import DataError, nearest
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field
@@ -158,13 +158,11 @@ def _split(text: str, separator: str, own_separator: str | None) -> list[str]:
 
 
 def _texts(values: pa.ChunkedArray, field: Field) -> np.ndarray:
-    if not (_is_text(values.type) or pa.types.is_integer(values.type) or pa.types.is_null(values.type)):
-        hint = ""
-        if pa.types.is_floating(values.type):
-            hint = " (pandas converts integers with missing values to floats: use the type Int64)"
-        raise DataError(
-            f"{field.name} is a {field.type} field and accepts texts or integers, got {values.type}{hint}"
-        )
+    kind = values.type
+    if pa.types.is_floating(kind):
+        values = pa.chunked_array([float_codes(pl.Series(pl.from_arrow(values))).to_arrow()])
+    elif not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+        raise DataError(f"{field.name} is a {field.type} field and accepts texts, numbers or booleans, got {kind}")
     texts = values.cast(pa.string())
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     found = texts.to_numpy(zero_copy_only=False)

@@ -170,6 +170,19 @@ def test_files_that_are_no_table_are_told(capsys):
     assert "there is no file none.csv" in error_of(capsys)
 
 
+def test_whole_numbers_of_a_float_column_are_written_without_a_fraction():
+    frame().with_columns(year=pl.Series([1999.0, None, 2004.0, 0.5] * 300)[: len(frame())]).write_parquet(
+        "a.parquet"
+    )
+    assert main(["from-table", "a.parquet", *COLUMNS]) == 0
+    written = pl.concat(
+        pl.read_csv(path, separator="\t", infer_schema=False).select(pl.col("^year:token$"))
+        for path in Path("dataset_atomic/shop").iterdir()
+        if "year:token" in path.read_text().splitlines()[0]
+    )
+    assert set(written["year:token"]) == {"1999", None, "2004", "0.5"}
+
+
 def test_a_parquet_file_with_texts_of_another_encoding_is_refused(capsys):
     frame().with_columns(pl.lit("plain text").alias("note")).write_parquet(
         "damaged.parquet", compression="uncompressed"

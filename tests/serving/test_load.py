@@ -17,7 +17,7 @@ from recbole_clickprompt.errors import DataError, SettingError, StorageError, We
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving import load_model
-from recbole_clickprompt.serving.columns import to_table
+from recbole_clickprompt.serving.columns import raw_values, to_table
 from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from recbole_clickprompt.tensor_cache import TensorCache
@@ -216,10 +216,9 @@ BAD_TABLES = {
     "misspelt item": ({"user_id": ["u1"], "itemid": ["i1"]}, "not a field of tiny; did you mean item_id?"),
     "no context": ({"user_id": ["u1"], "item_id": ["i1"]}, "has no column 'device', which the model reads"),
     "unknown": ({**GOOD, "titel": ["x"]}, "did you mean title?"),
-    "floats for tokens": ({**GOOD, "age": [25.0]}, "age is a token field and accepts texts or integers, got"),
     "text for numbers": ({**GOOD, "year": ["MCM"]}, "a float field and accepts numbers, got 'MCM' in row 1"),
     "truth for numbers": ({**GOOD, "year": [True]}, "year is a float field and accepts numbers, got bool"),
-    "several types": ({**GOOD, "job": [b"x"]}, "job is a token field and accepts texts or integers, got binary"),
+    "several types": ({**GOOD, "job": [b"x"]}, "job is a token field and accepts texts, numbers or"),
     "no rows": ({name: [] for name in GOOD}, "the table has no rows"),
 }  # fmt: skip
 
@@ -229,6 +228,14 @@ def test_a_bad_table_is_one_clear_error(served, case):
     columns, message = BAD_TABLES[case]
     with pytest.raises(DataError, match=message.replace("?", r"\?")):
         served.predict(pd.DataFrame(columns))
+
+
+def test_numbers_and_truth_values_stand_for_their_codes(served, with_plm):
+    rows = pd.DataFrame({"user_id": "new", "item_id": "i1", "device": "phone", "age": ["25", "", "35"]})
+    given = rows.assign(age=[25.0, float("nan"), 35.0])
+    assert np.array_equal(served.predict(given), served.predict(rows))
+    field = load_trained(with_plm.checkpoint).preprocessing.fields["age"]
+    assert raw_values(pa.chunked_array([[True, None, False]]), field, " ", 1).tolist() == ["true", None, "false"]
 
 
 def test_the_package_itself_offers_it():

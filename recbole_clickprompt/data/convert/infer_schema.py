@@ -14,7 +14,7 @@ import polars as pl
 from recbole_clickprompt.data.convert.lists import ListColumn, joined
 from recbole_clickprompt.data.convert.order_statistics import StoredNumbers
 from recbole_clickprompt.data.convert.typed import MissingNumbers, column_numbers, counted
-from recbole_clickprompt.data.numbers import ParsedNumbers, number_text
+from recbole_clickprompt.data.numbers import ParsedNumbers, float_codes, number_text
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["Column", "ColumnScan", "entity_field_names", "field_names"]
@@ -223,4 +223,5 @@ def _as_numbers(values: pl.Series) -> pl.Series:
 
 def _as_codes(values: pl.Series) -> pl.Series:
     has_number = column_numbers(values).values.is_not_null()
-    return pl.select(pl.when(has_number).then(values)).to_series().rename(values.name).cast(pl.String)
+    codes = float_codes(values) if values.dtype.is_float() else values.cast(pl.String)
+    return pl.select(pl.when(has_number).then(codes)).to_series().rename(values.name)
