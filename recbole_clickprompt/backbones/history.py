@@ -1,7 +1,7 @@
 """A row's click history as vectors: embeddings of the clicked items, pooled.
 
-Letters: B rows, T history slots, F fields, I fields of an item (its id and features), d width of an embedding,
-W = I * d, and U distinct items in the histories of a batch. Each of these is embedded once.
+Letters: B rows, T history slots, F fields, I fields of an item (its id and features), d width of an
+embedding, U distinct items in the histories of a batch. Each of these is embedded once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Clicks(NamedTuple):
     """Vectors of clicked items, and the slots that they are in.
 
     Attributes:
-        vectors: ``(U, W)``.
+        vectors: ``(U, I * d)``.
         places: Of each slot, the row of ``vectors``, ``(B, T)``; that of an empty slot is to be masked.
     """
 
@@ -42,11 +42,11 @@ class Clicks(NamedTuple):
     places: Tensor
 
     def of_slots(self) -> Tensor:
-        """``(B, T, W)``."""
+        """``(B, T, I * d)``."""
         return F.embedding(self.places, self.vectors)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
-        """Over the slots of each row: ``(B, T)`` to ``(B, W)``."""
+        """Over the slots of each row: ``(B, T)`` to ``(B, I * d)``."""
         return weighted_sum(self.vectors, self.places, weights.to(self.vectors.dtype))
 
 
@@ -89,7 +89,7 @@ class History(nn.Module):
         return [used & liked, used & ~liked]
 
     def forward(self, model: ContextRecommender, interaction: Interaction) -> Clicks:
-        """The clicked items' embeddings; W is those of the I fields of an item, side by side."""
+        """The clicked items' embeddings; those of the I fields of an item are side by side."""
         items = interaction[self.names.items]
         if torch.compiler.is_exporting():  # a graph does without the number of distinct items
             distinct, places = items.flatten(), torch.arange(items.numel(), device=items.device).view(items.shape)
@@ -145,7 +145,7 @@ class TargetAttention(nn.Module):
     tells how strong an interest is.
 
     Args:
-        width: Of the target and of a click, W.
+        width: Of the target and of a click, I * d.
         hidden: Width of the MLP's hidden layer.
         softmax: Normalize the weights over the clicks of a row.
     """
@@ -160,12 +160,12 @@ class TargetAttention(nn.Module):
     def forward(self, target: Tensor, clicks: Clicks, mask: Tensor) -> Tensor:
         """
         Args:
-            target: ``(B, W)``.
+            target: ``(B, I * d)``.
             clicks: Of the rows' T slots.
             mask: Slots that hold a click, ``(B, T)``.
 
         Returns:
-            The weighted sum of the clicks, ``(B, W)``; 0 where a row has none.
+            The weighted sum of the clicks, ``(B, I * d)``; 0 where a row has none.
         """
         if torch.compiler.is_exporting():  # a graph does without the number of clicks
             rows = torch.arange(mask.shape[0], device=mask.device).unsqueeze(1).expand_as(mask).flatten()
@@ -189,7 +189,7 @@ class TargetAttention(nn.Module):
         of_t, of_h, of_difference, of_product = self.hidden.weight.chunk(4, dim=1)
         by_row = F.linear(target, of_t + of_difference, self.hidden.bias)  # (B, hidden)
         by_item = F.linear(vectors, of_h - of_difference)  # (U, hidden)
-        products = F.embedding(rows, target) * F.embedding(places, vectors)  # (N, W)
+        products = F.embedding(rows, target) * F.embedding(places, vectors)  # (N, I * d)
         hidden = F.linear(products, of_product) + F.embedding(rows, by_row) + F.embedding(places, by_item)
         return self.output(self.activation(hidden)).squeeze(1)
 
@@ -199,7 +199,7 @@ class HistoryPooling(VectorSource):
 
     ``mean`` and ``attention`` give one vector for each field of an item: the mean over the clicks, or DIN's
     weighted sum. ``similarity_histogram`` gives one vector: a projection of the shares of clicks in bins of their
-    cosine similarity to the target (SimTier; it does not train the embeddings).
+    cosine similarity to the target (as SimTier, Sheng et al., CIKM 2024; it does not train the embeddings).
 
     Args:
         config: Of the run.
@@ -230,7 +230,7 @@ class HistoryPooling(VectorSource):
         if self.kind == "mean":
             pooled = [clicks.weighted_sum(_shares(mask, embeddings.dtype)) for mask in masks]
         else:
-            target = embeddings[:, self.history.item_fields].flatten(1)  # (B, W)
+            target = embeddings[:, self.history.item_fields].flatten(1)  # (B, I * d)
             pairs = zip(self.pools, masks, strict=True)
             if self.kind == "attention":
                 pooled = [pool(target, clicks, mask) for pool, mask in pairs]

@@ -138,6 +138,13 @@ def check_history_settings(settings: Settings) -> None:
         )
     if pooling != "none" and backbone == "DIN":
         raise SettingError(f"history_pooling: {pooling} does not go with DIN, which has its own; leave it out")
+    if settings["history_length"] is None:
+        for name, default in (("history", "positive"), ("history_until", None), ("history_order", "time")):
+            if settings[name] != default:
+                raise SettingError(
+                    f"{name}: {settings[name]} is about click histories, which history_length adds; set it, for "
+                    f"example to 20, or leave {name} out"
+                )
     reader = "backbone: DIN" if backbone == "DIN" else f"history_pooling: {pooling}"
     if settings["history_length"] is None and reader != "history_pooling: none":
         raise SettingError(f"{reader} reads each user's earlier clicks; set history_length, for example to 20")

@@ -36,7 +36,10 @@ def _options(kind: str, field: str, config: Settings, *, has_time: bool) -> list
     if config["unseen_id_embeddings"] != "zero":
         options.append("`unseen_id_embeddings: zero` keeps untrained embeddings out of their scores")
     if kind == "user" and has_time and config["history_length"] is None and config["cold_start"] != field:
-        options.append("`history_length: 20` with `history_pooling: mean` lets models read their earlier clicks")
+        options.append(
+            "`history_length: 20`, `history: all` and `history_pooling: attention` let models read their earlier "
+            "clicks"
+        )
     if config["cold_start"] is None and config["benchmark_filename"] is None:
         options.append(f"`cold_start: {field}` tests on such rows only")
     return options

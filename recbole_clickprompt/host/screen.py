@@ -86,7 +86,7 @@ def summary(config: Config) -> str:
         "stages": ", ".join([*stages, *finetunes]),
         "finetuning": f"at most {config['epochs']} epochs, {config['train_batch_size']} rows per batch, "
         f"{config['learner']}, learning rate {config['learning_rate']}",
-        "validation": f"{config['valid_metric']}; stops after {patience} evaluations without improvement",
+        "validation": f"{config['valid_metric']}; stops after more than {patience} without improvement",
         "settings given": ", ".join(shown) or "none",
         "all settings": _log_file(),
     }  # fmt: skip

@@ -11,7 +11,7 @@ Letters of tensor shapes, the same in the whole package (docs/design.md has the 
     P  positions of a row that are computed
        or masked, unused slots included
 
-    T, A and M are reserved: history slots, adapter width, near items
+    T  slots of a row's click history; A and M are reserved: adapter width, near items
 
 Every other size is a word, as in ``(ids + 1,)``, ``(tokens, W)`` or ``(masked, V)``.
 

@@ -61,8 +61,8 @@ class ServedModel:
             raise DataError("the table has no rows")
         counts = Counts()
         scores = self.score(with_field_names(table, fields), counts)
-        for change in counts.changes():
-            getLogger().warning(change)
+        for remark in counts.remarks():
+            getLogger().warning(remark)
         return scores
 
     def score(

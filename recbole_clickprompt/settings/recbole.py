@@ -54,7 +54,10 @@ _TRAINING = {
         "finetune",
     ),
     "stopping_step": Setting(
-        integer(0), RECBOLE, "Stop after this many validations without improvement of valid_metric.", "finetune"
+        integer(0),
+        RECBOLE,
+        "Stop after more than this many validations in a row without improvement of valid_metric.",
+        "finetune",
     ),
     "eval_step": Setting(integer(0), RECBOLE, "Epochs between validations. 0: no validation.", "finetune"),
     "learner": Setting(

@@ -51,9 +51,10 @@ def baseline_scores(
     Raises:
         StorageError: The file cannot be written.
     """
-    digest = hashlib.sha256(repr(feature_fields(train)).encode())
+    fields = [*feature_fields(train), train.uid_field, train.iid_field, train.label_field]  # not the history
+    digest = hashlib.sha256(repr(fields).encode())
     for part, dataset in {"train": train, **parts}.items():
-        digest.update(f"{part} {rows_hash(dataset)}".encode())
+        digest.update(f"{part} {rows_hash(dataset, fields)}".encode())
     path = folder / f"{name}-{digest.hexdigest()[:16]}.baselines"
     if path.is_file():
         try:

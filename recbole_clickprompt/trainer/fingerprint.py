@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +143,8 @@ def _settings(config: Config, *, without: set[str]) -> dict[str, Any]:
     return json.loads(json.dumps(settings, sort_keys=True, default=str))
 
 
-def rows_hash(dataset: Dataset) -> str:
-    """A hash of the rows of a part, and of the users and items of its data set."""
+def rows_hash(dataset: Dataset, fields: Collection[str] | None = None) -> str:
+    """SHA-256 of a data set's columns of rows, users and items, in hexadecimal; of some fields or of all."""
     return _tensors_hash(
         (f"{source}.{name}", feat[name])
         for source, feat in (
@@ -154,6 +154,7 @@ def rows_hash(dataset: Dataset) -> str:
         )
         if feat is not None
         for name in sorted(feat.columns)
+        if fields is None or name in fields
     )
 
 
