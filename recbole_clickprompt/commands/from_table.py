@@ -167,12 +167,15 @@ def _labels(text: str) -> tuple[float, ...]:
 def _features(options: argparse.Namespace) -> Features:
     from recbole_clickprompt.data.convert.table_options import Features
 
-    lists = {}
+    lists: dict[str, str] = {}
     for text in options.lists:
         column, equals, separator = text.rpartition("=")
         if not (column and equals and separator):
             raise SettingError(f"--list must be a column and a separator, such as 'genre=, ', got {text!r}")
-        lists[column] = separator
+        if lists.setdefault(column, separator) != separator:
+            raise SettingError(
+                f"--list names {column!r} twice, with the separators {lists[column]!r} and {separator!r}"
+            )
     return Features(tuple(options.drop), tuple(options.keep), tuple(options.text_only), lists)
 
 

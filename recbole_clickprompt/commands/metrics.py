@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     runs = named_runs(options.runs)
     tables = {name: run.predictions(options.split) for name, run in runs.items()}
     trivial = baseline_tables(tables)
-    baseline = options.baseline if options.baseline in trivial else baseline_of(runs, options.baseline)
+    baseline = baseline_of(runs, options.baseline, trivial)
     table = compare_runs({**tables, **trivial}, baseline=baseline, **bootstrap_options(options))
     valid = {name: run.predictions("valid") for name, run in runs.items()}
     text = "\n\n".join([markdown(table, confidence=options.confidence), *better_baselines(valid)])

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
-_FILES = {"history.jsonl", "predictions.parquet", "preprocessing", "run.json", "train_counts.parquet"}
+PREPROCESSING = "preprocessing"
+_FILES = {
+    "history.jsonl", "predictions.parquet", PREPROCESSING, "run.json", "train_counts.parquet",
+    *(f"{PREPROCESSING}/{name}" for name in (
+        "checksums.json", "features.npz", "schema.json", "tokenizer.json", "tokens.npz", "vocabulary.json",
+    )),
+}  # fmt: skip
 _COMMAND_WIDTH = 100  # characters
 
 
@@ -135,11 +141,11 @@ def _files_to_remove(run: RunFolder) -> list[Path]:
     if run.folder.is_symlink():
         raise DataError(f"{run.folder} is a link to a run; give its folder {run.folder.resolve()}")
     inside = sorted(run.folder.iterdir(), key=lambda path: path.name == "run.json")
-    for path in inside:
-        if path.name not in _FILES and not path.name.startswith("history.jsonl.") and path.suffix != ".partial":
-            raise DataError(
-                f"{run.folder} contains {path.name}, which is not of a run; move it, or remove it first"
-            )
+    for path in [*inside, *(run.folder / PREPROCESSING).glob("*")]:
+        name = str(path.relative_to(run.folder))
+        unfinished = path.is_file() and (name.startswith("history.jsonl.") or path.suffix == ".partial")
+        if name not in _FILES and not unfinished:
+            raise DataError(f"{run.folder} contains {name}, which is not of a run; move it, or remove it first")
     checkpoint = run.checkpoint
     # If only the folder was copied, the checkpoint belongs to the folder of its name
     of_other_run = checkpoint.with_suffix("").is_dir() and not checkpoint.with_suffix("").samefile(run.folder)

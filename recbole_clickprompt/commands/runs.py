@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,20 +126,26 @@ def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
     return runs
 
 
-def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None) -> str | None:
-    """The name of the run that ``--baseline`` gives by name or path; None if it is not given.
+def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None, others: Iterable[str] = ()) -> str | None:
+    """The name that ``--baseline`` gives: a run's, also by path, or one of ``others``; None if it is not given.
 
     Raises:
         SettingError: It is none of the runs.
     """
-    if baseline is None or baseline in runs:
+    from recbole_clickprompt.evaluation.baselines import BASELINES
+
+    names = [*runs, *others]
+    if baseline is None or baseline in names:
         return baseline
     path = Path(baseline.partition("=")[2] or baseline)
     folder = (path.with_suffix("") if path.suffix == ".pth" else path).resolve()
     for name, run in runs.items():
         if run.folder.resolve() == folder:
             return name
-    raise SettingError(f"--baseline must be one of {', '.join(runs)}, got {baseline!r}{nearest(baseline, runs)}")
+    reason = (
+        "; the runs have no trivial baselines in common" if baseline in BASELINES else nearest(baseline, names)
+    )
+    raise SettingError(f"--baseline must be one of {', '.join(names)}, got {baseline!r}{reason}")
 
 
 def emit_table(table: pd.DataFrame, text: str, *, out: Path | None) -> None:

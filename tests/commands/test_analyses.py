@@ -232,7 +232,10 @@ def test_a_table_of_predictions_is_all_that_metrics_read(own_runs):
 BAD = {
     "no such run": (["metrics", "saved/none.pth"], "does not exist; give the .pth file"),
     "unknown option": (["metrics", "{plain}", "--sample=3"], "unrecognized argument --sample=3"),
-    "unknown baseline": (["metrics", "p={plain}", "--baseline=q"], "--baseline must be one of p, got 'q'"),
+    "unknown baseline": (
+        ["metrics", "p={plain}", "--baseline=q"],
+        "--baseline must be one of p, item mean, user mean, logistic regression, got 'q'",
+    ),
     "the same run twice": (["long-tail", "a={plain}", "b={plain}"], "is given twice"),
     "the same name twice": (["metrics", "a={plain}", "a={with}"], "two runs have the name 'a'"),
     "a table of another kind": (["metrics", "{plain}", "--out=m.xlsx"], "must end in one of .csv"),

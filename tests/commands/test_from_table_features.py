@@ -78,6 +78,7 @@ def test_dropped_columns_are_left_out(capsys):
         ),
         (["--drop=bought"], "--drop names 'bought', the column of an id, the label or the time"),
         (["--drop=hour", "--text-only=hour"], "--drop and --text-only both name 'hour'"),
+        (["--list=hour=x", "--list=hour=y"], "--list names 'hour' twice, with the separators 'x' and 'y'"),
         (["--list=hour"], "--list must be a column and a separator"),
         (["--drop-labels=a"], "--drop-labels must be numbers separated by commas, such as 3,3.5, got 'a'"),
         (["--drop-labels=7"], "clicks.csv, column bought: no row has the label 7 of --drop-labels"),
@@ -166,6 +167,22 @@ def test_tables_of_users_and_items_may_share_names(capsys):
     assert properties()["text_fields"]["item_kind"] == "item kind"
     assert {"kind", "item_kind"}.isdisjoint(properties()["column_names"])
     assert dict(written("user").select("user_id:token", "kind:token").rows())["c3"] == "old"
+
+
+def test_columns_of_the_rows_keep_their_names_where_a_table_of_items_has_them_too(capsys):
+    clicks = table().with_columns(when=pl.int_range(600))
+    items(30).with_columns(when=pl.lit("x"), customer=pl.lit("y"), bought=pl.lit("z")).write_csv("items.csv")
+    out_of(capsys, clicks, "--items=items.csv", "--time=when")
+    names = properties()["column_names"]
+    assert {names[column] for column in ("customer", "sku", "bought", "when")} == {
+        "user_id", "item_id", "label", "timestamp",
+    }  # fmt: skip
+    assert {"item_when:token", "item_customer:token", "item_bought:token"} < set(written("item").columns)
+
+
+def test_a_column_without_a_name_has_words(capsys):
+    out_of(capsys, table().with_columns(pl.Series("", [n % 5 for n in range(600)])))
+    assert properties()["text_fields"]["column"] == "column"
 
 
 @pytest.mark.parametrize(

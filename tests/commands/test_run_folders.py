@@ -90,6 +90,14 @@ def test_rm_removes_folder_and_checkpoint_and_nothing_else(saved, capsys):
             lambda other: shutil.copytree("saved/first", other) and (other / "mine.txt").touch(),
             "contains mine.txt",
         ),
+        (
+            lambda other: shutil.copytree("saved/first", other) and (other / "preprocessing" / "mine.txt").touch(),
+            "contains preprocessing/mine.txt",
+        ),
+        (
+            lambda other: shutil.copytree("saved/first", other) and (other / "backup.partial").mkdir(),
+            "contains backup.partial",
+        ),
     ],
 )
 def test_nothing_is_removed_if_one_argument_is_no_run(saved, capsys, make, message):

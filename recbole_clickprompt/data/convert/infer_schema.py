@@ -63,7 +63,7 @@ def field_names(names: Iterable[str], roles: dict[str, str], file: str) -> tuple
 
 
 def entity_field_names(names: Iterable[str], source: str, taken: Collection[str]) -> dict[str, str]:
-    """The same for a table of users or items: a name that another table has begins with ``source``."""
+    """The same for a table of users or items: a column or field that another table has begins with ``source``."""
     fields: dict[str, str] = {}
     for name in names:
         field = _field_name(name)

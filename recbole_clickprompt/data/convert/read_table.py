@@ -93,7 +93,8 @@ def read_user_table(
     ]
     entities: dict[str, EntityFields] = {}
     for source, side in sides.items():
-        taken = {*names.values(), *(name for other in entities.values() for name in other.names.values())}
+        others = [name for other in entities.values() for pair in other.names.items() for name in pair]
+        taken = {*names, *names.values(), *others}
         entities[source] = side.guess(separator, taken)
         notes += side.notes(entities[source], stored.file, len(first_rows[source]))
     sources, unique, leaks = _find_sources(rows, entities, first_rows, folder)
@@ -125,7 +126,7 @@ def read_user_table(
         text_only=text_only,
         separator=separator,
         list_separators=list_separators,
-        column_names=_column_names(columns_of, features.drop),
+        column_names=_column_names(columns_of, names, features.drop),
         threshold=named.threshold,
         rows_read=stored.rows,
         rows=named.rows,
@@ -179,16 +180,19 @@ def _in_order_of_text(words: Mapping[str, str], sources: Mapping[str, str]) -> d
     return {field: words[field] for field in ("user_id", *of["user"], "item_id", *of["item"], *of["inter"])}
 
 
-def _column_names(columns_of: Mapping[str, str], dropped: Iterable[str]) -> dict[str, str | None]:
+def _column_names(
+    columns_of: Mapping[str, str], own: Mapping[str, str], dropped: Iterable[str]
+) -> dict[str, str | None]:
     """Column: its field, for columns of ids and those that have another name; None for ``dropped`` ones.
 
-    A column that several tables have is left out, as it would be several fields.
+    A column that several tables have is that of the table of rows, by ``own``; the others' go by their fields.
     """
     tables_with = Counter(columns_of.values())
     names: dict[str, str | None] = {
         column: field
         for field, column in columns_of.items()
-        if tables_with[column] == 1 and (column != field or field in ("user_id", "item_id"))
+        if (tables_with[column] == 1 or own.get(column) == field)
+        and (column != field or field in ("user_id", "item_id"))
     }
     return {**names, **dict.fromkeys(dropped)}
 

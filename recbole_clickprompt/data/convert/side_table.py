@@ -163,6 +163,7 @@ class EntityFields:
         """Field: its name in words."""
         return {
             field: (f"{self.table.source} {name}" if self.is_prefixed(name) else name).replace("_", " ").strip()
+            or field
             for name, field in self.names.items()
         }
 

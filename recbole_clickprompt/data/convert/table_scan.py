@@ -74,7 +74,7 @@ class RowFields:
 
     def words(self) -> dict[str, str]:
         """Field: its name in words."""
-        return {field: name.replace("_", " ").strip() for name, field in self.names.items()}
+        return {field: name.replace("_", " ").strip() or field for name, field in self.names.items()}
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Batches of rows."""
