@@ -161,6 +161,7 @@ def _ours(settings: dict[str, Any]) -> _Contender:
 
 def _recbole_din(settings: dict[str, Any], length: int, ours: Config) -> _Contender:
     """RecBole's model, data set and optimizer, on the labeled rows and features of a config of ours."""
+    import torch
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer
@@ -182,6 +183,9 @@ def _recbole_din(settings: dict[str, Any], length: int, ours: Config) -> _Conten
     loader = data_preparation(config, create_dataset(config))[0]
     model = get_model("DIN")(config, loader._dataset).train()
     optimizer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model).optimizer
+
+    # Importing RecBole's sequential models enables it for the whole process, by a line in one of them
+    torch.autograd.set_detect_anomaly(False)
 
     def step(batch: Interaction) -> None:
         optimizer.zero_grad()

@@ -209,6 +209,7 @@ def _clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr(sys, "argv", ["pytest"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     torch.set_num_threads(1)
+    torch.autograd.set_detect_anomaly(False)  # RecBole's SINE enables it, imported with any sequential model
     handlers = list(logging.root.handlers)
     yield
     for handler in set(logging.root.handlers) - set(handlers):  # they write to a stream that the test has closed

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import torch
 
 from recbole_clickprompt.evaluation.data_report import data_text, share_text, time_text
 from recbole_clickprompt.evaluation.report.data import data_page
@@ -49,6 +50,7 @@ def parts(make_config, make_data, tmp_path):
             text_fields={"user_id": "user", "price": "price"},
             **{"load_col": None, "unused_col": {"inter": ["timestamp"]}, "eval_args": SPLIT, **settings},
         )
+        torch.manual_seed(1)  # of random splits
         return [loader._dataset for loader in make_data(config)]
 
     return load

@@ -335,7 +335,7 @@ def test_replaced_items_alone_ask_for_no_plm(make_config, make_data):
 
 
 def test_without_pamlm_prompts_and_plm_begin_as_without_pretraining(make_config, make_data):
-    config = make_config(pretrain_objectives=["replaced_item"])
+    config = make_config(pretrain_objectives=["replaced_item"], unseen_id_embeddings="random")
     data = make_data(config)
     model = get_model("ClickPrompt")(config, data[0]._dataset)
     before = copy.deepcopy(model.state_dict())
@@ -379,7 +379,7 @@ def test_embeddings_alone_are_handed_over_and_layers_start_new(make_config, make
     path = run_pretraining(config, data)
     started = {}
     for choice in ("all", "embeddings"):
-        config = make_config(model, backbone=backbone, load_pretrained=choice)
+        config = make_config(model, backbone=backbone, load_pretrained=choice, unseen_id_embeddings="random")
         torch.manual_seed(5)
         ours = get_model(model)(config, data[0]._dataset)
         new = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
