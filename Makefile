@@ -27,7 +27,8 @@ test: setup
 # The tests of what reads data and serves models, with NumPy 2 and pandas 3 in an environment of their own
 test-numpy2: .venv-numpy2/.ready
 	OMP_NUM_THREADS=1 .venv-numpy2/bin/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow" \
-		tests/host tests/text tests/serving tests/tuning tests/test_walk.py tests/backbones/test_new_backbones.py
+		tests/host tests/serving/test_load.py tests/serving/test_predict.py tests/test_walk.py \
+		tests/backbones/test_new_backbones.py
 
 .venv-numpy2/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-numpy2
