@@ -121,7 +121,7 @@ def test_numbers_of_parquet_that_are_missing_or_infinite_are_told(capsys):
     out = out_of(capsys, "own.parquet")
     assert "note: price: 1 value is missing (NaN)\nnote: price: 1 infinite value is counted as missing\n" in out
     assert column("price:float")[:3] == ["", "", "2.5"]
-    assert column("code:token")[:2] == ["", "1.0"]
+    assert column("code:token")[:2] == ["", "1"]
 
 
 def test_words_for_missing_numbers_among_texts_are_texts(capsys):

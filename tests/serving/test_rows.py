@@ -141,4 +141,5 @@ def test_from_python_what_was_not_read_as_it_stands_is_a_warning(caplog):
         "user_id: 1 rows have an id with surrounding blanks, which were removed",
         "year: 1 rows have an infinite number, which counts as missing",
         "year: 1 numbers are far outside the training range",
+        "user_id: 1 rows have values that training never saw",
     ]

@@ -16,4 +16,5 @@ from recbole_clickprompt.methods.registry import find_method
     ],
 )
 def test_a_title_says_plain_backbone_with_or_without_plm(model, changes, title):
-    assert find_method(model).title({"backbone": "DNN", "pre_model_path": None, **changes}) == title
+    settings = {"backbone": "DNN", "pre_model_path": None, "history_pooling": "none"}
+    assert find_method(model).title(settings | changes) == title
