@@ -69,6 +69,8 @@ def check_settings(
     for key in given:
         if key not in known:
             raise SettingError(f"{key} is not a setting of RecBole or of this package{nearest(str(key), known)}")
+    if "valid_metric_bigger" in {**given, **command_line}:
+        raise SettingError("valid_metric_bigger follows from valid_metric, and RecBole ignores it; leave it out")
     final = {**defaults, **given, **command_line}
     for key, setting in settings.items():
         if key in final and not setting.accepts(final[key]):

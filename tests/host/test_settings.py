@@ -113,6 +113,7 @@ def test_the_users_backbone_brings_its_file(make_config):
         ({"user_inter_num_interval": "5"}, "user_inter_num_interval must be an interval such as"),
         ({"user_inter_num_interval": "[5,x)"}, "user_inter_num_interval must be an interval such as"),
         ({"numerical_features": "age"}, "numerical_features must be a list of fields, each once, got 'age'"),
+        ({"valid_metric_bigger": False}, "valid_metric_bigger follows from valid_metric"),
         ({"normalize_field": ["age", "age"]}, "normalize_field must be a list of fields, each once"),
         ({"seq_len": {"genre": "x"}}, "seq_len must be a mapping of fields to integers from 1"),
         ({"field_separator": ""}, "field_separator must be one ASCII character"),
