@@ -23,6 +23,7 @@ from recbole_clickprompt.errors import DataError, StorageError
 
 __all__ = [
     "is_alive",
+    "is_partial",
     "locked",
     "new_folder",
     "partial_path",
@@ -46,6 +47,11 @@ def partial_path(path: Path) -> Path:
     """
     _remove_partial(path.parent.glob(f"{glob.escape(path.name)}.*.partial"))
     return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file has a name that ``partial_path`` gives, for a process of any machine."""
+    return path.is_file() and re.fullmatch(r".+\.[^/]+-[0-9]{1,9}\.partial", path.name, re.DOTALL) is not None
 
 
 def remove_leftovers(folder: Path) -> list[Path]:

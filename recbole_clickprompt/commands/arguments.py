@@ -7,7 +7,19 @@ from collections.abc import Sequence
 
 from recbole_clickprompt.errors import SettingError
 
-__all__ = ["check_minimum", "reject_settings"]
+__all__ = ["add_rows", "check_minimum", "reject_settings"]
+
+
+def add_rows(parser: argparse.ArgumentParser, default: int) -> None:
+    """``--rows``, the first rows of a part, by default so many; or ``--row``, some rows by their number."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--rows", type=int, default=default, metavar="N", help="the first N rows (default: %(default)s)"
+    )
+    which.add_argument(
+        "--row", type=int, action="append", metavar="I",
+        help="this row, counted from 0 as in predictions.parquet; may be repeated",
+    )  # fmt: skip
 
 
 def reject_settings(options: argparse.Namespace, settings: Sequence[str]) -> None:

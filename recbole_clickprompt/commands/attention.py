@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_clickprompt.commands.arguments import check_minimum
+from recbole_clickprompt.commands.arguments import add_rows, check_minimum
 from recbole_clickprompt.commands.restored_runs import default_device, restore_run
 from recbole_clickprompt.commands.runs import check_options, emit_table
 from recbole_clickprompt.errors import SettingError
@@ -33,12 +33,7 @@ __all__ = ["add_arguments", "attention_of", "execute", "markdown"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run and its rows."""
     parser.add_argument("run", metavar="RUN", help="a run's .pth file or the folder next to it")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--rows", type=int, default=3, metavar="N", help="the first N rows (default: %(default)s)")
-    which.add_argument(
-        "--row", type=int, action="append", metavar="I",
-        help="this row, counted from 0 as in predictions.parquet; may be repeated",
-    )  # fmt: skip
+    add_rows(parser, 3)
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table: .csv, .parquet or .json")
 

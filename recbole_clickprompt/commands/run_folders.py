@@ -18,19 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.commands.arguments import reject_settings
 from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.files import is_partial
 
 if TYPE_CHECKING:
     from recbole_clickprompt.evaluation.run_folder import RunFolder
 
 __all__ = ["add_arguments", "execute"]
 
-PREPROCESSING = "preprocessing"
-_FILES = {
-    "history.jsonl", "predictions.parquet", PREPROCESSING, "run.json", "train_counts.parquet",
-    *(f"{PREPROCESSING}/{name}" for name in (
-        "checksums.json", "features.npz", "schema.json", "tokenizer.json", "tokens.npz", "vocabulary.json",
-    )),
-}  # fmt: skip
+_FILES = {"history.jsonl", "history.jsonl.lock", "predictions.parquet", "run.json", "train_counts.parquet"}
 _COMMAND_WIDTH = 100  # characters
 
 
@@ -138,13 +133,16 @@ def _files_to_remove(run: RunFolder) -> list[Path]:
     Raises:
         DataError: The folder is a link, or contains files that are not of a run.
     """
+    from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING
+    from recbole_clickprompt.preprocessing.preprocessing import PREPROCESSING_FILES
+
+    known = {*_FILES, PREPROCESSING, *(f"{PREPROCESSING}/{name}" for name in PREPROCESSING_FILES)}
     if run.folder.is_symlink():
         raise DataError(f"{run.folder} is a link to a run; give its folder {run.folder.resolve()}")
     inside = sorted(run.folder.iterdir(), key=lambda path: path.name == "run.json")
     for path in [*inside, *(run.folder / PREPROCESSING).glob("*")]:
         name = str(path.relative_to(run.folder))
-        unfinished = path.is_file() and (name.startswith("history.jsonl.") or path.suffix == ".partial")
-        if name not in _FILES and not unfinished:
+        if name not in known and not is_partial(path):
             raise DataError(f"{run.folder} contains {name}, which is not of a run; move it, or remove it first")
     checkpoint = run.checkpoint
     # If only the folder was copied, the checkpoint belongs to the folder of its name

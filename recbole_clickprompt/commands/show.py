@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from recbole_clickprompt.commands.arguments import check_minimum
+from recbole_clickprompt.commands.arguments import add_rows, check_minimum
 from recbole_clickprompt.commands.options import add_run_arguments, parse_run
 from recbole_clickprompt.errors import SettingError
 
@@ -21,12 +21,7 @@ _PARTS = ("train", "valid", "test")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RecBole's flags for a run, and the rows."""
     add_run_arguments(parser)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--rows", type=int, default=5, metavar="N", help="the first N rows (default: %(default)s)")
-    which.add_argument(
-        "--row", type=int, action="append", metavar="I",
-        help="this row, counted from 0 as in predictions.parquet; may be repeated",
-    )  # fmt: skip
+    add_rows(parser, 5)
     parser.add_argument("--part", choices=_PARTS, default="train", help="part of the split (default: %(default)s)")
 
 

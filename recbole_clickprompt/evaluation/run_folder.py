@@ -47,7 +47,7 @@ class RunFolder:
 
         It is the file named like the folder, or else, if only the folder was renamed, that of the original name.
         """
-        folder = self.folder if self.folder.name else self.folder.resolve()  # `.` has no name of its own
+        folder = self.folder if self.folder.name else self.folder.resolve()  # `.` is no name
         beside = folder.with_name(f"{folder.name}.pth")
         return beside if beside.is_file() else folder.parent / self.info["checkpoint"]
 

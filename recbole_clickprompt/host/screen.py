@@ -20,7 +20,7 @@ _WIDTH = 300  # characters of a line
 
 
 def install() -> None:
-    """Patches RecBole's ``init_logger`` for runs of registered methods, each of which gets a log file of its own.
+    """Patches RecBole's ``init_logger`` for runs of registered methods, each of which gets its own log file.
 
     Runs of RecBole's own models, and handlers that the user's program has added, are unchanged.
     """
@@ -86,7 +86,7 @@ def summary(config: Config) -> str:
         "stages": ", ".join([*stages, *finetunes]),
         "finetuning": f"at most {config['epochs']} epochs, {config['train_batch_size']} rows per batch, "
         f"{config['learner']}, learning rate {config['learning_rate']}",
-        "validation": f"{config['valid_metric']}; stops after more than {patience} without improvement",
+        "validation": f"{config['valid_metric']}; stops after {patience + 1} validations without improvement",
         "settings given": ", ".join(shown) or "none",
         "all settings": _log_file(),
     }  # fmt: skip

@@ -13,15 +13,16 @@ import numpy as np
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.preprocessing.checks import check_preprocessing
-from recbole_clickprompt.preprocessing.checksums import verify_checksums, write_checksums
+from recbole_clickprompt.preprocessing.checksums import CHECKSUMS, verify_checksums, write_checksums
 from recbole_clickprompt.preprocessing.scaling import Scale
 from recbole_clickprompt.preprocessing.schema import Field, History, Segment, Text
 
-__all__ = ["Preprocessing"]
+__all__ = ["PREPROCESSING_FILES", "Preprocessing"]
 
 _FORMAT = 1
 _FILES = ("schema.json", "vocabulary.json", "features.npz")
 _TEXT_FILES = ("tokens.npz", "tokenizer.json")
+PREPROCESSING_FILES = (*_FILES, *_TEXT_FILES, CHECKSUMS)
 
 
 @dataclass(frozen=True)

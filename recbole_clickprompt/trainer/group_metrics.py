@@ -55,7 +55,7 @@ class GroupCollector(Collector):
                 self.data_struct.update_tensor(name, value.to(self.device))
 
     def get_data_struct(self) -> DataStruct:
-        """As RecBole's: all that was collected, which begins anew."""
+        """As RecBole's: all that was collected; then it starts empty."""
         collected = super().get_data_struct()
         for name in (_GROUPS, "rec.score", "data.label"):
             if name in self.data_struct:

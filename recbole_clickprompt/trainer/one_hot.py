@@ -32,7 +32,7 @@ def feature_fields(dataset: Dataset) -> list[str]:
 def one_hot(dataset: Dataset, fields: list[str]) -> csr_matrix:
     """The features of all rows.
 
-    A token has a column of its own, as has a missing one; each token of a sequence is counted once; a number is
+    Each token has its own column, as has a missing one; each token of a sequence is counted once; a number is
     the value of a column, which is that of its bin with ``discretization``. Sequences of numbers are averaged.
 
     Args:
