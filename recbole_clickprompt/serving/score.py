@@ -118,7 +118,7 @@ class Model:
                 for block in iter(lambda: file.read(1 << 20), b""):
                     digest.update(block)
             if digest.hexdigest() != checksum:
-                sys.exit(f"{name} was changed after the export; export the model again")
+                raise ValueError(f"{name} was changed after the export; export the model again")
         self.folder, self.schema = folder, json.loads((folder / "schema.json").read_text("utf-8"))
         self.fields = {field["name"]: field for field in self.schema["fields"]}
         self.tables = dict(np.load(folder / "features.npz"))  # features of users and items, by id
@@ -159,12 +159,14 @@ class Model:
         ]
         read = {name for name, field in self.fields.items() if field["source"] != "net"}
         if unknown := {name for name in names if name} - read - {*schema["ignored"], *clicks}:
-            sys.exit(f"{', '.join(sorted(unknown))} are not fields of the model: {', '.join(sorted(read))}")
+            raise ValueError(
+                f"{', '.join(sorted(unknown))} are not fields of the model: {', '.join(sorted(read))}"
+            )
         needed = {name for name in read if self._is_read_from_row(self.fields[name])}
         if missing := (needed | (set(clicks) if set(clicks) & set(names) else set())) - set(names):
-            sys.exit(f"the columns {', '.join(sorted(missing))} are missing")
+            raise ValueError(f"the columns {', '.join(sorted(missing))} are missing")
         if len(set(names) - {None}) < len([name for name in names if name]):
-            sys.exit("a column occurs twice")
+            raise ValueError("a column occurs twice")
         return names
 
     def _is_read_from_row(self, field: dict[str, Any]) -> bool:
@@ -333,16 +335,30 @@ def read(path: Path, model: Model) -> list[dict[str, str]]:
     names = model.names(header)
     for row, values in enumerate(rows, 1):
         if values and len(values) != len(header):
-            sys.exit(f"row {row} has {len(values)} values where the header has {len(header)}")
+            raise ValueError(f"row {row} has {len(values)} values where the header has {len(header)}")
     if lines.line_num != 1 + len(rows):
-        sys.exit("a quoted value spans several lines, but each line must be one row: is a quote not closed?")
+        raise ValueError(
+            "a quoted value spans several lines, but each line must be one row: is a quote not closed?"
+        )
     return [{n: v for n, v in zip(names, values) if n} for values in rows if values]  # noqa: B905
 
 
-if __name__ == "__main__":
-    exported = Model(Path(__file__).resolve().parent)
+def main(arguments: list[str]) -> int:
+    """Prints a probability for each row of a file; returns 2 for an error, which is one line, else 0."""
     try:
-        for probability in exported.score(read(Path(sys.argv[1]), exported)):
-            print(probability)
-    except (ValueError, csv.Error) as invalid:
-        sys.exit(f"{sys.argv[1]}: {invalid}")
+        if len(arguments) != 1:
+            raise ValueError("usage: python score.py rows.csv")
+        model = Model(Path(__file__).resolve().parent)
+        try:
+            for probability in model.score(read(Path(arguments[0]), model)):
+                print(probability)
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{arguments[0]}: {error}") from error
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -106,14 +106,21 @@ def test_the_script_scores_without_torch(exported, with_plm, tmp_path):
 def test_the_script_refuses_rows_that_are_not_one_a_line(row, message, exported, tmp_path):
     (tmp_path / "rows.csv").write_text(f"user_id,item_id,device\n{row}")
     out, told, code = score_by_script(exported[1], tmp_path / "rows.csv")
-    assert (out, code) == ("", 1)
+    assert (out, code) == ("", 2)
     assert message in told
 
 
 def test_the_script_names_an_invalid_number_in_one_line(exported, tmp_path):
     (tmp_path / "rows.csv").write_text("user_id,item_id,device,year\nu1,i1,phone,19x\n")
     out, told, code = score_by_script(exported[1], tmp_path / "rows.csv")
-    assert (out, told, code) == ("", f"{tmp_path / 'rows.csv'}: year accepts numbers, got '19x'\n", 1)
+    assert (out, told, code) == ("", f"{tmp_path / 'rows.csv'}: year accepts numbers, got '19x'\n", 2)
+
+
+def test_the_script_names_a_file_that_is_not_there(exported, tmp_path):
+    out, told, code = score_by_script(exported[1], tmp_path / "none.csv")
+    assert (out, code) == ("", 2)
+    assert "No such file" in told
+    assert "none.csv" in told
 
 
 def test_the_script_refuses_a_changed_file(exported, tmp_path):
@@ -122,7 +129,7 @@ def test_the_script_refuses_a_changed_file(exported, tmp_path):
     (folder / "vocabulary.json").write_text(vocabulary.replace('"u1"', '"u0"'))
     (tmp_path / "rows.csv").write_text("user_id,item_id,device\nu1,i1,phone\n")
     assert score_by_script(folder, tmp_path / "rows.csv") == (
-        "", "vocabulary.json was changed after the export; export the model again\n", 1,
+        "", "vocabulary.json was changed after the export; export the model again\n", 2,
     )  # fmt: skip
 
 
@@ -281,7 +288,7 @@ def test_the_script_has_the_words_for_a_missing_number():
     ],
 )
 def test_the_script_rejects_other_columns(header, message, exported):
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         score.Model(exported[1]).names(header.split(","))
 
 
