@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
     from recbole_clickprompt.trainer.protocols import PretrainingStage
@@ -49,6 +51,7 @@ class Method:
         serves_text: The model reads the text of rows when it predicts, so serving has to tokenize it.
         prediction_columns: Columns of its predictions in addition to the score, with their descriptions.
         curves: Learning curves of its stages, for reports.
+        measures: Metrics of its stages that reports compare with the test AUC, over runs.
         aliases: Further names on the command line and in grids, with the settings that each implies.
     """
 
@@ -57,6 +60,7 @@ class Method:
     serves_text: bool = False
     prediction_columns: Mapping[str, str] = {}
     curves: Sequence[Curve] = ()
+    measures: Sequence[Curve] = ()
     aliases: Mapping[str, Mapping[str, Any]] = {}
 
     def model_class(self) -> type:
@@ -102,6 +106,16 @@ class Method:
     def title(self, config: Settings) -> str:
         """A readable name of a run's model, for tables and reports."""
         return self.name
+
+    def tables(self, config: Settings, model: nn.Module, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports.
+
+        Args:
+            config: Settings of the run.
+            model: An instance of ``model_class()`` with the weights of the best epoch.
+            dataset: The training rows.
+        """
+        return []
 
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint: a name that ``--model`` accepts."""
