@@ -53,9 +53,8 @@ class UnseenTexts:
             texts[level] = np.full(len(table), None, dtype=object)
             own = self._own(level, table, first_row)
             parts = self._parts(names, raw, rows)
-            texts[level][rows] = [
-                own[row] or " ".join(part) or None for row, part in zip(rows, parts, strict=True)
-            ]
+            written = [" ".join(part) or None for part in parts]
+            texts[level][rows] = [own[row] or text for row, text in zip(rows, written, strict=True)]
         return texts
 
     def _own(self, level: str, table: pa.Table, first_row: int) -> np.ndarray | Sequence[None]:

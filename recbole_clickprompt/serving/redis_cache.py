@@ -27,8 +27,8 @@ _LRU = ("allkeys-lru", "allkeys-lfu")
 class RedisServer:
     """A connection to a Redis server that fails fast.
 
-    After a failure the server is not asked for ``PAUSE`` seconds (a circuit breaker), so that a server that is down
-    costs one time-out per pause and not one per request.
+    After a failure the server is not asked for ``PAUSE`` seconds (a circuit breaker), so that a server that is
+    down costs one time-out per pause and not one per request.
 
     Args:
         url: Such as ``redis://localhost:6379/0``; options of redis-py may follow, such as ``?socket_timeout=0.1``.
@@ -74,8 +74,8 @@ class RedisServer:
             )
         elif memory.get("maxmemory_policy") not in (None, *_LRU):
             getLogger().warning(
-                f"Redis at {self.name} has maxmemory-policy {memory['maxmemory_policy']}; set it to allkeys-lru or "
-                "allkeys-lfu, or it refuses new vectors once its memory is full"
+                f"Redis at {self.name} has maxmemory-policy {memory['maxmemory_policy']}; set it to allkeys-lru "
+                "or allkeys-lfu, or it refuses new vectors once its memory is full"
             )
 
 
@@ -94,7 +94,7 @@ def _client(url: str) -> Redis:
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
-            driver_info=None,
+            driver_info=None,  # which would take two more round trips per connection
         )
     except (ValueError, TypeError) as error:
         raise SettingError(

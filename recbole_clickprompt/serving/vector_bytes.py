@@ -15,7 +15,7 @@ _MAGIC, _VERSION, _FLOAT32 = 0xC5, 1, 1
 
 
 def pack(vector: np.ndarray) -> bytes:
-    """A vector, ``(A,)``, as bytes: ``magic version dtype width width crc crc crc crc float32...``, little-endian."""
+    """A vector, ``(A,)``, as little-endian bytes: magic, version, dtype, width (2), crc32 (4), float32 numbers."""
     head = _HEAD.pack(_MAGIC, _VERSION, _FLOAT32, len(vector))
     numbers = np.ascontiguousarray(vector, dtype="<f4").tobytes()
     return head + _CHECKSUM.pack(zlib.crc32(numbers, zlib.crc32(head))) + numbers

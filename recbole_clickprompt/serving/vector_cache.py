@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock
@@ -80,7 +80,7 @@ class VectorCache:
         SettingError: The package redis is missing, or the URL is invalid.
     """
 
-    def __init__(self, model: EncodesTexts, options: CacheOptions = CacheOptions()) -> None:  # noqa: B008 - frozen
+    def __init__(self, model: EncodesTexts, options: CacheOptions = CacheOptions()) -> None:
         capacity = 100_000 if options.items is None else options.items
         self._model, self._widths = model, dict(model.vector_widths)
         self._memory = {level: MemoryCache(capacity, width, options.ttl) for level, width in self._widths.items()}
@@ -154,20 +154,18 @@ class VectorCache:
             found = self._memory[level].get(list(mine), counted=False)
             found |= self._fetched(level, {key: texts[key] for key in mine if key not in found})
         except BaseException as error:
-            self._finish(mine, lambda key, future: future.set_exception(error))
+            for future in self._taken(mine):
+                future.set_exception(error)
             raise
-        self._finish(mine, lambda key, future: future.set_result(found[key]))
+        for key, future in zip(mine, self._taken(mine), strict=True):
+            future.set_result(found[key])
         # After the own ones are finished, so that two threads never wait for one another
         return found | {key: future.result() for key, future in others.items()}
 
-    def _finish(
-        self, futures: Mapping[str, Future[np.ndarray]], end: Callable[[str, Future[np.ndarray]], None]
-    ) -> None:
+    def _taken(self, keys: Iterable[str]) -> list[Future[np.ndarray]]:
+        """The pending results of keys, which are not pending from here on."""
         with self._lock:
-            for key in futures:
-                del self._pending[key]
-        for key, future in futures.items():
-            end(key, future)
+            return [self._pending.pop(key) for key in keys]
 
     def _fetched(self, level: str, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
         """Vectors from Redis, else computed, by key; they are written to the stores that lack them."""
@@ -180,7 +178,8 @@ class VectorCache:
         return found | new
 
     def _encoded(self, level: str, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
-        started, vectors = time.perf_counter(), {}
+        started = time.perf_counter()
+        vectors: dict[str, np.ndarray] = {}
         for keys in _blocks(sorted(texts, key=lambda key: len(texts[key]))):
             with torch.no_grad():
                 encoded = self._model.encode_texts(level, [texts[key] for key in keys])
@@ -188,8 +187,8 @@ class VectorCache:
             assert array.shape == (len(keys), self._widths[level]), array.shape
             if len(bad := np.flatnonzero(~np.isfinite(array).all(axis=1))):
                 raise DataError(
-                    f"the vector of the {level} text {texts[keys[bad[0]]][:60]!r} is not finite; the model was not "
-                    "trained successfully"
+                    f"the vector of the {level} text {texts[keys[bad[0]]][:60]!r} is not finite; the model was "
+                    "not trained successfully"
                 )
             vectors |= dict(zip(keys, array, strict=True))
         with self._lock:
