@@ -127,7 +127,8 @@ class RedisCache:
     def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors that are there, ``(A,)`` each, by key."""
         values: Any = self.server.ask(lambda client: client.mget(keys)) if keys else []
-        present = {key: value for key, value in zip(keys, values or [None] * len(keys), strict=True) if value}
+        answers = zip(keys, values or [None] * len(keys), strict=True)
+        present = {key: value for key, value in answers if value is not None}
         vectors = {
             key: unpack(value, self._width) if isinstance(value, bytes) else None for key, value in present.items()
         }
