@@ -94,7 +94,6 @@ def _client(url: str) -> Redis:
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
-            driver_info=None,  # which would take two more round trips per connection
         )
     except (ValueError, TypeError) as error:
         raise SettingError(

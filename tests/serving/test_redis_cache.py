@@ -161,8 +161,7 @@ def test_a_full_server_that_keeps_old_vectors_refuses_new_ones_and_is_warned_abo
     cache = VectorCache(Encoder(), CacheOptions(items=0, redis_url=server.url))
     assert caplog.text.count("has maxmemory-policy noeviction; set it to allkeys-lru or allkeys-lfu") == 1
     with pytest.raises(redis.exceptions.OutOfMemoryError):
-        for number in range(1000):
-            server.client.set(f"large {number}", b"x" * 10_000)
+        fill(server.client)
     assert cache.get("item", ["a"]).tolist() == [[1, 0, 97]]
     assert counters(cache)["refused"] == 1
     assert counters(cache)["failures"] == 0  # it answers, and other vectors may still be read
@@ -170,6 +169,12 @@ def test_a_full_server_that_keeps_old_vectors_refuses_new_ones_and_is_warned_abo
     cache.get("item", ["a"])
     cache.get("item", ["a"])
     assert counters(cache)["hits"] == 1
+
+
+def fill(client):
+    """Writes until the server refuses."""
+    for number in range(1000):
+        client.set(f"large {number}", b"x" * 10_000)
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu"])
