@@ -175,3 +175,21 @@ def test_options_of_the_cache_need_a_model_that_encodes_texts(run, without_plm, 
     assert "cache_items must be a whole number of 0 or more, got -1" in capsys.readouterr().err
     assert main([*command, "--redis-url=http://localhost"]) == 2
     assert "redis_url must begin with redis://" in capsys.readouterr().err
+
+
+def test_latency_by_the_share_of_cached_texts(run, without_plm, capsys):
+    folders = [str(one.checkpoint.with_suffix("")) for one in (run, without_plm)]
+    sizes = ["--batch-size=20", "--batches=2", "--rounds=2"]
+    assert main(["latency", *folders, *sizes, "--hit-rates=0,0.5,1"]) == 0
+    first, how, second = capsys.readouterr().out.strip().split("\n\n")
+    assert len(first.splitlines()) == 4
+    assert how.startswith("2 batches of 20 rows, 2 rounds, CPU")
+    header, _, *lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in second.splitlines()]
+    assert header == ["run", "hit rate", "p50, ms per 20 unseen items", "p95, ms", "texts encoded"]
+    assert [(line[1], line[4]) for line in lines] == [("0", "20"), ("0.5", "10"), ("1", "0")]
+    assert all(0 < float(line[2]) <= float(line[3]) for line in lines)
+    assert main(["latency", folders[1], *sizes]) == 0
+    assert "hit rate" not in capsys.readouterr().out
+    for rates in ("", "0,x", "1.5"):
+        assert main(["latency", *folders, f"--hit-rates={rates}"]) == 2
+        assert "--hit-rates must be numbers from 0 to 1, separated by commas" in capsys.readouterr().err
