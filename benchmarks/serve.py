@@ -28,7 +28,7 @@ import numpy as np
 from recbole_clickprompt.evaluation.tables import markdown_table
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 
-__all__ = ["Load", "main", "random_bodies", "table"]
+__all__ = ["Load", "main", "measure", "random_bodies", "table"]
 
 _WARM_UP = 0.5  # seconds that are not counted
 _ALONE = ["--batch-rows=1", "--wait-ms=0"]
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (f"{options.connections} connections, in batches", options.connections, []),
         ):
             with _server(run, server_options) as port:
-                seconds, latencies = asyncio.run(_load(port, bodies, connections, options.seconds))
+                seconds, latencies = asyncio.run(measure(port, bodies, connections, options.seconds))
             measured.append(Load(name, connections, options.rows, seconds, latencies))
     print(table(measured))
 
@@ -139,7 +139,9 @@ def _server(run: Path, options: Sequence[str]) -> Iterator[int]:
         process.communicate()
 
 
-async def _load(port: int, bodies: Sequence[bytes], connections: int, seconds: float) -> tuple[float, list[float]]:
+async def measure(
+    port: int, bodies: Sequence[bytes], connections: int, seconds: float
+) -> tuple[float, list[float]]:
     """Duration and latencies in milliseconds of the requests of concurrent clients."""
     begin = time.perf_counter() + _WARM_UP
     end = begin + seconds

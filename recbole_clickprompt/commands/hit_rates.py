@@ -131,7 +131,7 @@ def _caller(run: Restored, cache: Any, device: torch.device) -> Callable[..., tu
         wait()
         start = time.perf_counter()
         vectors = torch.from_numpy(cache.get("item", batch.texts)).to(device)
-        batch.rows.update({column: vectors})
+        batch.rows.interaction[column] = vectors
         with autocast(device, run.config["enable_amp"]):
             run.model.predict(batch.rows)
         wait()

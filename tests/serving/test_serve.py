@@ -1,5 +1,6 @@
 """``recbole-cp serve``: scores over HTTP, as ``predict`` gives them."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 import tests.methods.text_vectors  # noqa: F401 - registers the method
+from benchmarks import serve as load
+from benchmarks.serve import random_bodies
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.serving import load_model
 from tests.conftest import ROOT
@@ -118,6 +121,17 @@ def test_health_and_counters(client, run):
     assert (item["misses"], item["capacity"]) == (earlier["misses"], 1000)
     assert stats["cache"]["encoded"] > 0
     assert any(line.startswith("user_id: ") and "training never saw" in line for line in stats["remarks"])
+
+
+def test_the_load_test_counts_answers(client, run):
+    bodies = random_bodies(load_model(run.checkpoint).preprocessing, rows=3, count=8)
+    before = client.ask("GET", "/stats")[1]["rows"]
+    seconds, latencies = asyncio.run(load.measure(client.port, bodies, 4, 0.5))
+    assert client.ask("GET", "/stats")[1]["rows"] - before >= 3 * len(latencies) > 0
+    lines = load.table(
+        [load.Load("one", 1, 3, seconds, latencies), load.Load("two", 4, 3, seconds, 2 * latencies)]
+    )
+    assert lines.splitlines()[-1].split("|")[-2].strip() == "2.00"
 
 
 @pytest.mark.parametrize(
