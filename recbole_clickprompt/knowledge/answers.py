@@ -23,7 +23,7 @@ _LABEL = re.compile(
 )
 _NEXT_QUESTION = re.compile(r"^\s*(item|profile)\s*:", re.IGNORECASE)  # a model that goes on with another example
 _BULLET = re.compile(r"^(?:[-*•·–—]|\d{1,2}[.)](?=\s))\s*")
-_QUOTES = "\"'`“”„‘’«»*_ "
+_DOUBLE, _SINGLE, _EMPHASIS = '"`“”„«»', "'‘’", "*_ "
 _INITIALS = re.compile(r"(?:^|\s)(?:\w\.){2,}$")  # the full stop of "E.T." is part of the name
 
 
@@ -156,12 +156,20 @@ def _phrases(texts: Iterable[str], seen: set[str]) -> tuple[str, ...]:
 def _phrase(text: str) -> str:
     phrase = " ".join(text.split())
     while True:
-        shorter = _BULLET.sub("", phrase).strip(_QUOTES)
+        shorter = _unquoted(_BULLET.sub("", phrase).strip(_EMPHASIS))
         if not _INITIALS.search(shorter):
             shorter = shorter.rstrip(". ")
         if shorter == phrase:
             return phrase
         phrase = shorter
+
+
+def _unquoted(phrase: str) -> str:
+    """The phrase without quotes around all of it; those around a part of it stay."""
+    if phrase[:1] in _SINGLE and phrase[-1:] in _SINGLE:
+        return phrase.strip(_SINGLE)
+    inside = phrase.strip(_DOUBLE)
+    return phrase if set(inside) & set(_DOUBLE) else inside
 
 
 def _line(text: str) -> str:

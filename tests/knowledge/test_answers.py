@@ -59,6 +59,12 @@ def test_decorated_answers_are_read(text):
     assert answer.implicit == SEVEN.implicit
 
 
+def test_quotes_around_a_part_of_a_phrase_stay():
+    answer = parse("Explicit: \"help me\" finale; '90s film; the miners'; “whole”\nImplicit: \"one\" and \"two\"; 'x'")
+    assert answer.explicit == ('"help me" finale', "'90s film", "the miners'", "whole")
+    assert answer.implicit == ('"one" and "two"', "x")
+
+
 def test_a_list_has_at_most_twelve_phrases_and_no_phrase_twice():
     many = "; ".join(f"p{n}" for n in range(20))
     answer = parse(f"Explicit: {many}; P3\nImplicit: p3; q; Q; 'q'")
