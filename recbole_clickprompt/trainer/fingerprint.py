@@ -159,7 +159,9 @@ def rows_hash(dataset: Dataset, fields: Collection[str] | None = None) -> str:
 
 
 def _history(dataset: Dataset) -> dict[str, str]:
-    return {} if dataset.history_log is None else {"history": dataset.history_log.digest()}
+    """Hashes of what the hidden columns of rows point to."""
+    parts = {"history": dataset.history_log, "user_profiles": dataset.user_profiles}
+    return {name: part.digest() for name, part in parts.items() if part is not None}
 
 
 def _text_inputs(config: Settings, dataset: Dataset) -> dict[str, Any]:
