@@ -53,7 +53,10 @@ def test_the_last_of_several_lines_with_one_key_counts():
     ("line", "message"),
     [
         ("{\n", "k.jsonl, line 2: not a JSON object in UTF-8"),
-        ('{"item_id": "7", "expl', r"not a JSON object.*; it is cut off: remove it, or run recbole-cp teach again"),
+        (
+            '{"item_id": "7", "expl',
+            r"not a JSON object.*; it is cut off: remove it, or run recbole-cp teach again",
+        ),
         ("[1]\n", r"line 2: expected is a JSON object, got '\[1\]'"),
         ({"explicit": []}, "line 2: expected is item_id or user_id, or a full record with key and level"),
         ({"item_id": 1, "user_id": 2}, "expected is item_id or user_id"),
