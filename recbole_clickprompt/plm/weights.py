@@ -1,4 +1,4 @@
-"""Finds a PLM by name: ``minilm``, a local folder, or a Hugging Face id. Safetensors only, no remote code."""
+"""Finds a PLM by name: ``minilm``, ``smollm2``, a folder or a Hugging Face id; safetensors only, no remote code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 from pathlib import Path
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.smollm2 import find_smollm2
 from recbole_clickprompt.plm.weight_files import check_files, first_line, weights_hash
 
 __all__ = ["find_plm", "first_line", "kept_plm", "weights_hash"]
@@ -21,7 +22,7 @@ def find_plm(name: str) -> Path:
     """The folder of a PLM, downloaded from the hub if it is not local.
 
     Args:
-        name: The setting ``plm``: ``minilm``, a folder, or a Hugging Face id.
+        name: The setting ``plm``: ``minilm``, ``smollm2``, a folder, or a Hugging Face id.
 
     Returns:
         A folder whose files passed ``check_files``.
@@ -31,6 +32,8 @@ def find_plm(name: str) -> Path:
     """
     if name == "minilm":
         return _find_minilm()
+    if name == "smollm2":
+        return _checked(find_smollm2(), name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder, name)
@@ -58,7 +61,7 @@ def kept_plm(name: str) -> str:
     Raises:
         WeightsError: The PLM is not on this machine.
     """
-    if name == "minilm" or Path(name).expanduser().is_dir() or _is_path(name):
+    if name in ("minilm", "smollm2") or Path(name).expanduser().is_dir() or _is_path(name):
         return name
     try:
         return str(_fetch(name, local_files_only=True))
