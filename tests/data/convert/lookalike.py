@@ -58,7 +58,7 @@ def kdd2012(folder: Path, rows=6000, users=600, seed=3) -> Path:
     """
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {"query": (400, 3), "purchasedkeyword": (90, 2), "title": (200, 5), "description": (150, 9)}
+    sizes = {"query": (400, 3), "purchasedkeyword": (90, 2), "title": (40, 5), "description": (150, 9)}
     words = {
         name: [[rng.randrange(30 * (n + 1)) for n in range(rng.randint(1, most))] for _ in range(number)]
         for name, (number, most) in sizes.items()
