@@ -19,14 +19,12 @@ from recbole_clickprompt.preprocessing.schema import Descriptions, Field, Histor
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["PREPROCESSING", "observe", "save_preprocessing"]
+__all__ = ["PREPROCESSING", "describe", "observe", "save_preprocessing"]
 
 PREPROCESSING = "preprocessing"  # name of the folder in a run folder
 
 
-def save_preprocessing(
-    dataset: Dataset, run_folder: Path, plm: str | None, levels: Collection[str] = ()
-) -> None:
+def save_preprocessing(dataset: Dataset, run_folder: Path, plm: str | None, levels: Collection[str] = ()) -> None:
     """Writes the preprocessing of a finetuned run into its folder, so that serving does not need the data set.
 
     Args:
@@ -83,12 +81,12 @@ def observe(dataset: Dataset, plm: str | None, levels: Collection[str] = ()) -> 
         text=None if plm is None else _text(dataset, plm),
         history=_history(dataset),
         column_names=config["column_names"],
-        descriptions=_descriptions(dataset, levels) if levels else None,
+        descriptions=describe(dataset, levels) if levels else None,
     )
 
 
-def _descriptions(dataset: Dataset, levels: Collection[str]) -> Descriptions:
-    """Of each level the fields that describe it; its id is not one of them."""
+def describe(dataset: Dataset, levels: Collection[str]) -> Descriptions:
+    """How texts of users and items are written: fields of the level in ``text_fields``, without its id."""
     sources = {"user": FeatureSource.USER, "item": FeatureSource.ITEM}
     names = {
         level: {

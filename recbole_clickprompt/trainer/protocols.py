@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
 __all__ = [
-    "LEVELS", "CTRModel", "EncodesTexts", "FinetuningMethod", "Module", "PretrainingStage", "StageModel", "Trainable",
-    "encoded_levels", "vector_column",
+    "LEVELS", "CTRModel", "EncodesTexts", "FinetuningMethod", "Module", "PretrainingStage", "StageModel",
+    "Trainable", "encoded_levels", "vector_column",
 ]  # fmt: skip
 
 LEVELS = ("user", "item")  # what a text can describe
