@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from recbole_clickprompt.text.tokens import TokenTable
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
+    from recbole.utils import FeatureSource
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TextSource"]
@@ -25,11 +27,13 @@ class TextSource(Protocol):
         config: Settings of the run.
         uid_field: Field of the user's id.
         iid_field: Field of the item's id.
+        field2source: RecBole's source of each field, such as user or item.
     """
 
     config: Settings
     uid_field: str
     iid_field: str
+    field2source: Mapping[str, FeatureSource]
 
     def __len__(self) -> int:
         """Number of rows."""
