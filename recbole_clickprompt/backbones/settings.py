@@ -155,6 +155,7 @@ def check_history_settings(settings: Settings) -> None:
         )
     if (
         settings["history_length"] is not None
+        and "pretrain_data" in settings  # of methods that may pretrain on validation rows
         and settings["pretrain_data"] == "train_valid"
         and settings["train_stage"] != "finetune"
         and settings["history_until"] != "training"
