@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "report",
     "run": "run",
     "runs": "run_folders",
+    "serve": "serve",
     "show": "show",
     "tune": "tune",
 }

@@ -8,6 +8,7 @@ from torch import nn
 
 from recbole_clickprompt import register_method
 from recbole_clickprompt.backbones.adapter import build_backbone
+from recbole_clickprompt.host.dataset_text import entity_texts_alone
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 
@@ -61,17 +62,6 @@ class TextVectors(LabeledRowsModel):
         return digest.hexdigest()
 
 
-def known_texts(dataset, level):
-    """The text of each id, as ``text_fields`` describes it, without the id; empty for the padding."""
-    key, fields = dataset.uid_field if level == "user" else dataset.iid_field, dataset.config["text_fields"]
-    parts = zip(fields, dataset.textualizer().fields, strict=True)
-    described = [part for name, part in parts if part.key == key and name != key]
-    return [
-        " ".join(part.parts[part.codes[number]] for part in described if part.codes[number] >= 0)
-        for number in range(dataset.num(key))
-    ]
-
-
 class TextVectorsMethod(Method):
     name = "TextVectors"
 
@@ -84,7 +74,7 @@ class TextVectorsMethod(Method):
     def begin_finetuning(self, config, model, *, train_data, **_):
         with torch.no_grad():
             for level in WIDTHS:
-                texts = known_texts(train_data._dataset, level)
+                texts = entity_texts_alone(train_data._dataset, level)
                 model.get_buffer(f"{level}_vectors")[1:] = model.encode_texts(level, texts[1:])
 
 
