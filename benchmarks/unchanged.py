@@ -6,8 +6,8 @@
 
 Trains variants on ``tiny`` and, with --demo, the models of the demo on ml-100k, with one seed and one thread each,
 and records the test metrics, the scores of the test rows and the SHA-256 of every tensor of the final checkpoints.
-It only uses RecBole's entry point and settings, so it works with any version of the package; settings have the names
-and defaults of version 0.1.0.
+It only uses RecBole's entry point and settings, so it works with any version of the package; settings have the
+names and defaults of version 0.1.0.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ OLD_DEFAULTS: dict[str, Any] = {"unseen_embeddings": "random"}
 
 
 def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Trains a model; returns test metrics, scores of test rows and the digest of every tensor of the checkpoint."""
+    """Trains a model; returns test metrics, scores of test rows and the digest of every tensor it saved."""
     with TemporaryDirectory() as folder:
         given = {"model": "ClickPrompt", **OLD_DEFAULTS, **settings, "checkpoint_dir": folder}
         result = run_recbole(dataset=dataset, config_dict=given)

@@ -31,6 +31,7 @@ COMMANDS = {
     "runs": "run_folders",
     "serve": "serve",
     "show": "show",
+    "teach": "teach",
     "tune": "tune",
 }
 _WITHOUT_RECBOLE = {"from-table", "long-tail", "metrics", "prepare", "runs"}

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
+    from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
 
 __all__ = ["Curve", "Method", "check_text_fields"]
@@ -50,6 +53,7 @@ class Method:
         serves_text: The model reads the text of rows when it predicts, so serving has to tokenize it.
         prediction_columns: Columns of its predictions in addition to the score, with their descriptions.
         curves: Learning curves of its stages, for reports.
+        measures: Metrics of its stages that reports compare with the test AUC, over runs.
         aliases: Further names on the command line and in grids, with the settings that each implies.
     """
 
@@ -58,6 +62,7 @@ class Method:
     serves_text: bool = False
     prediction_columns: Mapping[str, str] = {}
     curves: Sequence[Curve] = ()
+    measures: Sequence[Curve] = ()
     aliases: Mapping[str, Mapping[str, Any]] = {}
 
     def model_class(self) -> type:
@@ -78,6 +83,15 @@ class Method:
     def reads_text(self, settings: Settings) -> bool:
         """True if finetuning reads the text of rows, so that its result depends on text and language model."""
         return self.serves_text
+
+    def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
+        """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
+
+        Args:
+            config: Settings of the run.
+            dataset: Its training rows.
+        """
+        return {}
 
     def begin_finetuning(
         self,
@@ -103,6 +117,16 @@ class Method:
     def title(self, config: Settings) -> str:
         """A readable name of a run's model, for tables and reports."""
         return self.name
+
+    def tables(self, config: Settings, model: nn.Module, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports.
+
+        Args:
+            config: Settings of the run.
+            model: An instance of ``model_class()`` with the weights of the best epoch.
+            dataset: The training rows.
+        """
+        return []
 
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint: a name that ``--model`` accepts."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
 __all__ = [
-    "LEVELS", "CTRModel", "EncodesTexts", "FinetuningMethod", "Module", "PretrainingStage", "StageModel",
-    "Trainable", "encoded_levels", "vector_column",
+    "LEVELS", "CTRModel", "EncodesTexts", "FinetuningMethod", "FollowsTraining", "Module", "PretrainingStage",
+    "StageModel", "Trainable", "encoded_levels", "vector_column",
 ]  # fmt: skip
 
 LEVELS = ("user", "item")  # what a text can describe
@@ -162,6 +163,22 @@ class PretrainingStage(Protocol):
 
 
 @runtime_checkable
+class FollowsTraining(Protocol):
+    """A ``Trainable`` that depends on the progress of training, or stores what it computed from its weights."""
+
+    def begin_batch(self, epoch: int, batch: int) -> None:
+        """Called before each batch that is trained on.
+
+        Args:
+            epoch: Number of the epoch, from 0; with ``evals_per_epoch``, of the part of a pass.
+            batch: Number of the batch in it, from 0. A resumed run begins with the number of its next batch.
+        """
+
+    def before_saving(self) -> None:
+        """Called before the model is saved as a result of training: brings what is stored up to date."""
+
+
+@runtime_checkable
 class EncodesTexts(Protocol):
     """A ``CTRModel`` that reads a vector per user or item, made of its text alone.
 
@@ -221,6 +238,14 @@ class FinetuningMethod(Protocol):
     def reads_text(self, config: Settings) -> bool:
         """Whether finetuning reads the text of rows."""
 
+    def inputs(self, config: Config, dataset: Dataset) -> dict[str, Any]:
+        """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
+
+        Args:
+            config: Settings of the run.
+            dataset: Its training rows.
+        """
+
     def begin_finetuning(
         self,
         config: Config,
@@ -244,6 +269,9 @@ class FinetuningMethod(Protocol):
 
     def title(self, config: Settings) -> str:
         """A readable name of the model of a run, for tables and reports."""
+
+    def tables(self, config: Config, model: Any, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports."""
 
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint."""
