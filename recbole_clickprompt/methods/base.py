@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
 
-__all__ = ["Curve", "Method"]
+__all__ = ["Curve", "Method", "check_text_fields"]
 
 
 class Curve(NamedTuple):
@@ -138,3 +139,16 @@ class Method:
             None if models with these settings have no such table.
         """
         return None
+
+
+def check_text_fields(settings: Settings) -> None:
+    """Checks that the data set has text.
+
+    Raises:
+        SettingError: ``text_fields`` is not set.
+    """
+    if "text_fields" not in settings:
+        raise SettingError(
+            "text_fields is not set: list the fields whose values make up a row's text, for example "
+            "`text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
+        )
