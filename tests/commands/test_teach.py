@@ -113,9 +113,8 @@ def test_a_local_model_answers_about_users(capsys, references, tmp_path):
 
 
 def test_profiles_of_users_as_of_blocks_show_earlier_clicks_only():
-    plain = [
-        {"user_id": f"u{u}", "block": b, "explicit": ["a"], "implicit": ["b"]} for u in range(60) for b in range(5)
-    ]
+    answer = {"explicit": ["a"], "implicit": ["b"]}
+    plain = [{"user_id": f"u{u}", "block": b, **answer} for u in range(60) for b in range(5)]
     Path("users.jsonl").write_text("".join(json.dumps(line) + "\n" for line in plain))
     assert main([
         *TINY, "--teacher=replay:users.jsonl", "--level=users", "--user_knowledge=blocks", "--out=k.jsonl",
