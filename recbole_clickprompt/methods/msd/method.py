@@ -63,7 +63,7 @@ class MSDMethod(Method):
                     raise SettingError(f"train_user_texts has nothing to train with {name}: {value}; leave it out")
         if settings["init_from_text"]:
             raise SettingError(
-                "init_from_text is not supported by MSD, in which new ids have vectors of their texts; leave it out"
+                "init_from_text has no place in MSD, in which new ids have vectors of their texts; leave it out"
             )
 
     def model_class(self) -> type:
@@ -94,7 +94,7 @@ class MSDMethod(Method):
 
         assert isinstance(model, MSD)
         if start is not None:
-            model.student.encoder.load_student(load_distilled(config, start))
+            model.texts.student.encoder.load_student(load_distilled(config, start))
         if config["unseen_id_embeddings"] == "zero":
             number = zero_unseen_rows(model.backbone.model, [train_data._dataset])
             getLogger().info(f"{number} embeddings of ids and values without training rows are set to zero")

@@ -111,7 +111,7 @@ _NEAR = {
     "mask_items": Setting(
         choice("none", "uniform", "head", "tail"),
         "head",
-        "Hide clicks in training by the frequency of their items: head, frequent ones more often; tail, rare ones; "
+        "Hide clicks in training by the frequency of their items: head, frequent ones more; tail, rare ones; "
         "uniform; or none. The paper does not state its law.",
         "finetune",
     ),
