@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from torch import nn
 
+    from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
 
 __all__ = ["Curve", "Method"]
@@ -77,6 +78,15 @@ class Method:
     def reads_text(self, settings: Settings) -> bool:
         """True if finetuning reads the text of rows, so that its result depends on text and language model."""
         return self.serves_text
+
+    def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
+        """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
+
+        Args:
+            config: Settings of the run.
+            dataset: Its training rows.
+        """
+        return {}
 
     def begin_finetuning(
         self,

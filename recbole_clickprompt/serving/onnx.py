@@ -46,6 +46,9 @@ class _Columns:
     def __getitem__(self, name: str) -> Tensor:
         return self.interaction[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self.interaction
+
 
 class _WholeText(nn.Module):
     """Returns whole columns of text; cutting to the longest row would depend on values, which breaks tracing."""

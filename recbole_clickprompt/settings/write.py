@@ -45,8 +45,8 @@ Old names work in this version, with a notice; giving both the old and the new n
 are an error in a new run. Saved runs may contain both: they still load, predict and report.
 """
 _GROUPS = (
-    "Backbone", "History", "Text", "From a table", "Training", "PLM", "Prompts", "Fusion", "Pretraining",
-    "Evaluation", "Data", "Fields", "Output", "Experimental", "Settings of single backbones",
+    "Backbone", "History", "User profiles", "Text", "From a table", "Training", "PLM", "Prompts", "Fusion",
+    "Pretraining", "Evaluation", "Data", "Fields", "Output", "Experimental", "Settings of single backbones",
 )  # fmt: skip
 _NOTES = {
     "Pretraining": """\

@@ -10,6 +10,7 @@ from torch import Tensor
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
+from recbole_clickprompt.text.user_profiles import UserProfiles
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
@@ -25,11 +26,13 @@ class TextSource(Protocol):
         config: Settings of the run.
         uid_field: Field of the user's id.
         iid_field: Field of the item's id.
+        user_profiles: What its rows may know about their users; None without ``user_knowledge``.
     """
 
     config: Settings
     uid_field: str
     iid_field: str
+    user_profiles: UserProfiles | None
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -23,7 +23,7 @@ from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.baselines import baseline_scores
 from recbole_clickprompt.trainer.predictions import predict_split, row_keys, training_rows
-from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
+from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, encoded_levels
 from recbole_clickprompt.trainer.sampling import sample
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class RunLogger:
             }  # fmt: skip
             write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
             plm = self.config["plm"] if self.method.serves_text else None
-            save_preprocessing(self.train_data._dataset, self.folder, plm)
+            save_preprocessing(self.train_data._dataset, self.folder, plm, encoded_levels(model))
             if "valid" in tables:
                 valid_auc = auc(tables["valid"]["label"], tables["valid"]["score"])
         rows = {split: row_keys(loaders[split]._dataset).join(table) for split, table in scores.items()}

@@ -41,6 +41,16 @@ class _ClickPromptFamily(Method):
     def check(self, settings: Settings) -> None:
         """Raises SettingError if text is read but ``text_fields`` is missing, or history settings conflict."""
         check_history_settings(settings)
+        if (
+            settings["history_length"] is not None
+            and settings["pretrain_data"] == "train_valid"
+            and settings["train_stage"] != "finetune"
+            and settings["history_until"] != "training"
+        ):
+            raise SettingError(
+                "pretrain_data: train_valid would read labels of validation rows in the histories of later ones; "
+                "set history_until: training, or pretrain_data: train"
+            )
         (stage,) = self.stages
         reads_text = self.reads_text(settings) or (
             settings["train_stage"] != "finetune" and stage.is_enabled(settings) and stage.reads_text(settings)
