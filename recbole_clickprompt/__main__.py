@@ -30,6 +30,7 @@ COMMANDS = {
     "run": "run",
     "runs": "run_folders",
     "show": "show",
+    "teach": "teach",
     "tune": "tune",
 }
 _WITHOUT_RECBOLE = {"from-table", "long-tail", "metrics", "prepare", "runs"}
