@@ -13,7 +13,7 @@ LAYERS = (
     {"data", "evaluation", "tensor_cache"},
     {"text"},
     {"backbones", "plm", "preprocessing"},
-    {"trainer"},
+    {"trainer", "knowledge"},
     {"methods"},
     {"host"},
     {"serving"},

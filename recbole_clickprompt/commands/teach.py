@@ -71,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server = parser.add_argument_group("servers")
     server.add_argument("--teacher-model", metavar="NAME", help="model of the server (default: its only one)")
     server.add_argument(
-        "--api-key-variable", metavar="NAME", help="environment variable with the API key (default: no key is sent)"
+        "--api-key-variable",
+        metavar="NAME",
+        help="environment variable with the API key (default: no key is sent)",
     )
     server.add_argument("--concurrent", type=int, default=8, help="questions at a time (default: %(default)s)")
     server.add_argument("--timeout", type=float, default=60.0, help="seconds per attempt (default: %(default)s)")
@@ -104,9 +106,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         described.model, described.dataset, described.config_files, {**described.settings, "state": "error"}
     )
     training = data_preparation(config, create_dataset(config))[0]._dataset
-    known = subjects_of(
-        training, options.level.removesuffix("s"), strata=options.strata, statistic=options.weight
-    )
+    known = subjects_of(training, options.level.removesuffix("s"), strata=options.strata, statistic=options.weight)
     subjects = sample(known, options.sample, seed=config["seed"])
     teacher = _teacher(kind, name, options, config)
     examples = _examples(kind, options, known, config)
@@ -116,45 +116,41 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     with AnswerFile(options.out) as file:
         try:
             with _ended_by_signals():
-                stopped = _ask(teacher, examples, subjects, file, options)
+                left = _ask(teacher, examples, subjects, file, options)
         except KeyboardInterrupt as interruption:
             print(ended(file, subjects), file=sys.stderr)
             raise SystemExit(143 if interruption.args == (signal.SIGTERM,) else 130) from None
-        print(summary(file, subjects, stopped=stopped))
+        print(summary(file, subjects, left=left))
 
 
 def _ask(
     teacher: Teacher, examples: Examples, subjects: Sequence[Subject], file: Any, options: argparse.Namespace
-) -> bool:
-    """Asks about the subjects; returns whether ``--max-tokens`` ended it."""
+) -> int:
+    """Asks about the subjects; returns how many ``--max-tokens`` left."""
     from recbole_clickprompt.commands.teach_progress import Progress
     from recbole_clickprompt.knowledge.teaching import Lesson
 
     progress = Progress()
-    lesson = Lesson(
-        teacher, examples, subjects, file, max_tokens=options.max_tokens, answered=progress.advance
-    )
+    lesson = Lesson(teacher, examples, subjects, file, max_tokens=options.max_tokens, answered=progress.advance)
     progress.begin(len(lesson.unfinished), done=len(subjects) - len(lesson.unfinished))
     try:
         lesson.run()
     finally:
         progress.end()
-    return lesson.stopped and bool(lesson.unfinished)
+    return len(lesson.unfinished) if lesson.stopped else 0
 
 
 def _check(options: argparse.Namespace) -> tuple[str, str]:
     """Kind and name of the teacher, after the checks that need no data."""
     kind, colon, name = options.teacher.partition(":")
     if kind not in _KINDS or not colon or not name:
-        raise SettingError(
-            f"--teacher must be replay:FILE, local:ID or http:URL, got {options.teacher!r:.120}"
-        )
+        raise SettingError(f"--teacher must be replay:FILE, local:ID or http:URL, got {options.teacher!r:.120}")
     if kind == "http" and name.startswith("//"):  # the address itself, without the word before it
         name = options.teacher
     if kind == "http" and options.level == "users" and not options.send_user_data:
         raise SettingError(
-            "--level=users would send user profiles to a server; allow it with --send-user-data, or use a teacher of "
-            "local: or replay:"
+            "--level=users would send user profiles to a server; allow it with --send-user-data, or use a teacher "
+            "of local: or replay:"
         )
     if kind != "replay" and options.references is None and options.example != "none":
         raise SettingError(
@@ -207,9 +203,7 @@ def _examples(kind: str, options: argparse.Namespace, known: Sequence[Subject], 
 
     if kind == "replay" or options.example == "none":
         return Examples("none", [], seed=config["seed"], encode=None)
-    references = read_references(
-        find_knowledge(options.references), options.level.removesuffix("s"), known
-    )
+    references = read_references(find_knowledge(options.references), options.level.removesuffix("s"), known)
     encode = None
     if options.example == "nearest":
         from recbole_clickprompt.plm.sentence_encoder import SentenceEncoder

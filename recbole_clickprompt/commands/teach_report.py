@@ -58,14 +58,15 @@ def dry_run(
     lines.append(f"about {scale * sum(number for number, _ in counts):,.0f} tokens of prompts ({counts[0][1]})")
     if teacher.decoding == "replay":
         return "\n".join([*lines, "a file answers at once"])
-    measured = [record for record in records if record.answer is not None and record.seconds]
+    level = prompts[0].subject.level
+    measured = [r for r in records if r.level == level and r.answer is not None and r.seconds]
     length, how = _answer_tokens(measured, examples)
     lines.append(f"about {length * len(left):,.0f} tokens of answers ({how})")
     if rate is not None:
         how = "as --rate says"
     elif measured:
-        rate = len(measured) / sum(record.seconds or 0 for record in measured)
-        how = f"measured on {len(measured):,} earlier answers, one after the other"
+        rate = teacher.concurrent * len(measured) / sum(record.seconds or 0 for record in measured)
+        how = f"measured on {len(measured):,} earlier answers"
     if rate is None:
         lines.append("hours unknown: pass --rate, or answer some with --max-tokens, whose speed is then taken")
     else:
@@ -89,8 +90,14 @@ def ended(file: AnswerFile, subjects: Sequence[Subject]) -> str:
     return f"interrupted; {file.path} has answers about {costs.asked:,}, and the same command continues"
 
 
-def summary(file: AnswerFile, subjects: Sequence[Subject], *, stopped: bool) -> str:
-    """The table of strata, and one line about the file."""
+def summary(file: AnswerFile, subjects: Sequence[Subject], *, left: int) -> str:
+    """The table of strata, and one line about the file.
+
+    Args:
+        file: With the records of this run and of earlier ones.
+        subjects: What was asked about.
+        left: Subjects that ``--max-tokens`` left.
+    """
     costs = costs_by_stratum(subjects, file.records)
     total = total_costs(costs.values())
     header = ["stratum", "asked", "parsed", "rate", "tokens in", "tokens out", "time", "explicit in text"]
@@ -100,10 +107,9 @@ def summary(file: AnswerFile, subjects: Sequence[Subject], *, stopped: bool) -> 
         "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(cells))
         for cells in (list(zip(line, widths, strict=True)) for line in lines)
     ]
-    left = len(subjects) - total.asked
     lines_after = [f"{file.path}: {total.parsed:,} valid answers about {len(subjects):,}"]
-    if stopped:
-        lines_after.append(f"--max-tokens is reached; the same command asks about the other {left:,}")
+    if left:
+        lines_after.append(f"--max-tokens is reached; the same command goes on with the other {left:,}")
     return "\n".join([*table, *lines_after])
 
 

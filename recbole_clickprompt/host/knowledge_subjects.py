@@ -1,4 +1,4 @@
-"""The items and users of a data set that a teacher is asked about: their texts, and statistics of training rows."""
+"""The items and users of a data set that a teacher is asked about: texts, and statistics of training rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_clickprompt.errors import DataError, SettingError, nearest
 from recbole_clickprompt.knowledge.prompts import Subject
 from recbole_clickprompt.knowledge.sampling import sample_weight
-from recbole_clickprompt.text.text import Textualizer
+from recbole_clickprompt.text.profile_text import item_names, profile_text
+from recbole_clickprompt.text.text import FieldText, Textualizer
 from recbole_clickprompt.trainer.sampling import sample
 
 if TYPE_CHECKING:
     from recbole_clickprompt.host.dataset import TextDataset
+    from recbole_clickprompt.text.user_profiles import UserProfiles
 
 __all__ = ["STATISTICS", "Statistic", "subjects_of", "texts_of"]
 
@@ -28,7 +30,10 @@ _ALL, _UNKNOWN = "all", "unknown"
 def subjects_of(
     training: TextDataset, level: str, *, strata: str | None = None, statistic: Statistic = "rows"
 ) -> list[Subject]:
-    """All items, or all users with their static profiles, that have a text.
+    """All items, or all profiles of users, that have a text.
+
+    With ``user_knowledge: blocks`` a user has a profile as of each block in which there is a row of the user, and
+    one after the training rows; otherwise one that consists of the user's features.
 
     Args:
         training: The training part of the split; the only rows that are counted.
@@ -39,25 +44,43 @@ def subjects_of(
             rate, or nothing.
 
     Returns:
-        In the order of their ids.
+        In the order of their ids, or of the profiles' numbers.
 
     Raises:
         SettingError: ``strata`` is not a feature of this level.
         DataError: The data set has no features of this level in ``text_fields``.
     """
     field = training.iid_field if level == "item" else training.uid_field
-    texts = texts_of(training, field)
     rows, clicks = _counts(training, field)
-    if strata is None and level == "user":
-        groups = _quartiles(clicks)
-    else:
-        groups = _first_values(training, field, strata)
+    by_clicks = strata is None and level == "user"
+    groups = _quartiles(clicks) if by_clicks else _first_values(training, field, strata)
     weights = _weights(rows, clicks, statistic)
-    tokens = training.field2id_token[field]
+    if level == "user" and training.user_profiles is not None and training.user_profiles.num_blocks:
+        asked = _profiles(training, training.user_profiles)
+    else:
+        tokens = training.field2id_token[field]
+        asked = [(str(tokens[id_]), id_, None, text) for id_, text in enumerate(texts_of(training, field))]
     return [
-        Subject(str(tokens[number]), level, text, groups[number], float(weights[number]))
-        for number, text in enumerate(texts)
-        if number and text
+        Subject(key, level, text, groups[id_], float(weights[id_]), block)
+        for key, id_, block, text in asked
+        if id_ and text
+    ]
+
+
+def _profiles(training: TextDataset, profiles: UserProfiles) -> list[tuple[str, int, int | None, str]]:
+    """Key, user id, block and text of each profile."""
+    features = _sentences(training, training.uid_field)
+    names = item_names(_features(training, training.iid_field))
+    return [
+        (key, user, block, profile_text(features[user], [names[item] for item in profiles.items_of(number)]))
+        for number, (key, user, block) in enumerate(
+            zip(
+                profiles.keys(training.field2id_token[training.uid_field]),
+                profiles.users.tolist(),
+                profiles.blocks.tolist(),
+                strict=True,
+            )
+        )
     ]
 
 
@@ -74,14 +97,22 @@ def texts_of(dataset: TextDataset, field: str) -> list[str]:
     Raises:
         DataError: ``text_fields`` has no feature of this field.
     """
-    named = zip(dataset.config["text_fields"] or (), dataset.textualizer().fields, strict=True)
-    features = [part for name, part in named if part.key == field and name != field]
-    if not features:
+    if not _features(dataset, field):
         raise DataError(
-            f"{dataset.dataset_name}: text_fields has no feature of {field}, so there is nothing to ask about; add "
-            "features to the data set's property file"
+            f"{dataset.dataset_name}: text_fields has no feature of {field}, so there is nothing to ask about; "
+            "add features to the data set's property file"
         )
-    sentences = Textualizer(features)
+    return _sentences(dataset, field)
+
+
+def _features(dataset: TextDataset, field: str) -> list[FieldText]:
+    """The features of a key in the text of rows, without the id itself."""
+    named = zip(dataset.config["text_fields"] or (), dataset.textualizer().fields, strict=True)
+    return [part for name, part in named if part.key == field and name != field]
+
+
+def _sentences(dataset: TextDataset, field: str) -> list[str]:
+    sentences = Textualizer(_features(dataset, field))
     return ["", *(sentences.sentence({field: number}) for number in range(1, dataset.num(field)))]
 
 
@@ -144,5 +175,3 @@ def _first_ids(dataset: TextDataset, feature: str) -> np.ndarray:
     """Id of the first value of a feature for each user or item, ``(ids,)``; 0 is none."""
     values = torch.as_tensor(dataset.field2feats(feature)[0][feature]).numpy()
     return values if values.ndim == 1 else values[:, 0]
-
-

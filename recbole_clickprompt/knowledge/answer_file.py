@@ -91,7 +91,9 @@ class AnswerFile:
         except BlockingIOError as error:
             raise DataError(f"{self.path} is being written by another process; wait for it, or stop it") from error
         except OSError:
-            getLogger().warning(f"{self.path}: this file system has no locks; let no other process write this file")
+            getLogger().warning(
+                f"{self.path}: this file system has no locks; let no other process write this file"
+            )
 
     def _repair(self) -> None:
         """Removes a torn last line, or completes one that lacks its line end only."""

@@ -22,8 +22,8 @@ _LABEL = re.compile(
     r"^[\W\d_]*(reasoning|explicit|implicit)(?:\s+(?:key\s+)?phrases?)?\W*?:\s*(.*)$", re.IGNORECASE | re.DOTALL
 )
 _NEXT_QUESTION = re.compile(r"^\s*(item|profile)\s*:", re.IGNORECASE)  # a model that goes on with another example
-_BULLET = re.compile(r"^(?:[-*•·–—]|\d{1,2}[.)](?=\s))\s*")
-_DOUBLE, _SINGLE, _EMPHASIS = '"`“”„«»', "'‘’", "*_ "
+_BULLET = re.compile(r"^(?:[-*•·–—]|\d{1,2}[.)](?=\s))\s*")  # noqa: RUF001
+_DOUBLE, _SINGLE, _EMPHASIS = '"`“”„«»', "'‘’", "*_ "  # noqa: RUF001
 _INITIALS = re.compile(r"(?:^|\s)(?:\w\.){2,}$")  # the full stop of "E.T." is part of the name
 
 
@@ -70,9 +70,7 @@ def parse(text: str) -> Answer:
             if name in sections and (name != "reasoning" or len(sections) > 1):
                 break
             line = label[2]
-        elif _NEXT_QUESTION.match(line) and len(sections) == 3:
-            break
-        elif not line.strip() and len(sections) == 3 and any(map(str.strip, sections[name])):
+        elif len(sections) == 3 and _ends(line, sections[name]):
             break
         sections.setdefault(name, []).append(line)
     for label_name in ("explicit", "implicit"):
@@ -84,9 +82,9 @@ def parse(text: str) -> Answer:
 def clean(reasoning: str, explicit: Iterable[str], implicit: Iterable[str]) -> Answer:
     """An answer of texts from anywhere.
 
-    Phrases are split at semicolons and line ends and lose bullets, quotes and the full stop. Of phrases that differ
-    in case only the first stays, explicit before implicit; those of more than eight words, and all after the twelfth
-    of a list, are left out. Cleaning an answer again changes nothing.
+    Phrases are split at semicolons and line ends and lose bullets, quotes and the full stop. Of phrases that
+    differ in case only the first stays, explicit before implicit; those of more than eight words, and all after
+    the twelfth of a list, are left out. Cleaning an answer again changes nothing.
 
     Raises:
         AnswerError: A list has no phrase.
@@ -101,9 +99,7 @@ def clean(reasoning: str, explicit: Iterable[str], implicit: Iterable[str]) -> A
 
 def render(answer: Answer) -> str:
     """An answer as text that continues ``Reasoning:``; ``parse`` reads it with or without this label."""
-    return (
-        f" {answer.reasoning}\nExplicit: {'; '.join(answer.explicit)}\nImplicit: {'; '.join(answer.implicit)}"
-    )
+    return f" {answer.reasoning}\nExplicit: {'; '.join(answer.explicit)}\nImplicit: {'; '.join(answer.implicit)}"
 
 
 def with_text(answer: Answer, text: str) -> Answer:
@@ -130,7 +126,7 @@ def occurs(phrase: str, text: str) -> bool:
 
 def folded_words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation and plural endings."""
-    return [_singular(word) for word in re.findall(r"\w+", text.lower().replace("'", "").replace("’", ""))]
+    return [_singular(word) for word in re.findall(r"\w+", re.sub("['’]", "", text.lower()))]  # noqa: RUF001
 
 
 def _singular(word: str) -> str:
@@ -139,6 +135,11 @@ def _singular(word: str) -> str:
     if word.endswith("ies"):
         return f"{word[:-3]}y"
     return word.removesuffix("s")
+
+
+def _ends(line: str, section: list[str]) -> bool:
+    """Whether a line after the last label is no longer part of the answer."""
+    return bool(_NEXT_QUESTION.match(line)) or (not line.strip() and any(map(str.strip, section)))
 
 
 def _phrases(texts: Iterable[str], seen: set[str]) -> tuple[str, ...]:

@@ -71,8 +71,8 @@ class Examples:
     """Chooses references for subjects; never the subject's own.
 
     Args:
-        how: ``nearest``: most similar text by ``encode``, ties by the order of references; ``category``: one of the
-            same category, else any; ``random``; ``none``.
+        how: ``nearest``: most similar text by ``encode``, ties by the order of references; ``category``: one of
+            the same category, else any; ``random``; ``none``.
         references: In the order of their file.
         seed: Of random choices.
         encode: Vectors of texts; only called for ``nearest``.

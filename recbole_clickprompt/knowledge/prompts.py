@@ -24,7 +24,8 @@ _WHAT = {
 _INSTRUCTION = (
     "Reasoning: one or two sentences: {what}.\n"
     "Explicit: 3 to 6 key phrases that stand in the text, separated by '; '.\n"
-    "Implicit: 3 to 6 key phrases that follow from world knowledge and do not stand in the text, separated by '; '.\n"
+    "Implicit: 3 to 6 key phrases that follow from world knowledge and do not stand in the text, separated by "
+    "'; '.\n"
     "A key phrase has one to four words."
 )
 

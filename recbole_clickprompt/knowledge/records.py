@@ -146,7 +146,9 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
         content = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         torn = "" if line.endswith(b"\n") else "; it is cut off: remove it, or run recbole-cp teach again"
-        raise DataError(f"{where}: not a JSON object in UTF-8 ({str(error).splitlines()[0]:.100}){torn}") from error
+        raise DataError(
+            f"{where}: not a JSON object in UTF-8 ({str(error).splitlines()[0]:.100}){torn}"
+        ) from error
     if not isinstance(content, dict):
         raise DataError(f"{where}: expected is a JSON object, got {str(content)[:40]!r}")
     return content

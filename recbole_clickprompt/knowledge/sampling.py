@@ -1,8 +1,8 @@
 """Which items and users a teacher is asked about, and which answers are held out.
 
-Stratified and importance sampling: the budget is divided among strata by the square root of their sizes, and within
-a stratum subjects are drawn without replacement in proportion to their weights. All draws are functions of the seed
-and a subject's key, so subjects that are added later do not change those of others.
+Stratified and importance sampling: the budget is divided among strata by the square root of their sizes, and
+within a stratum subjects are drawn without replacement in proportion to their weights. All draws are functions of
+the seed and a subject's key, so subjects that are added later do not change those of others.
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ class Lesson:
     def _finish(self, record: Record, reply: Reply) -> bool:
         subject = reply.prompt.subject
         tries = self._unfinished[subject] + 1
-        if record.error is None or record.answer is None or tries == _TRIES or not self.teacher.tries_again:
+        # With one reference, or none, a second question would be the first one again
+        possible = min(_TRIES, max(1, len(self.examples.references))) if self.teacher.tries_again else 1
+        if record.error is None or record.answer is None or tries >= possible:
             del self._unfinished[subject]
             return True
         self._unfinished[subject] = tries
@@ -126,8 +128,8 @@ def check_origin(file: AnswerFile, teacher: Teacher) -> None:
         if record.model != teacher.name or record.decoding != teacher.decoding or record.template != TEMPLATE:
             raise DataError(
                 f"{file.path} has answers of {record.model or 'an unknown model'} ({record.decoding}, template "
-                f"{record.template}), and this is {teacher.name} ({teacher.decoding}, template {TEMPLATE}); choose "
-                "another file with --out"
+                f"{record.template}), and this is {teacher.name} ({teacher.decoding}, template {TEMPLATE}); "
+                "choose another file with --out"
             )
 
 
@@ -189,7 +191,5 @@ def unfinished_subjects(
             continue
         tries[place] = _TRIES if record.error is None or not again else tries.get(place, 0) + 1
     return {
-        subject: number
-        for subject in subjects
-        if (number := tries.get((subject.level, subject.key), 0)) < _TRIES
+        subject: number for subject in subjects if (number := tries.get((subject.level, subject.key), 0)) < _TRIES
     }

@@ -9,7 +9,18 @@ from recbole_clickprompt.knowledge.answers import Answer, AnswerError, clean, oc
 SEVEN = Answer("A dark thriller.", ("crime", "1995 film"), ("serial killer", "detective", "dark mood"))
 # Texts of every kind, also with line ends, separators, quotes and labels in them
 anything = st.text(max_size=60) | st.sampled_from(
-    ["Explicit: x", "reasoning: y", "- a; b.", "E.T.", "“quoted”", "1. one", ": x", "phrases: x", "Item: z", "**b**"]
+    [
+        "Explicit: x",
+        "reasoning: y",
+        "- a; b.",
+        "E.T.",
+        "“quoted”",
+        "1. one",
+        ": x",
+        "phrases: x",
+        "Item: z",
+        "**b**",
+    ]
 )
 
 
@@ -60,7 +71,9 @@ def test_decorated_answers_are_read(text):
 
 
 def test_quotes_around_a_part_of_a_phrase_stay():
-    answer = parse("Explicit: \"help me\" finale; '90s film; the miners'; “whole”\nImplicit: \"one\" and \"two\"; 'x'")
+    answer = parse(
+        'Explicit: "help me" finale; \'90s film; the miners\'; “whole”\nImplicit: "one" and "two"; \'x\''
+    )
     assert answer.explicit == ('"help me" finale', "'90s film", "the miners'", "whole")
     assert answer.implicit == ('"one" and "two"', "x")
 
@@ -96,7 +109,7 @@ def test_an_invalid_answer_says_what_is_missing(text, message):
         ("film crime", "genre is crime films.", False),
         ("class", "clas", False),
         ("art", "title is Party.", False),
-        ("O'Hara's café", "title is O’Hara’s Café.", True),
+        ("O'Hara's café", "title is O’Hara’s Café.", True),  # noqa: RUF001
         ("...", "title is ...", False),
     ],
 )

@@ -42,10 +42,12 @@ class Teacher(Protocol):
         name: The model with its version; part of every record and its hash.
         decoding: How tokens are chosen; part of every record and its hash.
         tries_again: Whether another example may lead to another answer.
+        concurrent: Answers whose times overlap, so that the seconds of each add up to more than the run takes.
     """
 
     decoding: str
     tries_again: bool
+    concurrent: int
 
     @property
     def name(self) -> str:

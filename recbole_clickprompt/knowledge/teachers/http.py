@@ -27,8 +27,8 @@ _NO_KEY = "none"  # the client requires one, servers of one's own do not
 class HttpTeacher:
     """Asks a server, several questions at a time.
 
-    The client repeats a question after 429, 5xx, broken connections and time-outs, with growing pauses. The API key
-    is read from an environment variable and is in no record, log or message.
+    The client repeats a question after 429, 5xx, broken connections and time-outs, with growing pauses. The API
+    key is read from an environment variable and is in no record, log or message.
 
     Args:
         url: Address of the interface, such as ``http://localhost:8000/v1``.
@@ -95,8 +95,8 @@ class HttpTeacher:
                     failures = failures + 1 if reply.text is None else 0
                 if failures >= _FAILURES:
                     raise DataError(
-                        f"{self.url}: {failures} questions in a row failed, the last one with: {replies[-1].error}; "
-                        "what was answered is stored, and the same command continues"
+                        f"{self.url}: {failures} questions in a row failed, the last one with: "
+                        f"{replies[-1].error}; what was answered is stored, and the same command continues"
                     )
         finally:
             loop.run_until_complete(_end(client, tasks))
@@ -213,11 +213,13 @@ async def _end(client: AsyncOpenAI, tasks: set[asyncio.Task[Reply]]) -> None:
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingError(f"--teacher=http:URL needs an address such as http://localhost:8000/v1, got {url!r:.120}")
+        raise SettingError(
+            f"--teacher=http:URL needs an address such as http://localhost:8000/v1, got {url!r:.120}"
+        )
     if parts.username or parts.password:
         raise SettingError(
-            "--teacher: the address has a user name or password; put the key into an environment variable and name "
-            "it with --api-key-variable"
+            "--teacher: the address has a user name or password; put the key into an environment variable and "
+            "name it with --api-key-variable"
         )
     return url
 
@@ -229,5 +231,3 @@ def _key(variable: str | None) -> str | None:
     if not key:
         raise SettingError(f"--api-key-variable: the environment variable {variable!r:.80} is not set or empty")
     return key
-
-

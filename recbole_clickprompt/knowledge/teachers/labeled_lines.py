@@ -82,7 +82,9 @@ class LineWriter:
         decode = self.lines.tokenizer.decode
         return "\n".join(
             f"{label} {_whole(decode(tokens).split(chr(10))[0] + rest, cut=cut and number > 0).strip()}"
-            for number, (label, (tokens, rest, cut)) in enumerate(zip(LABELS, self._rows[row].lines(), strict=False))
+            for number, (label, (tokens, rest, cut)) in enumerate(
+                zip(LABELS, self._rows[row].lines(), strict=False)
+            )
         )
 
     def tokens(self, row: int) -> int:
@@ -102,7 +104,8 @@ class _Row:
         self._lines = lines
         self._given = list(lines.labels[0])
         self._written: list[list[int]] = [[]]
-        self._rests: list[tuple[str, bool]] = []  # of each ended line, text of its last token, and whether it was cut
+        # Of each ended line, the text of the token that ended it, and whether it was cut
+        self._rests: list[tuple[str, bool]] = []
         self.written = 0
 
     def next(self, best: int, within: int) -> int:

@@ -42,6 +42,7 @@ class LocalTeacher:
     """
 
     tries_again = True
+    concurrent = 1
 
     def __init__(
         self, model: str, *, device: torch.device | str = "cpu", answer_tokens: int = ANSWER_TOKENS
@@ -154,5 +155,3 @@ class LocalTeacher:
             except Exception as error:  # raised by the template, which is part of the model's files
                 reason = first_line(error)
         raise WeightsError(f"{self.name}: its chat template cannot be used: {reason}")
-
-

@@ -9,7 +9,7 @@ from pathlib import Path
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, render
 from recbole_clickprompt.knowledge.prompts import Prompt, prompt_sha256
-from recbole_clickprompt.knowledge.records import Record, read_records
+from recbole_clickprompt.knowledge.records import read_records
 from recbole_clickprompt.knowledge.teachers.base import Reply
 
 __all__ = ["ReplayTeacher"]
@@ -31,6 +31,7 @@ class ReplayTeacher:
     """
 
     tries_again = False
+    concurrent = 1
     decoding = "replay"
 
     def __init__(self, path: Path) -> None:
@@ -66,8 +67,8 @@ class ReplayTeacher:
         record = self._records.get((subject.level, subject.key))
         if record is None:
             raise DataError(
-                f"{self.path} has no answer about the {subject.level} {subject.key!r:.80}; it can only replay what it "
-                "has: ask another teacher for the rest, or draw fewer with --sample"
+                f"{self.path} has no answer about the {subject.level} {subject.key!r:.80}; it can only replay "
+                "what it has: ask another teacher for the rest, or draw fewer with --sample"
             )
         if record.is_plain:
             answer = Answer(record.reasoning or "", record.explicit, record.implicit)

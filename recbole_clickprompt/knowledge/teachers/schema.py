@@ -36,5 +36,7 @@ def text_of_json(text: str) -> str:
         jsonschema.validate(content, SCHEMA)
     except (ValueError, RecursionError, jsonschema.ValidationError):
         return text
-    explicit, implicit = ("; ".join(" ".join(p.split()) for p in content[name]) for name in ("explicit", "implicit"))
+    explicit, implicit = (
+        "; ".join(" ".join(p.split()) for p in content[name]) for name in ("explicit", "implicit")
+    )
     return f"Reasoning: {' '.join(content['reasoning'].split())}\nExplicit: {explicit}\nImplicit: {implicit}"
