@@ -33,8 +33,8 @@ def continuation_loss(
         states         *    *  *  *                    only these (the last input token, and all but the last
         labels         y0   y1 y2 E                    target token) pass through the LM head
 
-    An encoder reads the input instead, and its decoder the target, shifted by the start token. Padding and input are
-    left out by position, never by id: the padding token is often the end token, which has to be learned.
+    An encoder reads the input instead, and its decoder the target, shifted by the start token. Padding and input
+    are left out by position, never by id: the padding token is often the end token, which has to be learned.
 
     Padding is at the end, where causal attention never looks, so causal models need no attention mask.
 
@@ -104,8 +104,8 @@ def _states(model: PreTrainedModel, arguments: dict[str, Tensor]) -> Tensor:
 def find_head_scale(model: PreTrainedModel) -> float | None:
     """The factor between a model's logits and its head applied to its states.
 
-    It is 1 for most families, the square root of 1 / W for T5. Models that do more between states and logits, such as
-    limiting them, have no factor; for these all logits are computed by the model itself.
+    It is 1 for most families, the square root of 1 / W for T5. Models that do more between states and logits, such
+    as limiting them, have no factor; for these all logits are computed by the model itself.
 
     Returns:
         The factor, found by comparing both on a few tokens; None if there is none.

@@ -18,8 +18,8 @@ _LOGITS_PER_CHUNK_ELSEWHERE = 1 << 27
 def head_loss(states: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross entropy of ``states @ weight.T + bias``, and which tokens are predicted correctly.
 
-    Equivalent to ``token_loss`` of the logits, but logits and their gradient exist for a chunk of tokens only. Both
-    products of the backward pass are computed during the forward pass, while the chunk is there::
+    Equivalent to ``token_loss`` of the logits, but logits and their gradient exist for a chunk of tokens only.
+    Both products of the backward pass are computed during the forward pass, while the chunk is there::
 
         logits = states[chunk] @ weight.T                           (chunk, V)
         grad   = (softmax(logits) - one-hot labels) / tokens        (chunk, V), in the memory of the logits
@@ -79,11 +79,11 @@ def _in_chunks(
     for_states = torch.empty_like(states) if needs_gradient[0] else None
     for_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_gradient[1] else None
     for_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_gradient[2] else None
-    losses, right = [], []
-    for part, label in zip(
-        states.split(max(1, limit // vocabulary)), labels.split(max(1, limit // vocabulary)), strict=True
-    ):
-        begin = sum(map(len, losses))
+    at_once = max(1, limit // vocabulary)
+    losses: list[Tensor] = []
+    right: list[Tensor] = []
+    for begin in range(0, tokens, at_once):
+        part, label = states[begin : begin + at_once], labels[begin : begin + at_once]
         logits = torch.nn.functional.linear(part, weight, bias)  # (chunk, V)
         gradient = logits if any(needs_gradient) else None
         loss, correct = row_losses(logits, label, gradient, count=tokens)

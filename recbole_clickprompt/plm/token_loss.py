@@ -54,9 +54,7 @@ class _TokenLoss(torch.autograd.Function):
         return gradient.mul_(gradients[0].to(gradient.dtype)), None
 
 
-def row_losses(
-    logits: Tensor, labels: Tensor, gradient: Tensor | None, *, count: int
-) -> tuple[Tensor, Tensor]:
+def row_losses(logits: Tensor, labels: Tensor, gradient: Tensor | None, *, count: int) -> tuple[Tensor, Tensor]:
     """The loss of each row, and the gradient of their sum divided by ``count``.
 
     Args:

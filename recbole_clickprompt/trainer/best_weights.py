@@ -37,8 +37,8 @@ class BestWeights:
         """
         if not math.isfinite(loss):
             raise TrainingError(
-                f"{stage}: the validation loss of epoch {epoch + 1} is {loss}, so it cannot select an epoch; lower the "
-                "learning rate"
+                f"{stage}: the validation loss of epoch {epoch + 1} is {loss}, so it cannot select an epoch; "
+                "lower the learning rate"
             )
         if loss >= self._loss:
             self._stale += 1
@@ -81,8 +81,8 @@ class BestWeights:
         found = None if state is None else {name: tensor.shape for name, tensor in state["weights"].items()}
         if state is None or (found and found != expected):
             raise WeightsError(
-                f"{path} is damaged, or the state of another training: it has no best weights of this model; leave out "
-                "--resume to start over"
+                f"{path} is damaged, or the state of another training: it has no best weights of this model; "
+                "leave out --resume to start over"
             )
         self._epoch, self._loss, self._stale = state["epoch"], state["loss"], state["stale"]
         self._weights = state["weights"]

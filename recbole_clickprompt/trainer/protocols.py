@@ -185,8 +185,8 @@ class ValidatedStage(Protocol):
 class ExampleStage(Protocol):
     """A ``PretrainingStage`` whose examples are not rows of the data set, such as texts.
 
-    ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an array
-    of numbers to an ``Interaction``. ``build`` gets it too.
+    ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
+    array of numbers to an ``Interaction``. ``build`` gets it too.
     """
 
     def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
@@ -203,6 +203,15 @@ class ExampleStage(Protocol):
             model: The model of the stage.
             dataset: The result of ``training_rows``.
             checkpoint: The path that the checkpoint will have; other files of the stage are named after it.
+        """
+
+    def summary(self, config: Config, dataset: Any, checkpoint: Path) -> str:
+        """What ``finish`` measured, as text of several lines; measured again where settings ask for another way.
+
+        Args:
+            config: Settings of the run.
+            dataset: The result of ``training_rows``.
+            checkpoint: The result of the stage.
         """
 
 

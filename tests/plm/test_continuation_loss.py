@@ -27,7 +27,7 @@ def model_of(family, **changes):
 def padded(rows, value, side="right"):
     width = max(map(len, rows)) + 3
     filled = [[value] * (width - len(row)) for row in rows]
-    return torch.tensor([f + [*r] if side == "left" else [*r] + f for r, f in zip(rows, filled, strict=True)])
+    return torch.tensor([[*f, *r] if side == "left" else [*r, *f] for r, f in zip(rows, filled, strict=True)])
 
 
 def transformers_loss(model, side="right"):
@@ -77,8 +77,8 @@ def test_a_model_that_changes_its_logits_computes_them_itself():
     torch.manual_seed(1)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = tf.Gemma2Config(
-        **shape, num_hidden_layers=2, head_dim=8, vocab_size=264, final_logit_softcapping=0.5, initializer_range=0.5,
-        pad_token_id=0, attn_implementation="eager",
+        **shape, num_hidden_layers=2, head_dim=8, vocab_size=264, final_logit_softcapping=0.5,
+        initializer_range=0.5, pad_token_id=0, attn_implementation="eager",
     )  # fmt: skip
     model = tf.Gemma2ForCausalLM(config).eval()
     assert find_head_scale(model) is None

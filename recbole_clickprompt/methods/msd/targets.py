@@ -1,4 +1,4 @@
-"""What the student learns to write: a teacher's answers, varied from epoch to epoch without changing their meaning."""
+"""What the student learns to write: a teacher's answers, varied from epoch to epoch but of equal meaning."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ Dictionary = Mapping[str, Sequence[str]]
 _ROW_BLOCK = 1024
 
 
-def kept(level: str, keys: Sequence[str], share: float) -> list[str]:
+def kept(keys: Sequence[str], share: float) -> list[str]:
     """A share of the keys, in their order; a smaller share is a subset of a larger one.
 
     Args:
-        level: ``item`` or ``user``.
-        keys: Keys of answers.
+        keys: Keys of answers, each once.
         share: From 0 to 1; at least one key is kept.
     """
     number = min(len(keys), max(1, round(share * len(keys))))
-    chosen = set(sorted(keys, key=lambda key: (uniform("share", level, key), key))[:number])
+    chosen = set(sorted(keys, key=lambda key: (uniform("share", key), key))[:number])
     return [key for key in keys if key in chosen]
 
 
@@ -67,7 +66,9 @@ class Targets(NamedTuple):
     def text(self, level: str, key: str, answer: Answer, epoch: int) -> str:
         """The target of an answer in an epoch: a function of seed, epoch and key, so a resumed run repeats it."""
         if self.shuffle or self.dictionary:
-            digest = hashlib.sha256(f"{self.seed} {epoch} {level} {key}".encode()).digest()  # Python's hash differs
+            digest = hashlib.sha256(
+                f"{self.seed} {epoch} {level} {key}".encode()
+            ).digest()  # Python's hash differs
             random = np.random.default_rng(int.from_bytes(digest, "little"))
             answer = Answer(
                 answer.reasoning, self._vary(answer.explicit, random), self._vary(answer.implicit, random)
