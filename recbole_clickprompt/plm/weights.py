@@ -1,4 +1,4 @@
-"""Finds a PLM by name: ``minilm``, ``smollm2``, a folder or a Hugging Face id; safetensors only, no remote code."""
+"""Finds a PLM by name: ``minilm``, ``smollm2``, a folder or a Hub id. Only safetensors, no remote code."""
 
 from __future__ import annotations
 
