@@ -11,6 +11,7 @@ from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, Distillation
 from recbole_clickprompt.methods.msd.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -28,6 +29,8 @@ class MSDMethod(Method):
     """A CTR model with vectors of texts from a small language model that was distilled from a large one."""
 
     name = "MSD"
+    stages = (Distillation(),)
+    curves = DISTILLATION_CURVES
     prediction_columns = {"logit": "logit of the CTR model with vectors of texts"}
 
     def settings(self) -> Mapping[str, Setting]:

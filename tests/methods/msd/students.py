@@ -14,6 +14,7 @@ from tests.conftest import SMALL, TEXT
 SETTINGS: dict[str, Any] = {
     **SMALL, "student_num_layers": None, "lora_layers": 1, "train_batch_size": 256, "micro_batch_size": 256,
     "history_length": 4, "near_items": 2, "user_blocks": 2, "profile_length": 3, "adaptor_size": 16,
+    "knowledge": None,
 }  # fmt: skip
 
 
