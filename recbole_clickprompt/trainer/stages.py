@@ -15,6 +15,7 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.best_weights import BestWeights
+from recbole_clickprompt.trainer.example_loader import ExampleLoader
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, computes_in_bf16, stage_inputs, state_path
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained, read_inputs, save_pretrained
 from recbole_clickprompt.trainer.protocols import ExampleStage, PretrainingStage, StageModel, ValidatedStage
@@ -103,7 +104,7 @@ def run_stage(
         model = stage.build(config, dataset).to(device)
         if not state:
             stage.begin(config, dataset, model, previous)
-        loader = _loader(config, train_data, dataset, stage.batch_size(config))
+        loader = _loader(stage, config, train_data, dataset)
         training = _training(stage, config, model, len(loader))
         best = BestWeights(stage.patience(config)) if isinstance(stage, ValidatedStage) else None
         checkpointer = ResumeCheckpointer.from_config(
@@ -179,7 +180,12 @@ def _training(stage: PretrainingStage, config: Config, model: StageModel, batche
     )
 
 
-def _loader(config: Config, train_data: AbstractDataLoader, dataset: Dataset, batch_size: int) -> TrainDataLoader:
+def _loader(
+    stage: PretrainingStage, config: Config, train_data: AbstractDataLoader, dataset: Dataset
+) -> TrainDataLoader | ExampleLoader:
+    batch_size = stage.batch_size(config)
+    if isinstance(stage, ExampleStage):
+        return ExampleLoader(dataset, batch_size=batch_size, shuffle=config["shuffle"], seed=config["seed"])
     changed = copy.copy(config)
     changed.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
     return TrainDataLoader(changed, dataset, train_data._sampler, shuffle=config["shuffle"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 
     from recbole_clickprompt.methods.msd.student import Student
+    from recbole_clickprompt.plm.generative import GenerativeModel
 
 __all__ = ["DISTILLATION_CURVES", "Distillation"]
 
@@ -47,6 +48,7 @@ _SETTINGS = (
     "student", "student_num_layers", "max_text_length", "seed", "shuffle", "clip_grad_norm", "enable_amp",
 )  # fmt: skip
 _PATHS = ("student", "phrase_dictionary")
+_UNLIMITED = 1 << 20  # tokens; T5's positions are relative
 _TEXT_FILES = (".json", ".txt", ".model")  # of a model's folder: its config and its tokenizer
 
 
@@ -112,8 +114,9 @@ class Distillation:
         from recbole_clickprompt.plm.generative import load_generative
 
         dictionary = config["phrase_dictionary"]
+        student = load_generative(config["student"], num_layers=config["student_num_layers"])
         return Student(
-            load_generative(config["student"], num_layers=config["student_num_layers"]),
+            student,
             dataset,
             targets=Targets(
                 seed=config["seed"],
@@ -122,7 +125,7 @@ class Distillation:
                 dictionary={} if dictionary is None else read_dictionary(Path(dictionary)),
                 replace_rate=config["phrase_replace_rate"],
             ),
-            max_length=config["max_text_length"],
+            max_length=config["max_text_length"] or _longest_text(student, config["distill_answer_length"]),
             answer_length=config["distill_answer_length"],
         )
 
@@ -178,6 +181,12 @@ class Distillation:
     def selection_metric(self, config: Settings, *, bigger: bool) -> str:
         """``phrase_f1`` above chance, or the loss of held-out answers."""
         return "phrase_f1_above_chance" if bigger else "distill_valid_loss"
+
+
+def _longest_text(student: GenerativeModel, answer_length: int) -> int:
+    """Most tokens of a text that the student has positions for, next to its answer."""
+    positions = getattr(student.model.config, "max_position_embeddings", None) or _UNLIMITED
+    return max(1, positions - (0 if student.encoder_decoder else answer_length))
 
 
 def _file_hash(path: Path) -> str:
