@@ -11,6 +11,7 @@ from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, Distillation
 from recbole_clickprompt.methods.msd.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -28,6 +29,8 @@ class MSDMethod(Method):
     """A CTR model with vectors of texts from a small language model that was distilled from a large one."""
 
     name = "MSD"
+    stages = (Distillation(),)
+    curves = DISTILLATION_CURVES
     prediction_columns = {"logit": "logit of the CTR model with vectors of texts"}
 
     def settings(self) -> Mapping[str, Setting]:
@@ -63,7 +66,7 @@ class MSDMethod(Method):
                     raise SettingError(f"train_user_texts has nothing to train with {name}: {value}; leave it out")
         if settings["init_from_text"]:
             raise SettingError(
-                "init_from_text is not supported by MSD, in which new ids have vectors of their texts; leave it out"
+                "init_from_text has no place in MSD, in which new ids have vectors of their texts; leave it out"
             )
 
     def model_class(self) -> type:
@@ -94,7 +97,7 @@ class MSDMethod(Method):
 
         assert isinstance(model, MSD)
         if start is not None:
-            model.student.encoder.load_student(load_distilled(config, start))
+            model.texts.student.encoder.load_student(load_distilled(config, start))
         if config["unseen_id_embeddings"] == "zero":
             number = zero_unseen_rows(model.backbone.model, [train_data._dataset])
             getLogger().info(f"{number} embeddings of ids and values without training rows are set to zero")
