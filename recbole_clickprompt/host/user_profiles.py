@@ -1,7 +1,7 @@
 """Builds the profiles of a split data set's users, as of blocks of the training period.
 
-The training period is cut into S blocks of equal numbers of rows. A row of a block may know what its user had clicked
-before the block began, so that S + 1 profiles per user suffice, and none shows a click at or after the row::
+The training period is cut into S blocks of equal numbers of rows. A row of a block may know what its user had
+clicked before the block began: S + 1 profiles per user suffice, and none shows a click at or after the row::
 
     training rows by time:   block 0   |   block 1   |   block 2   |   block 3   |   later: block S = 4
     profile of a row in it:  no items     clicks of     clicks of     clicks of      clicks of all training rows

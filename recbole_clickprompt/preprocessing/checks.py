@@ -36,6 +36,10 @@ def check_preprocessing(loaded: Preprocessing) -> None:
         _require(all(isinstance(name, str) for name in columns), "the names of history columns are not strings")
         length = loaded.history.length
         _require(isinstance(length, int) and length > 0, "the length of histories is not a positive integer")
+    if loaded.descriptions is not None:
+        described = [name for fields in loaded.descriptions.names.values() for name in fields]
+        _require(set(loaded.descriptions.names) <= {"user", "item"}, "texts of an unknown level")
+        _require(set(described) <= set(loaded.fields), "a text has an unknown field")
     if loaded.text is not None:
         _check_text(loaded, loaded.text)
 

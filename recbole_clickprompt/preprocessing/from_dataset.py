@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from recbole.utils import FeatureType
+from recbole.utils import FeatureSource, FeatureType
 
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
-from recbole_clickprompt.preprocessing.schema import Field, History, Segment, Text
+from recbole_clickprompt.preprocessing.schema import Descriptions, Field, History, Segment, Text
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["PREPROCESSING", "observe", "save_preprocessing"]
+__all__ = ["PREPROCESSING", "describe", "observe", "save_preprocessing"]
 
 PREPROCESSING = "preprocessing"  # name of the folder in a run folder
 
 
-def save_preprocessing(dataset: Dataset, run_folder: Path, plm: str | None) -> None:
+def save_preprocessing(dataset: Dataset, run_folder: Path, plm: str | None, levels: Collection[str] = ()) -> None:
     """Writes the preprocessing of a finetuned run into its folder, so that serving does not need the data set.
 
     Args:
         dataset: The training part of a ``TextDataset``.
         run_folder: An existing folder; an older preprocessing in it is replaced.
         plm: As in ``observe``.
+        levels: As in ``observe``.
     """
     folder = run_folder / PREPROCESSING
     shutil.rmtree(folder, ignore_errors=True)
     with new_folder(folder) as work:
-        observe(dataset, plm).save(work)
+        observe(dataset, plm, levels).save(work)
 
 
-def observe(dataset: Dataset, plm: str | None) -> Preprocessing:
+def observe(dataset: Dataset, plm: str | None, levels: Collection[str] = ()) -> Preprocessing:
     """Collects the preprocessing of a data set.
 
     Args:
         dataset: The training part of a ``TextDataset``.
         plm: The PLM that reads the text; None if the model does not read text.
+        levels: ``user`` and ``item`` if the model encodes texts of users and items one by one
+            (``trainer.protocols.encoded_levels``).
     """
     config = dataset.config
     tables = {
@@ -77,7 +81,30 @@ def observe(dataset: Dataset, plm: str | None) -> Preprocessing:
         text=None if plm is None else _text(dataset, plm),
         history=_history(dataset),
         column_names=config["column_names"],
+        descriptions=describe(dataset, levels) if levels else None,
     )
+
+
+def describe(dataset: Dataset, levels: Collection[str]) -> Descriptions:
+    """How texts of users and items are written: fields of the level in ``text_fields``, without its id."""
+    sources = {"user": FeatureSource.USER, "item": FeatureSource.ITEM}
+    names = {
+        level: {
+            field: str(name)
+            for field, name in (dataset.config["text_fields"] or {}).items()
+            if dataset.field2source[field] is sources[level]
+        }
+        for level in levels
+    }
+    return Descriptions(names=names, words=_words(dataset))
+
+
+def _words(dataset: Dataset) -> dict[str, dict[str, str]]:
+    """By field, the words that replace its codes in texts."""
+    return {
+        field: {str(code): str(word) for code, word in words.items()}
+        for field, words in (dataset.config["value_labels"] or {}).items()
+    }
 
 
 def _history(dataset: Dataset) -> History | None:
@@ -130,10 +157,7 @@ def _text(dataset: Dataset, plm: str) -> Text:
     ]
     return Text(
         names=names,
-        words={
-            field: {str(code): str(word) for code, word in words.items()}
-            for field, words in (config["value_labels"] or {}).items()
-        },
+        words=_words(dataset),
         segments=segments,
         prefix=table.prefix,
         suffix=table.suffix,

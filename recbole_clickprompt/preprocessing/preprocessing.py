@@ -15,7 +15,7 @@ from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.preprocessing.checks import check_preprocessing
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS, verify_checksums, write_checksums
 from recbole_clickprompt.preprocessing.scaling import Scale
-from recbole_clickprompt.preprocessing.schema import Field, History, Segment, Text
+from recbole_clickprompt.preprocessing.schema import Descriptions, Field, History, Segment, Text
 
 __all__ = ["PREPROCESSING_FILES", "Preprocessing"]
 
@@ -42,6 +42,7 @@ class Preprocessing:
         history: None if the model does not read click histories.
         column_names: Columns of the table that the data set was made of, each with its field, or None where it is
             not read.
+        descriptions: How texts of users and items are written; None if the model does not encode them.
     """
 
     dataset: str
@@ -55,6 +56,7 @@ class Preprocessing:
     text: Text | None
     history: History | None = None
     column_names: dict[str, str | None] = field(default_factory=dict)
+    descriptions: Descriptions | None = None
 
     def key(self, field: Field) -> str | None:
         """The id column on which a user's or an item's field depends; None for all other fields."""
@@ -79,6 +81,7 @@ class Preprocessing:
             "column_names": self.column_names,
             "text": None if self.text is None else _text_schema(self.text),
             "history": None if self.history is None else asdict(self.history),
+            "descriptions": None if self.descriptions is None else asdict(self.descriptions),
         }
         _write_json(folder / "schema.json", schema, indent=1)
         _write_json(folder / "vocabulary.json", {f: v.tolist() for f, v in self.vocabulary.items()}, indent=None)
@@ -113,13 +116,15 @@ class Preprocessing:
                 raise DataError(f"{folder / 'schema.json'} is of another version; export the model again")
             vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
             text, fields = schema.pop("text"), [_field(entry) for entry in schema.pop("fields")]
-            history = schema.pop("history", None)  # absent in runs of earlier versions
+            # Absent in runs of earlier versions
+            history, descriptions = (schema.pop(name, None) for name in ("history", "descriptions"))
             loaded = cls(
                 fields={field.name: field for field in fields},
                 vocabulary={field: np.array(tokens, dtype=object) for field, tokens in vocabulary.items()},
                 tables=_arrays(folder / "features.npz"),
                 text=None if text is None else _load_text(folder, text),
                 history=None if history is None else History(**history),
+                descriptions=None if descriptions is None else Descriptions(**descriptions),
                 **schema,
             )
             check_preprocessing(loaded)

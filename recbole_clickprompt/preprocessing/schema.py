@@ -8,7 +8,7 @@ import numpy as np
 
 from recbole_clickprompt.preprocessing.scaling import Scale
 
-__all__ = ["Field", "History", "Segment", "Text"]
+__all__ = ["Descriptions", "Field", "History", "Segment", "Text"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 _MARGIN = 10.0
@@ -99,6 +99,24 @@ class Text:
     max_length: int
     blank_matters: bool
     tokenizer: str
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """How the texts of users and items are written, for a model that encodes them one by one.
+
+    Attributes:
+        names: By level (user or item), the fields of the text in its order, each with its name in words.
+        words: By field, the words that replace its codes.
+    """
+
+    names: dict[str, dict[str, str]]
+    words: dict[str, dict[str, str]]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """By level, the column of raw rows that replaces the text made of the fields."""
+        return {level: f"{level}_text" for level in self.names}
 
 
 @dataclass(frozen=True)

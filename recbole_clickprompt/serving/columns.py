@@ -39,7 +39,8 @@ def check_columns(
     """
     fields = {name: field for name, field in preprocessing.fields.items() if field.source != "net"}
     clicks = [] if preprocessing.history is None else preprocessing.history.raw
-    known = {*fields, *preprocessing.ignored, *clicks}
+    texts = [] if preprocessing.descriptions is None else preprocessing.descriptions.columns.values()
+    known = {*fields, *preprocessing.ignored, *clicks, *texts}
     for name in columns:
         if list(columns).count(name) > 1:
             raise DataError(f"{source} has the column {name!r} twice; remove one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,13 +18,15 @@ from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checks import check_tokens
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
-from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, observe
+from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, describe, observe
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.exported_files import ONNX_FILE, load_export
 from recbole_clickprompt.serving.model import ServedModel
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.scores import torch_scores
+from recbole_clickprompt.serving.vector_cache import CacheOptions
 from recbole_clickprompt.trainer.checkpoint import load_weights
+from recbole_clickprompt.trainer.protocols import encoded_levels
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -50,24 +53,45 @@ class Trained(NamedTuple):
     data: list[TextDataset] | None
 
 
-def load_model(run: str | Path, device: str | None = None) -> ServedModel:
+def load_model(
+    run: str | Path,
+    device: str | None = None,
+    *,
+    cache_items: int | None = None,
+    cache_ttl: float | None = None,
+    redis_url: str | None = None,
+) -> ServedModel:
     """Loads a model that scores raw rows.
 
     Args:
         run: The checkpoint of a finetuned model (``.pth``), the folder of its run, or a folder that
             ``recbole-cp export`` wrote.
         device: ``cpu`` or ``cuda``; default: cuda if available. Exports run on the CPU.
+        cache_items: Maximum number of vectors of texts, of users and of items each, in the memory of this process;
+            0 keeps none, None is 100,000. This and the following are for models that encode texts one by one.
+        cache_ttl: Seconds after which a vector is computed again; None is never.
+        redis_url: A Redis server with vectors that several processes share; None uses none.
 
     Raises:
-        SettingError: There is no such device.
+        SettingError: There is no such device, an option of the cache is invalid, or the model has no use for it.
         WeightsError: The checkpoint is missing, damaged or of another model.
         DataError: The data set of the training run is needed and cannot be read.
     """
+    cache = CacheOptions(cache_items, cache_ttl, redis_url)
     if any((Path(run) / name).is_file() for name in (ONNX_FILE, CHECKSUMS)):
+        if cache.given:
+            raise SettingError(f"{run} is an export, which encodes no texts; leave out {', '.join(cache.given)}")
         return load_export(Path(run))
     model, preprocessing = (trained := load_trained(Path(run), device)).model, trained.preprocessing
-    scores = torch_scores(model, preprocessing, trained.config["device"], enable_amp=trained.config["enable_amp"])
-    return ServedModel(preprocessing, scores, separate_texts=scores.states is not None)
+    scores = torch_scores(
+        model, preprocessing, trained.config["device"], enable_amp=trained.config["enable_amp"], cache=cache
+    )
+    return ServedModel(
+        preprocessing,
+        scores,
+        separate_texts=scores.states is not None,
+        cache=None if scores.vectors is None else scores.vectors.cache,
+    )
 
 
 def load_trained(run: Path, device: str | None = None) -> Trained:
@@ -94,6 +118,8 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
     model = _build(config, preprocessing, _file(run))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
+    if data is not None and (levels := encoded_levels(model)):
+        preprocessing = replace(preprocessing, descriptions=describe(data[0], levels))
     if preprocessing.text is not None:
         check_tokens(preprocessing.text, model.plm.encoder.config.vocab_size)
     return Trained(config, model.to(config["device"]).eval(), preprocessing, data)

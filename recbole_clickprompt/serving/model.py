@@ -13,6 +13,7 @@ from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.columns import check_columns, to_table, with_field_names
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
+from recbole_clickprompt.serving.vector_cache import VectorCache
 
 __all__ = ["ServedModel"]
 
@@ -28,6 +29,7 @@ class ServedModel:
         preprocessing: How raw rows become the model's inputs.
         scores: Maps encoded columns to scores, ``(B,)``.
         separate_texts: As for ``RowEncoder``.
+        cache: The vectors of a model that encodes texts one by one.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class ServedModel:
         scores: Callable[[Columns], np.ndarray],
         *,
         separate_texts: bool = False,
+        cache: VectorCache | None = None,
     ) -> None:
-        self.preprocessing, self._scores = preprocessing, scores
-        self._encode = RowEncoder(preprocessing, separate_texts=separate_texts)
+        self.preprocessing, self.cache, self._scores = preprocessing, cache, scores
+        self._encode = RowEncoder(preprocessing, separate_texts=separate_texts, encodes_texts=cache is not None)
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """The probability of a click for each row; values that were not used unchanged are reported by a warning.

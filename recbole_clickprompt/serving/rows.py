@@ -12,8 +12,10 @@ import pyarrow as pa
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field
 from recbole_clickprompt.serving.columns import raw_values
+from recbole_clickprompt.serving.descriptions import UnseenTexts
 from recbole_clickprompt.serving.history import HistoryCounts, encode_history
 from recbole_clickprompt.serving.text import RowTokens, value_texts
+from recbole_clickprompt.serving.text_vectors import text_column
 
 __all__ = ["Counts", "RowEncoder"]
 
@@ -31,6 +33,8 @@ class Counts:
         infinite: Rows with an infinite number, which counts as missing.
         far: Numbers far outside the range of training, which were clipped to ``Field.bounds``.
         history: Counts of unusual histories.
+        no_text: Rows with an unseen user or item that have no text of it, for a model that would encode it.
+        not_encoded: Rows whose text of an unseen user or item an export cannot encode.
     """
 
     rows: int = 0
@@ -41,6 +45,18 @@ class Counts:
     infinite: Counter[str] = field(default_factory=Counter)
     far: Counter[str] = field(default_factory=Counter)
     history: HistoryCounts = field(default_factory=HistoryCounts)
+    no_text: Counter[str] = field(default_factory=Counter)
+    not_encoded: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Adds the counts of other rows."""
+        for name, value in vars(other).items():
+            if isinstance(value, HistoryCounts):
+                self.history.add(value)
+            elif isinstance(value, Counter):
+                getattr(self, name).update(value)
+            else:
+                setattr(self, name, getattr(self, name) + value)
 
     def changes(self) -> list[str]:
         """Messages about values that were not used unchanged, one line each."""
@@ -57,7 +73,16 @@ class Counts:
 
     def remarks(self) -> list[str]:
         """All messages about the rows, one line each."""
-        lines = [*self.changes(), *_lines(self.unseen, "rows have values that training never saw")]
+        lines = [
+            *self.changes(),
+            *_lines(self.unseen, "rows have values that training never saw"),
+            *_lines(self.no_text, "rows with an unseen id have no text of it; they were scored without a text"),
+            *_lines(
+                self.not_encoded,
+                "rows with an unseen id were scored without its text: an export holds the vectors of training and "
+                "no language model; score them with the checkpoint",
+            ),
+        ]
         if self.overridden:
             lines.append(
                 f"{self.overridden:,} rows have user or item features that differ from training; "
@@ -80,14 +105,19 @@ class RowEncoder:
     Args:
         preprocessing: The preprocessing of a model.
         separate_texts: The model looks up states of known texts, so that only tokens of unseen ones are needed.
+        encodes_texts: The model can encode texts of unseen users and items, which are returned.
     """
 
-    def __init__(self, preprocessing: Preprocessing, *, separate_texts: bool = False) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing, *, separate_texts: bool = False, encodes_texts: bool = False
+    ) -> None:
         self.preprocessing = preprocessing
         # Ids come first, because features of users and items are looked up by them
         self._fields = sorted(preprocessing.fields.values(), key=lambda f: preprocessing.key(f) is not None)
         self._index = {name: pd.Index(tokens[1:]) for name, tokens in preprocessing.vocabulary.items()}
         self._tokens = None if preprocessing.text is None else RowTokens(preprocessing, separate=separate_texts)
+        self._texts = None if preprocessing.descriptions is None else UnseenTexts(preprocessing)
+        self._encodes_texts = encodes_texts
 
     def __call__(self, table: pa.Table, counts: Counts) -> dict[str, np.ndarray]:
         """
@@ -97,7 +127,7 @@ class RowEncoder:
 
         Returns:
             Each feature of the backbone, ``(B,)`` or ``(B, ...)``; the columns of histories; with text also
-            the columns of ``RowTokens``.
+            the columns of ``RowTokens``; and the texts of unseen users and items (``text_column``), ``(B,)``.
 
         Raises:
             DataError: A value has the wrong type.
@@ -134,10 +164,31 @@ class RowEncoder:
         if self.preprocessing.history is not None:
             items = self._index[self.preprocessing.item]
             features |= encode_history(table, self.preprocessing.history, items, counts.history, counts.rows + 1)
+        if self._texts is not None:
+            features |= self._unseen_texts(self._texts, table, columns, raw, counts)
         counts.rows += len(table)
         if self._tokens is not None:
             features |= self._tokens(columns, raw)
         return features
+
+    def _unseen_texts(
+        self,
+        find: UnseenTexts,
+        table: pa.Table,
+        columns: dict[str, np.ndarray],
+        raw: dict[str, np.ndarray],
+        counts: Counts,
+    ) -> dict[str, np.ndarray]:
+        encoded = {}
+        for level, texts in find(table, columns, raw, counts.rows + 1).items():
+            key = {"user": self.preprocessing.user, "item": self.preprocessing.item}[level]
+            given = sum(text is not None for text in texts)
+            counts.no_text[key] += int((columns[key] == 0).sum()) - given
+            if self._encodes_texts:
+                encoded[text_column(level)] = texts
+            else:
+                counts.not_encoded[key] += given
+        return encoded
 
     def _clean(self, raw: dict[str, np.ndarray], counts: Counts) -> None:
         """Removes blanks around unknown ids, and replaces infinite numbers by missing ones."""

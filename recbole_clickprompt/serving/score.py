@@ -158,7 +158,9 @@ class Model:
             schema["history"][key] for key in ("items", "labels") if schema["history"] and schema["history"][key]
         ]
         read = {name for name, field in self.fields.items() if field["source"] != "net"}
-        if unknown := {name for name in names if name} - read - {*schema["ignored"], *clicks}:
+        described = schema["descriptions"] or {"names": {}}
+        texts = [f"{level}_text" for level in described["names"]]  # an export encodes none
+        if unknown := {name for name in names if name} - read - {*schema["ignored"], *clicks, *texts}:
             raise ValueError(
                 f"{', '.join(sorted(unknown))} are not fields of the model: {', '.join(sorted(read))}"
             )

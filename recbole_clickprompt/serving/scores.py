@@ -16,8 +16,11 @@ from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.text import INPUT_IDS, TEXT_LENGTH
 from recbole_clickprompt.serving.text_states import TextStates
+from recbole_clickprompt.serving.text_vectors import TextVectors
+from recbole_clickprompt.serving.vector_cache import CacheOptions, VectorCache
 from recbole_clickprompt.text.states import StateTable
 from recbole_clickprompt.text.tokens import Batch
+from recbole_clickprompt.trainer.protocols import EncodesTexts
 from recbole_clickprompt.trainer.stage import autocast
 
 __all__ = ["STATES", "OnnxScores", "OnnxSession", "TorchScores", "torch_scores"]
@@ -34,6 +37,7 @@ class TorchScores:
         device: Device of the model.
         enable_amp: Compute in bf16, as in training.
         states: States of the texts of a model with frozen layers.
+        vectors: Vectors of the texts of a model that encodes them one by one.
     """
 
     def __init__(
@@ -42,12 +46,22 @@ class TorchScores:
         device: torch.device,
         enable_amp: bool,
         states: TextStates | None = None,
+        vectors: TextVectors | None = None,
     ) -> None:
         self.model, self.device, self.enable_amp, self.states = model.eval(), device, enable_amp, states
+        self.vectors = vectors
 
     @torch.no_grad()
     def __call__(self, columns: Columns) -> np.ndarray:
         """``(B,)`` float32."""
+        if self.vectors is None:
+            return self._scores(columns)
+        scores = np.empty(len(next(iter(columns.values()))), dtype=np.float32)
+        for rows, part in self.vectors.parts(columns):
+            scores[rows] = self._scores(part)
+        return scores
+
+    def _scores(self, columns: Columns) -> np.ndarray:
         with autocast(self.device, self.enable_amp):
             if self.states is None:
                 return self._predict(self.model, columns)
@@ -63,13 +77,30 @@ class TorchScores:
 
 
 def torch_scores(
-    model: AbstractRecommender, preprocessing: Preprocessing, device: torch.device, *, enable_amp: bool
+    model: AbstractRecommender,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    *,
+    enable_amp: bool,
+    cache: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
 ) -> TorchScores:
-    """Scores of a model, whose frozen layers, if there are any, encode unseen texts."""
+    """Scores of a model, which encodes unseen texts with its frozen layers, or one by one, if it has a way.
+
+    Raises:
+        SettingError: The model encodes no texts one by one, and ``cache`` has options for that; or see
+            ``VectorCache``.
+    """
     states, text = None, preprocessing.text
     if text is not None and model.plm.num_frozen_layers:
         states = TextStates(model.text, text, model.plm.encode_lower)
-    return TorchScores(model, device, enable_amp, states)
+    encodes = isinstance(model, EncodesTexts) and preprocessing.descriptions is not None
+    if cache.given and not encodes:
+        raise SettingError(
+            f"{type(model).__name__} encodes no texts of users or items one by one, so that there is nothing to "
+            f"cache; leave out {', '.join(cache.given)}"
+        )
+    vectors = TextVectors(VectorCache(model, cache)) if encodes else None
+    return TorchScores(model, device, enable_amp, states, vectors)
 
 
 class _Texts(nn.Module):

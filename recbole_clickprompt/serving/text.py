@@ -14,7 +14,7 @@ from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Field, Segment
 from recbole_clickprompt.text.text import list_joiner
 
-__all__ = ["INPUT_IDS", "NEW_LENGTHS", "NEW_TOKENS", "TEXT_LENGTH", "RowTokens", "value_texts"]
+__all__ = ["INPUT_IDS", "NEW_LENGTHS", "NEW_TOKENS", "TEXT_LENGTH", "RowTokens", "sentence_parts", "value_texts"]
 
 # Columns of a batch that contain its text
 INPUT_IDS, TEXT_LENGTH = "input_ids", "text_length"
@@ -126,15 +126,8 @@ class RowTokens:
 
     def _parts(self, segment: Segment, rows: np.ndarray, raw: Mapping[str, np.ndarray]) -> list[list[str]]:
         """The phrases of the segment's fields for each of these rows; fields without a value are skipped."""
-        parts: list[list[str]] = [[] for _ in rows]
-        for name in segment.fields:
-            if name in raw:
-                words = self.text.words.get(name, {})
-                values = value_texts(self.fields[name], raw[name][rows], words, self._separator)
-                for row, value in zip(parts, values, strict=True):
-                    if value is not None:
-                        row.append(f"{self.text.names[name]} is {value}.")
-        return parts
+        fields = {name: self.fields[name] for name in segment.fields}
+        return sentence_parts(fields, self.text.names, self.text.words, raw, rows, self._separator)
 
     def _tokenize(self, rows: list[list[str]], bare_start: bool) -> list[list[int]]:
         # Byte-level BPE distinguishes " a" from "a": at the start of a row there is no blank
@@ -148,6 +141,34 @@ class RowTokens:
             )
         )
         return [[token for part in row for token in tokens[part]] for row in texts]
+
+
+def sentence_parts(
+    fields: Mapping[str, Field],
+    names: Mapping[str, str],
+    words: Mapping[str, Mapping[str, str]],
+    raw: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    separator: str,
+) -> list[list[str]]:
+    """The parts of the sentence of some rows, such as ``"year is 1996."``, as in ``build_textualizer``.
+
+    Args:
+        fields: The fields of the sentence, in its order.
+        names: Their names in words.
+        words: By field, the words that replace its codes.
+        raw: The result of ``raw_values`` by column; fields without a column or a value are left out.
+        rows: Numbers of the rows, ``(N,)``.
+        separator: Separates the values of a sequence in the atomic files.
+    """
+    parts: list[list[str]] = [[] for _ in rows]
+    for name, field in fields.items():
+        if name in raw:
+            values = value_texts(field, raw[name][rows], words.get(name, {}), separator)
+            for part, value in zip(parts, values, strict=True):
+                if value is not None:
+                    part.append(f"{names[name]} is {value}.")
+    return parts
 
 
 def value_texts(field: Field, values: np.ndarray, words: Mapping[str, str], separator: str) -> list[str | None]:

@@ -21,7 +21,7 @@ NUMBER = "number:profile"  # hidden column of a part of the data set; no field's
 
 
 class UserProfiles(NamedTuple):
-    """Profiles of users, each as of a time. A user has several, because a row must not see the user's later clicks.
+    """Profiles of users, each as of a time. A user has several: a row must not see the user's later clicks.
 
     ::
 
@@ -55,7 +55,7 @@ class UserProfiles(NamedTuple):
         return self.items[int(self.offsets[profile]) : int(self.offsets[profile + 1])].tolist()
 
     def keys(self, user_tokens: Sequence[str] | np.ndarray) -> list[str]:
-        """The key of each profile in files with knowledge about users: ``<user>@<block>``, or without blocks ``<user>``.
+        """The key of each profile in files of knowledge: ``<user>@<block>``, or without blocks ``<user>``.
 
         Args:
             user_tokens: The token of each user id.
@@ -66,7 +66,7 @@ class UserProfiles(NamedTuple):
         return [f"{name}@{block}" for name, block in zip(names, self.blocks.tolist(), strict=True)]
 
     def replace_columns(self, rows: Interaction) -> Interaction:
-        """Puts the number of each row's profile, ``PROFILE``, in the place of the hidden column; the same object."""
+        """Puts the number of each row's profile, ``PROFILE``, in the place of the hidden column of the rows."""
         rows.update(Interaction({PROFILE: rows.interaction.pop(NUMBER).long()}))
         return rows
 

@@ -3,18 +3,19 @@
 A method (``methods/base.py``) provides the trainer with its stages. Each stage trains a model of its own and saves
 a checkpoint, from which the next stage or finetuning starts.
 
-Letters: B rows of a batch.
+Letters: B rows of a batch, A width of an adapted vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
     from recbole.data.interaction import Interaction
 
-__all__ = ["CTRModel", "FinetuningMethod", "Module", "PretrainingStage", "StageModel", "Trainable"]
+__all__ = [
+    "LEVELS", "CTRModel", "EncodesTexts", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module",
+    "PretrainingStage", "StageModel", "Trainable", "ValidatedStage", "encoded_levels", "vector_column",
+]  # fmt: skip
+
+LEVELS = ("user", "item")  # what a text can describe
 
 _M = TypeVar("_M")
 
@@ -156,6 +162,122 @@ class PretrainingStage(Protocol):
         """The metric that ranks runs of this stage: one to maximize if ``bigger``, else one to minimize."""
 
 
+@runtime_checkable
+class ValidatedStage(Protocol):
+    """A ``PretrainingStage`` that is validated after each epoch, keeps the best weights and may end early."""
+
+    def validate(self, config: Config, model: Any, dataset: Any) -> float:
+        """The loss to minimize, in evaluation mode, on examples that are not trained on.
+
+        Args:
+            config: Settings of the run.
+            model: The model of the stage, with the weights of the epoch.
+            dataset: The result of ``training_rows``.
+
+        Returns:
+            The same number on all ranks.
+        """
+
+    def patience(self, config: Settings) -> int:
+        """Epochs in a row without a smaller loss after which the stage ends."""
+
+
+@runtime_checkable
+class ExampleStage(Protocol):
+    """A ``PretrainingStage`` whose examples are not rows of the data set, such as texts.
+
+    ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
+    array of numbers to an ``Interaction``. ``build`` gets it too.
+    """
+
+    def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
+        """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
+
+    def enable_amp(self, config: Settings) -> bool:
+        """Whether the stage computes in bf16."""
+
+    def finish(self, config: Config, model: Any, dataset: Any, checkpoint: Path) -> None:
+        """Called on all ranks with the final weights, before the checkpoint is written; measures what was learned.
+
+        Args:
+            config: Settings of the run.
+            model: The model of the stage.
+            dataset: The result of ``training_rows``.
+            checkpoint: The path that the checkpoint will have; other files of the stage are named after it.
+        """
+
+    def summary(self, config: Config, dataset: Any, checkpoint: Path) -> str:
+        """What ``finish`` measured, as text of several lines; measured again where settings ask for another way.
+
+        Args:
+            config: Settings of the run.
+            dataset: The result of ``training_rows``.
+            checkpoint: The result of the stage.
+        """
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A ``Trainable`` that depends on the progress of training, or stores what it computed from its weights."""
+
+    def begin_batch(self, epoch: int, batch: int) -> None:
+        """Called before each batch that is trained on.
+
+        Args:
+            epoch: Number of the epoch, from 0; with ``evals_per_epoch``, of the part of a pass.
+            batch: Number of the batch in it, from 0. A resumed run begins with the number of its next batch.
+        """
+
+    def before_saving(self) -> None:
+        """Called before the model is saved as a result of training: brings what is stored up to date."""
+
+
+@runtime_checkable
+class EncodesTexts(Protocol):
+    """A ``CTRModel`` that reads a vector per user or item, made of its text alone.
+
+    Vectors of the users and items of training are part of the model, by id. In serving, rows with others have a
+    column of vectors, ``vector_column(level)``, ``(B, A)`` float32, on the model's device. ``forward`` uses the
+    column if a batch has it (``name in batch.interaction``), and its own vectors by id if not::
+
+        rows, unseen item with text   -> item_vector (B, A) from encode_texts or a cache
+        rows, known item              -> no column; the model's own vectors by id
+        rows, unseen item, no text    -> no column; id 0
+
+    A batch has the column for all of its rows or for none.
+
+    Attributes:
+        vector_widths: A by level, ``user`` or ``item``; a level that the model does not read is left out.
+    """
+
+    vector_widths: Mapping[str, int]
+
+    def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
+        """The vectors of some texts; computed without gradient, in evaluation mode and outside of autocast.
+
+        Args:
+            level: ``user`` or ``item``.
+            texts: Sentences such as ``"title is Se7en. genre is Crime."``, of the fields of the level in
+                ``text_fields``, without the id; or a text that the caller wrote.
+
+        Returns:
+            ``(len(texts), A)`` float32. A text has the same vector in any company, but for rounding.
+        """
+
+    def vectors_hash(self) -> str:
+        """A hash of all weights that ``encode_texts`` depends on: caches never mix the vectors of two models."""
+
+
+def encoded_levels(model: object) -> list[str]:
+    """The levels whose texts a model encodes; empty for most models."""
+    return [level for level in LEVELS if level in model.vector_widths] if isinstance(model, EncodesTexts) else []
+
+
+def vector_column(level: str) -> str:
+    """Name of the column of vectors of a level."""
+    return f"{level}_vector"
+
+
 class FinetuningMethod(Protocol):
     """What the trainer needs from a method; ``methods.base.Method`` implements it.
 
@@ -169,6 +291,14 @@ class FinetuningMethod(Protocol):
 
     def reads_text(self, config: Settings) -> bool:
         """Whether finetuning reads the text of rows."""
+
+    def inputs(self, config: Config, dataset: Dataset) -> dict[str, Any]:
+        """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
+
+        Args:
+            config: Settings of the run.
+            dataset: Its training rows.
+        """
 
     def begin_finetuning(
         self,
@@ -193,6 +323,9 @@ class FinetuningMethod(Protocol):
 
     def title(self, config: Settings) -> str:
         """A readable name of the model of a run, for tables and reports."""
+
+    def tables(self, config: Config, model: Any, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports."""
 
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint."""

@@ -23,7 +23,7 @@ from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.baselines import baseline_scores
 from recbole_clickprompt.trainer.predictions import predict_split, row_keys, training_rows
-from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
+from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, encoded_levels
 from recbole_clickprompt.trainer.sampling import sample
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ class RunLogger:
             }  # fmt: skip
             write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
             plm = self.config["plm"] if self.method.serves_text else None
-            save_preprocessing(self.train_data._dataset, self.folder, plm)
+            save_preprocessing(self.train_data._dataset, self.folder, plm, encoded_levels(model))
             if "valid" in tables:
                 valid_auc = auc(tables["valid"]["label"], tables["valid"]["score"])
         rows = {split: row_keys(loaders[split]._dataset).join(table) for split, table in scores.items()}
         baselines = measure_baselines(rows)
-        write_counts(self.folder, training_rows(self.train_data._dataset))
-        title = self.method.title(self.config)
+        title, dataset = self.method.title(self.config), self.train_data._dataset
+        write_counts(self.folder, training_rows(dataset))
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(
             self.folder,
@@ -165,6 +165,7 @@ class RunLogger:
                 "checkpoint": self.checkpoint.name,
                 "train_counts": "train_counts.parquet",
                 "baselines": baselines,
+                "tables": [table._asdict() for table in self.method.tables(self.config, model, dataset)],
             },
         )
         getLogger().info(f"run folder: {self.folder}")

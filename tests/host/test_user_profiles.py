@@ -67,15 +67,14 @@ def test_a_row_shows_training_clicks_from_before_its_block(make_config, make_dat
 @given(st.data())
 def test_it_equals_loops_with_ties_and_rows_of_any_part(data):
     count = data.draw(st.integers(1, 25))
-    users, items, times = (
-        data.draw(st.lists(st.integers(0, most), min_size=count, max_size=count)) for most in (3, 5, 6)
-    )
+    numbers = [st.lists(st.integers(0, most), min_size=count, max_size=count) for most in (3, 5, 6)]
+    users, items, times = map(data.draw, numbers)
     clicked, training = (data.draw(st.lists(st.booleans(), min_size=count, max_size=count)) for _ in range(2))
     training[0] = True
     blocks, length = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
     profiles, numbers = profiles_by_block(
-        users=np.array(users), items=np.array(items), times=np.array(times, dtype=float), clicked=np.array(clicked),
-        training=np.array(training), num_users=4, num_blocks=blocks, length=length,
+        users=np.array(users), items=np.array(items), times=np.array(times, dtype=float),
+        clicked=np.array(clicked), training=np.array(training), num_users=4, num_blocks=blocks, length=length,
     )  # fmt: skip
     rows = list(zip(users, items, times, clicked, strict=True))
     train = [row for row, is_training in zip(rows, training, strict=True) if is_training]
