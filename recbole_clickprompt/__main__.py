@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "report",
     "run": "run",
     "runs": "run_folders",
+    "serve": "serve",
     "show": "show",
     "teach": "teach",
     "tune": "tune",

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from recbole_clickprompt.errors import SettingError
 
-__all__ = ["add_rows", "check_minimum", "reject_settings"]
+__all__ = ["add_cache", "add_rows", "cache_options", "check_minimum", "reject_settings"]
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Where vectors of unseen texts are kept, for models that encode them one by one."""
+    cache = parser.add_argument_group("models that encode the texts of unseen users and items")
+    cache.add_argument(
+        "--cache-items", type=int, metavar="N",
+        help="vectors of users and of items in memory; 0 keeps none (default: 100000)",
+    )  # fmt: skip
+    cache.add_argument("--cache-ttl", type=float, metavar="SECONDS", help="age of a vector (default: any)")
+    cache.add_argument("--redis-url", metavar="URL", help="vectors that processes share: redis://localhost:6379/0")
+
+
+def cache_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The values of ``add_cache``, as arguments of ``load_model``."""
+    return {name: getattr(options, name) for name in ("cache_items", "cache_ttl", "redis_url")}
 
 
 def add_rows(parser: argparse.ArgumentParser, default: int) -> None:

@@ -47,6 +47,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     print(f"{options.out} is ready:")
     for name, size in exported.files.items():
         print(f"  {name:<18}{size / 1e6:10.2f} MB")
+    if exported.text_levels:
+        levels = " and ".join(f"{level}s" for level in exported.text_levels)
+        print(
+            f"texts of {levels} that training never saw are not encoded by an export; such rows are scored "
+            "without their text, and counted"
+        )
     print(f"largest difference to PyTorch's scores on {exported.rows:,} test rows: {exported.difference:.1e}")
     if exported.auc is not None and exported.auc_int8 is not None:
         print(

@@ -5,6 +5,9 @@ percentile over all rounds and batches. Runs take turns in random order, each wa
 relative to --baseline (default: the first run), with a bootstrap interval. Give a plain backbone, ClickPromptNoPLM
 and ClickPrompt of one data set and split. Each computes in the precision it was trained in (enable_amp).
 
+Models that encode texts of items are timed once more, on batches of items that training never saw, with caches
+that hold the vectors of some of them (--hit-rates).
+
 Reads the runs' checkpoints and their data set.
 """
 
@@ -22,6 +25,8 @@ from recbole_clickprompt.errors import SettingError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recbole_clickprompt.host.restore import Restored
+
 __all__ = ["add_arguments", "execute", "markdown"]
 
 
@@ -31,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=128, help="rows of a batch (default: %(default)s)")
     parser.add_argument("--batches", type=int, default=20, help="at most this many (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is timed (default: %(default)s)")
+    parser.add_argument(
+        "--hit-rates", default="0,0.5,0.9,1", metavar="A,B",
+        help="shares of cached texts, for models that encode texts; not part of --out (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where available")
 
@@ -49,21 +58,28 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
     import torch
 
+    from recbole_clickprompt.commands import hit_rates
     from recbole_clickprompt.commands.prediction_timer import PredictionTimer
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingError("--device=cuda: torch finds no GPU here; leave it out or use cpu")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    timer = PredictionTimer(
-        default_device() if options.device is None else torch.device(options.device),
-        batch_size=options.batch_size,
-        batches=options.batches,
-        rounds=options.rounds,
-    )
-    visit_runs(runs, timer.add, device=timer.device)
+    device = default_device() if options.device is None else torch.device(options.device)
+    shape = {"batch_size": options.batch_size, "batches": options.batches, "rounds": options.rounds}
+    timer = PredictionTimer(device, **shape)
+    by_rate = hit_rates.HitRateTimer(device, rates=hit_rates.parse_rates(options.hit_rates), **shape)
+
+    def visit(name: str, run: Restored) -> None:
+        timer.add(name, run)
+        by_rate.add(name, run)
+
+    visit_runs(runs, visit, device=device)
     table, how = timer.measure(baseline or next(iter(runs)))
-    emit_table(table, f"{markdown(table, batch_size=options.batch_size)}\n\n{how}", out=options.out)
+    texts = [markdown(table, batch_size=options.batch_size), how]
+    if len(rates := by_rate.measure()):
+        texts.append(hit_rates.markdown(rates, batch_size=options.batch_size))
+    emit_table(table, "\n\n".join(texts), out=options.out)
 
 
 def markdown(table: pd.DataFrame, *, batch_size: int) -> str:

@@ -19,7 +19,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_clickprompt.commands.arguments import reject_settings
+from recbole_clickprompt.commands.arguments import add_cache, cache_options, reject_settings
 from recbole_clickprompt.errors import DataError
 
 __all__ = ["add_arguments", "execute"]
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-quoting", action="store_true", help="quotes in a .csv or .tsv file are ordinary characters"
     )
     parser.add_argument("--device", help="cpu or cuda (default: cuda where available)")
+    add_cache(parser)
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
@@ -64,7 +65,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     rows = RowFile(options.rows, quoting=not options.no_quoting)
     if options.output.resolve() == options.rows.resolve():
         raise DataError("--output is the file that holds the rows; choose another")
-    model = load_model(options.run, options.device)
+    model = load_model(options.run, options.device, **cache_options(options))
     fields = check_columns(model.preprocessing, rows.names, source=str(options.rows), keep=keep)
     column_of = {field: column for column, field in fields.items()}
     copied = dict.fromkeys([column_of[model.preprocessing.user], column_of[model.preprocessing.item], *keep])

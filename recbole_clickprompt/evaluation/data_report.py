@@ -64,6 +64,7 @@ class DataReport:
         advice: Sentences about settings that suit these numbers.
         timeline: Columns ``part``, ``time`` (start of an interval), ``rows``, ``positive``; empty without times.
         frequency: Columns ``kind`` (user or item), ``from`` and ``to`` (training rows), ``count``.
+        capacity: By share of the training rows, the number of most frequent items that they are about.
     """
 
     dataset: str
@@ -73,6 +74,7 @@ class DataReport:
     advice: Sequence[str]
     timeline: pd.DataFrame
     frequency: pd.DataFrame
+    capacity: Mapping[float, int]
 
     @property
     def rows(self) -> int:
@@ -107,6 +109,7 @@ def data_text(report: DataReport) -> str:
             f"dropped: {_dropped(report)}",
             f"missing values: {_missing(report)}",
             f"values (in training rows): {_vocabulary(report)}",
+            f"most frequent items (for the size of a cache): {_capacity(report)}",
             *(f"advice: {sentence}" for sentence in report.advice),
         ]
     )
@@ -137,6 +140,11 @@ def _vocabulary(report: DataReport) -> str:
         for name, field in report.fields.items()
         if field.values is not None
     )
+
+
+def _capacity(report: DataReport) -> str:
+    parts = (f"{items:,} are in {share:.0%}".replace("%", " %") for share, items in report.capacity.items())
+    return f"{', '.join(parts)} of the training rows"
 
 
 def share_text(count: int, rows: int) -> str:

@@ -25,7 +25,6 @@ from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.settings.old_names import refuse_dropped
 from recbole_clickprompt.settings.registry import declared
 from recbole_clickprompt.settings.types import integer
-from recbole_clickprompt.trainer.protocols import ExampleStage
 
 __all__ = ["check_settings"]
 
@@ -94,14 +93,19 @@ def check_settings(
     if final["train_stage"] not in stages:
         raise SettingError(f"train_stage must be one of {', '.join(stages)}, got {final['train_stage']!r}")
     method.check(final)
-    for stage in method.stages:
-        if stage.name == final["train_stage"] and not stage.is_enabled(final):
-            reason = "pretrain_epochs: 0; set it to 1 or more"
-            reason = stage.disabled_reason if isinstance(stage, ExampleStage) else reason
-            raise SettingError(
-                f"train_stage: {stage.name} has nothing to train with {reason}, or train_stage to finetune"
-            )
+    if any(stage.name == final["train_stage"] and not stage.is_enabled(final) for stage in method.stages):
+        raise SettingError(
+            f"train_stage: {final['train_stage']} has nothing to train with {_reason(final)}, or train_stage to "
+            "finetune"
+        )
     return set(command_line) - known
+
+
+def _reason(settings: Mapping[str, Any]) -> str:
+    """Why a stage is left out, and what to set for it."""
+    if settings.get("pretrain_epochs") == 0:
+        return "pretrain_epochs: 0; set it to 1 or more"
+    return "these settings; set what it learns from"
 
 
 def _hint(key: str, value: object) -> str:

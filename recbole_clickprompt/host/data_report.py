@@ -23,6 +23,7 @@ __all__ = ["data_report", "log_data_report"]
 
 _PARTS = ("training", "validation", "test")
 _INTERVALS = 40  # of the timeline
+_SHARES = (0.5, 0.9, 0.99)  # of the training rows
 
 
 def log_data_report(parts: Sequence[TextDataset]) -> None:
@@ -56,6 +57,7 @@ def data_report(parts: Sequence[TextDataset]) -> DataReport:
         advice=advice(numbers, config, has_time=whole.file_times is not None),
         timeline=_timeline(named),
         frequency=_frequency(train),
+        capacity=_capacity(train),
     )
 
 
@@ -152,3 +154,9 @@ def _frequency(train: TextDataset) -> pd.DataFrame:
             low, high = (0, 0) if number == 0 else (2 ** (number - 1), 2**number - 1)
             lines.append({"kind": kind, "from": low, "to": high, "count": int(count)})
     return pd.DataFrame(lines)
+
+
+def _capacity(train: TextDataset) -> dict[float, int]:
+    """How many of the most frequent items cover a share of the training rows: the hit rate of a cache of them."""
+    rows = np.sort(torch.bincount(train.inter_feat[train.iid_field]).numpy())[::-1].cumsum()
+    return {share: int(np.searchsorted(rows, share * rows[-1])) + 1 for share in _SHARES}

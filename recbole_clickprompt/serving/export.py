@@ -20,6 +20,7 @@ from recbole_clickprompt.serving.scores import STATES, OnnxScores, torch_scores
 from recbole_clickprompt.serving.text import INPUT_IDS, NEW_LENGTHS, NEW_TOKENS, TEXT_LENGTH
 from recbole_clickprompt.serving.text_states import TextStates
 from recbole_clickprompt.text.states import StateTable
+from recbole_clickprompt.trainer.protocols import encoded_levels
 
 __all__ = ["Exported", "export"]
 
@@ -39,6 +40,7 @@ class Exported:
         difference: Largest absolute difference of a score from PyTorch's.
         auc: AUC of the exported model on these rows; None if they have only one class.
         auc_int8: AUC with 8-bit weights; None also if they were not exported.
+        text_levels: Levels (user, item) whose texts the model encodes and the export does not.
     """
 
     files: dict[str, int]
@@ -46,6 +48,7 @@ class Exported:
     difference: float
     auc: float | None
     auc_int8: float | None
+    text_levels: list[str]
 
 
 def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
@@ -93,6 +96,7 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
             difference=difference,
             auc=_auc(labels, scores),
             auc_int8=auc_int8,
+            text_levels=encoded_levels(trained.model),
         )
 
 

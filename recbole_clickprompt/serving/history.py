@@ -29,6 +29,10 @@ class HistoryCounts:
     absent: int = 0
     unseen: int = 0
 
+    def add(self, other: HistoryCounts) -> None:
+        """Adds the counts of other rows."""
+        self.absent, self.unseen = self.absent + other.absent, self.unseen + other.unseen
+
     def messages(self) -> list[str]:
         """One line for each kind."""
         texts = {

@@ -94,7 +94,6 @@ def _client(url: str) -> Redis:
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
-            driver_info=None,  # which would take two more round trips per connection
         )
     except (ValueError, TypeError) as error:
         raise SettingError(
@@ -127,7 +126,8 @@ class RedisCache:
     def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors that are there, ``(A,)`` each, by key."""
         values: Any = self.server.ask(lambda client: client.mget(keys)) if keys else []
-        present = {key: value for key, value in zip(keys, values or [None] * len(keys), strict=True) if value}
+        answers = zip(keys, values or [None] * len(keys), strict=True)
+        present = {key: value for key, value in answers if value is not None}
         vectors = {
             key: unpack(value, self._width) if isinstance(value, bytes) else None for key, value in present.items()
         }

@@ -48,6 +48,16 @@ class Counts:
     no_text: Counter[str] = field(default_factory=Counter)
     not_encoded: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: Counts) -> None:
+        """Adds the counts of other rows."""
+        for name, value in vars(other).items():
+            if isinstance(value, HistoryCounts):
+                self.history.add(value)
+            elif isinstance(value, Counter):
+                getattr(self, name).update(value)
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
     def changes(self) -> list[str]:
         """Messages about values that were not used unchanged, one line each."""
         return [

@@ -140,6 +140,8 @@ def test_the_text(parts):
         "missing values: price in 2 training, 1 validation, 1 test rows; device in 1 training, 1 validation rows; "
         "age in 2 training, 1 validation, 1 test rows; income in 2 training rows; genre in 2 training rows",
         "values (in training rows): user_id 5 (3), item_id 5 (3), device 3 (2), age 3 (2), genre 3 (2)",
+        "most frequent items (for the size of a cache): 1 are in 50 %, 3 are in 90 %, 3 are in 99 % of the "
+        "training rows",
     ]
 
 

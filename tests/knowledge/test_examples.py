@@ -97,7 +97,11 @@ def test_a_prompt_has_instruction_example_and_text():
     assert prompt.example == "r0"
     assert prompt.system == "You describe items for an advertising system. Answer in exactly three lines."
     instruction, example, question = prompt.user.split("\n\n")
-    assert [line.partition(":")[0] for line in instruction.splitlines()[:3]] == ["Reasoning", "Explicit", "Implicit"]
+    assert [line.partition(":")[0] for line in instruction.splitlines()[:3]] == [
+        "Reasoning",
+        "Explicit",
+        "Implicit",
+    ]
     assert example == "Item: sunny road\nReasoning: why\nExplicit: sunny\nImplicit: warm"
     assert parse(example.partition("\n")[2]) == ANSWER
     assert question == "Item: genre is drama.\n"

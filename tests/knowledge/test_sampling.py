@@ -101,7 +101,9 @@ def test_one_answer_in_ten_is_held_out_and_users_are_on_one_side():
     held_out = [is_development("item", f"i{n}") for n in range(5000)]
     assert abs(np.mean(held_out) - 0.1) < 4 * math.sqrt(0.09 / 5000)
     for user in ("u1", "u2", "someone@mail"):
-        assert len({is_development("user", key) for key in (user, *(f"{user}@{block}" for block in range(9)))}) == 1
+        assert (
+            len({is_development("user", key) for key in (user, *(f"{user}@{block}" for block in range(9)))}) == 1
+        )
     assert len({is_development("item", f"a@{n}") for n in range(200)}) == 2  # for items @ has no meaning
 
 

@@ -1,1 +1,7 @@
-"""MSD: a small language model is distilled from a large one's answers, then learns clicks (Meituan, 2025)."""
+"""MSD (Zhang et al., 2024): a small language model, distilled from a large one, reads texts for a CTR model."""
+
+from recbole_clickprompt.methods.msd.method import MSDMethod
+
+__all__ = ["METHODS"]
+
+METHODS = (MSDMethod(),)

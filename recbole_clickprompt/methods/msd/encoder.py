@@ -6,6 +6,7 @@ Letters: N texts, Z tokens of the longest of them, W width of the student's stat
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["StudentEncoder"]
 
 _NORMS = ("norm", "ln_f")
+_NOT_HASHED = ("_name_or_path", "transformers_version")  # of the config
 
 
 class _NoPositions(nn.Module):
@@ -35,8 +37,8 @@ class _NoPositions(nn.Module):
 class StudentEncoder(nn.Module):
     """A language model that reads texts and returns a vector for each.
 
-    Causal models: the last hidden state, after the final norm, at the last token. Encoder-decoders: the mean of the
-    encoder's last states. With ``lora_layers`` a causal model is cut in two::
+    Causal models: the last hidden state, after the final norm, at the last token. Encoder-decoders: the mean of
+    the encoder's last states. With ``lora_layers`` a causal model is cut in two::
 
         tokens (N, Z) ──> embeddings, lower layers: frozen ──> states (N, Z, W) ──> upper layers ──> vectors (N, W)
                               ``lower``, once per text          kept in a file         ``forward``
@@ -92,9 +94,9 @@ class StudentEncoder(nn.Module):
             raise SettingError(f"lora_layers is {upper}, but the student has {layers} layers; lower it")
         if not self._splits:
             raise SettingError(
-                f"lora_layers: the lower layers of a {self.family!r} student cannot be run separately from the upper "
-                f"ones; leave it at None, or use a student of the families {', '.join(LAST_TOKEN)} with full "
-                "attention in all layers"
+                f"lora_layers: the lower layers of a {self.family!r} student cannot be run separately from the "
+                f"upper ones; leave it at None, or use a student of the families {', '.join(LAST_TOKEN)} with "
+                "full attention in all layers"
             )
         return layers - upper
 
@@ -107,7 +109,7 @@ class StudentEncoder(nn.Module):
         return next(getattr(self.base, name) for name in _NORMS if hasattr(self.base, name))
 
     def train(self, mode: bool = True) -> StudentEncoder:
-        """As for ``nn.Module``; of the dropouts only LoRA's are ever active, so that equal texts have equal vectors."""
+        """As for ``nn.Module``; of all dropouts only LoRA's is ever active: equal texts have equal vectors."""
         super().train(mode)
         self.base.eval()
         for name, module in self.base.named_modules():
@@ -127,6 +129,22 @@ class StudentEncoder(nn.Module):
             for name, weight in self.base.state_dict().items():
                 if ".lora_" not in name:
                     weight.copy_(weights[name.replace(".base_layer.", ".")])
+
+    def lower_hash(self) -> str:
+        """A hash of the embeddings and the frozen layers, in hexadecimal."""
+        config = {
+            k: v
+            for k, v in self.base.config.to_dict().items()
+            if k not in ("_name_or_path", "transformers_version")
+        }
+        digest = hashlib.sha256(repr(sorted(config.items(), key=str)).encode())
+        layers = range(self.num_frozen, len(self._layers))
+        above = (*(f"{self._layers_name}.{number}." for number in layers), *(f"{name}." for name in _NORMS))
+        for name, weight in sorted(self.base.state_dict().items()):
+            if not name.startswith(above):
+                digest.update(f"{name} {tuple(weight.shape)}".encode())
+                digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def lower(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """What enters the first trained layer: the states of frozen layers, or without any the embeddings.
@@ -197,4 +215,3 @@ def _can_split(config: Any, family: str) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None) if family == "mistral" else None
     return family in LAST_TOKEN and kinds == {"full_attention"} and window is None
-

@@ -1,0 +1,66 @@
+"""Rows in the body of a request: ``{"rows": [{"user_id": "1", "item_id": "2"}, ...]}``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import pyarrow as pa
+
+from recbole_clickprompt.errors import DataError
+
+__all__ = ["parse_rows"]
+
+
+def parse_rows(body: bytes) -> pa.Table:
+    """The rows of a request; a column that a row lacks is missing there.
+
+    Raises:
+        DataError: The body is not JSON, does not have the form above, or a column mixes types.
+    """
+    rows = _rows(body)
+    names = dict.fromkeys(name for row in rows for name in row)
+    if not names:
+        raise DataError("the rows have no columns; a row needs at least a user and an item")
+    columns = {}
+    for name in sorted(names):
+        values = [row.get(name) for row in rows]
+        if isinstance(found := next((v for v in values if isinstance(v, dict)), None), dict):
+            raise DataError(f"{name!r} must be a text, a number, true, false, null or a list, got {_short(found)}")
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise DataError(
+                f"{name!r} has values of several types, or a number that is too large: {_line(error)}"
+            ) from error
+    return pa.table(columns)
+
+
+def _rows(body: bytes) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the body is not JSON: {_line(error)}") from error
+    form = 'the body must be {"rows": [{"user_id": ..., "item_id": ...}, ...]}'
+    if not isinstance(content, dict) or set(content) != {"rows"}:
+        raise DataError(f"{form}, got {_short(content)}")
+    rows = content["rows"]
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{form} with one or more rows, got {_short(rows)}")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{form}; row {number} is {_short(row)}")
+    return rows
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON; use null for a missing one")
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
