@@ -188,7 +188,12 @@ class ExampleStage(Protocol):
 
     ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
     array of numbers to an ``Interaction``. ``build`` gets it too.
+
+    Attributes:
+        disabled_reason: The setting because of which the stage is not enabled, and what to do.
     """
+
+    disabled_reason: str
 
     def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
         """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
