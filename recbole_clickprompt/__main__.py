@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "command_module", "main"]
 COMMANDS = {
     "attention": "attention",
     "data": "data",
+    "distill": "distill",
     "export": "export",
     "from-table": "from_table",
     "grid": "grid",
@@ -31,6 +32,7 @@ COMMANDS = {
     "runs": "run_folders",
     "serve": "serve",
     "show": "show",
+    "teach": "teach",
     "tune": "tune",
 }
 _WITHOUT_RECBOLE = {"from-table", "long-tail", "metrics", "prepare", "runs"}

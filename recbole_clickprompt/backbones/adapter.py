@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -30,7 +30,7 @@ from recbole_clickprompt.backbones.kd_dagfm import KD_DAGFM
 from recbole_clickprompt.backbones.masknet import MaskNet
 from recbole_clickprompt.backbones.nfm import NFM
 from recbole_clickprompt.backbones.representation_hooks import HOOKS, RepresentationHook
-from recbole_clickprompt.backbones.vector_fields import with_vector_fields
+from recbole_clickprompt.backbones.vector_fields import VectorSource, with_vector_fields
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
 from recbole_clickprompt.settings.values import Settings
@@ -122,18 +122,22 @@ def recbole_model(name: str) -> type[nn.Module]:
     return _OURS[name] if name in _OURS else get_model(name)
 
 
-def build_backbone(config: Settings, dataset: Dataset) -> Backbone:
+def build_backbone(config: Settings, dataset: Dataset, sources: Sequence[VectorSource] = ()) -> Backbone:
     """The backbone of the setting ``backbone``, with random weights.
 
     Args:
         config: Settings of the run, the backbone's among them.
         dataset: Data set whose fields the model embeds.
+        sources: Make further fields of the model, each a vector.
 
     Raises:
-        SettingError: A setting of the backbone contradicts the data set.
+        SettingError: A setting of the backbone contradicts the data set, or the model takes no vectors as fields.
     """
     name = config["backbone"]
     model = recbole_model(name)
-    if config["history_pooling"] != "none":
-        model = with_vector_fields(model, lambda model: [HistoryPooling(config, dataset, model)])
+    pools = config["history_pooling"] != "none"
+    if pools or sources:
+        model = with_vector_fields(
+            model, lambda model: [*([HistoryPooling(config, dataset, model)] if pools else []), *sources]
+        )
     return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])

@@ -122,12 +122,16 @@ SETTINGS = grouped(
 declare(SETTINGS)
 
 
-def check_history_settings(settings: Settings) -> None:
+def check_history_settings(settings: Settings, *, reader: str | None = None) -> None:
     """Rejects settings of histories that do not go together.
 
+    Args:
+        settings: Of the run.
+        reader: The setting by which something other than the backbone reads histories, if there is one.
+
     Raises:
-        SettingError: A history is asked for and read by nothing, or the other way around; the backbone takes no
-            further fields; or pretraining would read labels of validation rows.
+        SettingError: A history is asked for and read by nothing, or the other way around; or the backbone takes no
+            further fields.
     """
     backbone, pooling = settings["backbone"], settings["history_pooling"]
     if pooling != "none" and backbone in WITHOUT_VECTORS:
@@ -140,26 +144,24 @@ def check_history_settings(settings: Settings) -> None:
         raise SettingError(f"history_pooling: {pooling} does not go with DIN, which has its own; leave it out")
     if settings["history_length"] is None:
         for name, default in (("history", "positive"), ("history_until", None), ("history_order", "time")):
-            if settings[name] != default:
+            if settings[name] != default and not (name == "history_order" and _has_blocks(settings)):
                 raise SettingError(
                     f"{name}: {settings[name]} is about click histories, which history_length adds; set it, for "
                     f"example to 20, or leave {name} out"
                 )
-    reader = "backbone: DIN" if backbone == "DIN" else f"history_pooling: {pooling}"
-    if settings["history_length"] is None and reader != "history_pooling: none":
+    if backbone == "DIN":
+        reader = "backbone: DIN"
+    elif pooling != "none":
+        reader = f"history_pooling: {pooling}"
+    if settings["history_length"] is None and reader is not None:
         raise SettingError(f"{reader} reads each user's earlier clicks; set history_length, for example to 20")
-    if settings["history_length"] is not None and reader == "history_pooling: none":
+    if settings["history_length"] is not None and reader is None:
         raise SettingError(
             f"history_length is {settings['history_length']}, but {backbone} does not read histories by itself; "
             "set history_pooling to mean, attention or similarity_histogram, or backbone to DIN"
         )
-    if (
-        settings["history_length"] is not None
-        and settings["pretrain_data"] == "train_valid"
-        and settings["train_stage"] != "finetune"
-        and settings["history_until"] != "training"
-    ):
-        raise SettingError(
-            "pretrain_data: train_valid would read labels of validation rows in the histories of later ones; set "
-            "history_until: training, or pretrain_data: train"
-        )
+
+
+def _has_blocks(settings: Settings) -> bool:
+    """Whether profiles of users are taken as of times."""
+    return settings["user_knowledge"] == "blocks"

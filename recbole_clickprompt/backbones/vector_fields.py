@@ -17,7 +17,7 @@ from recbole_clickprompt.settings.values import Settings
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["ColumnVectors", "VectorSource", "with_vector_fields"]
+__all__ = ["ColumnVectors", "ReadyVectors", "VectorSource", "with_vector_fields"]
 
 
 class VectorSource(nn.Module):
@@ -63,6 +63,22 @@ class ColumnVectors(VectorSource):
     def forward(self, model: ContextRecommender, interaction: Interaction, embeddings: Tensor) -> Tensor:
         vectors = interaction[self.column]
         return self.projection(vectors.reshape(len(vectors), self.count, -1))
+
+
+class ReadyVectors(VectorSource):
+    """Vectors of the embeddings' width that a batch has in a column, as ``ColumnVectors`` without projection.
+
+    Args:
+        column: Its name; it contains ``(B, E, d)``.
+        count: E.
+    """
+
+    def __init__(self, column: str, *, count: int) -> None:
+        super().__init__()
+        self.column, self.count = column, count
+
+    def forward(self, model: ContextRecommender, interaction: Interaction, embeddings: Tensor) -> Tensor:
+        return interaction[self.column]
 
 
 class _VectorFields(ContextRecommender):

@@ -35,15 +35,18 @@ from recbole_clickprompt.host.dataset_text import (
 )
 from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin
-from recbole_clickprompt.host.history import ROW, TIME, HistoryLog, add_histories, check_history
+from recbole_clickprompt.host.history import HistoryLog, add_histories, check_history
 from recbole_clickprompt.host.ids import remap_ids
 from recbole_clickprompt.host.missing_numbers import missing_numbers
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
+from recbole_clickprompt.host.split_rows import ROW, TIME, SplitRows
+from recbole_clickprompt.host.user_profiles import add_profiles, check_profiles
 from recbole_clickprompt.plm.loading import load_tokenizer
 from recbole_clickprompt.plm.weights import find_plm
 from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, signed_log, with_bins, with_ranges
 from recbole_clickprompt.text.text import Textualizer
 from recbole_clickprompt.text.tokens import TokenTable
+from recbole_clickprompt.text.user_profiles import UserProfiles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,6 +88,8 @@ class TextDataset(CountedFilters):
     times: torch.Tensor | None = None
     # Of a split part: the clicks that its rows may see; None without histories
     history_log: HistoryLog | None = None
+    # Of a split part: what its rows may know about their users; None without ``user_knowledge``
+    user_profiles: UserProfiles | None = None
     file_times: pd.Series | None = None
 
     def __getitem__(
@@ -98,15 +103,18 @@ class TextDataset(CountedFilters):
             for feat, key in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
                 if feat is not None and key in rows:
                     rows.update(_rows(feat, rows[key]))
-            self._join_history(rows)
+            self._join_hidden(rows)
         return rows
 
     def join(self, df: Interaction) -> Interaction:
-        """RecBole's, which adds the columns of users and items; and those of the rows' histories."""
-        return self._join_history(super().join(df))
+        """RecBole's, which adds the columns of users and items; and those of histories and profiles."""
+        return self._join_hidden(super().join(df))
 
-    def _join_history(self, rows: Interaction) -> Interaction:
-        return rows if self.history_log is None else self.history_log.replace_columns(rows)
+    def _join_hidden(self, rows: Interaction) -> Interaction:
+        """What the hidden columns of rows stand for: their histories, and the profiles of their users."""
+        if self.history_log is not None:
+            self.history_log.replace_columns(rows)
+        return rows if self.user_profiles is None else self.user_profiles.replace_columns(rows)
 
     def _data_processing(self) -> None:
         check_fields(self)
@@ -212,14 +220,19 @@ class TextDataset(CountedFilters):
         """
         check_classes(self)
         check_history(self)
+        check_profiles(self)
         if self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None:
             check_times(self)
             self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
         parts = self._cold_start() if self.config["cold_start"] else super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
             check_labels(part, name)
-        if self.config["history_length"] is not None:
-            add_histories(self, parts)
+        if self._needs_file_order():
+            rows = SplitRows(parts)
+            if self.config["history_length"] is not None:
+                add_histories(self, parts, rows)
+            if self._has_profiles():
+                add_profiles(self, parts, rows)
         for part in parts:
             part.times = part.inter_feat.interaction.pop(TIME, None)
             part.missing_rows = {
@@ -228,6 +241,12 @@ class TextDataset(CountedFilters):
         if not is_from_checkpoint(self.config):
             log_data_report(parts)
         return parts
+
+    def _has_profiles(self) -> bool:
+        return self.config["user_knowledge"] not in (None, "none")
+
+    def _needs_file_order(self) -> bool:
+        return self.config["history_length"] is not None or self._has_profiles()
 
     def _cold_start(self) -> list[Dataset]:
         self._change_feat_format()
@@ -239,7 +258,7 @@ class TextDataset(CountedFilters):
         # Called before RecBole shuffles and splits the rows; the index is the position in the file
         rows = self.inter_feat.index
         super()._change_feat_format()
-        if self.config["history_length"] is not None:
+        if self._needs_file_order():
             self.inter_feat[ROW] = torch.from_numpy(rows.to_numpy(dtype=np.int64))
         for field, mask in self.missing_rows.items():
             self.inter_feat[f"{_MISSING}{field}"] = mask[torch.from_numpy(rows.to_numpy(dtype=np.int64))]
@@ -251,10 +270,10 @@ class TextDataset(CountedFilters):
         return build_textualizer(self, self._numbers)
 
     def tokenizer(self, plm: str) -> PreTrainedTokenizerBase:
-        """The tokenizer of a PLM (``minilm``, a folder or a Hugging Face id), which is loaded once."""
+        """The tokenizer of a PLM (``minilm``, ``hashed``, a folder or a Hugging Face id), which is loaded once."""
         tokenizers = self.__dict__.setdefault("_tokenizers", {})
         if plm not in tokenizers:
-            tokenizers[plm] = load_tokenizer(find_plm(plm))
+            tokenizers[plm] = load_tokenizer(find_plm(plm, seed=self.config["seed"]))
         return tokenizers[plm]
 
     def token_table(self, plm: str) -> TokenTable:
@@ -267,7 +286,7 @@ class TextDataset(CountedFilters):
         """
         tables = self.__dict__.setdefault("_token_tables", {})
         if plm not in tables:
-            tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm))
+            tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm, seed=self.config["seed"]))
         return tables[plm]
 
 

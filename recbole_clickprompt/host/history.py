@@ -17,17 +17,15 @@ from torch import Tensor
 
 from recbole_clickprompt.data.click_log import RowOrder, build_click_log
 from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.host.split_rows import SplitRows
 from recbole_clickprompt.settings.history_fields import HistoryFields
-from recbole_clickprompt.trainer.sampling import sampled_rows
 
 if TYPE_CHECKING:
     from recbole_clickprompt.host.dataset import TextDataset
 
-__all__ = ["ROW", "TIME", "HistoryLog", "add_histories", "check_history"]
+__all__ = ["HistoryLog", "add_histories", "check_history"]
 
-# Hidden columns; no field's name can hold a colon
-ROW, TIME = "row:file", "time:file"  # go through the split with the rows, and never into a batch
-_BEGIN, _END = "begin:history", "end:history"
+_BEGIN, _END = "begin:history", "end:history"  # hidden columns; no field's name can hold a colon
 
 
 class HistoryLog(NamedTuple):
@@ -72,6 +70,27 @@ class HistoryLog(NamedTuple):
         order = torch.randperm(len(self.items), generator=generator)
         labels = None if self.labels is None else self.labels[order]
         return self._replace(items=self.items[order], labels=labels)
+
+    def slot_counts(self, rows: Interaction, items: int) -> Tensor:
+        """How often each item is in a history of some rows of a part.
+
+        Args:
+            rows: With the two hidden columns, as ``inter_feat`` of a part has them.
+            items: Number of item ids.
+
+        Returns:
+            ``(items,)`` int64; with labels, slots with label 0 do not count.
+        """
+        end = rows[_END].long()
+        begin = torch.maximum(rows[_BEGIN].long(), end - self.length)
+        # +1 where a history begins and -1 where it ends: the running sum is the number of histories with a click
+        changes = torch.zeros(len(self.items) + 1, dtype=torch.int64)
+        changes.index_add_(0, begin, torch.ones_like(begin))
+        changes.index_add_(0, end, -torch.ones_like(end))
+        shown = changes.cumsum(0)[:-1]
+        if self.labels is not None:
+            shown = shown * self.labels
+        return torch.zeros(items, dtype=torch.int64).index_add_(0, self.items.long(), shown)
 
     @staticmethod
     def _at(values: Tensor, places: Tensor, empty: Tensor) -> Tensor:
@@ -124,7 +143,7 @@ def check_history(dataset: TextDataset) -> None:
         )
 
 
-def add_histories(whole: TextDataset, parts: Sequence[TextDataset]) -> None:
+def add_histories(whole: TextDataset, parts: Sequence[TextDataset], rows: SplitRows) -> None:
     """Gives each part of a split the log of the clicks that its rows may see.
 
     Training rows see earlier clicks of training rows. Validation and test rows see the same, or with
@@ -135,31 +154,15 @@ def add_histories(whole: TextDataset, parts: Sequence[TextDataset]) -> None:
 
     Args:
         whole: Before the split.
-        parts: Training, validation and test part, with the columns ``ROW`` and, unless ``history_order`` is
-            ``file``, ``TIME``; ``ROW`` is removed.
+        parts: Training, validation and test part.
+        rows: Of these parts.
     """
-    config = whole.config
-    rows = torch.cat([part.inter_feat.interaction.pop(ROW) for part in parts]).numpy()
-    place = np.argsort(rows)  # of each row of the file among those of all parts
-
-    def column(name: str) -> np.ndarray:
-        return torch.cat([part.inter_feat[name] for part in parts]).numpy()[place]
-
-    first = parts[0]
-    order = RowOrder(column(first.uid_field), None if config["history_order"] == "file" else column(TIME))
-    part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[place]
-    items, labels = column(first.iid_field).astype(np.int32), column(first.label_field) > 0
-    known = np.ones(len(rows), dtype=bool)
-    if config["train_rows"] is not None:
-        known[: len(first)] = False
-        known[sampled_rows(config, len(first), "train_rows").numpy()] = True
-        known = known[place]
-    shown = known if config["history"] == "all" else known & labels
-    by_file = np.empty_like(place)
-    by_file[place] = np.arange(len(place))  # of each row of all parts, its place in the file
+    config, first = whole.config, parts[0]
+    order = RowOrder(rows.column(first.uid_field), rows.times())
+    items, labels = rows.column(first.iid_field).astype(np.int32), rows.column(first.label_field) > 0
+    shown = rows.known if config["history"] == "all" else rows.known & labels
     until = config["history_until"] or ("training" if config["cold_start"] == first.uid_field else "row")
-    training = part_of == 0
-    logs = [build_click_log(order, shown & training)]
+    logs = [build_click_log(order, shown & (rows.part_of == 0))]
     if until == "row":
         logs.append(build_click_log(order, shown))
     clicks = np.concatenate([log.clicks for log in logs])  # one log after the other: all parts share it
@@ -169,10 +172,9 @@ def add_histories(whole: TextDataset, parts: Sequence[TextDataset]) -> None:
         length=config["history_length"],
         fields=HistoryFields.from_config(config),
     )
-    starts = np.cumsum([0, *map(len, parts)])
     for number, part in enumerate(parts):
         readable, offset = (logs[0], 0) if number == 0 else (logs[-1], len(clicks) - len(logs[-1].clicks))
-        own = by_file[starts[number] : starts[number + 1]]
+        own = rows.of_part(number)
         part.history_log = history
         for name, bounds in ((_BEGIN, readable.begin), (_END, readable.end)):
             part.inter_feat[name] = torch.from_numpy(bounds[own] + np.int32(offset))

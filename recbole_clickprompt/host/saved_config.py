@@ -37,6 +37,7 @@ _NO_SAMPLING = {
     "dynamic": False,
     "candidate_num": 0,
 }
+_LANGUAGE_MODELS = ("plm", "student")  # settings that name one
 # Settings of the processes and the machine that trained the model
 _MACHINE_SETTINGS = (
     "world_size", "nproc", "ip", "port", "local_rank", "offset", "single_spec", "device", "gpu_id",
@@ -89,7 +90,7 @@ def rebuild_config(saved: Mapping[str, Any], path: Path, models: Collection[str]
                 raise setting_error(path, key, values[key], setting.expected)
         _check_lora(values.get("plm_lora"), path)
         try:
-            values["plm"] = kept_plm(values["plm"])
+            values |= {key: kept_plm(values[key]) for key in _LANGUAGE_MODELS if key in values}
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from error
         values |= {f"{part}_neg_sample_args": dict(_NO_SAMPLING) for part in ("train", "valid", "test")}

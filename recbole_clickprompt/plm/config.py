@@ -18,7 +18,7 @@ from recbole_clickprompt.plm.weight_files import first_line, read_json, stored_s
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["model_class", "num_positions", "read_config"]
+__all__ = ["check_shapes", "check_values", "model_class", "num_positions", "read_config"]
 
 # Not supported, with the reason and what to use instead
 _REFUSED = {
@@ -33,7 +33,7 @@ _REFUSED_KEYS = {
 # transformers creates a list of this many entries for each of these keys, in some families while it reads the file
 _COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "num_hidden_groups",
-    "inner_group_num", "num_labels",
+    "inner_group_num", "num_labels", "num_layers", "num_decoder_layers",
 )  # fmt: skip
 _MAX_COUNT = 100_000
 # Layers that share their weights: the weight files do not limit their number. ALBERT has 12
@@ -63,7 +63,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     path = folder / "config.json"
     values = read_json(path)
     family = values.get("model_type")
-    _check_values(
+    check_values(
         path, values, CONFIG_MAPPING[family]() if isinstance(family, str) and family in ARCHITECTURES else None
     )
     try:
@@ -72,9 +72,15 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise WeightsError(f"{folder}: its config.json cannot be read: {' '.join(str(error).split())}") from error
     _check_family(folder, config)
     if family is None:  # transformers inferred it from the folder's name
-        _check_values(path, values, type(config)())
+        check_values(path, values, type(config)())
     _check_sizes(path, config)
-    _check_shapes(path, values, config)
+    check_shapes(
+        path,
+        values,
+        config,
+        auto_class=model_class(config.model_type),
+        shares_layers=ARCHITECTURES[config.model_type].shares_layers,
+    )
     return config
 
 
@@ -91,7 +97,7 @@ def num_positions(config: PreTrainedConfig) -> int:
     return config.max_position_embeddings - unused
 
 
-def _check_values(path: Path, values: Mapping[str, object], defaults: PreTrainedConfig | None) -> None:
+def check_values(path: Path, values: Mapping[str, object], defaults: PreTrainedConfig | None) -> None:
     """Checks each value by itself.
 
     Args:
@@ -176,15 +182,29 @@ def _check_sizes(path: Path, config: PreTrainedConfig) -> None:
         )
 
 
-def _check_shapes(path: Path, values: Mapping[str, object], config: PreTrainedConfig) -> None:
+def check_shapes(
+    path: Path,
+    values: Mapping[str, object],
+    config: PreTrainedConfig,
+    *,
+    auto_class: type[PreTrainedModel],
+    shares_layers: bool = False,
+) -> None:
     """Compares the shapes of the model that a config describes with the stored ones; nothing is allocated.
+
+    Args:
+        path: The ``config.json``.
+        values: Its content.
+        config: transformers' config.
+        auto_class: The auto class of transformers that builds the model.
+        shares_layers: Whether all layers of the family are the same one, so that the files do not limit them.
 
     Raises:
         WeightsError: A shape differs, or the model is far larger than the stored weights.
     """
     stored = stored_shapes(path.parent)
-    _check_layers(path, config, stored)
-    model = _without_weights(path, config)
+    _check_layers(path, config, stored, shares_layers=shares_layers)
+    model = _without_weights(path, config, auto_class)
     described = {_plain(name, model): tuple(parameter.shape) for name, parameter in model.named_parameters()}
     stored = {_plain(name, model): shape for name, shape in stored.items()}
     for name, shape in described.items():
@@ -203,26 +223,26 @@ def _check_shapes(path: Path, values: Mapping[str, object], config: PreTrainedCo
         )
 
 
-def _check_layers(path: Path, config: PreTrainedConfig, stored: Iterable[str]) -> None:
+def _check_layers(path: Path, config: PreTrainedConfig, stored: Iterable[str], *, shares_layers: bool) -> None:
     """Raises WeightsError if a config has more layers than the stored weights, before any model is built."""
     most, reason = _MAX_SHARED_LAYERS, ""
-    if not ARCHITECTURES[config.model_type].shares_layers:
+    if not shares_layers:
         numbers = (int(number) for name in stored for number in re.findall(r"\.(\d{1,6})\.", name))
         most, reason = max(numbers, default=-1) + 1, ", as many as its weight files contain"
-    for layers in ("num_hidden_layers", "decoder_layers", "num_hidden_groups"):
+    for layers in ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "num_hidden_groups"):
         number = getattr(config, layers, 1)
         if not 1 <= number <= most:
             key = config.attribute_map.get(layers, layers)
             raise WeightsError(f"{path}: {key} is {number}; expected is 1 to {most}{reason}")
 
 
-def _without_weights(path: Path, config: PreTrainedConfig) -> PreTrainedModel:
+def _without_weights(path: Path, config: PreTrainedConfig, auto_class: type[PreTrainedModel]) -> PreTrainedModel:
     """The model of a config on the meta device, with shapes but without memory for the weights."""
     config = copy.deepcopy(config)
     config.tie_word_embeddings = True
     try:
         with torch.device("meta"):  # allocates nothing
-            return model_class(config.model_type).from_config(config, trust_remote_code=False)
+            return auto_class.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise WeightsError(f"{path} does not describe a model that can be built: {first_line(error)}") from error
 

@@ -20,7 +20,7 @@ from recbole_clickprompt.plm.weight_files import first_line, read_json
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text"]
+__all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer"]
 
 # Modules of the LM head in transformers' model for masked (GPT-2: causal) language modeling
 _LM_HEADS = {
@@ -63,10 +63,30 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         WeightsError: The tokenizer cannot be read, has no mask token although the PLM is pretrained by masking, or
             has more tokens than the PLM.
     """
-    from transformers import AutoTokenizer
-
     config = read_config(folder)
     causal = ARCHITECTURES[config.model_type].causal
+    tokenizer = read_tokenizer(folder, vocab_size=config.vocab_size)
+    if causal and tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, so any token is fine
+    if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
+        raise WeightsError(
+            f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modeling"
+        )
+    return tokenizer
+
+
+def read_tokenizer(folder: Path, *, vocab_size: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's folder; nothing outside the folder is read.
+
+    Args:
+        folder: The folder.
+        vocab_size: Number of tokens that the model has embeddings of.
+
+    Raises:
+        WeightsError: The tokenizer cannot be read, or has more tokens than the model.
+    """
+    from transformers import AutoTokenizer
+
     settings = folder / "tokenizer_config.json"
     for key, value in read_json(settings).items() if settings.exists() else ():
         if key in ("vocab", "merges") and isinstance(value, str):  # a path that would be read
@@ -80,17 +100,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder}: its tokenizer's model_max_length is {tokenizer.model_max_length!r:.60}; expected is a "
             "number above 0"
         )
-    if causal and tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, so any token is fine
-    if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
-        raise WeightsError(
-            f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modeling"
-        )
     largest = max(tokenizer.get_vocab().values(), default=-1)
-    if largest >= config.vocab_size:
+    if largest >= vocab_size:
         raise WeightsError(
             f"{folder}: its tokenizer has token ids up to {largest}, but config.json's vocab_size is "
-            f"{config.vocab_size}; save the tokenizer that belongs to the model"
+            f"{vocab_size}; save the tokenizer that belongs to the model"
         )
     return tokenizer
 
@@ -105,7 +119,7 @@ def longest_text(folder: Path) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences transformers' messages about missing and unused weights; ``load_plm`` raises for relevant ones."""
     from transformers.utils import logging
 
@@ -148,7 +162,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
             setattr(config, name, dropout)
     config.tie_word_embeddings = True
     try:
-        with _quiet():
+        with quiet():
             model, info = model_class(config.model_type).from_pretrained(
                 folder,
                 config=config,

@@ -24,7 +24,10 @@ __all__ = ["SHARED"]
 
 _TEXT = {
     "plm": Setting(
-        NAME, "minilm", "The language model: minilm, the folder of a saved model, or a Hugging Face id.", "none"
+        NAME,
+        "minilm",
+        "The language model: minilm, hashed, the folder of a saved model, or a Hugging Face id.",
+        "none",
     ),
     "max_text_length": Setting(
         optional(integer(3)), None, "Maximum number of tokens of a row's text. None: the PLM's maximum.", "text"
@@ -212,6 +215,26 @@ _HISTORY = {
         "pretrain",
     ),
 }
+_PROFILES = {
+    "user_knowledge": Setting(
+        choice("blocks", "static", "none"),
+        "none",
+        "What the text of a user contains, for methods that read one. static: the user's fields. blocks: also the "
+        "last profile_length items clicked in training rows before the row's block of the training period. none: "
+        "there is no text of users.",
+        "pretrain",
+    ),
+    "user_blocks": Setting(
+        integer(1),
+        4,
+        "With user_knowledge: blocks: blocks of equal numbers of rows that the training period is cut into. "
+        "Validation and test rows after it see the clicks of all training rows.",
+        "pretrain",
+    ),
+    "profile_length": Setting(
+        integer(1), 20, "With user_knowledge: blocks: most items in the text of a user, the latest.", "pretrain"
+    ),
+}
 _OUTPUT = {
     "save_predictions": Setting(
         BOOLEAN,
@@ -240,6 +263,7 @@ SHARED = grouped(
         "Training": _TRAINING,
         "Data": _DATA,
         "History": _HISTORY,
+        "User profiles": _PROFILES,
         "Output": _OUTPUT,
         "Experimental": _EXPERIMENTAL,
     }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,6 +96,7 @@ def finetuning_inputs(
     start: str | None,
     *,
     reads_text: bool,
+    further: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """As ``stage_inputs``, for a whole run including finetuning.
 
@@ -104,6 +106,7 @@ def finetuning_inputs(
         valid_data: Loader of the validation rows, or None.
         start: Checksum of the file that ``pre_model_path`` names, or None.
         reads_text: Whether finetuning or an earlier stage reads the text of rows.
+        further: What else determines the run, by name; see ``FinetuningMethod.inputs``.
     """
     dataset = train_data._dataset
     return {
@@ -113,6 +116,7 @@ def finetuning_inputs(
         "vocabulary": {f: dataset.num(f) for f in sorted(dataset.field2id_token)},
         **_history(dataset),
         "pre_model_path": start,
+        **further,
         **(_text_inputs(config, dataset) if reads_text else {}),
     }
 
@@ -159,11 +163,13 @@ def rows_hash(dataset: Dataset, fields: Collection[str] | None = None) -> str:
 
 
 def _history(dataset: Dataset) -> dict[str, str]:
-    return {} if dataset.history_log is None else {"history": dataset.history_log.digest()}
+    """Hashes of what the hidden columns of rows point to."""
+    parts = {"history": dataset.history_log, "user_profiles": dataset.user_profiles}
+    return {name: part.digest() for name, part in parts.items() if part is not None}
 
 
 def _text_inputs(config: Settings, dataset: Dataset) -> dict[str, Any]:
-    folder = find_plm(config["plm"])
+    folder = find_plm(config["plm"], seed=config["seed"])
     table = dataset.token_table(config["plm"])
     return {
         "tokens": _tensors_hash([*table.named_buffers(), *_specials(table)]),

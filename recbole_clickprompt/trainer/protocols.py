@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
 __all__ = [
-    "LEVELS", "CTRModel", "EncodesTexts", "FinetuningMethod", "Module", "PretrainingStage", "StageModel",
-    "Trainable", "encoded_levels", "vector_column",
+    "LEVELS", "CTRModel", "EncodesTexts", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module",
+    "PretrainingStage", "StageModel", "Trainable", "ValidatedStage", "encoded_levels", "vector_column",
 ]  # fmt: skip
 
 LEVELS = ("user", "item")  # what a text can describe
@@ -162,6 +163,76 @@ class PretrainingStage(Protocol):
 
 
 @runtime_checkable
+class ValidatedStage(Protocol):
+    """A ``PretrainingStage`` that is validated after each epoch, keeps the best weights and may end early."""
+
+    def validate(self, config: Config, model: Any, dataset: Any) -> float:
+        """The loss to minimize, in evaluation mode, on examples that are not trained on.
+
+        Args:
+            config: Settings of the run.
+            model: The model of the stage, with the weights of the epoch.
+            dataset: The result of ``training_rows``.
+
+        Returns:
+            The same number on all ranks.
+        """
+
+    def patience(self, config: Settings) -> int:
+        """Epochs in a row without a smaller loss after which the stage ends."""
+
+
+@runtime_checkable
+class ExampleStage(Protocol):
+    """A ``PretrainingStage`` whose examples are not rows of the data set, such as texts.
+
+    ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
+    array of numbers to an ``Interaction``. ``build`` gets it too.
+    """
+
+    def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
+        """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
+
+    def enable_amp(self, config: Settings) -> bool:
+        """Whether the stage computes in bf16."""
+
+    def finish(self, config: Config, model: Any, dataset: Any, checkpoint: Path) -> None:
+        """Called on all ranks with the final weights, before the checkpoint is written; measures what was learned.
+
+        Args:
+            config: Settings of the run.
+            model: The model of the stage.
+            dataset: The result of ``training_rows``.
+            checkpoint: The path that the checkpoint will have; other files of the stage are named after it.
+        """
+
+    def summary(self, config: Config, dataset: Any, checkpoint: Path) -> str:
+        """What ``finish`` measured, as text of several lines; measured again where settings ask for another way.
+
+        Args:
+            config: Settings of the run.
+            dataset: The result of ``training_rows``.
+            checkpoint: The result of the stage.
+        """
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A ``Trainable`` that depends on the progress of training, or stores what it computed from its weights."""
+
+    def begin_batch(self, epoch: int, batch: int) -> None:
+        """Called before each batch that is trained on.
+
+        Args:
+            epoch: Number of the epoch, from 0; with ``evals_per_epoch``, of the part of a pass.
+            batch: Number of the batch in it, from 0. A resumed run begins with the number of its next batch.
+        """
+
+    def before_saving(self) -> None:
+        """Called before the model is saved as a result of training: brings what is stored up to date."""
+
+
+@runtime_checkable
 class EncodesTexts(Protocol):
     """A ``CTRModel`` that reads a vector per user or item, made of its text alone.
 
@@ -221,6 +292,14 @@ class FinetuningMethod(Protocol):
     def reads_text(self, config: Settings) -> bool:
         """Whether finetuning reads the text of rows."""
 
+    def inputs(self, config: Config, dataset: Dataset) -> dict[str, Any]:
+        """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
+
+        Args:
+            config: Settings of the run.
+            dataset: Its training rows.
+        """
+
     def begin_finetuning(
         self,
         config: Config,
@@ -244,6 +323,9 @@ class FinetuningMethod(Protocol):
 
     def title(self, config: Settings) -> str:
         """A readable name of the model of a run, for tables and reports."""
+
+    def tables(self, config: Config, model: Any, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports."""
 
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint."""

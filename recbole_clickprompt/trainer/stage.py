@@ -15,6 +15,7 @@ from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, broadcast_parameters, rank_rng, shares
 from recbole_clickprompt.trainer.lazy_adam import clip_gradients
 from recbole_clickprompt.trainer.optimizer import build_scheduler
+from recbole_clickprompt.trainer.protocols import FollowsTraining
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
@@ -126,6 +127,7 @@ class TrainingStage:
         self.model.train()
         done = self.checkpointer.begin(epoch) if self.checkpointer else Progress(epoch)
         rows = len(loader._dataset)
+        follower = self.model if isinstance(self.model, FollowsTraining) else None
         with tqdm(
             total=rows,
             initial=min(done.batches * loader._batch_size, rows),
@@ -135,6 +137,9 @@ class TrainingStage:
             dynamic_ncols=True,
         ) as bar:
             for interaction in self.checkpointer.batches(loader) if self.checkpointer else loader:
+                if follower is not None:
+                    with autocast(self.device, self.enable_amp):
+                        follower.begin_batch(epoch, done.batches)
                 done.loss += self.train_batch(interaction.to(self.device))
                 done.batches += 1
                 if bar.update(

@@ -25,7 +25,14 @@ from recbole_clickprompt.trainer.fit_state import fit_state, restore_fit_state
 from recbole_clickprompt.trainer.group_metrics import GAUC, GroupCollector, GroupEvaluator, metrics_of_recbole
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
-from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, PretrainingStage, StageModel
+from recbole_clickprompt.trainer.protocols import (
+    CTRModel,
+    ExampleStage,
+    FinetuningMethod,
+    FollowsTraining,
+    PretrainingStage,
+    StageModel,
+)
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 from recbole_clickprompt.trainer.reporting import stage_reporter
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
@@ -163,6 +170,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             valid_data,
             read_checksum(start) if start else None,
             reads_text=self.method.reads_text(config) or any(stage.reads_text(config) for stage in stages),
+            further=self.method.inputs(config, train_data._dataset),
         )
         default = state_path(config, f"{config['model']}-finetune", inputs)
         return *load_resume_state(config, default, stage="finetune", inputs=inputs, allowed=allowed), inputs
@@ -175,7 +183,10 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         valid_data: AbstractDataLoader | None,
     ) -> tuple[float, Any]:
         assert path is not None  # the stage has run
-        self._last_stage = stage, load_stage_model(stage, self.config, train_data._dataset, path)
+        dataset = train_data._dataset
+        if isinstance(stage, ExampleStage):
+            dataset = stage.training_rows(self.config, train_data, valid_data)
+        self._last_stage = stage, load_stage_model(stage, self.config, dataset, path)
         result = self.evaluate(valid_data or train_data)
         # A search compares trials as RecBole does, by valid_metric_bigger: it gets an accuracy or a loss
         # accordingly
@@ -254,6 +265,9 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         return interaction, predict(self.model, interaction.to(self.device), self.device), positive_u, positive_i
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: str) -> None:
+        if isinstance(self.model, FollowsTraining):
+            with autocast(self.device, self.enable_amp):
+                self.model.before_saving()
         if self._checkpointer is not None:
             self._checkpointer.flush()
         super()._save_checkpoint(epoch, verbose, **kwargs)

@@ -1,0 +1,101 @@
+"""A level of texts, items or users: what the student knows about each, and the vectors that a CTR model reads.
+
+Letters: U distinct texts of the level, W width of the student's states, A width of adapted vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recbole_clickprompt.methods.msd.adaptors import Adaptor
+from recbole_clickprompt.methods.msd.frozen_states import FrozenStates
+from recbole_clickprompt.methods.msd.student_texts import StudentTexts
+
+__all__ = ["Level", "Rows", "VectorTable"]
+
+
+class Rows(NamedTuple):
+    """Adapted vectors, and which of them a batch reads.
+
+    Attributes:
+        vectors: ``(rows, A)``.
+        places: Rows of ``vectors``, in any shape.
+    """
+
+    vectors: Tensor
+    places: Tensor
+
+    def read(self) -> Tensor:
+        """The vectors at the places, ``(..., A)``."""
+        return nn.functional.embedding(self.places, self.vectors)
+
+
+class VectorTable(nn.Module):
+    """Vectors that are computed, not learned, and saved with the model. Empty at first.
+
+    Args:
+        width: Of a vector.
+        ids: A saved table that is not empty has at least this many rows; 0 if any number fits.
+
+    Attributes:
+        rows: ``(rows, width)`` float32.
+    """
+
+    def __init__(self, width: int, *, ids: int = 0) -> None:
+        super().__init__()
+        self.ids = ids
+        self.rows: Tensor
+        self.register_buffer("rows", torch.zeros(0, width))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        saved = state_dict.get(f"{prefix}rows")
+        if isinstance(saved, Tensor) and saved.ndim == 2 and (len(saved) >= self.ids or not len(saved)):
+            # Of a table of another width, torch reports the shapes
+            self.rows = self.rows.new_zeros(len(saved), self.rows.shape[1])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class Level(nn.Module):
+    """The texts of a level and their vectors::
+
+        id ──index──> text ──student──> vectors (U, W) ──adaptor──> adapted (ids, A)
+                                        refreshed in training       for evaluation and serving
+
+    Args:
+        name: ``item`` or ``user``.
+        texts: None in serving, where only the adapted vectors are needed.
+        ids: Number of ids in serving: those of items or users.
+        width: W.
+        hidden: Hidden width of the adaptor.
+        out: A.
+    """
+
+    def __init__(
+        self, name: str, texts: StudentTexts | None, *, ids: int, width: int, hidden: int, out: int
+    ) -> None:
+        super().__init__()
+        self.name, self.texts = name, texts
+        self.states: FrozenStates | None = None  # of the frozen layers of the student, once they are needed
+        self.adaptor = Adaptor(width, hidden=hidden, out=out)
+        self.vectors = VectorTable(width)
+        self.adapted = VectorTable(out, ids=ids)
+        self.index: Tensor
+        index = torch.zeros(0, dtype=torch.int64) if texts is None else texts.index
+        self.register_buffer("index", index, persistent=False)
+
+    @torch.no_grad()
+    def adapt(self) -> None:
+        """Computes the adapted vectors of all ids from the vectors of the texts."""
+        self.adapted.rows = self.adaptor(self.vectors.rows)[self.index]
+
+    def stored(self, ids: Tensor) -> Rows:
+        """Adapted vectors of ids of any shape, from the table."""
+        return Rows(self.adapted.rows, ids)
+
+    def from_vectors(self, ids: Tensor) -> Rows:
+        """Adapted vectors of ids of any shape, from those of their texts; gradients reach the adaptor alone."""
+        texts, places = torch.unique(self.index[ids], return_inverse=True)
+        return Rows(self.adaptor(self.vectors.rows[texts]), places)

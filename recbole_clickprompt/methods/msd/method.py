@@ -1,0 +1,107 @@
+"""MSD as a method: the student is distilled, then trained on clicks within the CTR model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
+from recbole_clickprompt.backbones.settings import check_history_settings
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, Distillation
+from recbole_clickprompt.methods.msd.settings import SETTINGS
+from recbole_clickprompt.settings.declaration import Setting
+from recbole_clickprompt.settings.values import Settings
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
+
+    from recbole_clickprompt.text.source import TextSource
+
+__all__ = ["MSDMethod"]
+
+
+class MSDMethod(Method):
+    """A CTR model with vectors of texts from a small language model that was distilled from a large one."""
+
+    name = "MSD"
+    stages = (Distillation(),)
+    curves = DISTILLATION_CURVES
+    prediction_columns = {"logit": "logit of the CTR model with vectors of texts"}
+
+    def settings(self) -> Mapping[str, Setting]:
+        return SETTINGS
+
+    def check(self, settings: Settings) -> None:
+        """Raises SettingError for settings that do not go together."""
+        backbone, fusion = settings["backbone"], settings["fusion"]
+        if backbone in WITHOUT_VECTORS:
+            able = ", ".join(name for name in BACKBONES if name not in WITHOUT_VECTORS)
+            raise SettingError(
+                f"MSD adds vectors of texts as fields, which {backbone} does not support; use one of {able}"
+            )
+        if "text_fields" not in settings:
+            raise SettingError(
+                "text_fields is not set: list the fields that texts of items and users consist of, for example "
+                "`text_fields: {title: title, genre: genre}` in props/dataset/<dataset>.yaml"
+            )
+        if fusion != "none" and settings["history_length"] is None:
+            raise SettingError(
+                f"fusion: {fusion} reads each user's earlier clicks; set history_length, for example to 20, or "
+                "fusion: none"
+            )
+        check_history_settings(settings, reader=None if fusion == "none" else f"fusion: {fusion}")
+        if fusion == "none" and not settings["fuse_target"] and settings["user_knowledge"] == "none":
+            raise SettingError(
+                "fusion: none, fuse_target: False and user_knowledge: none leave no vectors of texts; use the "
+                f"backbone alone (--model={backbone}), or leave out one of them"
+            )
+        if settings["train_user_texts"]:
+            for name, value in (("user_knowledge", "none"), ("train_texts", "none")):
+                if settings[name] == value:
+                    raise SettingError(f"train_user_texts has nothing to train with {name}: {value}; leave it out")
+        if settings["init_from_text"]:
+            raise SettingError(
+                "init_from_text has no place in MSD, in which new ids have vectors of their texts; leave it out"
+            )
+
+    def model_class(self) -> type:
+        from recbole_clickprompt.methods.msd.model import MSD
+
+        return MSD
+
+    def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
+        """Hashes of the student's files and of the texts that it reads."""
+        from recbole_clickprompt.methods.msd.inputs import student_inputs
+
+        return student_inputs(config, dataset)
+
+    def begin_finetuning(
+        self,
+        config: Settings,
+        model: nn.Module,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
+    ) -> None:
+        """Loads the distilled student; sets embeddings of unseen ids, scales of vectors and rates of masking."""
+        from recbole_clickprompt.backbones.unseen import zero_unseen_rows
+        from recbole_clickprompt.methods.msd.inputs import load_distilled
+        from recbole_clickprompt.methods.msd.model import MSD
+
+        assert isinstance(model, MSD)
+        if start is not None:
+            model.texts.student.encoder.load_student(load_distilled(config, start))
+        if config["unseen_id_embeddings"] == "zero":
+            number = zero_unseen_rows(model.backbone.model, [train_data._dataset])
+            getLogger().info(f"{number} embeddings of ids and values without training rows are set to zero")
+        model.begin(train_data._dataset)
+
+    def title(self, config: Settings) -> str:
+        return f"MSD ({config['backbone']})"

@@ -1,0 +1,196 @@
+"""Loads language models that write text: causal ones (Llama, Qwen, GPT-2) and encoder-decoders (T5, BART).
+
+Only models whose layers are given prompts need an adapter in ``architectures/``; here, any model of transformers
+that generates text is used unchanged, or with some of its layers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
+
+from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.config import check_shapes, check_values
+from recbole_clickprompt.plm.loading import quiet, read_tokenizer
+from recbole_clickprompt.plm.weight_files import first_line, read_json
+from recbole_clickprompt.plm.weights import find_plm
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["GenerativeModel", "generative_config", "keep_layers", "kept_layers", "load_generative"]
+
+# Config keys that count the layers of a stack; T5's and BART's decoders have one of their own
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers",
+                 "num_decoder_layers")  # fmt: skip
+
+
+class GenerativeModel(NamedTuple):
+    """A language model that generates text, and its tokenizer.
+
+    Attributes:
+        model: transformers' model with its LM head, in float32 on the CPU.
+        tokenizer: Its tokenizer, which has a padding token and an end token.
+        encoder_decoder: Whether an encoder reads the input and a decoder writes the answer; otherwise the model is
+            causal and continues the input.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    encoder_decoder: bool
+
+
+def load_generative(name: str, *, num_layers: int | None = None) -> GenerativeModel:
+    """Loads a causal or encoder-decoder language model.
+
+    Args:
+        name: ``smollm2``, a folder, or a Hugging Face id; see ``find_plm``.
+        num_layers: Number of layers of each stack to keep, evenly spaced from layer 0 (``kept_layers``); None
+            keeps all.
+
+    Raises:
+        WeightsError: It cannot be found or read, does not generate text, or has fewer layers.
+    """
+    folder = find_plm(name)
+    config = generative_config(folder)
+    try:
+        with quiet():
+            model, info = _auto_class(config).from_pretrained(
+                folder,
+                config=config,
+                output_loading_info=True,
+                dtype="float32",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except Exception as error:  # transformers passes on any error of its parsers
+        raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise WeightsError(f"{folder}: the weights {missing} are missing from its files")
+    tokenizer = read_tokenizer(folder, vocab_size=config.vocab_size)
+    if tokenizer.eos_token_id is None:
+        raise WeightsError(f"{folder}: its tokenizer has no end token (eos_token), so answers could not end")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, so any token is fine
+    if num_layers is not None:
+        keep_layers(model, num_layers, origin=str(folder))
+    return GenerativeModel(model, tokenizer, bool(config.is_encoder_decoder))
+
+
+def generative_config(folder: Path) -> PreTrainedConfig:
+    """Reads and checks the ``config.json`` of a model that generates text.
+
+    Args:
+        folder: Folder of the model, local and checked by ``check_files``.
+
+    Raises:
+        WeightsError: It does not generate text, or a value is invalid or does not fit the weights.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    path = folder / "config.json"
+    values = read_json(path)
+    family = values.get("model_type")
+    if not isinstance(family, str) or family not in CONFIG_MAPPING:
+        raise WeightsError(f"{path}: model_type is {family!r:.60}, which transformers does not know")
+    check_values(path, values, CONFIG_MAPPING[family]())
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        auto_class = _auto_class(config)
+    except KeyError as error:
+        raise WeightsError(
+            f"{folder} is a {family!r} model, which does not generate text; use a causal model such as Llama, Qwen"
+            " or GPT-2, or an encoder-decoder such as T5"
+        ) from error
+    except Exception as error:
+        raise WeightsError(f"{folder}: its config.json cannot be read: {' '.join(str(error).split())}") from error
+    check_shapes(path, values, config, auto_class=auto_class)
+    return config
+
+
+def _auto_class(config: PreTrainedConfig) -> Any:
+    """The auto class that loads a model with its LM head; raises KeyError if the family generates no text."""
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+    )
+
+    if config.is_encoder_decoder:
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[type(config)]
+        return AutoModelForSeq2SeqLM
+    # BERT and its relatives have a causal class too, but their checkpoints read in both directions
+    if config.model_type not in _masked_families():
+        MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        return AutoModelForCausalLM
+    raise KeyError(config.model_type)
+
+
+def _masked_families() -> set[str]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+
+
+def kept_layers(layers: int, kept: int) -> list[int]:
+    """Numbers of ``kept`` evenly spaced layers out of ``layers``; of 30, ten are 0, 3, .., 27, six 0, 5, .., 25.
+
+    The first layer is always kept: it follows the embeddings, and in T5 it contains the relative positions of all.
+    """
+    return [index * layers // kept for index in range(kept)]
+
+
+def keep_layers(model: PreTrainedModel, num_layers: int, *, origin: str) -> None:
+    """Removes all but ``num_layers`` evenly spaced layers of each stack of a model, in place.
+
+    Args:
+        model: A causal model or an encoder-decoder.
+        num_layers: Layers to keep per stack.
+        origin: Where the model is from, for messages.
+
+    Raises:
+        WeightsError: A stack has fewer layers, or its layers depend on their number.
+    """
+    stacks = [model.get_encoder(), model.get_decoder()] if model.config.is_encoder_decoder else [_causal(model)]
+    if getattr(model.config, "scale_attn_by_inverse_layer_idx", False):
+        raise WeightsError(f"num_layers is {num_layers}, but layers of {origin} depend on their number; use all")
+    for stack in stacks:
+        lists = [(name, child) for name, child in stack.named_children() if isinstance(child, nn.ModuleList)]
+        if len(lists) != 1:
+            raise WeightsError(f"num_layers is {num_layers}, but {origin} has no single list of layers; use all")
+        name, layers = lists[0]
+        if not 1 <= num_layers <= len(layers):
+            raise WeightsError(f"num_layers is {num_layers}, but {origin} has {len(layers)} layers")
+        kept = kept_layers(len(layers), num_layers)
+        for config in (model.config, stack.config):
+            _shorten(config, len(layers), kept)
+        setattr(stack, name, nn.ModuleList(layers[index] for index in kept))
+        _renumber(getattr(stack, name))
+
+
+def _causal(model: PreTrainedModel) -> nn.Module:
+    """The module of a causal model that has its layers as a child."""
+    base = model.base_model
+    return getattr(base, "decoder", base)  # OPT's has its decoder one level below
+
+
+def _shorten(config: PreTrainedConfig, layers: int, kept: list[int]) -> None:
+    """Adapts counts of layers, and lists with one entry per layer, in a model's config."""
+    for key, value in list(vars(config).items()):
+        if isinstance(value, list) and len(value) == layers and key.endswith("_types"):
+            setattr(config, key, [value[index] for index in kept])
+        elif key in _LAYER_COUNTS and value == layers:
+            setattr(config, key, len(kept))
+
+
+def _renumber(layers: nn.ModuleList) -> None:
+    """Numbers layers from 0, because their keys and values are cached under this number."""
+    for index, layer in enumerate(layers):
+        for module in layer.modules():
+            if isinstance(getattr(module, "layer_idx", None), int):
+                module.layer_idx = index  # type: ignore[assignment] # torch declares attributes as tensors
