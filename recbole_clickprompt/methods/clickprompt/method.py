@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.backbones.settings import check_history_settings
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
 from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.clickprompt.settings import WITH_PLM, WITHOUT_PLM
