@@ -1,12 +1,13 @@
-"""Checks whether a change of the code leaves training bit-identical.
+"""Checks whether a change of the code leaves training bit-identical, or how much it changes scores.
 
     python -m benchmarks.unchanged before.json          # in a checkout without the change
     python -m benchmarks.unchanged after.json           # in one with it, on the same machine
     python -m benchmarks.unchanged after.json --compare before.json
 
 Trains variants on ``tiny`` and, with --demo, the models of the demo on ml-100k, with one seed and one thread each,
-and records the test metrics and the SHA-256 of every tensor of the final checkpoints. It only uses RecBole's entry
-point and settings, so it works with any version of the package; settings have the names of version 0.1.0.
+and records the test metrics, the scores of the test rows and the SHA-256 of every tensor of the final checkpoints.
+It only uses RecBole's entry point and settings, so it works with any version of the package; settings have the
+names and defaults of version 0.1.0.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 import torch
 from recbole.quick_start import run_recbole
 from tqdm import tqdm
@@ -63,17 +65,19 @@ DEMO: dict[str, dict[str, Any]] = {
 DEMO_SETTINGS: dict[str, Any] = {
     "gpu_id": "", "show_progress": False, "epochs": 1, "pretrain_epochs": 1, "pretrain_rows": 4000,
 }  # fmt: skip
+OLD_DEFAULTS: dict[str, Any] = {"unseen_embeddings": "random"}
 
 
 def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Trains a model; returns test metrics and the digest of every tensor of the checkpoint."""
+    """Trains a model; returns test metrics, scores of test rows and the digest of every tensor it saved."""
     with TemporaryDirectory() as folder:
-        given = {"model": "ClickPrompt", **settings, "checkpoint_dir": folder}
+        given = {"model": "ClickPrompt", **OLD_DEFAULTS, **settings, "checkpoint_dir": folder}
         result = run_recbole(dataset=dataset, config_dict=given)
         (file,) = Path(folder).glob("*.pth")
         weights = torch.load(file, weights_only=True)["state_dict"]
+        scores = pd.read_parquet(file.with_suffix("") / "predictions.parquet")["score"].tolist()
     digests = {name: hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16] for name, weight in weights.items()}
-    return {"test": dict(result["test_result"]), "tensors": digests}
+    return {"test": dict(result["test_result"]), "tensors": digests, "scores": scores}
 
 
 def main() -> int:
@@ -94,6 +98,10 @@ def main() -> int:
     return 0
 
 
+def _distance(one: float, other: float) -> float:
+    return abs(one - other)
+
+
 def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
     """Prints for each variant whether it is unchanged; returns 1 if any differs."""
     changed = 0
@@ -104,7 +112,11 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
         ]
         equal = one == other
         changed += not equal
-        different = f"{len(tensors)} tensors differ; test {one.get('test')} and {other.get('test')}"
+        apart = max(map(_distance, one.get("scores", []), other.get("scores", [])), default=float("nan"))
+        different = (
+            f"{len(tensors)} tensors differ; scores by {apart:.1e} at most; "
+            f"test {one.get('test')} and {other.get('test')}"
+        )
         print(f"{name}: {'equal' if equal else different}")
     return int(bool(changed))
 

@@ -30,6 +30,7 @@ __all__ = [
     "put_in_place",
     "remove_leftovers",
     "storage_errors",
+    "user_cache",
     "warn_once",
     "write_text",
     "write_whole",
@@ -233,6 +234,11 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def user_cache() -> Path:
+    """Folder for files that this package makes once per user and can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "recbole_clickprompt"
 
 
 def is_alive(process: int) -> bool:

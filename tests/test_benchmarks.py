@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import goodreads, pretraining_length
+from benchmarks import goodreads, kdd2012, pretraining_length
 from benchmarks.measure import measured
 from benchmarks.rowwise import step_seconds
 from recbole_clickprompt.data.convert.catalog import prepare
@@ -27,6 +27,14 @@ def test_generated_goodreads_files_have_the_publishers_form(tmp_path):
     values = dict(zip((name.partition(":")[0] for name in header.split("\t")), first.split("\t"), strict=True))
     assert values["author_name"].startswith("Ann Author ")
     assert values["media_type"] == "book"
+
+
+def test_generated_files_of_kdd_cup_2012_have_the_publishers_form(tmp_path):
+    kdd2012.generate(tmp_path / "raw", 20_000)
+    counts = prepare("kdd2012", tmp_path / "raw", tmp_path / "out")
+    assert counts.raw_rows == 20_000
+    assert 1500 < counts.rows < 2200
+    assert not any("are not in" in note or "more lines" in note for note in counts.notes)
 
 
 PEAKS = """

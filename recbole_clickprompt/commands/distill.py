@@ -54,11 +54,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     config = Config(described.model, described.dataset, described.config_files, chosen)
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
-    if not stage.is_enabled(config):
-        raise SettingError(
-            "knowledge names no file of answers, so there is nothing to distill; give a file that recbole-cp "
-            "teach wrote, or the name of a shipped one"
-        )
     train_data, valid_data, _ = data_preparation(config, create_dataset(config))
 
     def report(epoch: int, metrics: dict[str, float]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "execute"]
 
 # The names in RECIPES, which a test compares: importing the converters would slow down the help
-_NAMES = ("ml-1m", "ml-100k", "ml-latest-small", "book-crossing", "amazon-toys-games-18", "goodreads")
+_NAMES = ("ml-1m", "ml-100k", "ml-latest-small", "book-crossing", "amazon-toys-games-18", "goodreads", "kdd2012")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 def _table(found: Counts, published: Counts) -> str:
     lines = [f"  {'':<12} {'prepared':>12} {'published':>12}"]
     pairs = [("raw rows", found.raw_rows, published.raw_rows), ("rows", found.rows, published.rows)]
+    for name in ("users", "items"):
+        if getattr(found, name) is not None:
+            pairs.append((name, getattr(found, name), getattr(published, name)))
     pairs.append(("positive", found.positive, published.positive))
     for i, part in enumerate(("train", "valid", "test")):
         pairs.append((part, found.parts and found.parts[i], published.parts and published.parts[i]))

@@ -19,7 +19,6 @@ from recbole_clickprompt.commands.restored_runs import default_device, visit_run
 from recbole_clickprompt.commands.runs import add_runs_and_baseline, baseline_of, named_runs
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.files import write_text
-from recbole_clickprompt.methods.base import Curve
 from recbole_clickprompt.methods.registry import methods
 
 if TYPE_CHECKING:
@@ -90,7 +89,14 @@ def _extras(options: argparse.Namespace, runs: Mapping[str, RunFolder], baseline
     visit_runs(needed, visit, device=default_device())
     if timer is not None:
         latency, note = timer.measure(baseline)
-    return Extras(latency=latency, latency_note=note, attention=attention if compute else None, curves=_curves())
+    return Extras(
+        latency=latency,
+        latency_note=note,
+        attention=attention if compute else None,
+        # Two methods may share a stage
+        curves=list(dict.fromkeys(curve for method in methods() for curve in method.curves)),
+        measures=list(dict.fromkeys(curve for method in methods() for curve in method.measures)),
+    )
 
 
 def _read_latency(path: Path, runs: Mapping[str, RunFolder]) -> tuple[pd.DataFrame, str]:
@@ -113,8 +119,3 @@ def _read_latency(path: Path, runs: Mapping[str, RunFolder]) -> tuple[pd.DataFra
         twice = table.loc[table["run"].duplicated(), "run"].iloc[0]
         raise DataError(f"--latency: {path} has the run {twice!r} more than once; leave one row of it")
     return table, f"from {path.name}"
-
-
-def _curves() -> list[Curve]:
-    # Two methods may share a stage
-    return list(dict.fromkeys(curve for method in methods() for curve in method.curves))

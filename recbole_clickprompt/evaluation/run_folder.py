@@ -23,6 +23,7 @@ from recbole_clickprompt.evaluation.history import read_epochs
 from recbole_clickprompt.evaluation.run_info import INFO_FILE, read_info
 from recbole_clickprompt.evaluation.run_tables import PREDICTIONS_FILE, read_counts, read_predictions
 from recbole_clickprompt.evaluation.value_checks import reject_rows
+from recbole_clickprompt.evaluation.word_tables import WordTable, read_word_tables
 
 __all__ = ["RunFolder", "find_runs", "folder_of", "open_run"]
 
@@ -35,7 +36,8 @@ class RunFolder:
         folder: Its path.
         info: The content of ``run.json``: ``model``, ``dataset``, ``backbone``, ``seed``, ``settings``,
             ``command``, ``test_result``, ``best_valid_score``, ``checkpoint``, ``train_counts``, ``title``,
-            ``date``, the time at which it finished, and ``baselines``, the metrics of trivial baselines.
+            ``date``, the time at which it finished, ``baselines``, the metrics of trivial baselines, and
+            ``tables``, which the method adds.
     """
 
     folder: Path
@@ -102,6 +104,10 @@ class RunFolder:
             table[name] = table[name].astype(float if name != "epoch" else int)  # also if all values are null
             reject_rows(table, name, table[name].abs() == float("inf"), "a finite number or null", file)
         return table
+
+    def tables(self) -> list[WordTable]:
+        """Tables of words that the method added to the run."""
+        return read_word_tables(self.info["tables"], self.folder / INFO_FILE)
 
     def train_counts(self) -> pd.DataFrame:
         """The number of training rows of each user and item: columns ``kind``, ``token``, ``rows``.

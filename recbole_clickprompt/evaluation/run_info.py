@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.value_checks import short_repr
+from recbole_clickprompt.evaluation.word_tables import read_word_tables
 from recbole_clickprompt.files import write_text
 from recbole_clickprompt.settings.old_names import settings_of_saved_run
 
@@ -56,6 +57,7 @@ def read_info(file: Path) -> dict[str, Any]:
         raise DataError(
             f"{file}: baselines must be metrics by baseline and split, got {got}; restore the file or train again"
         )
+    read_word_tables(info.setdefault("tables", []), file)
     return info
 
 

@@ -270,10 +270,10 @@ class TextDataset(CountedFilters):
         return build_textualizer(self, self._numbers)
 
     def tokenizer(self, plm: str) -> PreTrainedTokenizerBase:
-        """The tokenizer of a PLM (``minilm``, a folder or a Hugging Face id), which is loaded once."""
+        """The tokenizer of a PLM (``minilm``, ``hashed``, a folder or a Hugging Face id), which is loaded once."""
         tokenizers = self.__dict__.setdefault("_tokenizers", {})
         if plm not in tokenizers:
-            tokenizers[plm] = load_tokenizer(find_plm(plm))
+            tokenizers[plm] = load_tokenizer(find_plm(plm, seed=self.config["seed"]))
         return tokenizers[plm]
 
     def token_table(self, plm: str) -> TokenTable:
@@ -286,7 +286,7 @@ class TextDataset(CountedFilters):
         """
         tables = self.__dict__.setdefault("_token_tables", {})
         if plm not in tables:
-            tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm))
+            tables[plm] = build_token_table(self, self.tokenizer(plm), find_plm(plm, seed=self.config["seed"]))
         return tables[plm]
 
 

@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
     from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
 
-__all__ = ["Curve", "Method"]
+__all__ = ["Curve", "Method", "check_text_fields"]
 
 
 class Curve(NamedTuple):
@@ -50,6 +53,7 @@ class Method:
         serves_text: The model reads the text of rows when it predicts, so serving has to tokenize it.
         prediction_columns: Columns of its predictions in addition to the score, with their descriptions.
         curves: Learning curves of its stages, for reports.
+        measures: Metrics of its stages that reports compare with the test AUC, over runs.
         aliases: Further names on the command line and in grids, with the settings that each implies.
     """
 
@@ -58,6 +62,7 @@ class Method:
     serves_text: bool = False
     prediction_columns: Mapping[str, str] = {}
     curves: Sequence[Curve] = ()
+    measures: Sequence[Curve] = ()
     aliases: Mapping[str, Mapping[str, Any]] = {}
 
     def model_class(self) -> type:
@@ -113,6 +118,16 @@ class Method:
         """A readable name of a run's model, for tables and reports."""
         return self.name
 
+    def tables(self, config: Settings, model: nn.Module, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports.
+
+        Args:
+            config: Settings of the run.
+            model: An instance of ``model_class()`` with the weights of the best epoch.
+            dataset: The training rows.
+        """
+        return []
+
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint: a name that ``--model`` accepts."""
         return self.name
@@ -124,3 +139,16 @@ class Method:
             None if models with these settings have no such table.
         """
         return None
+
+
+def check_text_fields(settings: Settings) -> None:
+    """Checks that the data set has text.
+
+    Raises:
+        SettingError: ``text_fields`` is not set.
+    """
+    if "text_fields" not in settings:
+        raise SettingError(
+            "text_fields is not set: list the fields whose values make up a row's text, for example "
+            "`text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
+        )

@@ -39,7 +39,9 @@ def build_encoder(
         WeightsError: The PLM cannot be obtained.
     """
     language_model = load_plm(
-        find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=config["plm_dropout"]
+        find_plm(config["plm"], seed=config["seed"]),
+        num_layers=config["plm_num_layers"],
+        dropout=config["plm_dropout"],
     )
     if config["plm_lora"]:
         add_lora(language_model.encoder, config["plm_lora"])

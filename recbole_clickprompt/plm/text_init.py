@@ -101,7 +101,9 @@ def text_vectors(config: Settings, dataset: TextSource, field: str) -> tuple[Ten
     lengths = table.lengths({field: ids})
     has_text = lengths > len(table.prefix) + len(table.suffix)
     plm = PromptedEncoder(
-        load_plm(find_plm(config["plm"]), num_layers=config["plm_num_layers"], dropout=None).encoder
+        load_plm(
+            find_plm(config["plm"], seed=config["seed"]), num_layers=config["plm_num_layers"], dropout=None
+        ).encoder
     )
     device = config["device"]
     plm.to(device).eval()

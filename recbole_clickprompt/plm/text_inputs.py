@@ -148,7 +148,7 @@ def _state_table(
         plm,
         [pair for copy in copies for pair in zip(texts, copy, strict=True)],
         folder=Path(config["checkpoint_dir"]),
-        weights=weights_hash(find_plm(config["plm"])),
+        weights=weights_hash(find_plm(config["plm"], seed=config["seed"])),
         enable_amp=config["enable_amp"],
         show_progress=config["show_progress"],
     )

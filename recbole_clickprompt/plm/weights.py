@@ -1,4 +1,7 @@
-"""Finds a PLM by name: ``minilm``, ``smollm2``, a folder or a Hub id. Only safetensors, no remote code."""
+"""Finds a PLM by name: ``minilm``, ``smollm2``, ``hashed``, a folder or a Hugging Face id.
+
+Only safetensors are read, and no remote code is run.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import importlib.metadata
 from pathlib import Path
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.hashed import find_hashed
 from recbole_clickprompt.plm.smollm2 import find_smollm2
 from recbole_clickprompt.plm.weight_files import check_files, first_line, weights_hash
 
@@ -18,27 +22,33 @@ _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
-def find_plm(name: str) -> Path:
+def find_plm(name: str, *, seed: int = 0) -> Path:
     """The folder of a PLM, downloaded from the hub if it is not local.
 
     Args:
-        name: The setting ``plm``: ``minilm``, ``smollm2``, a folder, or a Hugging Face id.
+        name: The setting ``plm``: ``minilm``, ``smollm2``, ``hashed``, a folder, or a Hugging Face id.
+        seed: Seed of the run, for the initial weights of ``hashed``; others do not depend on it.
 
     Returns:
         A folder whose files passed ``check_files``.
 
     Raises:
         WeightsError: The PLM cannot be obtained, its weights are not the expected ones, or files are missing.
+        StorageError: ``hashed`` cannot be written to the user's cache.
     """
     if name == "minilm":
         return _find_minilm()
     if name == "smollm2":
         return _checked(find_smollm2(), name)
+    if name == "hashed":
+        return _checked(find_hashed(seed), name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder, name)
     if _is_path(name):
-        raise WeightsError(f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, or minilm")
+        raise WeightsError(
+            f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, minilm or hashed"
+        )
     try:
         return _checked(_fetch(name), name)
     except OSError as error:
@@ -61,7 +71,7 @@ def kept_plm(name: str) -> str:
     Raises:
         WeightsError: The PLM is not on this machine.
     """
-    if name in ("minilm", "smollm2") or Path(name).expanduser().is_dir() or _is_path(name):
+    if name in ("minilm", "smollm2", "hashed") or Path(name).expanduser().is_dir() or _is_path(name):
         return name
     try:
         return str(_fetch(name, local_files_only=True))

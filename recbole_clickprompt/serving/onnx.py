@@ -22,6 +22,7 @@ from recbole_clickprompt.plm.weights import first_line
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.scores import STATES
 from recbole_clickprompt.serving.text import INPUT_IDS, TEXT_LENGTH
+from recbole_clickprompt.trainer.protocols import encoded_levels
 
 __all__ = ["ExportError", "input_names", "quantize", "write_frozen_layers", "write_onnx"]
 
@@ -86,8 +87,12 @@ class _FrozenLayers(nn.Module):
 
 
 def input_names(model: AbstractRecommender, preprocessing: Preprocessing) -> list[str]:
-    """Input columns of an exported model: features of its backbone, if it has one, the history, then the text."""
+    """Input columns of an exported model: features of its backbone, if it has one, the ids whose vectors it looks
+    up, the history, then the text.
+    """
     features = feature_names(model.backbone.model) if hasattr(model, "backbone") else []
+    ids = {"user": preprocessing.user, "item": preprocessing.item}
+    features += [ids[level] for level in encoded_levels(model) if ids[level] not in features]
     if history := preprocessing.history:
         features += history.encoded
     text = [_text_column(model), TEXT_LENGTH] if hasattr(model, "plm") else []

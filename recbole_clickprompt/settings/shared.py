@@ -24,7 +24,10 @@ __all__ = ["SHARED"]
 
 _TEXT = {
     "plm": Setting(
-        NAME, "minilm", "The language model: minilm, the folder of a saved model, or a Hugging Face id.", "none"
+        NAME,
+        "minilm",
+        "The language model: minilm, hashed, the folder of a saved model, or a Hugging Face id.",
+        "none",
     ),
     "max_text_length": Setting(
         optional(integer(3)), None, "Maximum number of tokens of a row's text. None: the PLM's maximum.", "text"

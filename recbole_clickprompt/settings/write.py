@@ -136,13 +136,16 @@ def _table(left: str, right: str, names: Mapping[str, str]) -> str:
 
 
 def _row(name: str, setting: Setting) -> str:
-    methods = methods_of(name)
-    defaults = {method: _shown(settings_of(method)[name].default) for method in methods if method}
+    declaring = methods_of(name)
+    defaults = {method: _shown(settings_of(method)[name].default) for method in declaring if method}
+    shared = settings_of("").get(name)
+    if shared is not None and not isinstance(shared.default, Elsewhere) and len(defaults) < len(methods()):
+        defaults = {"": _shown(shared.default), **defaults}  # of the methods that have no default of their own
     if len(set(defaults.values())) > 1:
-        default = ", ".join(f"{value} ({method})" for method, value in defaults.items())
+        default = ", ".join(f"{value} ({method})" if method else value for method, value in defaults.items())
     else:
         default = next(iter(defaults.values()), _shown(setting.default))
-    readers = "" if "" in methods else ", ".join(methods)
+    readers = "" if "" in declaring else ", ".join(declaring)
     cells = (f"`{name}`", setting.expected, default, setting.stage, setting.meaning, readers)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from recbole_clickprompt.text.user_profiles import UserProfiles
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
+    from recbole.utils import FeatureSource
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TextSource"]
@@ -26,12 +28,14 @@ class TextSource(Protocol):
         config: Settings of the run.
         uid_field: Field of the user's id.
         iid_field: Field of the item's id.
+        field2source: RecBole's source of each field, such as user or item.
         user_profiles: What its rows may know about their users; None without ``user_knowledge``.
     """
 
     config: Settings
     uid_field: str
     iid_field: str
+    field2source: Mapping[str, FeatureSource]
     user_profiles: UserProfiles | None
 
     def __len__(self) -> int:

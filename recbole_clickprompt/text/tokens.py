@@ -18,7 +18,7 @@ from recbole_clickprompt.text.tokenization import Segment, tokenize
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Batch", "Segment", "TokenTable", "tokenize"]
+__all__ = ["Batch", "Segment", "TokenTable", "special_tokens", "tokenize"]
 
 Batch = Mapping[str, Tensor]
 
@@ -60,7 +60,7 @@ class TokenTable(nn.Module):
     ) -> None:
         super().__init__()
         self.textualizer, self.max_length = textualizer, max_length
-        self.prefix, self.suffix = _special_tokens(tokenizer)
+        self.prefix, self.suffix = special_tokens(tokenizer)
         self.pad_id: int = tokenizer.pad_token_id
         segments = segments or tokenize(textualizer, tokenizer)
         self.keys = [segment.key for segment in segments]
@@ -174,7 +174,7 @@ class TokenTable(nn.Module):
                 )
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """The special tokens before and after a text."""
     probe = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]

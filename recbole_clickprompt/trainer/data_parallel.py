@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.trainer.protocols import CTRModel, Module, Trainable
 
-__all__ = ["all_reduce_gradients", "broadcast_parameters", "predict", "rank_rng", "shares"]
+__all__ = ["all_reduce_gradients", "broadcast_parameters", "gather", "predict", "rank_rng", "shares"]
 
 _BUCKET = 2**23  # elements per all-reduce
 
@@ -106,9 +106,9 @@ def _sum_rows(tables: Sequence[nn.Parameter]) -> None:
         return
     local = [_rows_and_values(table) for table in tables]
     counts = torch.tensor([[len(rows) for rows, _ in local]], device=tables[0].device)
-    counts = _gather(counts, [1] * distributed.current().world)  # (world, tables)
+    counts = gather(counts, [1] * distributed.current().world)  # (world, tables)
     for table, (rows, values), sizes in zip(tables, local, counts.T.tolist(), strict=True):
-        read, summands = _gather(rows, sizes), _gather(values, sizes)
+        read, summands = gather(rows, sizes), gather(values, sizes)
         table.grad = torch.sparse_coo_tensor(read.unsqueeze(0), summands, table.shape).coalesce()
 
 
@@ -120,7 +120,7 @@ def _rows_and_values(table: Tensor) -> tuple[Tensor, Tensor]:
     return gradient.indices()[0], gradient.values()
 
 
-def _gather(local: Tensor, sizes: Sequence[int]) -> Tensor:
+def gather(local: Tensor, sizes: Sequence[int]) -> Tensor:
     """Concatenates the tensors of all ranks along the first axis.
 
     Args:
@@ -157,6 +157,6 @@ def predict(model: CTRModel, interaction: Interaction, device: torch.device) -> 
     local = [torch.zeros(0, device=device)]
     local += [model.predict(interaction[rows]) for rows in blocks[ranks.rank :: ranks.world]]
     sizes = [sum(map(len, blocks[rank :: ranks.world])) for rank in range(ranks.world)]
-    scores = _gather(torch.cat(local), sizes)
+    scores = gather(torch.cat(local), sizes)
     rows = torch.cat([block for rank in range(ranks.world) for block in blocks[rank :: ranks.world]])
     return scores[rows.argsort().to(device)]

@@ -169,7 +169,7 @@ def _history(dataset: Dataset) -> dict[str, str]:
 
 
 def _text_inputs(config: Settings, dataset: Dataset) -> dict[str, Any]:
-    folder = find_plm(config["plm"])
+    folder = find_plm(config["plm"], seed=config["seed"])
     table = dataset.token_table(config["plm"])
     return {
         "tokens": _tensors_hash([*table.named_buffers(), *_specials(table)]),

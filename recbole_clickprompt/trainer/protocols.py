@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
@@ -187,7 +188,12 @@ class ExampleStage(Protocol):
 
     ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
     array of numbers to an ``Interaction``. ``build`` gets it too.
+
+    Attributes:
+        disabled_reason: The setting because of which the stage is not enabled, and what to do.
     """
+
+    disabled_reason: str
 
     def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
         """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
@@ -322,6 +328,9 @@ class FinetuningMethod(Protocol):
 
     def title(self, config: Settings) -> str:
         """A readable name of the model of a run, for tables and reports."""
+
+    def tables(self, config: Config, model: Any, dataset: Dataset) -> Sequence[WordTable]:
+        """Tables of words about a trained model, for reports."""
 
     def run_name(self, config: Settings) -> str:
         """The beginning of the names of a run's folder and checkpoint."""

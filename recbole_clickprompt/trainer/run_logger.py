@@ -149,8 +149,8 @@ class RunLogger:
                 valid_auc = auc(tables["valid"]["label"], tables["valid"]["score"])
         rows = {split: row_keys(loaders[split]._dataset).join(table) for split, table in scores.items()}
         baselines = measure_baselines(rows)
-        write_counts(self.folder, training_rows(self.train_data._dataset))
-        title = self.method.title(self.config)
+        title, dataset = self.method.title(self.config), self.train_data._dataset
+        write_counts(self.folder, training_rows(dataset))
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(
             self.folder,
@@ -165,6 +165,7 @@ class RunLogger:
                 "checkpoint": self.checkpoint.name,
                 "train_counts": "train_counts.parquet",
                 "baselines": baselines,
+                "tables": [table._asdict() for table in self.method.tables(self.config, model, dataset)],
             },
         )
         getLogger().info(f"run folder: {self.folder}")

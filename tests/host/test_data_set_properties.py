@@ -41,8 +41,9 @@ BOOKS = (
     "work_id:token media_type:token"
 )
 ADS = (
-    "click:float impression:float url_id:token ad_id:token advertiser_id:token depth:token position:token "
-    "query_id:token keyword_id:token title_id:token description_id:token user_id:token"
+    "user_id:token ad_id:token click:float url_id:token advertiser_id:token depth:token position:token "
+    "query_id:token keyword_id:token title_id:token description_id:token query:token_seq keyword:token_seq "
+    "title:token_seq description:token_seq num_impressions:float num_clicks:float"
 )
 HEADERS = {
     "tiny": {
@@ -76,7 +77,11 @@ HEADERS = {
     },
     "steam-merged": {"inter": f"{PLAYS} times:float", "item": GAMES},
     "steam-not-merged": {"inter": PLAYS, "item": GAMES},
-    "kdd2012": {"inter": ADS, "user": "user_id:token gender:token age:token"},
+    "kdd2012": {
+        "inter": ADS,
+        "user": "user_id:token gender:token age:token",
+        "item": "ad_id:token ad_title:token_seq ad_keyword:token_seq ad_description:token_seq",
+    },
 }
 CODES = {"gender": {"kdd2012": "12"}, "age": {"ml-1m": ["1", "56"], "tiny": ["18", "35"], "kdd2012": "16"}}
 NUMBERS = {"rating": [1, 5], "stars": [1, 5], "play_hours": [0.5, 9], "click": [0, 1]}
@@ -139,7 +144,8 @@ def test_fields_of_a_property_file_are_in_the_header(name):
     )
     assert all(kinds[field] == "token_seq" for field in properties.get("seq_len") or ())
     split = {field for field in properties["text_fields"] if kinds[field] == "token_seq"}
-    assert split <= {*properties.get("whole_text_fields", ()), *properties.get("seq_len", ()), "genre"}
+    whole = ("whole_text_fields", "text_only_fields", "seq_len")
+    assert split <= {"genre", *(field for setting in whole for field in properties.get(setting, ()))}
 
 
 @pytest.mark.parametrize("name", HEADERS)

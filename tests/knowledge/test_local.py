@@ -141,10 +141,10 @@ def test_batches_are_bounded_and_long_prompts_come_first(tmp_path, monkeypatch):
 def test_a_stop_ends_after_a_batch(tmp_path, monkeypatch):
     teacher = LocalTeacher(save(tmp_path), answer_tokens=4)
     monkeypatch.setattr(LocalTeacher, "_rows", lambda self, length: 1)
-    found = []
-    for batch in teacher.answer(prompts(5), lambda: len(found) >= 2):
-        found += batch
-    assert len(found) == 2
+    found: list = []
+    for batch in teacher.answer(prompts(5), lambda: bool(found)):
+        found.extend(batch)
+    assert len(found) == 1
 
 
 def test_the_name_and_decoding_change_with_weights_and_length(tmp_path):
@@ -169,7 +169,8 @@ def test_a_prompt_that_is_too_long_for_the_model_is_an_error_of_its_own(tmp_path
 def test_a_template_that_refuses_a_system_message_gets_one_message(tmp_path):
     folder = save(tmp_path, chat=True)
     teacher = LocalTeacher(folder, answer_tokens=4)
-    teacher.tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0].content }}"
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    teacher.tokenizer.chat_template = refusal + "{{ messages[0].content }}"
     prompt = prompts(1)[0]
     assert teacher._chat(prompt).rstrip() == f"{prompt.system}\n\n{prompt.user}".rstrip()
     teacher.tokenizer.chat_template = "{{ raise_exception('never') }}"

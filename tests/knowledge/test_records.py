@@ -97,7 +97,8 @@ texts, numbers = st.none() | st.text(max_size=8), st.none() | st.integers(0, 10*
     st.builds(
         Record, key=st.text(min_size=1, max_size=5), level=st.sampled_from(["item", "user"]),
         block=st.none() | st.integers(0, 9), text=texts, prompt_sha256=texts, model=texts, answer=texts,
-        explicit=st.lists(st.text(max_size=5)).map(tuple), tokens_in=numbers, tokens_out=numbers, seconds=st.none() | st.floats(0, 1e9), error=texts,
+        explicit=st.lists(st.text(max_size=5)).map(tuple), tokens_in=numbers, tokens_out=numbers,
+        seconds=st.none() | st.floats(0, 1e9), error=texts,
     )
 )  # fmt: skip
 def test_a_record_is_read_as_it_was_written(record):

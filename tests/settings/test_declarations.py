@@ -21,7 +21,7 @@ FINETUNING = {
     "eval_step", "stopping_step", "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger",
     "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
     "eval_neg_sample_args", "unseen_id_embeddings", "train_rows", "load_pretrained",
-    "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field",
+    "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field", "tabular", "head_dropout",
     "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
     "mask_items", "mask_rate",
@@ -64,10 +64,12 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
         "| `fusion_weight` | a number from 0 to 1 | `0.5` | finetune | Initial weight of the backbone's logit, a. "
         "| ClickPrompt |"
     )
-    assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab), `5` (MSD) | finetune |" in rows["epochs"]
+    assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab), " in rows["epochs"]
+    assert all(f"`{epochs}` ({method})" in rows["epochs"] for epochs, method in ((5, "MSD"), (10, "CTRL")))
+    assert "| `DCNV2`, `AutoInt` (CTRL) | pretrain |" in rows["backbone"]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD"])
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL"])
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}

@@ -11,6 +11,7 @@ from recbole_clickprompt.data.convert.amazon import convert_amazon_toys_games_18
 from recbole_clickprompt.data.convert.bookcrossing import convert_book_crossing
 from recbole_clickprompt.data.convert.download import RemoteFile, fetch
 from recbole_clickprompt.data.convert.goodreads import convert_goodreads
+from recbole_clickprompt.data.convert.kdd2012 import convert_kdd2012
 from recbole_clickprompt.data.convert.movielens import convert_ml_1m, convert_ml_100k, convert_ml_latest_small
 from recbole_clickprompt.data.convert.raw import RawFiles
 from recbole_clickprompt.data.convert.split import Counts
@@ -24,6 +25,7 @@ _GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 _AMAZON = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
 _LARGE = 1 << 35
 _GOODREADS = "https://mcauleylab.ucsd.edu/public_datasets/gdrive/goodreads"
+_KAGGLE = "https://www.kaggle.com/c/kddcup2012-track2/download"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,13 @@ RECIPES = {
         convert_goodreads,
         Counts(None, 20_122_040, None, (16_097_632, 2_012_204, 2_012_204), 4_565_430),
         "academic use, no redistribution, no commercial use; cite Wan and McAuley, 2018",
+    ),
+    "kdd2012": Recipe(
+        # Kaggle sends it only to those who have logged in and accepted the rules of the competition
+        (RemoteFile(f"{_KAGGLE}/track2.zip", most_bytes=_LARGE),),
+        convert_kdd2012,
+        Counts(149_639_105, 13_624_635, users=2_202_355, items=288_794),
+        "the rules of the competition on Kaggle, which you accept there to download it; no redistribution",
     ),
 }
 

@@ -28,6 +28,9 @@ class Counts:
         positive: Those with label 1.
         parts: Rows of the training, validation and test part.
         vocabulary: Distinct values of all fields of the text together.
+        users: Distinct users of the rows.
+        items: Distinct items of the rows.
+        notes: What a user should know about the conversion, one sentence each.
     """
 
     raw_rows: int | None = None
@@ -35,6 +38,8 @@ class Counts:
     positive: int | None = None
     parts: tuple[int, int, int] | None = None
     vocabulary: int | None = None
+    users: int | None = None
+    items: int | None = None
     notes: Sequence[str] = field(default=(), compare=False)
 
 

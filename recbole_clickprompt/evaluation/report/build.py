@@ -9,6 +9,7 @@ import pandas as pd
 
 from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
 from recbole_clickprompt.evaluation.comparison import compare_runs
+from recbole_clickprompt.evaluation.report.method import method_section
 from recbole_clickprompt.evaluation.report.page import render
 from recbole_clickprompt.evaluation.report.results import (
     calibration_section,
@@ -33,12 +34,14 @@ class Extras:
         latency_note: Hardware and sizes of the measurement.
         attention: Attention tables by the run's name; None if they were not requested.
         curves: Learning curves of stages before finetuning, as ``learning_section`` takes them.
+        measures: Those whose last value is compared with the test AUC over runs.
     """
 
     latency: pd.DataFrame | None = None
     latency_note: str = ""
     attention: Mapping[str, pd.DataFrame] | None = None
     curves: Sequence[tuple[str, str, str, str, str]] = ()
+    measures: Sequence[tuple[str, str, str, str, str]] = ()
 
 
 def build_report(
@@ -72,6 +75,7 @@ def build_report(
     results = measured.loc[list(runs)]
     beaten = better_baselines({name: run.predictions("valid") for name, run in runs.items()})
     counts = runs[baseline].train_counts()
+    added = method_section(runs, results["auc"].to_dict(), extras.measures)
     sections = [
         results_section(
             results,
@@ -82,6 +86,7 @@ def build_report(
             samples=samples,
         ),
         learning_section({name: run.history() for name, run in runs.items()}, extras.curves),
+        *([added] if added is not None else []),
         tail_section(tables, counts, baseline=baseline, obstacle=obstacle, samples=samples),
         cost_section(results, extras.latency, note=extras.latency_note),
         calibration_section(tables),

@@ -12,7 +12,8 @@ from recbole_clickprompt.evaluation.data_report import time_text
 from recbole_clickprompt.evaluation.report import style
 
 __all__ = [
-    "bars", "columns", "curves", "heat_map", "intervals", "over_time", "reliability", "scatter", "spread",
+    "bars", "columns", "curves", "heat_map", "intervals", "over_time", "points", "reliability", "scatter",
+    "spread",
 ]  # fmt: skip
 
 _FULL = "%{fullData.name}"
@@ -112,6 +113,21 @@ def scatter(runs: Mapping[str, tuple[float, float, float, float]], *, x_axis: st
     ticks = [digit * 10.0**power for power in range(-4, 6) for digit in digits]
     figure.update_xaxes(title=x_axis, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(range=[math.log10(min(xs) / 2), math.log10(2 * max(xs))])
+    figure.update_yaxes(title=y_axis)
+    return style.finished(figure, height=320)
+
+
+def points(
+    values: Mapping[str, tuple[float, float]], runs: Sequence[str], *, x_axis: str, y_axis: str
+) -> dict[str, Any]:
+    """A point (x, y) per run; ``runs`` are all runs of the page, whose order determines colors."""
+    figure = style.new_figure()
+    for name, (x, y) in values.items():
+        figure.add_scatter(
+            x=[x], y=[y], name=style.plain(name), mode="markers", marker=style.marker(list(runs).index(name), 11),
+            hovertemplate=f"%{{x:.4f}}, %{{y:.4f}}<extra>{_FULL}</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title=x_axis)
     figure.update_yaxes(title=y_axis)
     return style.finished(figure, height=320)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,10 @@ from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, r
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
-__all__ = ["begin_finetuning"]
+__all__ = ["begin_backbone", "begin_finetuning"]
 
 
 def begin_finetuning(
@@ -48,8 +50,7 @@ def begin_finetuning(
         SettingError: As for ``init_embeddings_from_text``.
     """
     assert isinstance(model, ClickPrompt | ClickPromptNoPLM)
-    logger, backbone = getLogger(), model.backbone.model
-    from_text = config["init_from_text"] or ()
+    backbone = model.backbone.model
     if start is not None:
         tables_only = ("backbone",) if config["load_pretrained"] == "embeddings" else ()
         # The objectives of the run that wrote the file, which may differ from this run's: without PA-MLM only the
@@ -57,11 +58,36 @@ def begin_finetuning(
         objectives = read_inputs(start)["settings"].get("pretrain_objectives", ["mlm"])
         components = model.pretrained_components if "mlm" in objectives else ("backbone",)
         load_components(model, start, components, embeddings_of=tables_only)
-    elif from_text:
-        number = init_embeddings_from_text(backbone, config, all_rows._dataset)
+    trained_on = [train_data._dataset]
+    if start is not None and config["unseen_id_embeddings"] == "zero":
+        trained_on.append(pretraining_rows(config, all_rows, valid_data))
+    begin_backbone(
+        config,
+        backbone,
+        trained_on=trained_on,
+        texts_of=all_rows._dataset if start is None else None,
+    )
+
+
+def begin_backbone(
+    config: Settings, backbone: nn.Module, *, trained_on: Sequence[Dataset], texts_of: Dataset | None
+) -> None:
+    """Sets embeddings that training does not start from random values or from pretraining.
+
+    Args:
+        config: Settings of the run: ``init_from_text`` and ``unseen_id_embeddings``.
+        backbone: A context-aware RecBole model, changed in place.
+        trained_on: Data sets whose rows train or have trained it.
+        texts_of: Data set whose texts initialize embeddings; None leaves them unchanged.
+
+    Raises:
+        SettingError: As for ``init_embeddings_from_text``.
+    """
+    logger, from_text = getLogger(), config["init_from_text"] or ()
+    if from_text and texts_of is not None:
+        number = init_embeddings_from_text(backbone, config, texts_of)
         logger.info(f"{number} embeddings are initialized from text")
     if config["unseen_id_embeddings"] == "zero":
-        pretrained = [] if start is None else [pretraining_rows(config, all_rows, valid_data)]
         # The text of an id is known even if it has no training row
-        number = zero_unseen_rows(backbone, [train_data._dataset, *pretrained], but=from_text)
+        number = zero_unseen_rows(backbone, trained_on, but=from_text)
         logger.info(f"{number} embeddings of ids and values without training rows are set to zero")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.base import Curve, Method
+from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
 from recbole_clickprompt.methods.clickprompt.pretraining import MLM_CURVES, Pretraining
 from recbole_clickprompt.methods.clickprompt.settings import WITH_PLM, WITHOUT_PLM
 from recbole_clickprompt.settings.declaration import Setting
@@ -55,11 +55,8 @@ class _ClickPromptFamily(Method):
         reads_text = self.reads_text(settings) or (
             settings["train_stage"] != "finetune" and stage.is_enabled(settings) and stage.reads_text(settings)
         )
-        if "text_fields" not in settings and reads_text:
-            raise SettingError(
-                "text_fields is not set: list the fields whose values make up a row's text, for example "
-                "`text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
-            )
+        if reads_text:
+            check_text_fields(settings)
 
     def reads_text(self, settings: Settings) -> bool:
         """True for the model with the PLM, and if embeddings are initialized from text."""

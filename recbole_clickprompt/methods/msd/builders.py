@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recbole_clickprompt.methods.msd.answers import with_phrases
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
 from recbole_clickprompt.methods.msd.fusion import NearItems
 from recbole_clickprompt.methods.msd.level import Level
@@ -77,7 +78,7 @@ def _build_levels(
     return {
         name: Level(
             name,
-            StudentTexts(tokenize, name, texts_of(dataset, name)) if has_texts else None,
+            StudentTexts(tokenize, name, texts_of(config, dataset, name)) if has_texts else None,
             ids=dataset.num(field),
             width=width,
             hidden=config["adaptor_size"],
@@ -87,10 +88,17 @@ def _build_levels(
     }
 
 
-def texts_of(dataset: TextSource, level: str) -> list[str]:
+def texts_of(config: Settings, dataset: TextSource, level: str) -> list[str]:
     """The texts of a level: of items by id, of users by profile.
 
     Raises:
         SettingError: ``text_fields`` has no feature of items.
+        DataError: With ``read_answers``: a file of ``knowledge`` cannot be used.
     """
-    return profile_descriptions(dataset) if level == "user" else descriptions(dataset, level)
+    if level == "user":
+        return profile_descriptions(dataset)
+    texts = descriptions(dataset, level)
+    if not config["read_answers"]:
+        return texts
+    keys = [str(dataset.id2token(dataset.iid_field, item)) for item in range(len(texts))]
+    return with_phrases(config, texts, keys)

@@ -59,6 +59,7 @@ class Distillation:
     """
 
     name = "distill"
+    disabled_reason = "knowledge: ~; set it to files that recbole-cp teach wrote, or to names of shipped ones"
 
     def is_enabled(self, config: Settings) -> bool:
         """True if there is ``knowledge``."""

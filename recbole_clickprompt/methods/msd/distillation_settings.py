@@ -39,6 +39,9 @@ DISTILLATION = {
     "distill_answer_length": Setting(
         integer(1), 160, "Most tokens of an answer; a longer one is cut and teaches no end.", "pretrain"
     ),
+    "shuffle_knowledge": Setting(
+        BOOLEAN, False, "A control: each item and user gets the teacher's answer about another one.", "pretrain"
+    ),
     "shuffle_phrases": Setting(
         BOOLEAN, True, "Permute the phrases within their list from epoch to epoch.", "pretrain"
     ),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from logging import getLogger
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,8 +14,8 @@ import torch
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.knowledge.answers import Answer
 from recbole_clickprompt.knowledge.embedded import find_knowledge
-from recbole_clickprompt.knowledge.records import read_answers
 from recbole_clickprompt.knowledge.sampling import is_development, uniform
+from recbole_clickprompt.methods.msd.answers import teacher_answers
 from recbole_clickprompt.methods.msd.targets import kept
 from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
 from recbole_clickprompt.settings.values import Settings
@@ -100,16 +99,15 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
             "knowledge names no file of answers, so there is nothing to distill; give a file that recbole-cp "
             "teach wrote, or the name of a shipped one"
         )
-    paths = [find_knowledge(name) for name in names]
     found: list[Example] = []
-    for level, subjects in _subjects(dataset, paths).items():
-        answers = _answers(paths, level)
+    for level, subjects in _subjects(config, dataset).items():
+        answers = teacher_answers(config, level)
         found += [Example(level, key, text, answers[key]) for key, text in subjects.items() if key in answers]
         missing = sum(key not in answers for key in subjects)
         getLogger().info(f"distill: {missing} of {len(subjects)} {level}s with a text have no answer")
     if len(found) < 2:
         raise DataError(
-            f"{', '.join(map(str, paths))}: {len(found)} answers are about items or users of the training rows of "
+            f"{', '.join(names)}: {len(found)} answers are about items or users of the training rows of "
             "this data set, and distillation needs at least 2; check knowledge"
         )
     dev = [example for example in found if is_development(example.level, example.key)]
@@ -124,7 +122,7 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
     return Examples(training, dev)
 
 
-def _subjects(dataset: TextSource, paths: Sequence[Path]) -> dict[str, dict[str, str]]:
+def _subjects(config: Settings, dataset: TextSource) -> dict[str, dict[str, str]]:
     """Texts by key: of items of the training rows; of profiles only if there are answers about users."""
     rows = dataset[torch.arange(len(dataset))]
     items, users = (set(rows[key].unique().tolist()) for key in (dataset.iid_field, dataset.uid_field))
@@ -134,16 +132,9 @@ def _subjects(dataset: TextSource, paths: Sequence[Path]) -> dict[str, dict[str,
             str(dataset.id2token(dataset.iid_field, item)): texts[item] for item in sorted(items) if texts[item]
         }
     }
-    if dataset.user_profiles is not None and _answers(paths, "user"):
+    if dataset.user_profiles is not None and teacher_answers(config, "user"):
         profiles = dataset.user_profiles
         tokens = [str(dataset.id2token(dataset.uid_field, user)) for user in range(dataset.num(dataset.uid_field))]
         of_users = zip(profiles.users.tolist(), profiles.keys(tokens), profile_descriptions(dataset), strict=True)
         subjects["user"] = {key: text for user, key, text in of_users if user in users and text}
     return subjects
-
-
-def _answers(paths: Sequence[Path], level: str) -> Mapping[str, Answer]:
-    merged: dict[str, Answer] = {}
-    for path in paths:
-        merged |= read_answers(path, level)
-    return merged

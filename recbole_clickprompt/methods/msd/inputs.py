@@ -54,7 +54,9 @@ def student_inputs(config: Settings, dataset: TextSource) -> dict[str, Any]:
     """Hashes of the student's weights, config and tokenizer, of the texts that it reads, and of the knowledge."""
     folder = find_plm(config["student"])
     levels = ["item", *(["user"] if config["user_knowledge"] != "none" else [])]
-    texts = hashlib.sha256("\0".join(text for level in levels for text in texts_of(dataset, level)).encode())
+    texts = hashlib.sha256()
+    for level in levels:
+        texts.update("\0".join(texts_of(config, dataset, level)).encode())
     files = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]):
         files.update(path.read_bytes())

@@ -71,6 +71,13 @@ _STUDENT = {
     ),
 }
 _TEXTS = {
+    "read_answers": Setting(
+        BOOLEAN,
+        False,
+        "The texts of items contain the teacher's phrases about them, where there are any. Not the paper's, where "
+        "only the student knows them; a new item then needs an answer of the teacher.",
+        "finetune",
+    ),
     "train_texts": Setting(
         choice("targets", "all", "none"),
         "targets",

@@ -21,7 +21,7 @@ from recbole_clickprompt.text.text import FieldText, Textualizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["descriptions", "profile_descriptions", "student_tokens"]
+__all__ = ["descriptions", "profile_descriptions", "short_names", "student_tokens"]
 
 _PREFIX = {"item": "Item: ", "user": "Profile: "}
 _SUFFIX = "\nReasoning:"
@@ -57,6 +57,11 @@ def _fields(dataset: TextSource, level: str) -> list[FieldText]:
     return [field for name, field in named if field.key == key and name != key]
 
 
+def short_names(dataset: TextSource) -> list[str]:
+    """Items in short by id, such as ``Se7en (1995, Crime)``; empty for id 0 and where all values are missing."""
+    return item_names(_fields(dataset, "item"))
+
+
 def profile_descriptions(dataset: TextSource) -> list[str]:
     """The text of each profile of users: the user's fields, and the items that the profile shows, oldest first.
 
@@ -68,7 +73,7 @@ def profile_descriptions(dataset: TextSource) -> list[str]:
     """
     profiles = dataset.user_profiles
     assert profiles is not None  # user_knowledge is not "none"
-    users, names = descriptions(dataset, "user"), item_names(_fields(dataset, "item"))
+    users, names = descriptions(dataset, "user"), short_names(dataset)
     return [
         profile_text(users[user], [names[item] for item in profiles.items_of(number)])
         for number, user in enumerate(profiles.users.tolist())

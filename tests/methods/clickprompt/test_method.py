@@ -13,6 +13,9 @@ from recbole_clickprompt.methods.registry import find_method
         ("ClickPromptNoPLM", {"train_stage": "all"}, "ClickPrompt without PLM (DNN)"),
         ("ClickPrompt", {"train_stage": "all"}, "ClickPrompt with PLM (DNN)"),
         ("PTab", {"train_stage": "all"}, "PTab"),
+        ("CTRBERT", {"tabular": False}, "CTRBERT"),
+        ("CTRBERT", {"tabular": True}, "CTRBERT with DNN"),
+        ("CTRL", {"train_stage": "all"}, "CTRL (DNN)"),
     ],
 )
 def test_a_title_says_plain_backbone_with_or_without_plm(model, changes, title):

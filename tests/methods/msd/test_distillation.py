@@ -189,11 +189,11 @@ def test_it_is_reused_unless_a_byte_of_its_inputs_differs():
     Path("words.jsonl").write_text(json.dumps({"phrase": "happy ending", "same": ["nice ending"]}))
     with_other = distill(**settings, phrase_dictionary="words.jsonl")
     texts = distill(**settings, text_fields={"title": "title"})
-    student = distill(**settings, student=student_folder("llama", 2))
+    student = distill(**settings, student=student_folder("llama", 3))
     found = {path, changed, with_dictionary, with_other, texts, student}
     found |= {distill(**settings, **{name: value}) for name, value in {
-        "student_num_layers": 2, "distill_target": "phrases", "shuffle_phrases": False, "distill_share": 0.5,
-        "distill_learning_rate": 1e-4, "max_text_length": 60, "distill_answer_length": 100, "seed": 5,
+        "student_num_layers": 1, "distill_target": "phrases", "shuffle_phrases": False, "distill_share": 0.5,
+        "distill_learning_rate": 1e-4, "max_text_length": 30, "distill_answer_length": 30, "seed": 5,
     }.items()}  # fmt: skip
     assert len(found) == 14
 
@@ -212,15 +212,18 @@ def test_inputs_are_all_settings_of_distillation():
     }  # fmt: skip
 
 
+# Few answers at a high rate, so that the held-out loss soon rises
+OVERFITTED = {"distill_share": 0.3, "distill_learning_rate": 0.03, "distill_warmup_ratio": 0.0}
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_stage():
     losses = []
-    # a rate at which the held-out loss soon rises
     path = distill(
         lambda epoch, metrics: losses.append(metrics["distill_valid_loss"]),
-        distill_epochs=30, distill_learning_rate=0.03, distill_patience=2, distill_warmup_ratio=0.0,
+        distill_epochs=30, distill_patience=2, **OVERFITTED,
     )  # fmt: skip
     assert len(losses) < 30
-    assert losses.index(min(losses)) == len(losses) - 3
+    assert 0 < losses.index(min(losses)) == len(losses) - 3
     config, data = prepared()
     examples = STAGE.training_rows(config, data[0], data[1])
     best = load_stage_model(STAGE, config, examples, path)
@@ -229,10 +232,10 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_stage():
     assert read_inputs(path)["settings"]["distill_patience"] == 2
 
 
-KILLED = {"distill_epochs": 12, "distill_learning_rate": 0.03, "distill_warmup_ratio": 0.0, "distill_patience": 3}
+KILLED = {"distill_epochs": 30, "distill_patience": 3, **OVERFITTED}
 
 
-@pytest.mark.parametrize("step", [3, 25, 44])
+@pytest.mark.parametrize("step", [1, 13])
 def test_a_killed_distillation_resumes_to_the_same_weights(monkeypatch, step):
     whole = []
     path = distill(lambda *row: whole.append(row), checkpoint_dir="whole", **KILLED)
