@@ -24,7 +24,7 @@ FINETUNING = {
     "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field", "tabular", "head_dropout",
     "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
-    "mask_items", "mask_rate",
+    "mask_items", "mask_rate", "read_answers",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
