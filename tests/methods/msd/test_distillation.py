@@ -63,7 +63,9 @@ def test_one_step_lowers_the_loss_and_makes_the_answers_likelier():
     assert after < before.item()
 
     def probability():
-        return [torch.exp(-model.calculate_loss(model.select(part, torch.tensor([n]))[0])).item() for n in range(8)]
+        return [
+            torch.exp(-model.calculate_loss(model.select(part, torch.tensor([n]))[0])).item() for n in range(8)
+        ]
 
     raised = probability()
     with torch.no_grad():
@@ -138,7 +140,9 @@ def test_the_student_reads_items_of_training_rows_and_held_out_ones_are_never_tr
 def test_new_items_are_not_distilled():
     config, data = prepared(cold_start="item_id")
     examples = STAGE.training_rows(config, data[0], data[1])
-    tested = {str(data[2]._dataset.id2token("item_id", i)) for i in data[2]._dataset.inter_feat["item_id"].tolist()}
+    tested = {
+        str(data[2]._dataset.id2token("item_id", i)) for i in data[2]._dataset.inter_feat["item_id"].tolist()
+    }
     assert tested.isdisjoint(e.key for e in (*examples.training, *examples.dev))
 
 
@@ -364,9 +368,7 @@ def test_answers_about_users_are_distilled_with_their_profiles():
     assert all(" is " in text and "ID" not in text for text in found.values())
     model = STAGE.build(config, examples)
     texts = [model.tokenizer.decode(tokens) for tokens in model._inputs]
-    assert sum(text.startswith("Profile: ") for text in texts) == sum(
-        e.level == "user" for e in examples.training
-    )
+    assert sum(text.startswith("Profile: ") for text in texts) == sum(e.level == "user" for e in examples.training)
 
 
 def test_clear_refusals():
@@ -376,7 +378,9 @@ def test_clear_refusals():
     Path("other.jsonl").write_text('{"item_id": "x", "reasoning": "r", "explicit": ["a"], "implicit": ["b"]}\n')
     with pytest.raises(DataError, match=r"other.jsonl: 0 answers are about items or users of the training rows"):
         distill(knowledge=["other.jsonl"])
-    with pytest.raises(SettingError, match="max_text_length is 12, but the student needs 11 tokens|max_text_length"):
+    with pytest.raises(
+        SettingError, match="max_text_length is 12, but the student needs 11 tokens|max_text_length"
+    ):
         distill(max_text_length=11)
     with pytest.raises(DataError, match="nowhere.jsonl cannot be read"):
         distill(phrase_dictionary="nowhere.jsonl")
