@@ -14,7 +14,7 @@ _SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, 
 
 
 def byte_tokenizer(*, pad_token: str | None = None, text: str = "") -> tf.PreTrainedTokenizerFast:
-    """One token per byte, and per word of a text; adds no special tokens and pads with the end token by default."""
+    """One token per byte, and per word of a text; adds no special tokens, pads with the end token by default."""
     special = ["<end>", "<pad>"]
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words = [word for word, _ in split.pre_tokenize_str(text)]
@@ -54,7 +54,7 @@ def config_of(family: str, *, layers: int = 6, vocab_size: int = 264) -> Any:
 def save_model(
     folder: Path, family: str, *, layers: int = 6, pad_token: str | None = None, seed: int = 3, text: str = ""
 ) -> Path:
-    """Saves a model and its tokenizer, whose tokens are the words of a text too, in a folder; returns the folder."""
+    """Saves a model and its tokenizer, whose tokens are the words of a text too; returns the folder."""
     torch.manual_seed(seed)
     tokenizer = byte_tokenizer(pad_token=pad_token, text=text)
     config = config_of(family, layers=layers, vocab_size=len(tokenizer) + 6)
