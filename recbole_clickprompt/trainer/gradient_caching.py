@@ -4,12 +4,13 @@ A sum of losses of parts cannot express such a loss. But it depends on the weigh
 per row, so that its gradient is a sum over parts of (gradient of the loss by the part's representations) times
 (gradient of these representations by the weights)::
 
-    pass 1, without gradients   each part -> represent -> (n, R)   together: representations (B, R)
-    between                     batch_loss(representations) -> loss; its gradient by the representations (B, R)
-    pass 2, with gradients      each part -> represent -> (n, R), the part's rows of the gradient injected
+    pass 1    each part -> represent -> (n, R), its graph discarded      together: representations (B, R)
+    between   batch_loss(representations) -> loss; its gradient by the representations (B, R)
+    pass 2    each part -> represent -> (n, R) -> backward from the part's rows of that gradient
 
 Memory is that of one part, time that of one more forward pass. Loss and gradients are those of one pass over the
-whole batch, but for rounding, dropout included: both passes of a part use the same random numbers.
+whole batch, but for rounding, dropout included: both passes of a part use the same random numbers, and the same
+operations, which for some layers depend on whether gradients are enabled.
 
 Letters: B rows of a batch, n rows of a part, R width of a representation.
 """
@@ -108,9 +109,8 @@ class WholeBatchModel(nn.Module):
             for number, rows in enumerate(blocks)
         ]
 
-    @torch.no_grad()
     def representations(self, interaction: Interaction, blocks: Sequence[Tensor], *, seed: int = 0) -> Tensor:
-        """Representations of a batch, ``(B, R)``, computed block by block, by all processes together.
+        """Representations of a batch, ``(B, R)`` without graph, computed block by block by all processes together.
 
         Args:
             interaction: Columns of the B rows.
@@ -121,7 +121,7 @@ class WholeBatchModel(nn.Module):
         parts = [(RepresentedRows(interaction[rows], seed + number), 1.0) for number, rows in enumerate(blocks)]
         local = []
         for part, _ in shares(self, parts):
-            found = self._represented(part)
+            found = self._represented(part).detach()
             local.append(found[:0] if ranks.is_padding else found)
         if ranks.world == 1:
             return torch.cat(local)[torch.cat(list(blocks)).argsort()]
@@ -130,7 +130,7 @@ class WholeBatchModel(nn.Module):
         return gathered[torch.cat([rows for parts in by_rank for rows in parts]).argsort()]
 
     def calculate_loss(self, part: RepresentedRows) -> Tensor:
-        """The loss of the batch, a scalar, whose gradient is this part's share of the gradient."""
+        """The loss of the batch, a scalar with the gradient that is this part's share."""
         representations = self._represented(part)
         if part.gradient is None or part.loss is None:
             return self.batch_loss(part.interaction, representations)

@@ -1,5 +1,7 @@
 """What a teacher is asked about, and that statistics see training rows only."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_users_are_grouped_by_quartiles_of_their_clicks(parts):
     assert all(8 <= len(members) <= 25 for members in groups.values())
     ranges = sorted(tuple(map(int, name.removesuffix(" clicks").split("-"))) for name in groups)
     assert all(low <= high for low, high in ranges)
-    assert all(earlier[1] < later[0] for earlier, later in zip(ranges, ranges[1:], strict=False))
+    assert all(earlier[1] < later[0] for earlier, later in pairwise(ranges))
 
 
 @pytest.mark.parametrize(

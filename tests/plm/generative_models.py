@@ -14,7 +14,7 @@ _SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, 
 
 
 def byte_tokenizer(*, pad_token: str | None = None, text: str = "") -> tf.PreTrainedTokenizerFast:
-    """One token per byte, and per word of a text; adds no special tokens, pads with the end token by default."""
+    """One token per byte, and per word of a text; no special tokens, and the end token pads by default."""
     special = ["<end>", "<pad>"]
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words = [word for word, _ in split.pre_tokenize_str(text)]

@@ -44,11 +44,13 @@ class CTRBERTMethod(Method):
             )
         if settings["tabular"]:
             check_history_settings(settings)
-        elif settings["history_length"] is not None:
-            raise SettingError(
-                "history_length has no effect: CTRBERT has no CTR model to read histories; set tabular: True, or "
-                "leave it out"
-            )
+            return
+        for name in ("history_length", "init_from_text"):
+            if settings[name]:
+                raise SettingError(
+                    f"{name} has no effect: CTRBERT has no CTR model without tabular: True; set it, or leave "
+                    f"{name} out"
+                )
 
     def model_class(self) -> type:
         from recbole_clickprompt.methods.ctrbert.model import CTRBERT

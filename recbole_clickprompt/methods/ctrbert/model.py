@@ -80,8 +80,8 @@ class CTRBERT(LabeledRowsModel):
         self._tables_fit: bool | None = None
         self.register_load_state_dict_post_hook(lambda model, _: setattr(model, "_tables_fit", True))
         self.register_state_dict_pre_hook(lambda model, *_: model._update_trained_tables())
-        self._enable_amp, self._plm = config["enable_amp"], config["plm"]
-        self._longest = config["max_text_length"]
+        self._enable_amp, self._longest = config["enable_amp"], config["max_text_length"]
+        self._find_plm = functools.partial(find_plm, config["plm"], seed=config["seed"])
         self._token_table = functools.partial(dataset.token_table, config["plm"])
         user = (FeatureSource.USER_ID, FeatureSource.USER)
         first = next(iter(config["text_fields"]))
@@ -102,7 +102,7 @@ class CTRBERT(LabeledRowsModel):
 
     @functools.cached_property
     def _new_texts(self) -> NewTexts:
-        folder = find_plm(self._plm)
+        folder = self._find_plm()
         return NewTexts(load_tokenizer(folder), self._longest or longest_text(folder))
 
     def pretrained_parameters(self) -> list[nn.Parameter]:

@@ -8,6 +8,7 @@ import torch
 from recbole.quick_start import run_recbole
 from recbole.utils import get_model
 
+from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.ctrbert.texts import texts_by_level
@@ -188,7 +189,11 @@ def test_fields_of_a_user_that_are_apart_in_the_sentence_are_one_text(make_confi
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"history_length": 5}, "history_length has no effect: CTRBERT has no CTR model to read histories"),
+        ({"history_length": 5}, "history_length has no effect: CTRBERT has no CTR model without tabular: True"),
+        (
+            {"init_from_text": ["item_id"]},
+            "init_from_text has no effect: CTRBERT has no CTR model without tabular",
+        ),
         ({"pre_model_path": "x"}, "pre_model_path has no effect: CTRBERT has no stage before finetuning"),
     ],
 )
@@ -274,3 +279,11 @@ def test_fields_of_the_row_itself_are_named(small, caplog):
     run_recbole(model="CTRBERT", dataset="tiny", config_dict={**small, "train_rows": 64, "epochs": 1}, saved=False)
     assert "text_fields: device describe neither user nor item, so CTRBERT does not read them" in caplog.text
     assert not list(Path("saved").glob("*.pth"))
+
+
+def test_an_export_has_the_stored_vectors(trained, capsys):
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    assert main(["export", str(trained), "--out=model", "--rows=20"]) == 0
+    assert "largest difference to PyTorch's scores on 20 test rows" in capsys.readouterr().out
+    rows = pd.DataFrame({"user_id": ["u1", "new"], "item_id": ["i1", "i2"], "device": ["phone", "phone"]})
+    assert load_model("model").predict(rows) == pytest.approx(load_model(trained).predict(rows), abs=1e-6)

@@ -1,5 +1,6 @@
 """CTRL: two passes are one, finetuning is that of the backbone, and a whole run leaves what every run leaves."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.ctrl.model import build_contrast, evaluate_contrast
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 from tests.conftest import SHORT
 
@@ -83,6 +85,24 @@ def test_running_statistics_are_updated_by_one_pass_alone(make_contrast):
     assert statistics[0]
     assert {int(count) for count in statistics[0].values()} == {4}  # parts
     assert {int(count) for count in statistics[1].values()} == {1}
+
+
+def test_it_learns_which_text_belongs_to_which_row(make_contrast):
+    model, dataset = make_contrast(
+        plm_dropout=0.0, dropout_prob=0.0, plm_num_layers=1, contrast_pooling="avg", contrast_temperature=0.2
+    )
+    optimizer = build_optimizer(
+        model, learner="adamw", learning_rate=0.02, plm_learning_rate=0.01, weight_decay=0.0
+    )
+    batch, losses = dataset[torch.arange(32)], []
+    for _ in range(30):
+        losses.append(gradients(model, batch, 16)[0])
+        optimizer.step()
+    assert losses[0] > math.log(32) - 0.3  # of texts chosen at random
+    assert losses[-1] < 0.5
+    loss, accuracy = model.metrics["contrast"].compute_and_reset(torch.device("cpu"))
+    assert loss == pytest.approx(sum(losses) / 30, abs=1e-5)
+    assert 1 / 32 < accuracy <= 1
 
 
 def test_labels_are_not_read(make_contrast):

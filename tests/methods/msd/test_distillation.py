@@ -204,8 +204,8 @@ def test_inputs_are_all_settings_of_distillation():
     assert set(inputs["settings"]) == {
         "distill_epochs", "distill_batch_size", "distill_learning_rate", "distill_weight_decay",
         "distill_warmup_ratio", "distill_patience", "distill_share", "distill_target", "distill_answer_length",
-        "shuffle_phrases", "shuffle_knowledge", "phrase_replace_rate", "student_num_layers", "max_text_length", "seed", "shuffle",
-        "clip_grad_norm", "enable_amp",
+        "shuffle_phrases", "shuffle_knowledge", "phrase_replace_rate", "student_num_layers", "max_text_length",
+        "seed", "shuffle", "clip_grad_norm", "enable_amp",
     }  # fmt: skip
     assert set(inputs) == {
         "settings", "knowledge", "examples", "dictionary", "student_weights", "student_files",
