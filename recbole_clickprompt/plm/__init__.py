@@ -11,7 +11,8 @@ Letters of tensor shapes, the same in the whole package (docs/design.md has the 
     P  positions of a row that are computed
        or masked, unused slots included
 
-    T  slots of a row's click history; A and M are reserved: adapter width, near items
+    T  slots of a row's click history        A  width of an adapted vector of a text
+    M  near items                            U  distinct ids or texts of a batch
 
 Every other size is a word, as in ``(ids + 1,)``, ``(tokens, W)`` or ``(masked, V)``.
 

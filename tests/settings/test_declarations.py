@@ -22,6 +22,9 @@ FINETUNING = {
     "metric_decimal_place", "loss_decimal_place", "valid_neg_sample_args", "test_neg_sample_args",
     "eval_neg_sample_args", "unseen_id_embeddings", "train_rows", "load_pretrained",
     "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field", "tabular", "head_dropout",
+    "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
+    "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
+    "mask_items", "mask_rate", "read_answers",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -34,7 +37,8 @@ WITHOUT_EFFECT = {
     "state", "show_progress", "verbose", "log_wandb", "wandb_project", "local_rank", "world_size", "offset",
     "nproc", "ip", "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset",
     "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
-    "column_names", "list_separators", "sampled_negatives",
+    "column_names", "list_separators", "sampled_negatives", "distill_evaluated", "phrase_references",
+    "phrase_threshold",
 }  # fmt: skip
 
 
@@ -61,11 +65,11 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
         "| ClickPrompt |"
     )
     assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab), " in rows["epochs"]
-    assert ", `10` (CTRBERT), `10` (CTRL) | finetune |" in rows["epochs"]
+    assert all(f"`{epochs}` ({method})" in rows["epochs"] for epochs, method in ((5, "MSD"), (10, "CTRL")))
     assert "| `DCNV2`, `AutoInt` (CTRL) | pretrain |" in rows["backbone"]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "CTRBERT", "CTRL"])
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL"])
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}

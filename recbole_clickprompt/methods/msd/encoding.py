@@ -21,7 +21,8 @@ from recbole_clickprompt.text.ragged import Ragged
 
 __all__ = ["encode", "encode_all", "random_directions"]
 
-_TOKENS_PER_BATCH = 4096  # texts that are encoded together, padding included; more do not make a CPU faster
+_TOKENS_PER_BATCH = 4096  # of texts that are encoded together, padding included; more do not make a CPU faster
+_TEXTS_PER_PART = 128  # of similar length, so that there is little padding
 
 
 def encode(encoder: StudentEncoder, tokens: Ragged, texts: Tensor, states: FrozenStates | None = None) -> Tensor:
@@ -36,13 +37,20 @@ def encode(encoder: StudentEncoder, tokens: Ragged, texts: Tensor, states: Froze
     Returns:
         ``(N, W)`` float32 on the encoder's device.
     """
+    lengths = tokens.lengths[texts.cpu().numpy()]
+    order = torch.from_numpy(lengths.argsort(kind="stable"))
+    parts = [_encode(encoder, tokens, texts.cpu()[part], states) for part in order.split(_TEXTS_PER_PART)]
+    return torch.cat(parts)[order.argsort().to(parts[0].device)]
+
+
+def _encode(encoder: StudentEncoder, tokens: Ragged, texts: Tensor, states: FrozenStates | None) -> Tensor:
     device = next(encoder.parameters()).device
-    numbers, lengths = padded(tokens, texts.cpu().numpy())
+    numbers, lengths = padded(tokens, texts.numpy())
     lengths = lengths.to(device)
     if not encoder.num_frozen:
         return encoder(numbers.to(device), lengths)
     if states is not None:
-        return encoder(states.padded(texts.cpu()).to(device), lengths)
+        return encoder(states.padded(texts).to(device), lengths)
     with torch.no_grad():
         lower = rounded(encoder.lower(numbers.to(device), lengths))
     return encoder(lower, lengths)
