@@ -48,8 +48,8 @@ class CTRBERTMethod(Method):
         for name in ("history_length", "init_from_text"):
             if settings[name]:
                 raise SettingError(
-                    f"{name} has no effect: CTRBERT has no CTR model without tabular: True; set it, or leave {name} "
-                    "out"
+                    f"{name} has no effect: CTRBERT has no CTR model without tabular: True; set it, or leave "
+                    f"{name} out"
                 )
 
     def model_class(self) -> type:
