@@ -3,9 +3,9 @@
     python -m benchmarks.serve                                     # trains a small model first
     python -m benchmarks.serve --run=saved/DCNV2-….pth --connections=32 --rows=10
 
-Three servers, one after another: one connection, whose requests are scored one at a time; several connections
-whose requests are scored one at a time; and several whose requests share batches. Rows are random known users and
-items.
+Three servers, which are measured in turns: one connection, whose requests are scored one at a time; several
+connections whose requests are scored one at a time; and several whose requests share batches. Rows are of random
+known users and items.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -41,20 +42,23 @@ class Load(NamedTuple):
         name: How requests were made and scored.
         connections: Clients, each of which waits for an answer before its next request.
         rows: Rows per request.
-        seconds: Time of the measurement.
-        latencies: Milliseconds of each answered request.
+        rounds: Seconds of each measurement, and milliseconds of each request that was answered in it.
     """
 
     name: str
     connections: int
     rows: int
-    seconds: float
-    latencies: list[float]
+    rounds: list[tuple[float, list[float]]]
+
+    @property
+    def latencies(self) -> list[float]:
+        """Milliseconds of all answered requests."""
+        return [latency for _, latencies in self.rounds for latency in latencies]
 
     @property
     def requests_per_second(self) -> float:
-        """Answered requests per second."""
-        return len(self.latencies) / self.seconds
+        """Answered requests per second, the median of the rounds."""
+        return median(len(latencies) / seconds for seconds, latencies in self.rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,22 +67,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, help="checkpoint or folder of a run (default: train one on tiny)")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rows", type=int, default=1, help="rows per request (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (default: %(default)s)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         run = options.run or _train(Path(folder))
         saved = (run if run.is_dir() else run.with_suffix("")) / "preprocessing"
         bodies = random_bodies(Preprocessing.load(saved), rows=options.rows, count=512)
-        measured = []
-        for name, connections, server_options in (
-            ("one request at a time", 1, _ALONE),
-            (f"{options.connections} connections, without batches", options.connections, _ALONE),
-            (f"{options.connections} connections, in batches", options.connections, []),
-        ):
-            with _server(run, server_options) as port:
-                seconds, latencies = asyncio.run(measure(port, bodies, connections, options.seconds))
-            measured.append(Load(name, connections, options.rows, seconds, latencies))
-    print(table(measured))
+        loads = [
+            Load("one request at a time", 1, options.rows, []),
+            Load(f"{options.connections} connections, without batches", options.connections, options.rows, []),
+            Load(f"{options.connections} connections, in batches", options.connections, options.rows, []),
+        ]
+        with ExitStack() as servers:
+            ports = [servers.enter_context(_server(run, how)) for how in (_ALONE, _ALONE, [])]
+            for _ in range(options.rounds):  # in turns, so that other processes on the machine affect all alike
+                for load, port in zip(loads, ports, strict=True):
+                    load.rounds.append(asyncio.run(measure(port, bodies, load.connections, options.seconds)))
+    print(table(loads))
 
 
 def table(loads: Sequence[Load]) -> str:

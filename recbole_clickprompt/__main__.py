@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "command_module", "main"]
 COMMANDS = {
     "attention": "attention",
     "data": "data",
+    "distill": "distill",
     "export": "export",
     "from-table": "from_table",
     "grid": "grid",

@@ -49,7 +49,8 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_holds_the_package_and_its_property_files_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {name.removeprefix("recbole_clickprompt/props/") for name in names if "/props/" in name}
-    assert shipped == {str(file.relative_to(ROOT / "props")) for file in (ROOT / "props").rglob("*.yaml")}
+    files = [*(ROOT / "props").rglob("*.yaml"), *(ROOT / "props" / "knowledge").glob("*.jsonl")]
+    assert shipped == {str(file.relative_to(ROOT / "props")) for file in files}
     assert all(name.startswith("recbole_clickprompt") for name in names)
     code = {name for name in names if name.endswith(".py")}
     assert code == {str(file.relative_to(ROOT)) for file in (ROOT / "recbole_clickprompt").rglob("*.py")}

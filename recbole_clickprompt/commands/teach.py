@@ -163,9 +163,11 @@ def _check(options: argparse.Namespace) -> tuple[str, str]:
         value = getattr(options, option)
         if value is not None and not 0 < value < float("inf"):
             raise SettingError(f"--{option} must be a number above 0, got {value}")
-    if kind == "replay":
-        from recbole_clickprompt.knowledge.embedded import find_knowledge
+    from recbole_clickprompt.knowledge.embedded import find_knowledge
 
+    if options.references is not None:
+        find_knowledge(options.references)
+    if kind == "replay":
         file = find_knowledge(name)
         if options.out.exists() and os.path.samefile(file, options.out):
             raise SettingError(f"--out is the file that is replayed, {options.out}; choose another one")

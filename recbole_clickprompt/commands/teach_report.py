@@ -39,7 +39,7 @@ def dry_run(
         rate: Answers per second; None takes the speed of the earlier answers.
     """
     records = read_records(out) if out.is_file() else []
-    left = list(unfinished_subjects(records, subjects, again=teacher.tries_again))
+    left = list(unfinished_subjects(records, subjects, teacher, examples))
     step = max(1, len(left) // _COUNTED)
     counted = left[::step]
     prompts = [

@@ -95,10 +95,17 @@ def check_settings(
     method.check(final)
     if any(stage.name == final["train_stage"] and not stage.is_enabled(final) for stage in method.stages):
         raise SettingError(
-            f"train_stage: {final['train_stage']} has nothing to train with pretrain_epochs: 0; set it to 1 or "
-            "more, or train_stage to finetune"
+            f"train_stage: {final['train_stage']} has nothing to train with {_reason(final)}, or train_stage to "
+            "finetune"
         )
     return set(command_line) - known
+
+
+def _reason(settings: Mapping[str, Any]) -> str:
+    """Why a stage is left out, and what to set for it."""
+    if settings.get("pretrain_epochs") == 0:
+        return "pretrain_epochs: 0; set it to 1 or more"
+    return "these settings; set what it learns from"
 
 
 def _hint(key: str, value: object) -> str:

@@ -51,7 +51,7 @@ class Lesson:
         self.teacher, self.examples, self.file = teacher, examples, file
         self.max_tokens, self.answered, self.tokens = max_tokens, answered, 0
         # How often each unfinished subject was answered in vain
-        self._unfinished = unfinished_subjects(file.records, subjects, again=teacher.tries_again)
+        self._unfinished = unfinished_subjects(file.records, subjects, teacher, examples)
 
     @property
     def unfinished(self) -> list[Subject]:
@@ -103,9 +103,8 @@ class Lesson:
     def _finish(self, record: Record, reply: Reply) -> bool:
         subject = reply.prompt.subject
         tries = self._unfinished[subject] + 1
-        # With one reference, or none, a second question would be the first one again
-        possible = min(_TRIES, max(1, len(self.examples.references))) if self.teacher.tries_again else 1
-        if record.error is None or record.answer is None or tries >= possible:
+        valid_or_failed = record.error is None or record.answer is None
+        if valid_or_failed or tries >= _possible_tries(self.teacher, self.examples):
             del self._unfinished[subject]
             return True
         self._unfinished[subject] = tries
@@ -173,23 +172,33 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
 
 
 def unfinished_subjects(
-    records: Iterable[Record], subjects: Sequence[Subject], *, again: bool
+    records: Iterable[Record], subjects: Sequence[Subject], teacher: Teacher, examples: Examples
 ) -> dict[Subject, int]:
-    """Subjects without a valid answer that are to be asked about, and how often each was answered in vain.
+    """Subjects that are to be asked about, and how often each was answered in vain.
 
     Args:
-        records: Of earlier runs. Those about another text of a subject do not count.
+        records: Of earlier runs. Those about another text of a subject do not count, nor do questions that failed
+            on their way, unless they are only repeated from a file.
         subjects: What is asked about.
-        again: Whether a subject is asked about twice where an answer is invalid, and again where a question failed
-            on its way; otherwise any record counts.
+        teacher: Who is asked.
+        examples: References for the prompts.
     """
+    possible = _possible_tries(teacher, examples)
     texts = {(subject.level, subject.key): subject.text for subject in subjects}
     tries: dict[tuple[str, str], int] = {}
     for record in records:
         place = (record.level, record.key)
-        if texts.get(place) != record.text or (again and record.answer is None):
+        failed = teacher.tries_again and record.answer is None
+        if failed or texts.get(place) != record.text:
             continue
-        tries[place] = _TRIES if record.error is None or not again else tries.get(place, 0) + 1
+        tries[place] = possible if record.error is None else tries.get(place, 0) + 1
     return {
-        subject: number for subject in subjects if (number := tries.get((subject.level, subject.key), 0)) < _TRIES
+        subject: number
+        for subject in subjects
+        if (number := tries.get((subject.level, subject.key), 0)) < possible
     }
+
+
+def _possible_tries(teacher: Teacher, examples: Examples) -> int:
+    """With one reference, or none, a second question would be the first one again."""
+    return min(_TRIES, max(1, len(examples.references))) if teacher.tries_again else 1

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["token_loss"]
+__all__ = ["row_losses", "token_loss"]
 
 _LOGITS_PER_BLOCK = {"cpu": 1 << 19}  # 2 MB in float32, a core's cache
 _LOGITS_PER_BLOCK_ELSEWHERE = 1 << 25
@@ -42,29 +42,44 @@ class _TokenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        rows, width = logits.shape
         ctx.gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        at_once = max(1, _LOGITS_PER_BLOCK.get(logits.device.type, _LOGITS_PER_BLOCK_ELSEWHERE) // width)
-        losses, right = [], []
-        for begin in range(0, rows, at_once):
-            part, label = logits[begin : begin + at_once], labels[begin : begin + at_once].unsqueeze(1)
-            scores = part.to(torch.float32, copy=True)  # (block, V)
-            target, highest = scores.gather(1, label), scores.amax(1, keepdim=True)
-            right.append(_is_first(scores, label, target == highest))
-            total = scores.sub_(highest).exp_().sum(1, keepdim=True)  # in place: scores are exponentials now
-            losses.append(total.log() + highest - target)
-            if ctx.gradient is not None:
-                scores.div_(total * rows).scatter_add_(1, label, torch.full_like(target, -1 / rows))
-                ctx.gradient[begin : begin + at_once] = scores
-        correct = torch.cat(right)
+        losses, correct = row_losses(logits, labels, ctx.gradient, count=len(labels))
         ctx.mark_non_differentiable(correct)
-        return torch.cat(losses).mean(), correct
+        return losses.mean(), correct
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient, ctx.gradient = ctx.gradient, None
         assert gradient is not None, "backward of a token loss can be called once"
         return gradient.mul_(gradients[0].to(gradient.dtype)), None
+
+
+def row_losses(logits: Tensor, labels: Tensor, gradient: Tensor | None, *, count: int) -> tuple[Tensor, Tensor]:
+    """The loss of each row, and the gradient of their sum divided by ``count``.
+
+    Args:
+        logits: ``(rows, V)`` of any float type; not changed, unless it is ``gradient`` too.
+        labels: Columns of the correct tokens, ``(rows,)`` int64.
+        gradient: Overwritten with the gradient, ``(rows, V)``; None if it is not needed.
+        count: Number of losses that the mean is taken over, these among them.
+
+    Returns:
+        Losses in nats, ``(rows,)`` float32, and True where the label's logit is the first of the highest.
+    """
+    rows, width = logits.shape
+    at_once = max(1, _LOGITS_PER_BLOCK.get(logits.device.type, _LOGITS_PER_BLOCK_ELSEWHERE) // width)
+    losses, right = [], []
+    for begin in range(0, rows, at_once):
+        part, label = logits[begin : begin + at_once], labels[begin : begin + at_once].unsqueeze(1)
+        scores = part.to(torch.float32, copy=True)  # (block, V)
+        target, highest = scores.gather(1, label), scores.amax(1, keepdim=True)
+        right.append(_is_first(scores, label, target == highest))
+        total = scores.sub_(highest).exp_().sum(1, keepdim=True)  # in place: scores are exponentials now
+        losses.append(total.log() + highest - target)
+        if gradient is not None:
+            scores.div_(total * count).scatter_add_(1, label, torch.full_like(target, -1 / count))
+            gradient[begin : begin + at_once] = scores
+    return torch.cat(losses).squeeze(1), torch.cat(right)
 
 
 def _is_first(scores: Tensor, label: Tensor, among_highest: Tensor) -> Tensor:

@@ -103,10 +103,15 @@ def _server(config: uvicorn.Config, started: Callable[[], None]) -> uvicorn.Serv
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only where TCP is named; else the last part of an answer waits 40 ms
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, proto=socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        return listener
     except (OSError, OverflowError, UnicodeError) as error:
+        listener.close()
         reason = getattr(error, "strerror", None) or error
         raise SettingError(
             f"the server cannot listen at {host}, port {port}: {reason}; choose another --port or --host"

@@ -104,6 +104,7 @@ def load_components(
             tables = _tables(module)
             rest = {name: tensor for name, tensor in module.state_dict().items() if name not in tables}
             state = rest | {name: tensor for name, tensor in state.items() if name in tables}
+        state |= _tied(module, state)
         check_numbers(module.state_dict(), state, path)
         try:
             module.load_state_dict(state, strict=True)
@@ -112,6 +113,17 @@ def load_components(
                 f"{path}: its {part} does not fit this run, so it was pretrained with other settings: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
+
+
+def _tied(module: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tied weights, which a checkpoint contains under one of their names, under those that it lacks."""
+    expected = module.state_dict()
+    stored = {_storage(expected[name]): tensor for name, tensor in state.items() if name in expected}
+    return {
+        name: stored[_storage(tensor)]
+        for name, tensor in expected.items()
+        if name not in state and _storage(tensor) in stored
+    }
 
 
 def _tables(module: nn.Module) -> set[str]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
 __all__ = [
-    "LEVELS", "CTRModel", "EncodesTexts", "FinetuningMethod", "FollowsTraining", "Module", "PretrainingStage",
-    "StageModel", "Trainable", "encoded_levels", "vector_column",
+    "LEVELS", "CTRModel", "EncodesTexts", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module",
+    "PretrainingStage", "StageModel", "Trainable", "ValidatedStage", "encoded_levels", "vector_column",
 ]  # fmt: skip
 
 LEVELS = ("user", "item")  # what a text can describe
@@ -160,6 +160,65 @@ class PretrainingStage(Protocol):
 
     def selection_metric(self, config: Settings, *, bigger: bool) -> str:
         """The metric that ranks runs of this stage: one to maximize if ``bigger``, else one to minimize."""
+
+
+@runtime_checkable
+class ValidatedStage(Protocol):
+    """A ``PretrainingStage`` that is validated after each epoch, keeps the best weights and may end early."""
+
+    def validate(self, config: Config, model: Any, dataset: Any) -> float:
+        """The loss to minimize, in evaluation mode, on examples that are not trained on.
+
+        Args:
+            config: Settings of the run.
+            model: The model of the stage, with the weights of the epoch.
+            dataset: The result of ``training_rows``.
+
+        Returns:
+            The same number on all ranks.
+        """
+
+    def patience(self, config: Settings) -> int:
+        """Epochs in a row without a smaller loss after which the stage ends."""
+
+
+@runtime_checkable
+class ExampleStage(Protocol):
+    """A ``PretrainingStage`` whose examples are not rows of the data set, such as texts.
+
+    ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
+    array of numbers to an ``Interaction``. ``build`` gets it too.
+
+    Attributes:
+        disabled_reason: The setting because of which the stage is not enabled, and what to do.
+    """
+
+    disabled_reason: str
+
+    def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
+        """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
+
+    def enable_amp(self, config: Settings) -> bool:
+        """Whether the stage computes in bf16."""
+
+    def finish(self, config: Config, model: Any, dataset: Any, checkpoint: Path) -> None:
+        """Called on all ranks with the final weights, before the checkpoint is written; measures what was learned.
+
+        Args:
+            config: Settings of the run.
+            model: The model of the stage.
+            dataset: The result of ``training_rows``.
+            checkpoint: The path that the checkpoint will have; other files of the stage are named after it.
+        """
+
+    def summary(self, config: Config, dataset: Any, checkpoint: Path) -> str:
+        """What ``finish`` measured, as text of several lines; measured again where settings ask for another way.
+
+        Args:
+            config: Settings of the run.
+            dataset: The result of ``training_rows``.
+            checkpoint: The result of the stage.
+        """
 
 
 @runtime_checkable

@@ -102,9 +102,13 @@ def _is_own(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if "tallies" in value:
-        return isinstance(value["tallies"], dict) and all(
-            isinstance(sums, list | tuple) and len(sums) == 3 and all(map(_is_number, sums))
-            for sums in value["tallies"].values()
+        return (
+            isinstance(value["tallies"], dict)
+            and all(
+                isinstance(sums, list | tuple) and len(sums) == 3 and all(map(_is_number, sums))
+                for sums in value["tallies"].values()
+            )
+            and ("best" not in value or _is_best(value["best"]))
         )
     best = value.get("best_valid_result")
     losses = value.get("train_loss_dict")
@@ -115,6 +119,18 @@ def _is_own(value: Any) -> bool:
         and isinstance(losses, dict)
         and all(_is_count(epoch) and _is_number(loss) for epoch, loss in losses.items())
         and isinstance(value.get("saved_model_file"), str)
+    )
+
+
+def _is_best(value: Any) -> bool:
+    """The best weights of a validated stage so far; without any, the epoch is -1."""
+    return (
+        isinstance(value, dict)
+        and type(value.get("epoch")) is int
+        and -1 <= value["epoch"] < _MOST
+        and _is_count(value.get("stale"))
+        and _is_number(value.get("loss"))
+        and _are_weights(value.get("weights"))
     )
 
 

@@ -14,14 +14,16 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole_clickprompt import distributed
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.trainer.best_weights import BestWeights
+from recbole_clickprompt.trainer.example_loader import ExampleLoader
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, computes_in_bf16, stage_inputs, state_path
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained, read_inputs, save_pretrained
-from recbole_clickprompt.trainer.protocols import PretrainingStage, StageModel
+from recbole_clickprompt.trainer.protocols import ExampleStage, PretrainingStage, StageModel, ValidatedStage
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
 from recbole_clickprompt.trainer.run_logger import log_stage_epoch
 from recbole_clickprompt.trainer.running_metrics import compute_and_reset
-from recbole_clickprompt.trainer.stage import TrainingStage
+from recbole_clickprompt.trainer.stage import TrainingStage, autocast
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -57,6 +59,8 @@ def run_stage(
 ) -> Path:
     """Trains a stage unless a checkpoint of the same inputs exists.
 
+    A ``ValidatedStage`` keeps the weights of its best epoch, and ends when its patience is exhausted.
+
     The stage starts from the seed, uses a loader of its own and restores the random state afterwards, so later
     results do not depend on whether the stage was trained or reused, or which method requested it.
 
@@ -80,7 +84,7 @@ def run_stage(
     """
     logger = getLogger()
     dataset = stage.training_rows(config, train_data, valid_data)
-    inputs = stage_inputs(config, dataset, reads_text=stage.reads_text(config), previous=previous)
+    inputs = _inputs(stage, config, dataset, previous)
     path = checkpoint_path(config, stage.label(config), inputs)
     if distributed.current().broadcast_object(path.exists() and read_inputs(path) == inputs):
         logger.info(f"{stage.name} reused: {path}")
@@ -100,12 +104,19 @@ def run_stage(
         model = stage.build(config, dataset).to(device)
         if not state:
             stage.begin(config, dataset, model, previous)
-        loader = _loader(config, train_data, dataset, stage.batch_size(config))
+        loader = _loader(stage, config, train_data, dataset)
         training = _training(stage, config, model, len(loader))
+        best = BestWeights(stage.patience(config)) if isinstance(stage, ValidatedStage) else None
         checkpointer = ResumeCheckpointer.from_config(
-            config, training, path=state_file, inputs=inputs, capture=lambda: _sums(model)
+            config,
+            training,
+            path=state_file,
+            inputs=inputs,
+            capture=lambda: {**_sums(model), **({} if best is None else {"best": best.state()})},
         )
         begin = checkpointer.restore(state) if state else 0
+        if state and best is not None:
+            best.restore(state["own"].get("best"), model, state_file)
         if state and distributed.current().is_main:
             for name, sums in state["own"]["tallies"].items():
                 model.metrics[name].sums = sums
@@ -113,9 +124,19 @@ def run_stage(
             for epoch in range(begin, training.epochs):
                 training.train_epoch(loader, epoch, show_progress=show_progress)
                 metrics = compute_and_reset(model.metrics, device)
+                if isinstance(stage, ValidatedStage):
+                    assert best is not None
+                    with autocast(device, training.enable_amp):
+                        metrics[f"{stage.name}_valid_loss"] = stage.validate(config, model, dataset)
+                    best.update(epoch, metrics[f"{stage.name}_valid_loss"], model, stage=stage.name)
                 report(epoch, metrics)
                 log_stage_epoch(config, path, epoch, metrics, stage=stage.name)
-            save_pretrained(model, path, inputs=inputs, epoch=training.epochs)
+                if best is not None and best.is_exhausted():
+                    break
+            epochs = training.epochs if best is None else best.load_into(model)
+            if isinstance(stage, ExampleStage):
+                stage.finish(config, model, dataset, path)
+            save_pretrained(model, path, inputs=inputs, epoch=epochs)
             checkpointer.remove()
     logger.info(f"{stage.name} saved: {path}")
     return path
@@ -134,6 +155,13 @@ def _sums(model: StageModel) -> dict[str, Any]:
     return {"tallies": {name: tuple(map(sum, zip(*sums, strict=True))) for name, sums in gathered.items()}}
 
 
+def _inputs(stage: PretrainingStage, config: Config, dataset: Dataset, previous: Path | None) -> dict[str, Any]:
+    """What determines the stage: of its examples by its own account, of rows by settings and data."""
+    if isinstance(stage, ExampleStage):
+        return stage.inputs(config, dataset)
+    return stage_inputs(config, dataset, reads_text=stage.reads_text(config), previous=previous)
+
+
 def _training(stage: PretrainingStage, config: Config, model: StageModel, batches: int) -> TrainingStage:
     schedule, warmup_ratio = stage.schedule(config)
     epochs = stage.epochs(config)
@@ -146,11 +174,18 @@ def _training(stage: PretrainingStage, config: Config, model: StageModel, batche
         epochs=epochs,
         schedule=schedule,
         warmup_ratio=warmup_ratio,
-        enable_amp=computes_in_bf16(config, reads_text=stage.reads_text(config)),
+        enable_amp=stage.enable_amp(config)
+        if isinstance(stage, ExampleStage)
+        else computes_in_bf16(config, reads_text=stage.reads_text(config)),
     )
 
 
-def _loader(config: Config, train_data: AbstractDataLoader, dataset: Dataset, batch_size: int) -> TrainDataLoader:
+def _loader(
+    stage: PretrainingStage, config: Config, train_data: AbstractDataLoader, dataset: Dataset
+) -> TrainDataLoader | ExampleLoader:
+    batch_size = stage.batch_size(config)
+    if isinstance(stage, ExampleStage):
+        return ExampleLoader(dataset, batch_size=batch_size, shuffle=config["shuffle"], seed=config["seed"])
     changed = copy.copy(config)
     changed.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
     return TrainDataLoader(changed, dataset, train_data._sampler, shuffle=config["shuffle"])

@@ -27,6 +27,7 @@ from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 from recbole_clickprompt.trainer.protocols import (
     CTRModel,
+    ExampleStage,
     FinetuningMethod,
     FollowsTraining,
     PretrainingStage,
@@ -182,7 +183,10 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         valid_data: AbstractDataLoader | None,
     ) -> tuple[float, Any]:
         assert path is not None  # the stage has run
-        self._last_stage = stage, load_stage_model(stage, self.config, train_data._dataset, path)
+        dataset = train_data._dataset
+        if isinstance(stage, ExampleStage):
+            dataset = stage.training_rows(self.config, train_data, valid_data)
+        self._last_stage = stage, load_stage_model(stage, self.config, dataset, path)
         result = self.evaluate(valid_data or train_data)
         # A search compares trials as RecBole does, by valid_metric_bigger: it gets an accuracy or a loss
         # accordingly

@@ -1,6 +1,7 @@
 """Laws of the sampling: shares of strata, weights, and draws that do not depend on one another."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_every_allocation_keeps_its_bounds_and_its_sum(sizes, data):
     if sum(min(size, 8) for size in sizes.values()) <= budget:
         assert all(shares[name] >= min(size, 8) for name, size in sizes.items())
     ordered = sorted(sizes, key=sizes.get)
-    for smaller, larger in zip(ordered, ordered[1:], strict=False):  # up to the rounding
+    for smaller, larger in pairwise(ordered):  # up to the rounding
         assert shares[smaller] <= shares[larger] + 1
 
 

@@ -13,12 +13,15 @@ FAMILIES = ("llama", "qwen2", "gpt2", "t5", "bart")
 _SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
 
 
-def byte_tokenizer(*, pad_token: str | None = None) -> tf.PreTrainedTokenizerFast:
-    """One token per byte; like SmolLM2's, it adds no special tokens and pads with the end token by default."""
+def byte_tokenizer(*, pad_token: str | None = None, text: str = "") -> tf.PreTrainedTokenizerFast:
+    """One token per byte, and per word of a text; no special tokens, and the end token pads by default."""
     special = ["<end>", "<pad>"]
-    pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = [word for word, _ in split.pre_tokenize_str(text)]
+    merges = dict.fromkeys((word[:i], word[i]) for word in words for i in range(1, len(word)))
+    pieces = dict.fromkeys([*special, *sorted(split.alphabet()), *(left + right for left, right in merges)])
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, list(merges)))
+    tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
     tokens = {"eos_token": "<end>"} | ({"pad_token": pad_token} if pad_token else {})
@@ -48,10 +51,13 @@ def config_of(family: str, *, layers: int = 6, vocab_size: int = 264) -> Any:
                          forced_eos_token_id=None, bos_token_id=0)  # fmt: skip
 
 
-def save_model(folder: Path, family: str, *, layers: int = 6, pad_token: str | None = None, seed: int = 3) -> Path:
-    """Saves a model and its tokenizer in a folder and returns the folder."""
+def save_model(
+    folder: Path, family: str, *, layers: int = 6, pad_token: str | None = None, seed: int = 3, text: str = ""
+) -> Path:
+    """Saves a model and its tokenizer, whose tokens are the words of a text too; returns the folder."""
     torch.manual_seed(seed)
-    config = config_of(family, layers=layers)
+    tokenizer = byte_tokenizer(pad_token=pad_token, text=text)
+    config = config_of(family, layers=layers, vocab_size=len(tokenizer) + 6)
     kind = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
     model = kind.from_config(config)
     with torch.no_grad():
@@ -59,5 +65,5 @@ def save_model(folder: Path, family: str, *, layers: int = 6, pad_token: str | N
             if "relative_attention_bias" in name:
                 parameter.normal_()
     model.save_pretrained(folder)
-    byte_tokenizer(pad_token=pad_token).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder

@@ -21,6 +21,7 @@ from benchmarks import serve as load
 from benchmarks.serve import random_bodies
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.serving.http_server import _listener
 from tests.conftest import ROOT
 from tests.serving.test_text_vectors import unseen
 
@@ -129,7 +130,7 @@ def test_the_load_test_counts_answers(client, run):
     seconds, latencies = asyncio.run(load.measure(client.port, bodies, 4, 0.5))
     assert client.ask("GET", "/stats")[1]["rows"] - before >= 3 * len(latencies) > 0
     lines = load.table(
-        [load.Load("one", 1, 3, seconds, latencies), load.Load("two", 4, 3, seconds, 2 * latencies)]
+        [load.Load("one", 1, 3, [(seconds, latencies)]), load.Load("two", 4, 3, [(seconds, 2 * latencies)])]
     )
     assert lines.splitlines()[-1].split("|")[-2].strip() == "2.00"
 
@@ -190,6 +191,11 @@ def test_a_port_in_use_is_one_line_of_error(client, run, capsys):
     error = capsys.readouterr().err.strip()
     assert f"the server cannot listen at 127.0.0.1, port {client.port}: Address already in use" in error
     assert "\n" not in error
+
+
+def test_the_second_part_of_an_answer_does_not_wait_for_an_acknowledgment():
+    with _listener("127.0.0.1", 0) as listener:  # what asyncio looks at before it sets TCP_NODELAY
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ class HttpTeacher:
         Raises:
             DataError: The server refuses the questions, or several in a row failed.
         """
+        self._model = self.name.removeprefix("http:")
         waiting, failures = list(reversed(prompts)), 0
         loop = asyncio.new_event_loop()
         client, tasks = self._client(), set[asyncio.Task[Reply]]()
@@ -150,7 +151,7 @@ class HttpTeacher:
         messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
         options: dict[str, Any] = {"response_format": RESPONSE_FORMAT} if self.use_schema else {}
         create: Any = client.chat.completions.create
-        options |= {"model": self.name.removeprefix("http:"), "temperature": 0, "max_tokens": self.answer_tokens}
+        options |= {"model": self._model, "temperature": 0, "max_tokens": self.answer_tokens}
         while True:
             try:
                 return await create(messages=messages, **options)
@@ -211,15 +212,19 @@ async def _end(client: AsyncOpenAI, tasks: set[asyncio.Task[Reply]]) -> None:
 
 
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingError(
-            f"--teacher=http:URL needs an address such as http://localhost:8000/v1, got {url!r:.120}"
-        )
-    if parts.username or parts.password:
+    if "@" in url:
         raise SettingError(
             "--teacher: the address has a user name or password; put the key into an environment variable and "
             "name it with --api-key-variable"
+        )
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingError(
+            f"--teacher=http:URL needs an address such as http://localhost:8000/v1, got {url!r:.120}"
         )
     return url
 

@@ -70,7 +70,7 @@ class LocalTeacher:
         Raises:
             WeightsError: The model cannot run.
         """
-        lengths = [len(self._tokens([prompt])["input_ids"][0]) for prompt in prompts]
+        lengths = [len(self.tokens([prompt])["input_ids"][0]) for prompt in prompts]
         longest = self._longest_prompt()
         if too_long := [prompt for prompt, length in zip(prompts, lengths, strict=True) if length > longest]:
             yield [
@@ -86,7 +86,7 @@ class LocalTeacher:
 
     def count_tokens(self, prompt: Prompt) -> tuple[int, str]:
         """Counted by the model's tokenizer."""
-        return len(self._tokens([prompt])["input_ids"][0]), "counted by the model's tokenizer"
+        return len(self.tokens([prompt])["input_ids"][0]), "counted by the model's tokenizer"
 
     def _greedy(self) -> GenerationConfig:
         from transformers import GenerationConfig
@@ -118,7 +118,7 @@ class LocalTeacher:
         from transformers import LogitsProcessorList
 
         start = time.perf_counter()
-        inputs = self._tokens(prompts, padding=True, return_tensors="pt").to(self.device)
+        inputs = self.tokens(prompts, padding=True, return_tensors="pt").to(self.device)
         writer = self.lines.writer(rows=len(prompts))
         try:
             self.model.generate(
@@ -134,7 +134,16 @@ class LocalTeacher:
             for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True))
         ]
 
-    def _tokens(self, prompts: Sequence[Prompt], **options: Any) -> BatchEncoding:
+    def tokens(self, prompts: Sequence[Prompt], **options: Any) -> BatchEncoding:
+        """The model's input for questions.
+
+        Args:
+            prompts: B questions.
+            options: For the tokenizer, such as ``return_tensors``.
+
+        Returns:
+            ``input_ids`` and ``attention_mask``, ``(B, Z)`` if padded.
+        """
         if self.tokenizer.chat_template:
             texts = [self._chat(prompt) for prompt in prompts]
             return self.tokenizer(texts, add_special_tokens=False, **options)

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
-from torch import nn
+from pathlib import Path
 
+from recbole_clickprompt.methods.msd.answers import with_phrases
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
+from recbole_clickprompt.methods.msd.fusion import NearItems
 from recbole_clickprompt.methods.msd.level import Level
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
+from recbole_clickprompt.methods.msd.student_vectors import StudentVectors
+from recbole_clickprompt.methods.msd.text_tables import TextTables
 from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
 
-__all__ = ["build_levels", "build_student", "texts_of"]
+__all__ = ["build_near_items", "build_text_tables", "texts_of"]
 
 
-def build_student(config: Settings) -> tuple[StudentEncoder, StudentTokenizer]:
-    """The student with the weights of its files, and its tokenizer.
+def build_text_tables(config: Settings, dataset: TextSource) -> TextTables:
+    """The student with the weights of its files, and the levels of texts that the settings ask for.
+
+    Args:
+        config: Settings of the run.
+        dataset: With texts; or in serving without.
 
     Raises:
-        SettingError: The student does not support ``lora_layers`` or ``plm_lora``.
+        SettingError: As for ``StudentEncoder``, or ``text_fields`` has no feature of items.
         WeightsError: The student cannot be obtained.
     """
+    encoder, tokenize = _build_student(config)
+    student = StudentVectors(
+        encoder,
+        tokenize,
+        folder=Path(config["checkpoint_dir"]),
+        random=config["vectors"] == "random",
+        enable_amp=config["enable_amp"],
+        show_progress=config["show_progress"],
+    )
+    return TextTables(student, _build_levels(config, dataset, tokenize, width=encoder.width))
+
+
+def build_near_items(config: Settings) -> NearItems | None:
+    """The fusion of near items; None with ``fusion: none``."""
+    if config["fusion"] == "none":
+        return None
+    return NearItems(
+        config["embedding_size"],
+        count=config["near_items"],
+        fusion=config["fusion"],
+        temperature=config["fusion_temperature"],
+    )
+
+
+def _build_student(config: Settings) -> tuple[StudentEncoder, StudentTokenizer]:
     loaded = load_generative(config["student"], num_layers=config["student_num_layers"])
     encoder = StudentEncoder(
         loaded.model,
@@ -35,43 +68,37 @@ def build_student(config: Settings) -> tuple[StudentEncoder, StudentTokenizer]:
     return encoder, tokenize
 
 
-def build_levels(
+def _build_levels(
     config: Settings, dataset: TextSource, tokenize: StudentTokenizer, *, width: int
-) -> nn.ModuleDict:
-    """The levels of texts that the settings ask for, by name: items, and users unless ``user_knowledge: none``.
-
-    Args:
-        config: Settings of the run.
-        dataset: With texts; or in serving without.
-        tokenize: Of the student.
-        width: W of the student.
-
-    Raises:
-        SettingError: ``text_fields`` has no feature of items.
-    """
+) -> dict[str, Level]:
     fields = {"item": config["ITEM_ID_FIELD"]}
     if config["user_knowledge"] != "none":
         fields["user"] = config["USER_ID_FIELD"]
     has_texts = hasattr(dataset, "textualizer")
-    return nn.ModuleDict(
-        {
-            name: Level(
-                name,
-                StudentTexts(tokenize, name, texts_of(dataset, name)) if has_texts else None,
-                ids=dataset.num(field),
-                width=width,
-                hidden=config["adaptor_size"],
-                out=config["embedding_size"],
-            )
-            for name, field in fields.items()
-        }
-    )
+    return {
+        name: Level(
+            name,
+            StudentTexts(tokenize, name, texts_of(config, dataset, name)) if has_texts else None,
+            ids=dataset.num(field),
+            width=width,
+            hidden=config["adaptor_size"],
+            out=config["embedding_size"],
+        )
+        for name, field in fields.items()
+    }
 
 
-def texts_of(dataset: TextSource, level: str) -> list[str]:
+def texts_of(config: Settings, dataset: TextSource, level: str) -> list[str]:
     """The texts of a level: of items by id, of users by profile.
 
     Raises:
         SettingError: ``text_fields`` has no feature of items.
+        DataError: With ``read_answers``: a file of ``knowledge`` cannot be used.
     """
-    return profile_descriptions(dataset) if level == "user" else descriptions(dataset, level)
+    if level == "user":
+        return profile_descriptions(dataset)
+    texts = descriptions(dataset, level)
+    if not config["read_answers"]:
+        return texts
+    keys = [str(dataset.id2token(dataset.iid_field, item)) for item in range(len(texts))]
+    return with_phrases(config, texts, keys)

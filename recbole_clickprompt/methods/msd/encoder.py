@@ -95,8 +95,8 @@ class StudentEncoder(nn.Module):
         if not self._splits:
             raise SettingError(
                 f"lora_layers: the lower layers of a {self.family!r} student cannot be run separately from the "
-                f"upper ones; leave it at None, or use a student of the families {', '.join(LAST_TOKEN)} with full "
-                "attention in all layers"
+                f"upper ones; leave it at None, or use a student of the families {', '.join(LAST_TOKEN)} with "
+                "full attention in all layers"
             )
         return layers - upper
 

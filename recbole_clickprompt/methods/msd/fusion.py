@@ -22,7 +22,7 @@ class NearItems(nn.Module):
         target (B, A) ──┬── cosines (B, T), -inf at masked and empty slots ──> places of the M largest (B, M)
         clicks (B, T, A)┴───────────────────────────────────────────────> vectors (B, M, A) ──> fused (B, A)
 
-    No gradient flows through the choice. Equal items have equal vectors, so the order of tied slots does not matter.
+    No gradient flows through the choice. Equal items have equal vectors, so the order of ties does not matter.
 
     ``sum`` and ``mean`` are over the near items; ``softmax`` weighs them by their cosine divided by a temperature;
     ``attention`` by a learned score. Only ``sum`` is the paper's. So is the learned vector of rows without clicks

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.msd.builders import texts_of
+from recbole_clickprompt.methods.msd.examples import knowledge_hash
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.values import Settings
@@ -40,15 +42,27 @@ def load_distilled(config: Settings, path: Path) -> PreTrainedModel:
     return loaded.model
 
 
+def _content(name: str | None) -> str | None:
+    """A hash of a file."""
+    try:
+        return None if name is None else hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror}") from error
+
+
 def student_inputs(config: Settings, dataset: TextSource) -> dict[str, Any]:
-    """Hashes of the student's weights, config and tokenizer, and of all texts that it reads."""
+    """Hashes of the student's weights, config and tokenizer, of the texts that it reads, and of the knowledge."""
     folder = find_plm(config["student"])
     levels = ["item", *(["user"] if config["user_knowledge"] != "none" else [])]
-    texts = hashlib.sha256("\0".join(text for level in levels for text in texts_of(dataset, level)).encode())
+    texts = hashlib.sha256()
+    for level in levels:
+        texts.update("\0".join(texts_of(config, dataset, level)).encode())
     files = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]):
         files.update(path.read_bytes())
     return {
+        "knowledge": knowledge_hash(config["knowledge"] or []),
+        "phrase_dictionary": _content(config["phrase_dictionary"]),
         "student_weights": weights_hash(folder),
         "student_files": files.hexdigest(),
         "student_texts": texts.hexdigest(),

@@ -52,10 +52,9 @@ class VectorTable(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.get(f"{prefix}rows")
-        width = self.rows.shape[1]
-        fits = isinstance(saved, Tensor) and saved.ndim == 2 and saved.shape[1] == width
-        if fits and (len(saved) >= self.ids or not len(saved)):  # else the shapes differ, which is an error
-            self.rows = self.rows.new_zeros(saved.shape)
+        if isinstance(saved, Tensor) and saved.ndim == 2 and (len(saved) >= self.ids or not len(saved)):
+            # Of a table of another width, torch reports the shapes
+            self.rows = self.rows.new_zeros(len(saved), self.rows.shape[1])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -97,6 +96,6 @@ class Level(nn.Module):
         return Rows(self.adapted.rows, ids)
 
     def from_vectors(self, ids: Tensor) -> Rows:
-        """Adapted vectors of ids of any shape, from those of their texts; with gradients into the adaptor alone."""
+        """Adapted vectors of ids of any shape, from those of their texts; gradients reach the adaptor alone."""
         texts, places = torch.unique(self.index[ids], return_inverse=True)
         return Rows(self.adaptor(self.vectors.rows[texts]), places)

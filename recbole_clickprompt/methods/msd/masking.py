@@ -1,8 +1,8 @@
 """Frequency-guided masking of clicks in training, so that popular items do not own every set of near items.
 
 The paper names the idea and no law. Ours, word2vec's sub-sampling: item i is masked with probability
-``min(p_max, max(0, 1 - sqrt(t / f_i)))``, where f_i is its share of all history slots of the training rows, and t is
-chosen so that the mean over slots is ``mask_rate``. ``tail`` masks rare items instead, ``uniform`` all alike.
+``min(p_max, max(0, 1 - sqrt(t / f_i)))``, where f_i is its share of all history slots of the training rows, and t
+is chosen so that the mean over slots is ``mask_rate``. ``tail`` masks rare items instead, ``uniform`` all alike.
 
 Letters: B rows, T slots of a history.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.methods.base import Method
+from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, Distillation
 from recbole_clickprompt.methods.msd.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -28,6 +30,8 @@ class MSDMethod(Method):
     """A CTR model with vectors of texts from a small language model that was distilled from a large one."""
 
     name = "MSD"
+    stages = (Distillation(),)
+    curves = DISTILLATION_CURVES
     prediction_columns = {"logit": "logit of the CTR model with vectors of texts"}
 
     def settings(self) -> Mapping[str, Setting]:
@@ -61,9 +65,14 @@ class MSDMethod(Method):
             for name, value in (("user_knowledge", "none"), ("train_texts", "none")):
                 if settings[name] == value:
                     raise SettingError(f"train_user_texts has nothing to train with {name}: {value}; leave it out")
+        for name in ("read_answers", "shuffle_knowledge"):
+            if settings[name] and not settings["knowledge"]:
+                raise SettingError(
+                    f"{name} has no effect without knowledge; name files of answers, or leave it out"
+                )
         if settings["init_from_text"]:
             raise SettingError(
-                "init_from_text is not supported by MSD, in which new ids have vectors of their texts; leave it out"
+                "init_from_text has no place in MSD, in which new ids have vectors of their texts; leave it out"
             )
 
     def model_class(self) -> type:
@@ -94,7 +103,7 @@ class MSDMethod(Method):
 
         assert isinstance(model, MSD)
         if start is not None:
-            model.student.encoder.load_student(load_distilled(config, start))
+            model.texts.student.encoder.load_student(load_distilled(config, start))
         if config["unseen_id_embeddings"] == "zero":
             number = zero_unseen_rows(model.backbone.model, [train_data._dataset])
             getLogger().info(f"{number} embeddings of ids and values without training rows are set to zero")
@@ -102,3 +111,11 @@ class MSDMethod(Method):
 
     def title(self, config: Settings) -> str:
         return f"MSD ({config['backbone']})"
+
+    def tables(self, config: Settings, model: nn.Module, dataset: TextSource) -> Sequence[WordTable]:
+        """The most frequent items with the teacher's phrases, and the items with the most similar vectors."""
+        from recbole_clickprompt.methods.msd.model import MSD
+        from recbole_clickprompt.methods.msd.nearest_items import nearest_items
+
+        assert isinstance(model, MSD)
+        return [nearest_items(config, model.texts.named_levels()["item"].adapted.rows, dataset)]

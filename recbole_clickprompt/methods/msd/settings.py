@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.recbole import RECBOLES
 from recbole_clickprompt.settings.shared import SHARED
@@ -14,6 +15,7 @@ from recbole_clickprompt.settings.types import (
     POSITIVE,
     choice,
     integer,
+    list_of,
     optional,
     real,
 )
@@ -33,12 +35,19 @@ _STUDENT = {
         "smollm2",
         "The language model that is distilled and then reads texts: smollm2, the folder of a saved causal or "
         "encoder-decoder model, or a Hugging Face id.",
-        "none",
+        "pretrain",
     ),
     "student_num_layers": Setting(
         optional(integer(1)),
         6,
         "Keep this many of the student's layers, evenly spaced from the first. None: all.",
+        "pretrain",
+    ),
+    "knowledge": Setting(
+        optional(list_of(NAME)),
+        None,
+        "Files with the teacher's answers, as recbole-cp teach writes them, or names of shipped ones; some data "
+        "sets name one. None: the student is not distilled.",
         "pretrain",
     ),
     "lora_layers": Setting(
@@ -62,6 +71,13 @@ _STUDENT = {
     ),
 }
 _TEXTS = {
+    "read_answers": Setting(
+        BOOLEAN,
+        False,
+        "The texts of items contain the teacher's phrases about them, where there are any. Not the paper's, where "
+        "only the student knows them; a new item then needs an answer of the teacher.",
+        "finetune",
+    ),
     "train_texts": Setting(
         choice("targets", "all", "none"),
         "targets",
@@ -111,7 +127,7 @@ _NEAR = {
     "mask_items": Setting(
         choice("none", "uniform", "head", "tail"),
         "head",
-        "Hide clicks in training by the frequency of their items: head, frequent ones more often; tail, rare ones; "
+        "Hide clicks in training by the frequency of their items: head, frequent ones more; tail, rare ones; "
         "uniform; or none. The paper does not state its law.",
         "finetune",
     ),
@@ -143,6 +159,7 @@ SETTINGS = grouped(
             stopping_step=2,
         ),
         "Student": _STUDENT,
+        "Distillation": DISTILLATION,
         "Texts": _TEXTS,
         "Near items": _NEAR,
     }

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.text.profile_text import item_names, profile_text
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.text import FieldText, Textualizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["descriptions", "profile_descriptions", "student_tokens"]
+__all__ = ["descriptions", "profile_descriptions", "short_names", "student_tokens"]
 
 _PREFIX = {"item": "Item: ", "user": "Profile: "}
 _SUFFIX = "\nReasoning:"
@@ -42,8 +43,8 @@ def descriptions(dataset: TextSource, level: str) -> list[str]:
     fields = _fields(dataset, level)
     if not fields and level == "item":
         raise SettingError(
-            f"text_fields has no field of items other than {dataset.iid_field}, so a student would read nothing about "
-            "them; name features of items"
+            f"text_fields has no field of items other than {dataset.iid_field}, so a student would read nothing "
+            "about them; name features of items"
         )
     key = dataset.iid_field if level == "item" else dataset.uid_field
     sentences = Textualizer(fields)
@@ -56,39 +57,27 @@ def _fields(dataset: TextSource, level: str) -> list[FieldText]:
     return [field for name, field in named if field.key == key and name != key]
 
 
+def short_names(dataset: TextSource) -> list[str]:
+    """Items in short by id, such as ``Se7en (1995, Crime)``; empty for id 0 and where all values are missing."""
+    return item_names(_fields(dataset, "item"))
+
+
 def profile_descriptions(dataset: TextSource) -> list[str]:
     """The text of each profile of users: the user's fields, and the items that the profile shows, oldest first.
-
-    An item is named by the value of its first text field, with that of the second in parentheses.
 
     Args:
         dataset: A part of the data set with ``user_profiles``.
 
     Returns:
-        By number of the profile.
+        By number of the profile, as the teacher reads it too.
     """
     profiles = dataset.user_profiles
     assert profiles is not None  # user_knowledge is not "none"
-    users = descriptions(dataset, "user")
-    names = _item_names(dataset)
-    texts = []
-    for number, user in enumerate(profiles.users.tolist()):
-        liked = "; ".join(names[item] for item in profiles.items_of(number) if names[item])
-        texts.append(" ".join(part for part in (users[user], liked and f"Liked: {liked}.") if part))
-    return texts
-
-
-def _item_names(dataset: TextSource) -> list[str]:
-    """``"Se7en (Crime)"`` for each item id; empty for id 0 and where both values are missing."""
-    shown = _fields(dataset, "item")[:2]
-
-    def name(item: int) -> str:
-        values = [
-            field.value(field.codes[item]).strip().removesuffix(".") for field in shown if field.codes[item] >= 0
-        ]
-        return values[0] + "".join(f" ({value})" for value in values[1:]) if values else ""
-
-    return ["", *map(name, range(1, dataset.num(dataset.iid_field)))]
+    users, names = descriptions(dataset, "user"), short_names(dataset)
+    return [
+        profile_text(users[user], [names[item] for item in profiles.items_of(number)])
+        for number, user in enumerate(profiles.users.tolist())
+    ]
 
 
 def student_tokens(
@@ -109,8 +98,8 @@ def student_tokens(
         level: ``item`` or ``user``.
         texts: As ``descriptions`` writes them.
         max_length: Most tokens per text, all parts and special tokens included.
-        encoder_decoder: Whether the student is an encoder-decoder, whose texts end with its special tokens; a causal
-            student continues the text.
+        encoder_decoder: Whether the student is an encoder-decoder, whose texts end with its special tokens; a
+            causal student continues the text.
 
     Returns:
         A list of Z ids per text.
@@ -123,8 +112,8 @@ def student_tokens(
     room = max_length - len(begin) - len(suffix)
     if room < 1:
         raise SettingError(
-            f"max_text_length is {max_length}, but the student needs {len(begin) + len(suffix)} tokens around each "
-            "text; set a larger one"
+            f"max_text_length is {max_length}, but the student needs {len(begin) + len(suffix)} tokens around "
+            "each text; set a larger one"
         )
     if not texts:
         return []

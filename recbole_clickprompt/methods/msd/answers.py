@@ -1,0 +1,51 @@
+"""The teacher's answers that a run uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recbole_clickprompt.knowledge.answers import Answer
+from recbole_clickprompt.knowledge.embedded import find_knowledge
+from recbole_clickprompt.knowledge.records import read_answers
+from recbole_clickprompt.settings.values import Settings
+
+__all__ = ["teacher_answers", "with_phrases"]
+
+
+def teacher_answers(config: Settings, level: str) -> dict[str, Answer]:
+    """Answers by key; of several about one key, the last one.
+
+    Args:
+        config: ``knowledge``; with ``shuffle_knowledge``, each key gets the answer about another one, by ``seed``.
+        level: ``item`` or ``user``.
+
+    Raises:
+        DataError: A file cannot be used.
+    """
+    answers: dict[str, Answer] = {}
+    for name in config["knowledge"] or []:
+        answers |= read_answers(find_knowledge(name), level)
+    if config["shuffle_knowledge"]:
+        keys = list(answers)
+        order = np.random.default_rng(config["seed"]).permutation(len(keys))
+        # Neighbors in a random order: nobody keeps an answer, unless there is only one
+        answers = {keys[key]: answers[keys[other]] for key, other in zip(order, np.roll(order, 1), strict=True)}
+    return answers
+
+
+def with_phrases(config: Settings, texts: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Texts of items with the teacher's phrases about them.
+
+    Args:
+        config: As for ``teacher_answers``.
+        texts: By id; empty ones stay empty.
+        keys: Of the answers, by id.
+    """
+    answers = teacher_answers(config, "item")
+
+    def said(key: str) -> str:
+        return "; ".join((*answers[key].explicit, *answers[key].implicit)) if key in answers else ""
+
+    return [f"{text} {said(key)}." if text and said(key) else text for text, key in zip(texts, keys, strict=True)]

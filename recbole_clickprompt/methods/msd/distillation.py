@@ -1,0 +1,201 @@
+"""The stage ``distill``: the student learns to write the teacher's answers (MSD, Eq. 1 and 2, with teacher
+forcing).
+
+The paper's loss has the wrong sign, and conditions each token on the student's own words, which do not line up
+with the teacher's. Here the student reads the teacher's words so far, as in training on rationales.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.methods.base import Curve
+from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION
+from recbole_clickprompt.methods.msd.examples import Examples, knowledge_hash, load_examples
+from recbole_clickprompt.methods.msd.phrase_f1 import ENCODER
+from recbole_clickprompt.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.trainer.optimizer import build_optimizer
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+
+    from recbole_clickprompt.methods.msd.student import Student
+    from recbole_clickprompt.plm.generative import GenerativeModel
+
+__all__ = ["DISTILLATION_CURVES", "Distillation"]
+
+DISTILLATION_CURVES = (
+    Curve(
+        "distill", "distill_loss", "Distillation: loss", "nats",
+        "Mean negative log likelihood of the tokens of the teacher's answers.",
+    ),
+    Curve(
+        "distill", "distill_valid_loss", "Distillation: loss of held-out answers", "nats",
+        "The same for the 10 % of answers that are not trained on; the epoch with the smallest is kept.",
+    ),
+)  # fmt: skip
+
+# Settings that determine the result, next to the contents of the files that some of them name
+_SETTINGS = (
+    *(name for name, setting in DISTILLATION.items() if setting.stage != "none"),
+    "student", "student_num_layers", "max_text_length", "seed", "shuffle", "clip_grad_norm", "enable_amp",
+)  # fmt: skip
+_PATHS = ("student", "phrase_dictionary")
+_UNLIMITED = 1 << 20  # tokens; T5's positions are relative
+_TEXT_FILES = (".json", ".txt", ".model")  # of a model's folder: its config and its tokenizer
+
+
+class Distillation:
+    """A ``trainer.protocols.PretrainingStage`` of texts, which is validated after each epoch.
+
+    Its checkpoint contains ``student.*``: the weights of transformers' language model.
+    """
+
+    name = "distill"
+    disabled_reason = "knowledge: ~; set it to files that recbole-cp teach wrote, or to names of shipped ones"
+
+    def is_enabled(self, config: Settings) -> bool:
+        """True if there is ``knowledge``."""
+        return bool(config["knowledge"])
+
+    def label(self, config: Settings) -> str:
+        """``student``: whatever the student is used for, its checkpoint is the same."""
+        return "student"
+
+    def reads_text(self, config: Settings) -> bool:
+        """False: it reads no rows, and its examples have a fingerprint of their own (``inputs``)."""
+        return False
+
+    def training_rows(
+        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
+    ) -> Examples:
+        """See ``load_examples``."""
+        return load_examples(config, train_data._dataset, share=config["distill_share"])
+
+    def inputs(self, config: Settings, dataset: Examples) -> dict[str, Any]:
+        """Settings of distillation, and hashes of knowledge, texts, dictionary and the undistilled student."""
+        folder = find_plm(config["student"])
+        dictionary = config["phrase_dictionary"]
+        return {
+            "settings": {name: _plain(config[name]) for name in _SETTINGS if name not in _PATHS},
+            "knowledge": knowledge_hash(config["knowledge"]),
+            "examples": dataset.digest(),
+            "dictionary": None if dictionary is None else _file_hash(Path(dictionary)),
+            "student_weights": weights_hash(folder),
+            "student_files": [_file_hash(file) for file in sorted(folder.iterdir()) if file.suffix in _TEXT_FILES],
+        }
+
+    def enable_amp(self, config: Settings) -> bool:
+        """``enable_amp``."""
+        return config["enable_amp"]
+
+    def batch_size(self, config: Settings) -> int:
+        """``distill_batch_size``."""
+        return config["distill_batch_size"]
+
+    def epochs(self, config: Settings) -> int:
+        """``distill_epochs``; 0 with ``distill_share: 0``."""
+        return config["distill_epochs"] if config["distill_share"] > 0 else 0
+
+    def schedule(self, config: Settings) -> tuple[str, float]:
+        """Cosine decay after ``distill_warmup_ratio``."""
+        return "cosine", config["distill_warmup_ratio"]
+
+    def build(self, config: Settings, dataset: Any) -> Student:
+        """The undistilled student with its ``Examples``."""
+        from recbole_clickprompt.methods.msd.student import Student
+        from recbole_clickprompt.methods.msd.targets import Targets, read_dictionary
+        from recbole_clickprompt.plm.generative import load_generative
+
+        dictionary = config["phrase_dictionary"]
+        student = load_generative(config["student"], num_layers=config["student_num_layers"])
+        return Student(
+            student,
+            dataset,
+            targets=Targets(
+                seed=config["seed"],
+                target=config["distill_target"],
+                shuffle=config["shuffle_phrases"],
+                dictionary={} if dictionary is None else read_dictionary(Path(dictionary)),
+                replace_rate=config["phrase_replace_rate"],
+            ),
+            max_length=config["max_text_length"] or _longest_text(student, config["distill_answer_length"]),
+            answer_length=config["distill_answer_length"],
+        )
+
+    def begin(self, config: Settings, dataset: Examples, model: Student, previous: Path | None) -> None:
+        """The student starts from its own weights; finds now what ``finish`` needs after hours of training."""
+        if config["distill_evaluated"]:
+            find_plm(ENCODER)
+
+    def optimizer(self, config: Settings, model: Student) -> torch.optim.Optimizer:
+        """AdamW with one learning rate for all weights."""
+        rate = config["distill_learning_rate"]
+        return build_optimizer(
+            model,
+            learner="adamw",
+            learning_rate=rate,
+            plm_learning_rate=rate,
+            weight_decay=config["distill_weight_decay"],
+        )
+
+    def validate(self, config: Settings, model: Student, dataset: Examples) -> float:
+        """Nats per token of the held-out answers."""
+        return model.dev_loss(config["micro_batch_size"])
+
+    def patience(self, config: Settings) -> int:
+        """``distill_patience``."""
+        return config["distill_patience"]
+
+    def finish(self, config: Settings, model: Student, dataset: Examples, checkpoint: Path) -> None:
+        """Measures the student and writes the result next to the checkpoint; see ``quality``."""
+        from recbole_clickprompt.methods.msd.quality import measure_student, quality_beside, write_quality
+
+        write_quality(quality_beside(checkpoint), measure_student(config, model))
+
+    def summary(self, config: Config, dataset: Examples, checkpoint: Path) -> str:
+        """Loss, parse rate and the table of F1."""
+        from recbole_clickprompt.methods.msd.quality import quality_beside, quality_text, read_quality
+        from recbole_clickprompt.trainer.stages import load_stage_model
+
+        path = quality_beside(checkpoint)
+        quality = read_quality(path) if path.exists() else None
+        if quality is None or not quality.is_of(config, dataset):
+            model: Any = load_stage_model(self, config, dataset, checkpoint)
+            self.finish(config, model, dataset, checkpoint)
+            quality = read_quality(path)
+        return quality_text(quality)
+
+    def evaluate(self, config: Config, model: Student, data: AbstractDataLoader) -> dict[str, float]:
+        """Loss and phrase F1 of the held-out answers; ``data`` is not read."""
+        from recbole_clickprompt.methods.msd.quality import measure_student
+
+        return measure_student(config, model).metrics()
+
+    def selection_metric(self, config: Settings, *, bigger: bool) -> str:
+        """``phrase_f1`` above chance, or the loss of held-out answers."""
+        return "phrase_f1_above_chance" if bigger else "distill_valid_loss"
+
+
+def _longest_text(student: GenerativeModel, answer_length: int) -> int:
+    """Most tokens of a text that the student has positions for, next to its answer."""
+    positions = getattr(student.model.config, "max_position_embeddings", None) or _UNLIMITED
+    return max(1, positions - (0 if student.encoder_decoder else answer_length))
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else value

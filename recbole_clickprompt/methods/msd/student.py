@@ -1,0 +1,177 @@
+"""The model of distillation: a student that learns to write the teacher's answers.
+
+Letters: B examples of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recbole_clickprompt import distributed
+from recbole_clickprompt.methods.msd.examples import EXAMPLE, Example, Examples
+from recbole_clickprompt.methods.msd.targets import Targets, target_text
+from recbole_clickprompt.methods.msd.texts import student_tokens
+from recbole_clickprompt.plm.continuation_loss import continuation_loss, find_head_scale
+from recbole_clickprompt.plm.generative import GenerativeModel
+from recbole_clickprompt.trainer.running_metrics import RunningMean
+
+if TYPE_CHECKING:
+    from recbole.data.interaction import Interaction
+
+__all__ = ["Part", "Student"]
+
+# Examples that pass through the student at once. Sorted by length, so few have 2 % of padding, and with fewer the
+# matrices become too small; see docs/performance.md
+_EXAMPLES_AT_ONCE = 16
+
+
+class Part(NamedTuple):
+    """Token ids of some examples.
+
+    Attributes:
+        inputs: What the student reads.
+        targets: What it is to write, the end token included.
+    """
+
+    inputs: list[list[int]]
+    targets: list[list[int]]
+
+    @property
+    def tokens(self) -> int:
+        """Number of target tokens, over which the loss is a mean."""
+        return sum(map(len, self.targets))
+
+
+class Student(nn.Module):
+    """A ``trainer.protocols.StageModel``.
+
+    Args:
+        student: The language model and its tokenizer.
+        examples: Those to train on and those held out.
+        targets: How answers become targets.
+        max_length: Most tokens of an input.
+        answer_length: Most tokens of a target.
+
+    Attributes:
+        student: transformers' language model.
+        metrics: Loss and accuracy per target token.
+    """
+
+    def __init__(
+        self,
+        student: GenerativeModel,
+        examples: Examples,
+        *,
+        targets: Targets,
+        max_length: int,
+        answer_length: int,
+    ) -> None:
+        super().__init__()
+        self.student, self.tokenizer, self.encoder_decoder = student
+        self.examples, self.targets, self.answer_length = examples, targets, answer_length
+        self.max_length = max_length
+        self.metrics: Mapping[str, RunningMean] = {"distill": RunningMean()}
+        self._head_scale = find_head_scale(self.student)
+        self._inputs = self.input_tokens(examples.training)
+        self._epoch: int | None = None
+        self._targets: list[list[int]] = []
+
+    def input_tokens(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids that the student reads for each example."""
+        tokens: list[list[int]] = [[] for _ in examples]
+        for level in {example.level for example in examples}:
+            places = [place for place, example in enumerate(examples) if example.level == level]
+            found = student_tokens(
+                self.tokenizer,
+                level,
+                [examples[place].text for place in places],
+                max_length=self.max_length,
+                encoder_decoder=self.encoder_decoder,
+            )
+            for place, ids in zip(places, found, strict=True):
+                tokens[place] = ids
+        return tokens
+
+    def _target_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of targets with the end token, which a target that is cut does not have."""
+        if not texts:
+            return []
+        ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [[*target, self.tokenizer.eos_token_id][: self.answer_length] for target in ids]
+
+    def begin_batch(self, epoch: int, batch: int) -> None:
+        """Writes the targets of an epoch before its first batch, also of one that is resumed."""
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
+        texts = [self.targets.text(e.level, e.key, e.answer, epoch) for e in self.examples.training]
+        self._targets = self._target_tokens(texts)
+
+    def before_saving(self) -> None:
+        """Nothing is stored but the weights."""
+
+    def split(self, batch: Interaction, size: int) -> list[tuple[Part, float]]:
+        """Parts of examples of similar length, weighted by their target tokens.
+
+        The loss of the batch is therefore the sum over its target tokens divided by their number, however it is
+        cut.
+        """
+        numbers = batch[EXAMPLE].tolist()
+        return self._parts([self._inputs[n] for n in numbers], [self._targets[n] for n in numbers], size)
+
+    def _parts(
+        self, inputs: Sequence[list[int]], targets: Sequence[list[int]], size: int
+    ) -> list[tuple[Part, float]]:
+        order = sorted(range(len(inputs)), key=lambda n: len(inputs[n]) + len(targets[n]))
+        at_once = min(size, _EXAMPLES_AT_ONCE)
+        parts = [
+            Part([inputs[n] for n in order[at : at + at_once]], [targets[n] for n in order[at : at + at_once]])
+            for at in range(0, len(order), at_once)
+        ]
+        total = sum(part.tokens for part in parts)
+        return [(part, part.tokens / total) for part in parts]
+
+    def rows(self, part: Part) -> int:
+        """Number of examples of a part."""
+        return len(part.inputs)
+
+    def select(self, part: Part, rows: Tensor) -> tuple[Part, float]:
+        """Some examples of a part, by number, and their share of its target tokens."""
+        numbers = rows.tolist()
+        selected = Part([part.inputs[n] for n in numbers], [part.targets[n] for n in numbers])
+        return selected, selected.tokens / part.tokens
+
+    def calculate_loss(self, part: Part) -> Tensor:
+        """Mean negative log likelihood per target token, a scalar in nats."""
+        loss, correct = continuation_loss(self.student, part.inputs, part.targets, head_scale=self._head_scale)
+        self.metrics["distill"].add(loss.detach(), correct)
+        return loss
+
+    @torch.no_grad()
+    def dev_loss(self, size: int) -> float:
+        """The loss of the held-out answers as the teacher gave them; each rank computes a part.
+
+        Args:
+            size: Examples that pass through the model at once.
+
+        Returns:
+            Nats per token, equal on all ranks.
+        """
+        ranks = distributed.current()
+        self.eval()
+        dev = self.examples.dev[ranks.rank :: ranks.world]
+        targets = self._target_tokens([target_text(example.answer, self.targets.target) for example in dev])
+        total, tokens = 0.0, 0.0
+        for part, _ in self._parts(self.input_tokens(dev), targets, size):
+            loss, _ = continuation_loss(self.student, part.inputs, part.targets, head_scale=self._head_scale)
+            total, tokens = total + loss.item() * part.tokens, tokens + part.tokens
+        total, tokens = ranks.all_reduce([total, tokens], self.student.device)
+        return total / tokens
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """All weights: the student is a pretrained language model."""
+        return list(self.student.parameters())
