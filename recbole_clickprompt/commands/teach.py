@@ -143,10 +143,10 @@ def _ask(
 def _check(options: argparse.Namespace) -> tuple[str, str]:
     """Kind and name of the teacher, after the checks that need no data."""
     kind, colon, name = options.teacher.partition(":")
+    if options.teacher.startswith(("http://", "https://")):  # the address itself, without a word before it
+        kind, name = "http", options.teacher
     if kind not in _KINDS or not colon or not name:
         raise SettingError(f"--teacher must be replay:FILE, local:ID or http:URL, got {options.teacher!r:.120}")
-    if kind == "http" and name.startswith("//"):  # the address itself, without the word before it
-        name = options.teacher
     if kind == "http" and options.level == "users" and not options.send_user_data:
         raise SettingError(
             "--level=users would send user profiles to a server; allow it with --send-user-data, or use a teacher "

@@ -188,12 +188,7 @@ class ExampleStage(Protocol):
 
     ``training_rows`` then returns a collection of examples with ``__len__`` and ``__getitem__``, which maps an
     array of numbers to an ``Interaction``. ``build`` gets it too.
-
-    Attributes:
-        disabled_reason: The setting because of which the stage is not enabled, and what to do.
     """
-
-    disabled_reason: str
 
     def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
         """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
@@ -201,7 +196,7 @@ class ExampleStage(Protocol):
     def enable_amp(self, config: Settings) -> bool:
         """Whether the stage computes in bf16."""
 
-    def finish(self, config: Config, model: Any, dataset: Any, checkpoint: Path) -> None:
+    def finish(self, config: Config, model: Any, dataset: Any, checkpoint: Path) -> dict[str, float]:
         """Called on all ranks with the final weights, before the checkpoint is written; measures what was learned.
 
         Args:
@@ -209,6 +204,9 @@ class ExampleStage(Protocol):
             model: The model of the stage.
             dataset: The result of ``training_rows``.
             checkpoint: The path that the checkpoint will have; other files of the stage are named after it.
+
+        Returns:
+            Metrics, which are added to those of the last epoch.
         """
 
     def summary(self, config: Config, dataset: Any, checkpoint: Path) -> str:

@@ -121,6 +121,7 @@ def run_stage(
             for name, sums in state["own"]["tallies"].items():
                 model.metrics[name].sums = sums
         with checkpointer.handle_signals():
+            epoch, metrics = -1, dict[str, float]()
             for epoch in range(begin, training.epochs):
                 training.train_epoch(loader, epoch, show_progress=show_progress)
                 metrics = compute_and_reset(model.metrics, device)
@@ -134,8 +135,9 @@ def run_stage(
                 if best is not None and best.is_exhausted():
                     break
             epochs = training.epochs if best is None else best.load_into(model)
-            if isinstance(stage, ExampleStage):
-                stage.finish(config, model, dataset, path)
+            if isinstance(stage, ExampleStage) and (found := stage.finish(config, model, dataset, path)):
+                report(max(epoch, 0), found)
+                log_stage_epoch(config, path, max(epoch, 0), {**metrics, **found}, stage=stage.name)
             save_pretrained(model, path, inputs=inputs, epoch=epochs)
             checkpointer.remove()
     logger.info(f"{stage.name} saved: {path}")

@@ -85,7 +85,7 @@ def build_report(
             beaten=beaten,
             samples=samples,
         ),
-        learning_section({name: run.history() for name, run in runs.items()}, extras.curves),
+        learning_section({name: run.history() for name, run in runs.items()}, extras.curves, extras.measures),
         *([added] if added is not None else []),
         tail_section(tables, counts, baseline=baseline, obstacle=obstacle, samples=samples),
         cost_section(results, extras.latency, note=extras.latency_note),

@@ -34,15 +34,22 @@ Curve: TypeAlias = tuple[str, str, str, str, str]
 _SECOND = {"valid_logloss": "train_loss"}  # further column in the same figure
 
 
-def learning_section(histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve] = ()) -> Section:
+def learning_section(
+    histories: Mapping[str, pd.DataFrame], curves: Sequence[Curve] = (), measures: Sequence[Curve] = ()
+) -> Section:
     """Learning curves of all stages; runs that share the result of a stage have the same curve.
 
     Args:
         histories: The result of ``RunFolder.history`` by the run's name.
         curves: Curves of stages before finetuning: stage, column, title, axis and caption.
+        measures: Metrics with one value per run, which are not shown here.
     """
     panels = []
-    for stage, column, title, axis, caption in (*curves, *_undescribed(histories, curves), *_FINETUNING):
+    for stage, column, title, axis, caption in (
+        *curves,
+        *_undescribed(histories, (*curves, *measures)),
+        *_FINETUNING,
+    ):
         values = {name: _curve(history, stage, column) for name, history in histories.items()}
         if all(series.empty for series in values.values()):
             continue

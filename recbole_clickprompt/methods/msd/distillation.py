@@ -8,6 +8,7 @@ with the teacher's. Here the student reads the teacher's words so far, as in tra
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from recbole_clickprompt.methods.msd.student import Student
     from recbole_clickprompt.plm.generative import GenerativeModel
 
-__all__ = ["DISTILLATION_CURVES", "Distillation"]
+__all__ = ["DISTILLATION_CURVES", "DISTILLATION_MEASURES", "Distillation"]
 
 DISTILLATION_CURVES = (
     Curve(
@@ -39,6 +40,17 @@ DISTILLATION_CURVES = (
     Curve(
         "distill", "distill_valid_loss", "Distillation: loss of held-out answers", "nats",
         "The same for the 10 % of answers that are not trained on; the epoch with the smallest is kept.",
+    ),
+)  # fmt: skip
+
+DISTILLATION_MEASURES = (
+    Curve(
+        "distill", "phrase_f1", "F1 of the student's phrases", "F1",
+        "Phrases of held-out answers that the student found, micro F1 at phrase_threshold. Chance is part of it.",
+    ),
+    Curve(
+        "distill", "phrase_f1_above_chance", "F1 of the student's phrases above chance", "F1 - chance",
+        "The same, less the F1 of the student's phrases with the answers about other items.",
     ),
 )  # fmt: skip
 
@@ -59,7 +71,6 @@ class Distillation:
     """
 
     name = "distill"
-    disabled_reason = "knowledge: ~; set it to files that recbole-cp teach wrote, or to names of shipped ones"
 
     def is_enabled(self, config: Settings) -> bool:
         """True if there is ``knowledge``."""
@@ -154,11 +165,14 @@ class Distillation:
         """``distill_patience``."""
         return config["distill_patience"]
 
-    def finish(self, config: Settings, model: Student, dataset: Examples, checkpoint: Path) -> None:
+    def finish(self, config: Settings, model: Student, dataset: Examples, checkpoint: Path) -> dict[str, float]:
         """Measures the student and writes the result next to the checkpoint; see ``quality``."""
         from recbole_clickprompt.methods.msd.quality import measure_student, quality_beside, write_quality
 
-        write_quality(quality_beside(checkpoint), measure_student(config, model))
+        quality = measure_student(config, model)
+        write_quality(quality_beside(checkpoint), quality)
+        found, measured = quality.metrics(), [column for _, column, *_ in DISTILLATION_MEASURES]
+        return {name: found[name] for name in measured if not math.isnan(found.get(name, math.nan))}
 
     def summary(self, config: Config, dataset: Examples, checkpoint: Path) -> str:
         """Loss, parse rate and the table of F1."""

@@ -12,7 +12,7 @@ from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.methods.base import Method
-from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, Distillation
+from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, DISTILLATION_MEASURES, Distillation
 from recbole_clickprompt.methods.msd.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -32,6 +32,7 @@ class MSDMethod(Method):
     name = "MSD"
     stages = (Distillation(),)
     curves = DISTILLATION_CURVES
+    measures = DISTILLATION_MEASURES
     prediction_columns = {"logit": "logit of the CTR model with vectors of texts"}
 
     def settings(self) -> Mapping[str, Setting]:

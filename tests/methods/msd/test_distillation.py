@@ -51,7 +51,7 @@ def batch(examples, numbers):
 
 
 def test_one_step_lowers_the_loss_and_makes_the_answers_likelier():
-    config, model, examples = built()
+    _, model, examples = built()
     model.begin_batch(0, 0)
     ((part, weight),) = model.split(batch(examples, range(8)), 64)
     assert weight == 1
@@ -75,7 +75,7 @@ def test_one_step_lowers_the_loss_and_makes_the_answers_likelier():
 
 
 def test_the_parts_of_a_batch_and_their_size_do_not_change_its_gradient():
-    config, model, examples = built()
+    _, model, examples = built()
     model.begin_batch(0, 0)
     rows = batch(examples, range(11))
     gradients, losses = [], []
@@ -100,7 +100,7 @@ def test_the_parts_of_a_batch_and_their_size_do_not_change_its_gradient():
 
 
 def test_the_end_is_learned_and_a_cut_answer_has_none():
-    config, model, examples = built()
+    _, model, _ = built()
     model.begin_batch(0, 0)
     end = model.tokenizer.eos_token_id
     assert end == model.tokenizer.pad_token_id
@@ -124,7 +124,7 @@ def test_the_end_is_learned_and_a_cut_answer_has_none():
 
 
 def test_the_student_reads_items_of_training_rows_and_held_out_ones_are_never_trained_on():
-    config, model, examples = built()
+    _, model, examples = built()
     text = model.tokenizer.decode(model._inputs[0])
     assert text.startswith("Item: title is ")
     assert text.endswith(".\nReasoning:")
@@ -132,7 +132,7 @@ def test_the_student_reads_items_of_training_rows_and_held_out_ones_are_never_tr
     train, dev = ({e.key for e in part} for part in (examples.training, examples.dev))
     assert train.isdisjoint(dev)
     assert dev
-    config, data = prepared()
+    _, data = prepared()
     known = set(data[0]._dataset.inter_feat["item_id"].tolist())
     assert train | dev <= {str(data[0]._dataset.id2token("item_id", item)) for item in known}
 
@@ -204,8 +204,8 @@ def test_inputs_are_all_settings_of_distillation():
     assert set(inputs["settings"]) == {
         "distill_epochs", "distill_batch_size", "distill_learning_rate", "distill_weight_decay",
         "distill_warmup_ratio", "distill_patience", "distill_share", "distill_target", "distill_answer_length",
-        "shuffle_phrases", "phrase_replace_rate", "student_num_layers", "max_text_length", "seed", "shuffle",
-        "clip_grad_norm", "enable_amp",
+        "shuffle_phrases", "shuffle_knowledge", "phrase_replace_rate", "student_num_layers", "max_text_length",
+        "seed", "shuffle", "clip_grad_norm", "enable_amp",
     }  # fmt: skip
     assert set(inputs) == {
         "settings", "knowledge", "examples", "dictionary", "student_weights", "student_files",
@@ -342,6 +342,9 @@ def test_a_run_starts_from_the_student_and_has_its_curves():
     (run,) = Path("saved").glob("Distilled-*/history.jsonl")
     assert [line["stage"] for line in read_epochs(run)] == ["distill", "distill", "finetune"]
     assert path.with_name(f"{path.stem}.f1.json").exists()
+    first, last, _ = read_epochs(run)
+    assert {"distill_loss", "distill_accuracy", "distill_valid_loss"} <= first.keys() < last.keys()
+    assert last.keys() - first.keys() == {"phrase_f1", "phrase_f1_above_chance"}
 
 
 def test_the_stage_alone_gives_loss_and_f1():
@@ -372,8 +375,8 @@ def test_answers_about_users_are_distilled_with_their_profiles():
 
 
 def test_clear_refusals():
+    config, data = prepared(knowledge=None)
     with pytest.raises(SettingError, match="nothing to distill"):
-        config, data = prepared(knowledge=None)
         STAGE.training_rows(config, data[0], data[1])
     Path("other.jsonl").write_text('{"item_id": "x", "reasoning": "r", "explicit": ["a"], "implicit": ["b"]}\n')
     with pytest.raises(DataError, match=r"other.jsonl: 0 answers are about items or users of the training rows"):
