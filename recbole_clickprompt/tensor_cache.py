@@ -72,16 +72,22 @@ class TensorCache:
         write_whole(path, lambda partial: save_file(dict(tensors), partial, metadata=header))
 
     def write_in_place(
-        self, path: Path, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]
+        self,
+        path: Path,
+        name: str,
+        shape: tuple[int, ...],
+        fill: Callable[[np.ndarray], None],
+        *,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        """Writes a file with one bf16 tensor that may be larger than memory.
+        """Writes a file with one tensor that may be larger than memory.
 
         The layout of a safetensors file::
 
             byte 0    length of the header, little-endian, 8 bytes
             byte 8    header as JSON, padded with blanks to a multiple of 8 bytes:
                       {"__metadata__": {format, sha256}, name: {dtype, shape, data_offsets}}
-            then      the elements, 2 bytes each, last dimension fastest: filled through a memory map
+            then      the elements, last dimension fastest: filled through a memory map
 
         The checksum in the header covers the elements, so the header is written last. Its length is the same for
         every checksum, so the position of the elements is known before.
@@ -91,16 +97,19 @@ class TensorCache:
             name: Name of the tensor.
             shape: Shape of the tensor.
             fill: Writes the elements into a memory map of that shape; bf16 as int16, as numpy has no bf16.
+            dtype: bf16, or float32.
 
         Raises:
             StorageError: As for ``write_whole``.
         """
 
+        kind, stored = ("BF16", np.dtype(np.int16)) if dtype is torch.bfloat16 else ("F32", np.dtype(np.float32))
+        size = stored.itemsize * int(np.prod(shape))
+
         def header(checksum: str) -> bytes:
-            size = 2 * int(np.prod(shape))
             content = {
                 "__metadata__": {"format": self.format, "sha256": checksum},
-                name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, size]},
+                name: {"dtype": kind, "shape": shape, "data_offsets": [0, size]},
             }
             encoded = json.dumps(content).encode()
             encoded += b" " * (-len(encoded) % 8)
@@ -110,8 +119,8 @@ class TensorCache:
             begin = len(header("0" * 64))
             with partial.open("wb") as stream:
                 # Reserves the space now: writing to a memory map on a full disk kills the process
-                os.posix_fallocate(stream.fileno(), 0, begin + 2 * int(np.prod(shape)))
-            numbers = np.memmap(partial, dtype=np.int16, mode="r+", offset=begin, shape=shape)
+                os.posix_fallocate(stream.fileno(), 0, begin + size)
+            numbers = np.memmap(partial, dtype=stored, mode="r+", offset=begin, shape=shape)
             fill(numbers)
             numbers.flush()
             checksum = self._checksum({}, {name: torch.from_numpy(numbers)})

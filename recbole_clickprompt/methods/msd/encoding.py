@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
-from recbole_clickprompt.methods.msd.frozen_states import FrozenStates, rounded
+from recbole_clickprompt.methods.msd.frozen_states import FrozenStates
 from recbole_clickprompt.methods.msd.student_texts import padded
 from recbole_clickprompt.text.ragged import Ragged
 
@@ -32,7 +32,7 @@ def encode(encoder: StudentEncoder, tokens: Ragged, texts: Tensor, states: Froze
         encoder: The student.
         tokens: Of all texts.
         texts: Numbers of texts, ``(N,)``.
-        states: Of the frozen layers, if they are kept; else they are computed, and rounded as in their file.
+        states: Of the frozen layers, if they are kept; else they are computed.
 
     Returns:
         ``(N, W)`` float32 on the encoder's device.
@@ -52,7 +52,7 @@ def _encode(encoder: StudentEncoder, tokens: Ragged, texts: Tensor, states: Froz
     if states is not None:
         return encoder(states.padded(texts).to(device), lengths)
     with torch.no_grad():
-        lower = rounded(encoder.lower(numbers.to(device), lengths))
+        lower = encoder.lower(numbers.to(device), lengths).float()
     return encoder(lower, lengths)
 
 

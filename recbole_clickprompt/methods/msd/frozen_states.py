@@ -21,7 +21,7 @@ from recbole_clickprompt.methods.msd.encoder import StudentEncoder
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts
 from recbole_clickprompt.tensor_cache import TensorCache
 
-__all__ = ["FrozenStates", "frozen_states", "rounded"]
+__all__ = ["FrozenStates", "frozen_states"]
 
 _TEXTS_PER_BATCH = 64
 
@@ -31,14 +31,14 @@ def _hashed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Itera
     return [tensors["states"]]
 
 
-_CACHE = TensorCache("student-states-1", "file of hidden states", "delete it to compute it again", _hashed)
+_CACHE = TensorCache("student-states-2", "file of hidden states", "delete it to compute it again", _hashed)
 
 
 class FrozenStates:
     """States of each token of each text, text after text.
 
     Args:
-        states: bf16, memory-mapped, ``(tokens, W)``.
+        states: float32, memory-mapped, ``(tokens, W)``.
         offsets: Where the states of each text begin, ``(texts + 1,)``.
     """
 
@@ -48,18 +48,15 @@ class FrozenStates:
     def padded(self, texts: Tensor) -> Tensor:
         """States of texts by number, ``(N,)``: ``(N, Z, W)`` float32 on the CPU, 0 at padding."""
         parts = [self._states[self._offsets[text] : self._offsets[text + 1]] for text in texts.tolist()]
-        return pad_sequence(parts, batch_first=True).float()
-
-
-def rounded(states: Tensor) -> Tensor:
-    """States as they come out of the file, for texts that are in none."""
-    return states.to(torch.bfloat16).float()
+        return pad_sequence(parts, batch_first=True)
 
 
 def frozen_states(
     encoder: StudentEncoder, texts: StudentTexts, *, folder: Path, enable_amp: bool, show_progress: bool
 ) -> FrozenStates:
     """The states of a level's texts, from a file that is shared by calls with equal weights and tokens.
+
+    The file has float32: rounding would give a text different vectors in different batches.
 
     Args:
         encoder: With frozen layers, which are run on its device.
@@ -78,9 +75,12 @@ def frozen_states(
     def fill(out: np.ndarray) -> None:
         _encode(encoder, texts, out, enable_amp=enable_amp, show_progress=show_progress)
 
-    _, tensors = _CACHE.read_or_write(path, lambda: _CACHE.write_in_place(path, "states", shape, fill))
+    def write() -> None:
+        _CACHE.write_in_place(path, "states", shape, fill, dtype=torch.float32)
+
+    _, tensors = _CACHE.read_or_write(path, write)
     states = tensors.get("states")
-    if states is None or states.dtype is not torch.bfloat16 or states.shape != shape:
+    if states is None or states.dtype is not torch.float32 or states.shape != shape:
         raise WeightsError(f"{path} is damaged: it does not hold the states of these texts; {_CACHE.recovery}")
     return FrozenStates(states, texts.tokens.offsets)
 
@@ -98,7 +98,7 @@ def _key(encoder: StudentEncoder, texts: StudentTexts, enable_amp: bool) -> str:
 def _encode(
     encoder: StudentEncoder, texts: StudentTexts, out: np.ndarray, *, enable_amp: bool, show_progress: bool
 ) -> None:
-    """Writes the states of all texts into ``out``, ``(tokens, W)``, bf16 as int16."""
+    """Writes the states of all texts into ``out``, ``(tokens, W)``."""
     device = next(encoder.parameters()).device
     offsets = texts.tokens.offsets
     order = torch.from_numpy(texts.tokens.lengths.argsort(kind="stable"))
@@ -106,7 +106,7 @@ def _encode(
         for numbers in order.split(_TEXTS_PER_BATCH):  # similar lengths, little padding
             tokens, lengths = texts.padded(numbers)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enable_amp):
-                states = encoder.lower(tokens.to(device), lengths.to(device)).to(torch.bfloat16).cpu()
+                states = encoder.lower(tokens.to(device), lengths.to(device)).float().cpu()
             for row, text, length in zip(states, numbers.tolist(), lengths.tolist(), strict=True):
-                out[offsets[text] : offsets[text + 1]] = row[:length].view(torch.int16).numpy()
+                out[offsets[text] : offsets[text + 1]] = row[:length].numpy()
             bar.update(len(numbers))

@@ -1,6 +1,8 @@
 """The CTR model: which vectors it reads, when they are computed, and what is trained."""
 
 import copy
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -376,8 +378,6 @@ def test_served_without_texts_it_has_the_same_scores_or_says_why_not(build, msd_
 
 
 def test_states_of_frozen_layers_are_kept_in_a_file_for_each_weights_and_texts(build, tmp_path):
-    from pathlib import Path
-
     def files():
         return {path.name: path.stat().st_mtime_ns for path in Path("saved").glob("student-states-*")}
 
@@ -419,3 +419,41 @@ def test_the_scale_of_vectors_is_that_of_texts_of_training_rows(build):
     torch.testing.assert_close(level.adaptor.mean, seen.mean(0))
     other, _ = build(standardize_vectors=False)
     assert not other.texts.levels["item"].adaptor.mean.any()
+
+
+def test_clicks_at_or_after_its_block_change_neither_the_text_nor_the_score_of_a_row(
+    msd_config, make_data, tmp_path
+):
+    from recbole_clickprompt.methods.msd.texts import profile_descriptions
+
+    source = Path(__file__).parents[3] / "dataset_atomic/tiny"
+    shutil.copytree(source, tmp_path / "tiny")
+    header, *lines = (source / "tiny.inter").read_text().splitlines()
+    rows = sorted((line.split("\t") for line in lines), key=lambda row: float(row[3]))
+
+    def shown(rows):
+        (tmp_path / "tiny/tiny.inter").write_text("\n".join([header, *map("\t".join, rows), ""]))
+        config = msd_config(data_path=str(tmp_path), standardize_vectors=False, mask_items="none", user_blocks=3)
+        train = make_data(config)[0]._dataset
+        torch.manual_seed(3)
+        model = get_model("MSD")(config, train)
+        batch = train[torch.arange(len(train))]
+        texts = profile_descriptions(train)
+        found = zip(
+            [texts[number] for number in batch["user_profile"].tolist()], scores(model, batch), strict=True
+        )
+        return dict(zip(train.times.tolist(), found, strict=False)), train
+
+    before, train = shown(rows)
+    number = train.user_profiles.blocks[train[torch.arange(len(train))]["user_profile"]]
+    start = float(train.times[number == 2].min())
+    # The same users, items and order, so that ids and weights are the same
+    later = [[*row[:2], str(6 - int(row[2])) if float(row[3]) >= start else row[2], *row[3:]] for row in rows]
+    after, _ = shown(later)
+    earlier = [time for time in before if time < start]
+    assert len(earlier) > 100
+    for time in earlier:
+        assert after[time][0] == before[time][0]
+        torch.testing.assert_close(after[time][1], before[time][1], atol=1e-6, rtol=0)
+    assert all(after[time][0] == before[time][0] for time in before if time >= start)
+    assert any(not torch.allclose(after[time][1], before[time][1]) for time in before if time > start)
