@@ -51,6 +51,7 @@ docs: setup
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup
 	$(BIN)/python -m benchmarks.bench --out results/bench.json
+	$(BIN)/python -m benchmarks.distillation
 
 # Property files and docs/configuration.md, out of the declarations of settings
 settings: setup

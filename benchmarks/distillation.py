@@ -3,9 +3,9 @@
     python -m benchmarks.distillation
 
 Counted are the products of the layers, of causal attention and of the LM head, forward and backward, on real
-tokens; padding, normalization, softmax and the optimizer take time but count nothing. The LM head reads only
-target tokens, but chooses from the whole vocabulary: its part is printed. The peak is the median over the shapes
-of the student's layers, in all three products of training, with the tokens of a part of the batch.
+tokens; padding, normalization, softmax and the optimizer take time but count nothing. The LM head reads target
+tokens only, but chooses from the whole vocabulary: its part is printed. The peak is the median over the shapes of
+the student's layers, in all three products of training, with the tokens of a part of the batch.
 
 One thread. Times are medians of CPU time, which other processes on the machine affect less; steps and products
 alternate.
