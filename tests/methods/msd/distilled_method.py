@@ -16,23 +16,19 @@ from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, Distillation
 from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION
-from recbole_clickprompt.settings.declaration import Setting
-from recbole_clickprompt.settings.types import NAME, integer, list_of, optional
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 from tests.plm.generative_models import save_model
 
 ROOT = Path(__file__).parents[3]
+# The settings are declared by the method of the package; this one declares none, because the registry is global
 SETTINGS = {
+    **{name: setting.default for name, setting in DISTILLATION.items()},
     "data_path": str(ROOT / "dataset_atomic"), "gpu_id": "", "show_progress": False, "knowledge": ["tiny-items"],
+    "student_num_layers": None,
     "max_text_length": 60, "distill_answer_length": 100, "distill_batch_size": 8, "distill_epochs": 2,
     "distill_learning_rate": 1e-3, "distill_evaluated": 0, "micro_batch_size": 64, "epochs": 1,
     "train_batch_size": 256,
 }  # fmt: skip
-_STUDENT = {
-    "student": Setting(NAME, "smollm2", "Language model that is distilled.", "pretrain"),
-    "student_num_layers": Setting(optional(integer(1)), None, "Evenly spaced layers to keep.", "pretrain"),
-    "knowledge": Setting(optional(list_of(NAME)), None, "Files of answers.", "pretrain"),
-}
 
 
 class ItemBias(LabeledRowsModel):
@@ -55,9 +51,6 @@ class DistilledMethod(Method):
 
     def model_class(self):
         return type("Distilled", (ItemBias,), {})
-
-    def settings(self):
-        return {**_STUDENT, **DISTILLATION}
 
     def begin_finetuning(self, config, model, *, start, **_):
         self.start = start
