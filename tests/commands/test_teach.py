@@ -196,7 +196,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(capsys, references, server):
         (["--teacher=replay:tiny-items", "--colour=red"], "colour is not a setting"),
         (
             ["--teacher=replay:tiny-items", "--text_fields={item_id: film}"],
-            "text_fields has no feature of item_id",
+            "text_fields has no field of items other than item_id",
         ),
         (["--teacher=replay:tiny-items", "--sample"], None),
         (["--teacher=local:x"], "--teacher=local: needs --references"),

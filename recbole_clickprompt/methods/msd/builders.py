@@ -11,9 +11,9 @@ from recbole_clickprompt.methods.msd.level import Level
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
 from recbole_clickprompt.methods.msd.student_vectors import StudentVectors
 from recbole_clickprompt.methods.msd.text_tables import TextTables
-from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
 
 __all__ = ["build_near_items", "build_text_tables", "texts_of"]

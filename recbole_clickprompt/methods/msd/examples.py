@@ -17,8 +17,8 @@ from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.sampling import is_development, uniform
 from recbole_clickprompt.methods.msd.answers import teacher_answers
 from recbole_clickprompt.methods.msd.targets import kept
-from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
 
 if TYPE_CHECKING:
