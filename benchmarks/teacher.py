@@ -77,7 +77,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _prompts(number: int) -> list[Prompt]:
-    """Questions about generated items, with and without an example, so that their lengths differ."""
+    """Questions about generated items, each with one of two examples."""
     from recbole_clickprompt.knowledge.answers import Answer
     from recbole_clickprompt.knowledge.prompts import Reference, Subject, build_prompt
 
@@ -88,10 +88,8 @@ def _prompts(number: int) -> list[Prompt]:
         return f"title is {title}. year is {draw.randint(1930, 2000)}. genre is {draw.choice(_GENRES)}."
 
     answer = Answer("A quiet story for patient viewers.", ("drama", "river"), ("slow pace", "family secrets"))
-    reference = Reference("r", None, text(), None, answer)
-    return [
-        build_prompt(Subject(f"i{n}", "item", text(), "all"), reference if n % 4 else None) for n in range(number)
-    ]
+    references = [Reference(f"r{n}", None, text(), None, answer) for n in range(2)]
+    return [build_prompt(Subject(f"i{n}", "item", text(), "all"), references[n % 2]) for n in range(number)]
 
 
 def _answers(teacher: LocalTeacher, prompts: Sequence[Prompt]) -> list[Reply]:
@@ -102,10 +100,10 @@ def _generate(teacher: LocalTeacher, reply: Reply) -> int:
     """One call of ``generate`` that writes as many tokens as the reply has; returns their number."""
     import torch
 
-    inputs = teacher.tokens([reply.prompt], return_tensors="pt").to(teacher.device)
+    inputs = torch.tensor([teacher.tokens(reply.prompt)], device=teacher.device)
     written = reply.tokens_out or 1
     with torch.inference_mode():
-        teacher.model.generate(**inputs, do_sample=False, min_new_tokens=written, max_new_tokens=written)
+        teacher.model.generate(inputs, do_sample=False, min_new_tokens=written, max_new_tokens=written)
     return written
 
 

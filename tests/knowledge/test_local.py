@@ -5,7 +5,8 @@ import torch
 import transformers as tf
 
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.knowledge.prompts import Subject, build_prompt
+from recbole_clickprompt.knowledge.answers import Answer
+from recbole_clickprompt.knowledge.prompts import Reference, Subject, build_prompt
 from recbole_clickprompt.knowledge.teachers import local
 from recbole_clickprompt.knowledge.teachers.labeled_lines import LABELS, LabeledLines
 from recbole_clickprompt.knowledge.teachers.local import LocalTeacher
@@ -38,10 +39,13 @@ def save(folder, family="llama", *, chat=False, tokenizer=None, positions=2048, 
     return str(folder)
 
 
-def prompts(number=5):
+REFERENCES = [Reference(f"r{n}", None, f"title is {n}.", None, Answer("r", ("a",), ("b",))) for n in range(2)]
+
+
+def prompts(number=5, reference=None):
     """Of very different lengths."""
     return [
-        build_prompt(Subject(f"i{n}", "item", f"title is {'long ' * (7 * (n % 3))}{n}.", "all"), None)
+        build_prompt(Subject(f"i{n}", "item", f"title is {'long ' * (7 * (n % 3))}{n}.", "all"), reference)
         for n in range(number)
     ]
 
@@ -129,7 +133,7 @@ def test_answers_do_not_depend_on_the_batch(tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
-def test_batches_are_bounded_and_long_prompts_come_first(tmp_path, monkeypatch):
+def test_batches_are_bounded_and_the_longest_prompts_come_first(tmp_path, monkeypatch):
     monkeypatch.setitem(local._MOST_ROWS, "cpu", 2)
     teacher = LocalTeacher(save(tmp_path), answer_tokens=4)
     batches = list(teacher.answer(prompts(5), lambda: False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,12 +16,18 @@ from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.knowledge.prompts import Prompt
 from recbole_clickprompt.knowledge.teachers.base import ANSWER_TOKENS, Reply
 from recbole_clickprompt.knowledge.teachers.labeled_lines import LabeledLines
+from recbole_clickprompt.knowledge.teachers.shared_prefix import (
+    in_batches,
+    pad_after_prefix,
+    read_once,
+    shares_prefixes,
+)
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.plm.weight_files import first_line, weights_hash
 from recbole_clickprompt.plm.weights import find_plm
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, GenerationConfig
+    from transformers import GenerationConfig
 
 __all__ = ["LocalTeacher"]
 
@@ -50,7 +56,6 @@ class LocalTeacher:
         self.device = torch.device(device)
         loaded = load_generative(model)
         self.tokenizer, self.encoder_decoder = loaded.tokenizer, loaded.encoder_decoder
-        self.tokenizer.padding_side = "left"  # an answer follows the last token of its prompt
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.model = loaded.model.to(self.device, dtype).eval()
         folder = find_plm(model)
@@ -59,34 +64,35 @@ class LocalTeacher:
         self.decoding = f"greedy, labeled lines, {answer_tokens} tokens, {str(dtype).removeprefix('torch.')}"
         self.answer_tokens = answer_tokens
         self.lines = LabeledLines(self.tokenizer, answer_tokens=answer_tokens)
+        self._share = shares_prefixes(self.model)
         # In place of the model's own, which may ask for samples or penalties
         self.model.generation_config = self._greedy()
 
     def answer(
         self, prompts: Sequence[Prompt], stopped: Callable[[], bool]
     ) -> Generator[Sequence[Reply], None, None]:
-        """Answers batch by batch, the longest prompts first, so that memory runs out at the start if at all.
+        """Answers batch by batch; those of a batch share an example if there are enough of them.
 
         Raises:
             WeightsError: The model cannot run.
         """
-        lengths = [len(self.tokens([prompt])["input_ids"][0]) for prompt in prompts]
+        questions = [(prompt, self.tokens(prompt)) for prompt in prompts]
         longest = self._longest_prompt()
-        if too_long := [prompt for prompt, length in zip(prompts, lengths, strict=True) if length > longest]:
+        if too_long := [prompt for prompt, tokens in questions if len(tokens) > longest]:
             yield [
                 Reply(prompt, None, error=f"the prompt has more than {longest} tokens, which the model can read")
                 for prompt in too_long
             ]
-        fitting = [number for number, length in enumerate(lengths) if length <= longest]
-        fitting.sort(key=lambda number: (-lengths[number], number))
-        while fitting and not stopped():
-            rows = self._rows(lengths[fitting[0]])
-            batch, fitting = fitting[:rows], fitting[rows:]
-            yield self._generate([prompts[number] for number in batch], [lengths[number] for number in batch])
+        fitting = [(prompt, tokens) for prompt, tokens in questions if len(tokens) <= longest]
+        groups = [(prompt.example, len(tokens)) for prompt, tokens in fitting]
+        for batch in in_batches(groups, [self._rows(length) for _, length in groups]):
+            if stopped():
+                return
+            yield self._generate([fitting[number] for number in batch])
 
     def count_tokens(self, prompt: Prompt) -> tuple[int, str]:
         """Counted by the model's tokenizer."""
-        return len(self.tokens([prompt])["input_ids"][0]), "counted by the model's tokenizer"
+        return len(self.tokens(prompt)), "counted by the model's tokenizer"
 
     def _greedy(self) -> GenerationConfig:
         from transformers import GenerationConfig
@@ -114,45 +120,39 @@ class LocalTeacher:
         return int(min(positions, 1 << 20)) - (0 if self.encoder_decoder else self.lines.most_tokens)
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[Reply]:
+    def _generate(self, questions: Sequence[tuple[Prompt, list[int]]]) -> list[Reply]:
         from transformers import LogitsProcessorList
 
         start = time.perf_counter()
-        inputs = self.tokens(prompts, padding=True, return_tensors="pt").to(self.device)
-        writer = self.lines.writer(rows=len(prompts))
+        pad = self.tokenizer.pad_token_id
+        rows = pad_after_prefix([tokens for _, tokens in questions], pad=pad, share=self._share)
+        rows.tokens, rows.mask = rows.tokens.to(self.device), rows.mask.to(self.device)
+        writer = self.lines.writer(rows=len(questions))
         try:
+            cache = read_once(self.model, rows)
             self.model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                input_ids=rows.tokens,
+                attention_mask=rows.mask,
                 logits_processor=LogitsProcessorList([writer]),
+                **({} if cache is None else {"past_key_values": cache}),
             )
         except (RuntimeError, ValueError, IndexError) as error:  # such as out of memory
             raise WeightsError(f"{self.name} cannot answer: {first_line(error)}") from error
-        seconds = (time.perf_counter() - start) / len(prompts)
+        seconds = (time.perf_counter() - start) / len(questions)
         return [
-            Reply(prompt, writer.text(row), length, writer.tokens(row), seconds)
-            for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True))
+            Reply(prompt, writer.text(row), len(tokens), writer.tokens(row), seconds)
+            for row, (prompt, tokens) in enumerate(questions)
         ]
 
-    def tokens(self, prompts: Sequence[Prompt], **options: Any) -> BatchEncoding:
-        """The model's input for questions.
-
-        Args:
-            prompts: B questions.
-            options: For the tokenizer, such as ``return_tensors``.
-
-        Returns:
-            ``input_ids`` and ``attention_mask``, ``(B, Z)`` if padded.
-        """
+    def tokens(self, prompt: Prompt) -> list[int]:
+        """The model's input for a question."""
         if self.tokenizer.chat_template:
-            texts = [self._chat(prompt) for prompt in prompts]
-            return self.tokenizer(texts, add_special_tokens=False, **options)
-        texts = [f"{prompt.system}\n\n{prompt.user}" for prompt in prompts]
+            return self.tokenizer(self._chat(prompt), add_special_tokens=False)["input_ids"]
+        text = f"{prompt.system}\n\n{prompt.user}"
         if self.encoder_decoder:
-            return self.tokenizer(texts, **options)
+            return self.tokenizer(text)["input_ids"]
         # A causal tokenizer that adds an end token would end the answer before it begins
-        beginning = self.tokenizer.bos_token or ""
-        return self.tokenizer([beginning + text for text in texts], add_special_tokens=False, **options)
+        return self.tokenizer((self.tokenizer.bos_token or "") + text, add_special_tokens=False)["input_ids"]
 
     def _chat(self, prompt: Prompt) -> str:
         system = {"role": "system", "content": prompt.system}
