@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,13 +70,28 @@ class LineWriter:
         Returns:
             Scores with 0 at the chosen tokens and -inf elsewhere, ``(B, V)``.
         """
-        known = scores[:, : self.lines.vocabulary]  # some models have more rows than the tokenizer has tokens
-        best = known.argmax(1).tolist()  # (B,)
-        # A line that would be empty takes the best token that does not end it
-        within = known.index_fill(1, self._ends.to(scores.device), -torch.inf).argmax(1).tolist()
-        chosen = [row.next(*tokens) for row, *tokens in zip(self._rows, best, within, strict=True)]
+        chosen = self.choose(scores, range(len(scores)))
         left = torch.full_like(scores, -torch.inf)
         return left.scatter_(1, torch.tensor(chosen, device=scores.device).unsqueeze(1), 0.0)
+
+    def choose(self, scores: Tensor, rows: Sequence[int]) -> list[int]:
+        """The next token of rows; the end token of those that have ended.
+
+        Args:
+            scores: Of the next token, ``(len(rows), V)``.
+            rows: Numbers of the rows.
+        """
+        known = scores[:, : self.lines.vocabulary]  # some models have more rows than the tokenizer has tokens
+        best = known.argmax(1).tolist()
+        within = best
+        if any(token in self.lines.line_ends for token in best):
+            # A line that would be empty takes the best token that does not end it
+            within = known.index_fill(1, self._ends.to(scores.device), -torch.inf).argmax(1).tolist()
+        return [self._rows[row].next(*tokens) for row, *tokens in zip(rows, best, within, strict=True)]
+
+    def has_ended(self, row: int) -> bool:
+        """Whether all lines of a row are written."""
+        return self._rows[row].has_ended
 
     def text(self, row: int) -> str:
         """The answer of a row, its lines with their labels."""
@@ -108,9 +124,14 @@ class _Row:
         self._rests: list[tuple[str, bool]] = []
         self.written = 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last line has ended."""
+        return len(self._rests) == len(LABELS)
+
     def next(self, best: int, within: int) -> int:
         """The next token, given the most probable one and the most probable one that ends no line."""
-        if len(self._rests) == len(LABELS):
+        if self.has_ended:
             return self._lines.end
         self.written += 1
         if self._given:
@@ -125,7 +146,7 @@ class _Row:
 
     def _next_line(self, rest: str, *, cut: bool) -> int:
         self._rests.append((rest, cut))
-        if len(self._rests) == len(LABELS):
+        if self.has_ended:
             return self._lines.end
         self._written.append([])
         self._given = list(self._lines.labels[len(self._rests)])

@@ -15,8 +15,10 @@ import torch
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.knowledge.prompts import Prompt
 from recbole_clickprompt.knowledge.teachers.base import ANSWER_TOKENS, Reply
-from recbole_clickprompt.knowledge.teachers.labeled_lines import LabeledLines
+from recbole_clickprompt.knowledge.teachers.decoding import write_lines
+from recbole_clickprompt.knowledge.teachers.labeled_lines import LabeledLines, LineWriter
 from recbole_clickprompt.knowledge.teachers.shared_prefix import (
+    PaddedRows,
     in_batches,
     pad_after_prefix,
     read_once,
@@ -64,7 +66,7 @@ class LocalTeacher:
         self.decoding = f"greedy, labeled lines, {answer_tokens} tokens, {str(dtype).removeprefix('torch.')}"
         self.answer_tokens = answer_tokens
         self.lines = LabeledLines(self.tokenizer, answer_tokens=answer_tokens)
-        self._share = shares_prefixes(self.model)
+        self._full_attention = shares_prefixes(self.model)
         # In place of the model's own, which may ask for samples or penalties
         self.model.generation_config = self._greedy()
 
@@ -88,7 +90,7 @@ class LocalTeacher:
         for batch in in_batches(groups, [self._rows(length) for _, length in groups]):
             if stopped():
                 return
-            yield self._generate([fitting[number] for number in batch])
+            yield self._write([fitting[number] for number in batch])
 
     def count_tokens(self, prompt: Prompt) -> tuple[int, str]:
         """Counted by the model's tokenizer."""
@@ -120,22 +122,17 @@ class LocalTeacher:
         return int(min(positions, 1 << 20)) - (0 if self.encoder_decoder else self.lines.most_tokens)
 
     @torch.inference_mode()
-    def _generate(self, questions: Sequence[tuple[Prompt, list[int]]]) -> list[Reply]:
-        from transformers import LogitsProcessorList
-
+    def _write(self, questions: Sequence[tuple[Prompt, list[int]]]) -> list[Reply]:
         start = time.perf_counter()
         pad = self.tokenizer.pad_token_id
-        rows = pad_after_prefix([tokens for _, tokens in questions], pad=pad, share=self._share)
+        rows = pad_after_prefix([tokens for _, tokens in questions], pad=pad, share=self._full_attention)
         rows.tokens, rows.mask = rows.tokens.to(self.device), rows.mask.to(self.device)
         writer = self.lines.writer(rows=len(questions))
         try:
-            cache = read_once(self.model, rows)
-            self.model.generate(
-                input_ids=rows.tokens,
-                attention_mask=rows.mask,
-                logits_processor=LogitsProcessorList([writer]),
-                **({} if cache is None else {"past_key_values": cache}),
-            )
+            if self._full_attention:
+                write_lines(self.model, rows, writer, read_once(self.model, rows))
+            else:
+                self._generate(rows, writer)
         except (RuntimeError, ValueError, IndexError) as error:  # such as out of memory
             raise WeightsError(f"{self.name} cannot answer: {first_line(error)}") from error
         seconds = (time.perf_counter() - start) / len(questions)
@@ -143,6 +140,14 @@ class LocalTeacher:
             Reply(prompt, writer.text(row), len(tokens), writer.tokens(row), seconds)
             for row, (prompt, tokens) in enumerate(questions)
         ]
+
+    def _generate(self, rows: PaddedRows, writer: LineWriter) -> None:
+        """Encoder-decoders, and models with other caches than keys and values of all tokens."""
+        from transformers import LogitsProcessorList
+
+        self.model.generate(
+            input_ids=rows.tokens, attention_mask=rows.mask, logits_processor=LogitsProcessorList([writer])
+        )
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The model's input for a question."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from recbole_clickprompt.knowledge.teachers.decoding import last_only
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -78,7 +80,7 @@ def read_once(model: PreTrainedModel, rows: PaddedRows) -> Any:
     if not rows.prefix_len:
         return None
     cache = DynamicCache(config=model.config)
-    model(input_ids=rows.tokens[:1, : rows.prefix_len], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    model(input_ids=rows.tokens[:1, : rows.prefix_len], past_key_values=cache, use_cache=True, **last_only(model))
     cache.batch_repeat_interleave(len(rows.tokens))
     return cache
 
