@@ -24,6 +24,8 @@ def parse_rows(body: bytes) -> pa.Table:
         raise DataError("the rows have no columns; a row needs at least a user and an item")
     columns = {}
     for name in sorted(names):
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # which Arrow cannot store
+            raise DataError(f"the name of the column {name!r} is no text: it holds half a surrogate pair")
         values = [row.get(name) for row in rows]
         if isinstance(found := next((v for v in values if isinstance(v, dict)), None), dict):
             raise DataError(f"{name!r} must be a text, a number, true, false, null or a list, got {_short(found)}")

@@ -148,6 +148,7 @@ def test_the_load_test_counts_answers(client, run):
             "has a column 'colour'",
         ),
         (b'{"rows": [{"user_id": "1", "item_id": "2"}]}', 400, "has no column 'device'"),
+        (b'{"rows": [{"user_id": "1", "item_id": "2", "\\ud800": 1}]}', 400, r"the column '\ud800' is no text"),
         (b'{"rows": [{"user_id": "1", "item_id": [["2"]], "device": null}]}', 400, "item_id is a token field"),
         (b'{"rows": [{"user_id": "1", "item_id": 2, "device": 1, "year": "x"}]}', 400, "year is a float field"),
         (b" " * (1 << 20) + b"1", 413, "the body has more than 1,048,576 bytes"),
