@@ -46,8 +46,8 @@ class Batcher:
         scores     a | b b b | c                 back to each request
 
     An invalid row fails the request that contains it and no other. Requests of other columns make batches of their
-    own. A request is never split: one of more than ``max_rows`` rows is a batch. A request that is canceled while it
-    waits is left out; once its rows are read, it can no longer be canceled.
+    own. A request is never split: one of more than ``max_rows`` rows is a batch. A request that is canceled while
+    it waits is left out; once its rows are read, it can no longer be canceled.
 
     Args:
         model: Scores the rows; it is used by the one thread.
