@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, AnswerError, clean
 
-__all__ = ["LEVELS", "Record", "objects", "read_answers", "read_records", "record_of"]
+__all__ = ["LEVELS", "Record", "is_object", "objects", "read_answers", "read_records", "record_of", "records_of"]
 
 LEVELS = ("item", "user")
 _IDS = {"item_id": "item", "user_id": "user"}
@@ -91,6 +91,19 @@ def read_records(path: Path) -> list[Record]:
     return [record_of(content, where) for where, content in objects(path)]
 
 
+def records_of(lines: Iterable[bytes], name: str) -> list[Record]:
+    """The records of lines, as ``read_records`` reads them.
+
+    Args:
+        lines: Each with its line end.
+        name: Of the file, for messages.
+
+    Raises:
+        DataError: A line is invalid; names its number.
+    """
+    return [record_of(content, where) for where, content in _objects(lines, name)]
+
+
 def read_answers(path: Path, level: str) -> dict[str, Answer]:
     """The answers of one level by key; of several lines with one key, the last counts.
 
@@ -134,11 +147,24 @@ def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     try:
         with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
+            yield from _objects(stream, str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a whole JSON object."""
+    try:
+        _object(line, "")
+    except DataError:
+        return False
+    return True
+
+
+def _objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"{name}, line {number}", _object(line, f"{name}, line {number}")
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:

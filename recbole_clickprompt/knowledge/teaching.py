@@ -48,6 +48,7 @@ class Lesson:
         answered: Callable[[int], None] = lambda number: None,
     ) -> None:
         check_origin(file, teacher)
+        file.repair()
         self.teacher, self.examples, self.file = teacher, examples, file
         self.max_tokens, self.answered, self.tokens = max_tokens, answered, 0
         # How often each unfinished subject was answered in vain

@@ -238,6 +238,15 @@ def test_an_answer_file_that_cannot_be_continued_is_unchanged(capsys, references
     assert Path("a.jsonl").read_bytes() == before
     line = error_of(capsys, "--teacher=replay:a.jsonl", "--out=a.jsonl", out=False)
     assert "--out is the file that is replayed" in line
+    before = before[:-1]  # complete but for the line end
+    Path("a.jsonl").write_bytes(before)
+    arguments = [f"--teacher=http:{server.url}/v1", references, "--example=random", "--out=a.jsonl"]
+    assert "a.jsonl has answers of" in error_of(capsys, *arguments, out=False)
+    assert Path("a.jsonl").read_bytes() == before
+    Path("p.csv").write_text("a,b\nc,d last")
+    line = error_of(capsys, "--teacher=replay:tiny-items", "--out=p.csv", out=False)
+    assert "p.csv, line 1: not a JSON object" in line
+    assert Path("p.csv").read_text() == "a,b\nc,d last"
     Path("folder").mkdir()
     assert main([*TINY, "--teacher=replay:tiny-items", "--out=folder"]) == 2
     assert "folder" in capsys.readouterr().err

@@ -146,6 +146,40 @@ def test_a_line_broken_elsewhere_is_an_error_and_nothing_is_lost():
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "one line without an end",
+        "a,b\nc,d last",
+        ONE.line() + "notes",
+        "{}\n" + WRONG.line()[:40],  # an earlier line is no record
+        json.dumps(PLAIN) + "\n" + WRONG.line()[:40],  # nor is a plain answer one that teach wrote
+        json.dumps(PLAIN)[:30],
+        ONE.line() + '{"a": 1}',
+        "12",
+    ],
+)
+def test_what_teach_did_not_write_is_unchanged(content):
+    path = write(content)
+    with pytest.raises(DataError, match="k.jsonl"):
+        AnswerFile(path)
+    assert path.read_text() == content
+
+
+def test_opening_writes_nothing_and_removes_only_its_own_file(caplog):
+    path = write(ONE.line(), WRONG.line()[:40])
+    before = path.read_bytes()
+    AnswerFile(path).close()
+    assert path.read_bytes() == before
+    assert caplog.text == ""
+    write("", name="empty.jsonl")
+    AnswerFile(Path("empty.jsonl")).close()
+    assert Path("empty.jsonl").exists()
+    with AnswerFile(write(WRONG.line()[:3])) as file:  # killed at the first record
+        file.repair()
+        assert path.read_bytes() == b""
+
+
 def test_two_processes_do_not_write_one_file():
     with AnswerFile(Path("k.jsonl")) as file:
         file.append([ONE])
