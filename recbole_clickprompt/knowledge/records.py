@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, AnswerError, clean
 
-__all__ = ["LEVELS", "Record", "is_object", "objects", "read_answers", "read_records", "record_of", "records_of"]
+__all__ = ["LEVELS", "Record", "difference", "is_object", "objects", "read_answers", "read_records", "record_of", "records_of"]
 
 LEVELS = ("item", "user")
 _IDS = {"item_id": "item", "user_id": "user"}
@@ -104,29 +105,44 @@ def records_of(lines: Iterable[bytes], name: str) -> list[Record]:
     return [record_of(content, where) for where, content in _objects(lines, name)]
 
 
-def read_answers(path: Path, level: str) -> dict[str, Answer]:
+def read_answers(path: Path, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
     """The answers of one level by key; of several lines with one key, the last counts.
 
     Args:
         path: Full records or plain answers.
         level: ``item`` or ``user``.
+        texts: What is known today, by key. Lines about another text do not count; a key that has no other answers
+            is an error. Lines without a text cannot be checked.
 
     Returns:
         Answers by token of the data set's files, for profiles as of a block by ``<user>@<block>``. Records with an
         error are left out; empty if the file has only the other level.
 
     Raises:
-        DataError: The file cannot be read, has no answer at all, or a line is invalid; names its number.
+        DataError: The file cannot be read, has no answer at all, an answer is about another text, or a line is
+            invalid; names its number.
     """
     if level not in LEVELS:
         raise ValueError(f"level must be one of {LEVELS}, got {level!r}")
     answers: dict[str, Answer] = {}
+    others: dict[str, str] = {}  # messages about keys whose answers are about other texts only
+    checked: set[str] = set()
     number = 0
     for where, content in objects(path):
         number += 1
         record = record_of(content, where)
         if record.level != level:
             continue
+        text = (texts or {}).get(record.key)
+        if text and record.text is not None and record.text != text:
+            if record.error is None:
+                others[record.key] = (
+                    f"{where}: the answer about {record.key!r:.80} is about another text, "
+                    f"{difference(record.text, text)}; use the data set and settings of then, or run recbole-cp teach "
+                    "again with these"
+                )
+            continue
+        checked.add(record.key)
         if record.error is not None:
             answers.pop(record.key, None)
             continue
@@ -136,7 +152,17 @@ def read_answers(path: Path, level: str) -> dict[str, Answer]:
             raise DataError(f"{where}: the answer about {record.key!r:.80} has {error}") from error
     if not number:
         raise DataError(f"{path} has no answers; expected is one JSON object per line")
+    for message in [message for key, message in others.items() if key not in checked][:1]:
+        raise DataError(message)
     return answers
+
+
+def difference(before: str, now: str) -> str:
+    """Where two texts begin to differ, in words: ``'...1995' instead of '...1996'``."""
+    same = len(os.path.commonprefix([before, now]))
+    start = max(0, same - 30) if same > 60 else 0
+    dots = "..." if start else ""
+    return f"{dots + before[start : start + 100]!r} instead of {dots + now[start : start + 100]!r}"
 
 
 def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -47,6 +47,25 @@ def test_the_last_of_several_lines_with_one_key_counts():
     assert list(read_answers(write(ONE.line(), ONE._replace(error="invalid").line(), PLAIN), "item")) == ["7"]
 
 
+def test_an_answer_about_another_text_is_an_error():
+    path = write(ONE.line(), PLAIN)
+    assert {*read_answers(path, "item", {"i1": "t", "7": "anything"})} == {"i1", "7"}
+    assert {*read_answers(path, "item", {"other": "u"})} == {"i1", "7"}  # nothing to compare with
+    with pytest.raises(DataError, match=r"k.jsonl, line 1: the answer about 'i1' is about another text, 't' inst"):
+        read_answers(path, "item", {"i1": "u" * 1000})
+    with pytest.raises(DataError, match="'7' is about another text, 'a' instead of 'b'; use the data set and"):
+        read_answers(write({**PLAIN, "text": "a"}), "item", {"7": "b"})
+    # the file was continued after the text had changed, and back
+    changed = ONE._replace(text="u", implicit=("z",))
+    for lines in ((ONE, changed), (changed, ONE)):
+        path = write(*(record.line() for record in lines))
+        assert read_answers(path, "item", {"i1": "t"})["i1"].implicit == ("b",)
+        assert read_answers(path, "item", {"i1": "u"})["i1"].implicit == ("z",)
+    failed = ONE._replace(error="invalid", explicit=(), implicit=())
+    assert read_answers(write(ONE.line(), failed.line(), changed.line()), "item", {"i1": "t"}) == {}
+    assert {*read_answers(write(ONE.line(), failed._replace(text="u").line()), "item", {"i1": "t"})} == {"i1"}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, render
 from recbole_clickprompt.knowledge.prompts import Prompt, prompt_sha256
-from recbole_clickprompt.knowledge.records import read_records
+from recbole_clickprompt.knowledge.records import difference, read_records
 from recbole_clickprompt.knowledge.teachers.base import Reply
 
 __all__ = ["ReplayTeacher"]
@@ -83,7 +83,7 @@ class ReplayTeacher:
         if record.prompt_sha256 != expected:
             raise DataError(
                 f"{self.path}: the answer about the {subject.level} {subject.key!r:.80} is about another text, "
-                f"{record.text!r:.120} instead of {subject.text!r:.120}; use the text_fields of then, or ask again"
+                f"{difference(record.text or '', subject.text)}; use the text_fields of then, or ask again"
             )
         return Reply(
             prompt, record.answer, record.tokens_in, record.tokens_out, record.seconds, record.error, record
