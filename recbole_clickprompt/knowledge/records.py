@@ -6,10 +6,10 @@ answer* has ``item_id`` or ``user_id`` and the answer alone, and may be written 
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ __all__ = ["LEVELS", "Record", "difference", "is_object", "objects", "read_answe
 LEVELS = ("item", "user")
 _IDS = {"item_id": "item", "user_id": "user"}
 _NUMBERS = ("tokens_in", "tokens_out", "seconds")
+_MOST = 10**15  # of a number; sums and ratios of larger ones overflow
 _TEXTS = ("text", "prompt_sha256", "model", "decoding", "template", "example", "answer", "reasoning", "error")
 
 
@@ -189,13 +190,15 @@ def is_object(line: bytes) -> bool:
 
 def _objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
-        if line.strip():
+        if line.removeprefix(codecs.BOM_UTF8).strip():
             yield f"{name}, line {number}", _object(line, f"{name}, line {number}")
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(line.decode("utf-8"))
+        content = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
+        if b"\\u" in line:
+            json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates, which no file can hold
     except (ValueError, RecursionError) as error:
         torn = "" if line.endswith(b"\n") else "; it is cut off: remove it, or run recbole-cp teach again"
         raise DataError(
@@ -203,6 +206,14 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise DataError(f"{where}: expected is a JSON object, got {str(content)[:40]!r}")
+    return content
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} occurs twice")
     return content
 
 
@@ -228,8 +239,8 @@ def record_of(content: Mapping[str, Any], where: str) -> Record:
     if values["level"] not in LEVELS:
         raise DataError(f"{where}: level must be item or user, got {values['level']!r:.60}")
     block = values.get("block")
-    if not (block is None or (_is_integer(block) and block >= 0)):
-        raise DataError(f"{where}: block must be a whole number, 0 or more, or null, got {block!r:.60}")
+    if not (block is None or (_is_integer(block) and 0 <= block <= _MOST)):
+        raise DataError(f"{where}: block must be a whole number from 0 to 1e15, or null, got {block!r:.60}")
     for name in _TEXTS:
         if not isinstance(values.get(name), str | None):
             raise DataError(f"{where}: {name} must be a text or null, got {values[name]!r:.60}")
@@ -237,8 +248,8 @@ def record_of(content: Mapping[str, Any], where: str) -> Record:
         value = values.get(name)
         if value is not None and not (isinstance(value, float) or _is_integer(value)):
             raise DataError(f"{where}: {name} must be a number or null, got {value!r:.60}")
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise DataError(f"{where}: {name} must be a number, 0 or more, got {value!r:.60}")
+        if value is not None and not 0 <= value <= _MOST:
+            raise DataError(f"{where}: {name} must be a number from 0 to 1e15, got {value!r:.60}")
     for name in ("explicit", "implicit"):
         phrases = values.get(name)
         if phrases is None and values.get("error") is not None:
@@ -255,7 +266,7 @@ def _plain_key(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     if len(named) != 1:
         raise DataError(f"{where}: expected is item_id or user_id, or a full record with key and level")
     token, block = content[named[0]], content.get("block")
-    if not (isinstance(token, str) or _is_integer(token)):
+    if not (isinstance(token, str) or (_is_integer(token) and abs(token) < 2**64)):
         raise DataError(f"{where}: {named[0]} must be a token of the data set's files, got {token!r:.60}")
     key = str(token) if block is None else f"{token}@{block}"
     return {"key": key, "level": _IDS[named[0]], "block": block}

@@ -138,11 +138,11 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
     if reply.recorded is not None:
         return reply.recorded
     subject = reply.prompt.subject
-    error = reply.error
+    error, text = _storable(reply.error), _storable(reply.text)
     answer = None
-    if error is None and reply.text is not None:
+    if error is None and text is not None:
         try:
-            answer = with_text(parse(reply.text), subject.text)
+            answer = with_text(parse(text), subject.text)
         except AnswerError as invalid:
             error = str(invalid)
     return Record(
@@ -161,7 +161,7 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
         decoding=teacher.decoding,
         template=TEMPLATE,
         example=reply.prompt.example,
-        answer=reply.text,
+        answer=text,
         reasoning=answer.reasoning if answer else None,
         explicit=answer.explicit if answer else (),
         implicit=answer.implicit if answer else (),
@@ -170,6 +170,11 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
         seconds=None if reply.seconds is None else round(reply.seconds, 3),
         error=error,
     )
+
+
+def _storable(text: str | None) -> str | None:
+    """A text without lone surrogates, which servers can send but UTF-8 cannot hold."""
+    return None if text is None else text.encode(errors="replace").decode()
 
 
 def unfinished_subjects(

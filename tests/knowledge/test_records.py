@@ -83,10 +83,19 @@ def test_an_answer_about_another_text_is_an_error():
         ({**PLAIN, "implicit": ["b", 1]}, "implicit must be a list of phrases"),
         ({**PLAIN, "implicit": []}, "line 2: the answer about '7' has no implicit phrase"),
         ({**PLAIN, "reasoning": 3}, "reasoning must be a text or null, got 3"),
-        ({**PLAIN, "block": -1}, "block must be a whole number, 0 or more, or null, got -1"),
+        ({**PLAIN, "block": -1}, "block must be a whole number from 0 to 1e15, or null, got -1"),
         ({**ONE._asdict(), "level": "films"}, "level must be item or user, got 'films'"),
         ({**ONE._asdict(), "tokens_in": "3"}, "tokens_in must be a number or null, got '3'"),
-        ({**ONE._asdict(), "seconds": float("nan")}, "seconds must be a number, 0 or more, got nan"),
+        ({**ONE._asdict(), "seconds": float("nan")}, "seconds must be a number from 0 to 1e15, got nan"),
+        ({**ONE._asdict(), "tokens_in": 10**400}, "tokens_in must be a number from 0 to 1e15, got 1000"),
+        ({**ONE._asdict(), "seconds": -1}, "seconds must be a number from 0 to 1e15, got -1"),
+        ('{"item_id": "7", "block": ' + "9" * 5000 + "}\n", "line 2: not a JSON object"),
+        ({**PLAIN, "block": 10**400}, "block must be a whole number from 0 to 1e15, or null, got 1000"),
+        ({**PLAIN, "item_id": 10**400}, "item_id must be a token"),
+        ({**PLAIN, "explicit": ["\ud800"]}, "line 2: not a JSON object in UTF-8 .*surrogates not allowed"),
+        ({**PLAIN, "category": {"\udfff": 1}}, "line 2: not a JSON object in UTF-8 .*surrogates not allowed"),
+        ('{"item_id": "7", "item_id": "8"}\n', "line 2: not a JSON object .*the key 'item_id' occurs twice"),
+        ('{"item_id": "7", "x": {"\\ud800": 1, "\\ud800": 1}}\n', r"the key '\\ud800' occurs twice"),
         ({**ONE._asdict(), "tokenz": 1}, "'tokenz' is not a part of a record"),
         ({**ONE._asdict(), "key": ""}, "key must be the token of an item or user, got ''"),
         ("[" * 100_000 + "\n", "not a JSON object"),
@@ -95,6 +104,19 @@ def test_an_answer_about_another_text_is_an_error():
 def test_an_invalid_line_is_named(line, message):
     with pytest.raises(DataError, match=message):
         read_answers(write(PLAIN, line), "item")
+
+
+def test_escaped_characters_and_a_byte_order_mark_are_read():
+    line = json.dumps({**PLAIN, "reasoning": "😀 \\ud800"})
+    Path("k.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{line}\n{line}\n".encode())
+    assert read_answers(Path("k.jsonl"), "item")["7"].reasoning == "😀 \\ud800"
+    with AnswerFile(Path("k.jsonl")) as file:
+        assert len(file.records) == 2
+    Path("k.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode())  # without its line end
+    with AnswerFile(Path("k.jsonl")) as file:
+        assert len(file.records) == 1
+    Path("k.jsonl").write_bytes(f"\ufeff\n{line}\n\ufeff{line}\n".encode())  # files put together
+    assert len(read_records(Path("k.jsonl"))) == 2
 
 
 def test_a_file_that_cannot_be_read_is_one_line():
