@@ -12,6 +12,7 @@ from recbole_clickprompt.knowledge.examples import Examples
 from recbole_clickprompt.knowledge.prompts import TEMPLATE, Prompt, Reference, Subject, build_prompt, prompt_sha256
 from recbole_clickprompt.knowledge.records import Record
 from recbole_clickprompt.knowledge.teachers.base import Reply, Teacher
+from recbole_clickprompt.knowledge.teachers.replay import ReplayTeacher
 
 __all__ = ["Lesson", "check_origin", "record_of_reply", "unfinished_subjects"]
 
@@ -117,13 +118,13 @@ def _of(references: Sequence[Reference], number: int) -> Reference | None:
 
 
 def check_origin(file: AnswerFile, teacher: Teacher) -> None:
-    """Checks that a file which is to be continued has answers of the same teacher.
+    """Checks that a file which is to be continued has answers of the same teacher, or of the file that is replayed.
 
     Raises:
         DataError: It has answers of another one, or plain answers.
     """
     for record in file.records:
-        if teacher.decoding == "replay" and record.model != teacher.name and not record.is_plain:
+        if isinstance(teacher, ReplayTeacher) and teacher.has(record):
             continue  # a replayed record names the model that answered
         if record.model != teacher.name or record.decoding != teacher.decoding or record.template != TEMPLATE:
             raise DataError(
