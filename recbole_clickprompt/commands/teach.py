@@ -87,7 +87,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
     Raises:
         SettingError: An argument or setting is invalid.
-        DataError: The data set, the references or an answer file cannot be used, or the teacher cannot answer.
+        DataError: The data set, the references or an answer file cannot be used, or the teacher cannot answer, or
+            has no valid answer.
         WeightsError: The model cannot be loaded.
         SystemExit: With 130 after Ctrl-C and 143 after SIGTERM, once what was answered is stored.
     """
@@ -96,7 +97,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
 
-    from recbole_clickprompt.commands.teach_report import dry_run, ended, summary
+    from recbole_clickprompt.commands.teach_report import check_any_valid, dry_run, ended, summary
     from recbole_clickprompt.host.knowledge_subjects import subjects_of
     from recbole_clickprompt.knowledge.answer_file import AnswerFile
     from recbole_clickprompt.knowledge.sampling import sample
@@ -114,6 +115,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(dry_run(teacher, examples, subjects, out=options.out, rate=options.rate))
         return
     with AnswerFile(options.out) as file:
+        before = len(file.records)
         try:
             with _ended_by_signals():
                 left = _ask(teacher, examples, subjects, file, options)
@@ -121,6 +123,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             print(ended(file, subjects), file=sys.stderr)
             raise SystemExit(143 if interruption.args == (signal.SIGTERM,) else 130) from None
         print(summary(file, subjects, left=left))
+        check_any_valid(file, subjects, before=before)
 
 
 def _ask(
