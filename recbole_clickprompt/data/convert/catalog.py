@@ -131,8 +131,8 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
         show_progress: Whether downloads show a bar.
 
     Raises:
-        DataError: The files are missing, damaged, not the publisher's or only sent to a person, or the folder exists
-            already.
+        DataError: The files are missing, damaged, not the publisher's or only sent to a person, or the folder
+            exists already.
     """
     recipe = RECIPES[name]
     if (out / name).exists():
