@@ -107,7 +107,7 @@ def check_any_valid(file: AnswerFile, subjects: Sequence[Subject], *, before: in
     records = [record for record in file.records[before:] or file.records if (record.level, record.key) in asked]
     reasons = Counter(record.error for record in records)
     if reasons and None not in reasons:
-        (reason, _), = reasons.most_common(1)
+        ((reason, _),) = reasons.most_common(1)
         raise DataError(
             f"{file.path}: none of the {len(records):,} answers is valid, most often because of: {reason}"
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,17 @@ from typing import Any, NamedTuple
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, AnswerError, clean
 
-__all__ = ["LEVELS", "Record", "difference", "is_object", "objects", "read_answers", "read_records", "record_of", "records_of"]
+__all__ = [
+    "LEVELS",
+    "Record",
+    "difference",
+    "is_object",
+    "objects",
+    "read_answers",
+    "read_records",
+    "record_of",
+    "records_of",
+]
 
 LEVELS = ("item", "user")
 _IDS = {"item_id": "item", "user_id": "user"}
@@ -139,8 +148,8 @@ def read_answers(path: Path, level: str, texts: Mapping[str, str] | None = None)
             if record.error is None:
                 others[record.key] = (
                     f"{where}: the answer about {record.key!r:.80} is about another text, "
-                    f"{difference(record.text, text)}; use the data set and settings of then, or run recbole-cp teach "
-                    "again with these"
+                    f"{difference(record.text, text)}; use the data set and settings of then, or run "
+                    "recbole-cp teach again with these"
                 )
             continue
         checked.add(record.key)
@@ -160,7 +169,8 @@ def read_answers(path: Path, level: str, texts: Mapping[str, str] | None = None)
 
 def difference(before: str, now: str) -> str:
     """Where two texts begin to differ, in words: ``'...1995' instead of '...1996'``."""
-    same = len(os.path.commonprefix([before, now]))
+    pairs = enumerate(zip(before, now, strict=False))
+    same = next((number for number, (one, other) in pairs if one != other), min(len(before), len(now)))
     start = max(0, same - 30) if same > 60 else 0
     dots = "..." if start else ""
     return f"{dots + before[start : start + 100]!r} instead of {dots + now[start : start + 100]!r}"

@@ -118,7 +118,7 @@ def _of(references: Sequence[Reference], number: int) -> Reference | None:
 
 
 def check_origin(file: AnswerFile, teacher: Teacher) -> None:
-    """Checks that a file which is to be continued has answers of the same teacher, or of the file that is replayed.
+    """Checks that a file which is to be continued has answers of the same teacher, or of the replayed file.
 
     Raises:
         DataError: It has answers of another one, or plain answers.

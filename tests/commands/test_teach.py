@@ -199,6 +199,20 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(capsys, references, server):
 
 
 @pytest.mark.parametrize(
+    "teacher",
+    [
+        "http://127.0.0.1:9/v1?key=SECRET", "http://127.0.0.1:9/v1#SECRET", "http://me:SECRET@127.0.0.1:9/v1",
+        "htp://me:SECRET@host/v1?key=SECRET", "http:host/v1?key=SECRET", "http://host:0/v1?key=SECRET",
+        "http://me:SEC@RET@[/v1?key=SECRET", "me:SECRET@host?a", "me:SEC?RET@host", "http:// me:SECRET@host/v1",
+    ],
+)  # fmt: skip
+def test_secrets_in_an_address_are_in_no_message(capsys, teacher):
+    line = error_of(capsys, f"--teacher={teacher}", "--example=none", "--retries=0")
+    assert not re.search("SEC|RET", line)
+    assert "--teacher" in line
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--teacher=gpt"], "--teacher must be replay:FILE, local:ID or http:URL, got 'gpt'"),
@@ -215,6 +229,20 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(capsys, references, server):
             ["--teacher=replay:tiny-items", "--text_fields={item_id: film}"],
             "text_fields has no field of items other than item_id",
         ),
+        (
+            ["--teacher=replay:tiny-items", "--out=folder"],
+            "--out must be a file, such as knowledge.jsonl, got 'folder'",
+        ),
+        (["--teacher=replay:tiny-items", "--out="], "--out must be a file, such as knowledge.jsonl, got ''"),
+        (
+            ["--teacher=replay:tiny-items", "--out=/dev/null"],
+            "--out must be a file, such as knowledge.jsonl, got '/dev",
+        ),
+        (
+            ["--teacher=local:nope/nope", "--references=ml-100k-references"],
+            "smollm2 where a model has to",
+        ),
+        (["--teacher=local:./nope", "--references=ml-100k-references"], "minilm, smollm2 or hashed"),
         (["--teacher=replay:tiny-items", "--sample"], None),
         (["--teacher=local:x"], "--teacher=local: needs --references"),
         (["--teacher=local:./gone", "--references=ml-100k-references"], "there is no such folder"),
@@ -236,6 +264,7 @@ def test_what_cannot_be_is_one_line(capsys, arguments, message):
         with pytest.raises(SystemExit, match="2"):
             main([*TINY, "--out=k.jsonl", *arguments])
         return
+    Path("folder").mkdir()
     if "127.0.0.1:9" in arguments[0]:
         arguments = [*arguments, "--retries=0"]
     assert message in error_of(capsys, *arguments)

@@ -71,7 +71,7 @@ def test_two_replayed_files_are_not_mixed():
     kept = Path("a.jsonl").read_bytes()
     run(Scripted(lambda key, example: f"{GOOD}; other"), REFERENCES)  # the same model's name, other answers
     for other in ("k.jsonl", plain()):
-        with pytest.raises(DataError, match=r"a.jsonl has answers of scripted .*, and this is replay:.*another file"):
+        with pytest.raises(DataError, match=r"a.jsonl has answers of scripted .*, and this is replay:"):
             replay(other, "a.jsonl")
         assert Path("a.jsonl").read_bytes() == kept
     replay(plain(), "b.jsonl", SUBJECTS[:2])
