@@ -235,7 +235,7 @@ def test_blocks_of_any_size_give_the_same_rows(raw):
     columns = {"id": NUMBER, "text": LIST}
     files = RawFiles(raw)
     whole, parts = (
-        list(read_number_lines(files, "titleid_tokensid.txt", columns, size=size)) for size in (1 << 24, 100)
+        list(read_number_lines(files, "titleid_tokensid.txt", columns, size=size)) for size in (1 << 24, 20)
     )
     assert len(parts) > 10 > len(whole)
     assert [row for frame, _ in parts for row in frame.rows()] == whole[0][0].rows()
