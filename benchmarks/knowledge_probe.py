@@ -83,7 +83,7 @@ def _probe(options: argparse.Namespace, settings: dict[str, object]) -> str:
     encoder = SentenceEncoder(options.encoder)
     for seed in options.seeds:
         parts, data = _parts({**settings, "dataset": options.dataset, "seed": seed})
-        texts = texts_of(data, data.iid_field)
+        texts = texts_of(data, "item")
         keys = [str(key) for key in data.field2id_token[data.iid_field]]
         phrases = [
             "; ".join((*answers[key].explicit, *answers[key].implicit)) if key in answers else "" for key in keys

@@ -85,10 +85,10 @@ class HitRateTimer:
                     self._lines.append({"run": name, "hit_rate": float(rate), "ms": ms, "encoded": encoded})
 
     def _batches(self, run: Restored, cache: Any) -> list[_Batch]:
-        from recbole_clickprompt.host.dataset_text import entity_texts_alone
+        from recbole_clickprompt.text.descriptions import descriptions
 
         dataset, size = run.test_data._dataset, self.batch_size
-        texts, batches = entity_texts_alone(dataset, "item"), []
+        texts, batches = descriptions(dataset, "item"), []
         for start in range(0, min(self.batches, len(dataset) // size) * size, size):
             rows = dataset[start : start + size]
             ids = rows[dataset.iid_field].tolist()

@@ -1,7 +1,8 @@
 """Convert a data set from its publisher's files to atomic files with the paper's split.
 
-The folder is only created if the whole conversion succeeds. Without --raw the files are downloaded. The terms of
-the data set's license are printed at the end.
+The folder is only created if the whole conversion succeeds. Without --raw the files are downloaded, but for
+kdd2012, which its publisher sends only to those who log in. The terms of the data set's license are printed
+at the end.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
     curl -d '{"rows": [{"user_id": "196", "item_id": "242"}]}' http://127.0.0.1:8000/score
 
 answers {"scores": [0.58]}. Rows are those of `recbole-cp predict`: the ids, the fields of the row itself, and the
-features of users and items that training never saw; null or a column that is left out is missing, lists are lists.
-Requests that arrive at about the same time are scored as one batch. GET /health says that the server answers, and
+features of users and items that training never saw; lists are lists, and null is missing. The ids and the fields
+of the row itself must be given, if only as null; features of users and items may be left out. Requests
+that arrive at about the same time are scored as one batch. GET /health says that the server answers, and
 GET /stats gives counters of requests, latencies, caches and unusual values.
 
 Errors are {"error": "one line"}: status 400 for rows that cannot be scored, 413 for a request that is too large,
-503 if too many wait. On SIGTERM or Ctrl-C accepted requests are finished first.
+415 for one that is compressed, 503 if too many wait. On SIGTERM or Ctrl-C accepted requests are finished first.
 
 The server has no password and no encryption. It only accepts connections of this machine, unless --host names
 another address: then use a reverse proxy in front of it.

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config_files", default="", help="your property files, or names of shipped ones, separated by spaces"
     )
     parser.add_argument("--teacher", required=True, metavar="KIND:NAME", help="replay:FILE, local:ID or http:URL")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file of answers (.jsonl)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file of answers (.jsonl)")
     parser.add_argument(
         "--level", choices=("items", "users"), default="items", help="what is asked about (default: %(default)s)"
     )
@@ -87,16 +87,18 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
     Raises:
         SettingError: An argument or setting is invalid.
-        DataError: The data set, the references or an answer file cannot be used, or the teacher cannot answer.
+        DataError: The data set, the references or an answer file cannot be used, or the teacher cannot answer, or
+            has no valid answer.
         WeightsError: The model cannot be loaded.
         SystemExit: With 130 after Ctrl-C and 143 after SIGTERM, once what was answered is stored.
     """
     kind, name = _check(options)
+    options.out = Path(options.out)
     # Not imported above: they take seconds
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
 
-    from recbole_clickprompt.commands.teach_report import dry_run, ended, summary
+    from recbole_clickprompt.commands.teach_report import check_any_valid, dry_run, ended, summary
     from recbole_clickprompt.host.knowledge_subjects import subjects_of
     from recbole_clickprompt.knowledge.answer_file import AnswerFile
     from recbole_clickprompt.knowledge.sampling import sample
@@ -114,6 +116,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(dry_run(teacher, examples, subjects, out=options.out, rate=options.rate))
         return
     with AnswerFile(options.out) as file:
+        before = len(file.records)
         try:
             with _ended_by_signals():
                 left = _ask(teacher, examples, subjects, file, options)
@@ -121,6 +124,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
             print(ended(file, subjects), file=sys.stderr)
             raise SystemExit(143 if interruption.args == (signal.SIGTERM,) else 130) from None
         print(summary(file, subjects, left=left))
+        check_any_valid(file, subjects, before=before)
 
 
 def _ask(
@@ -146,7 +150,11 @@ def _check(options: argparse.Namespace) -> tuple[str, str]:
     if options.teacher.startswith(("http://", "https://")):  # the address itself, without a word before it
         kind, name = "http", options.teacher
     if kind not in _KINDS or not colon or not name:
-        raise SettingError(f"--teacher must be replay:FILE, local:ID or http:URL, got {options.teacher!r:.120}")
+        raise SettingError(
+            f"--teacher must be replay:FILE, local:ID or http:URL, got {_shown(options.teacher)!r:.120}"
+        )
+    if not options.out or (os.path.exists(options.out) and not os.path.isfile(options.out)):
+        raise SettingError(f"--out must be a file, such as knowledge.jsonl, got {options.out!r:.200}")
     if kind == "http" and options.level == "users" and not options.send_user_data:
         raise SettingError(
             "--level=users would send user profiles to a server; allow it with --send-user-data, or use a teacher "
@@ -169,10 +177,15 @@ def _check(options: argparse.Namespace) -> tuple[str, str]:
         find_knowledge(options.references)
     if kind == "replay":
         file = find_knowledge(name)
-        if options.out.exists() and os.path.samefile(file, options.out):
+        if os.path.exists(options.out) and os.path.samefile(file, options.out):
             raise SettingError(f"--out is the file that is replayed, {options.out}; choose another one")
         name = str(file)
     return kind, name
+
+
+def _shown(address: str) -> str:
+    """An address without the parts that may hold a secret."""
+    return f"{address.partition(':')[0]}:..." if set("@?#") & set(address) else address
 
 
 def _teacher(kind: str, name: str, options: argparse.Namespace, config: Any) -> Teacher:

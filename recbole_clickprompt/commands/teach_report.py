@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.teach_progress import duration
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import render
 from recbole_clickprompt.knowledge.costs import Costs, costs_by_stratum, total_costs
 from recbole_clickprompt.knowledge.prompts import build_prompt
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from recbole_clickprompt.knowledge.prompts import Subject
     from recbole_clickprompt.knowledge.teachers.base import Teacher
 
-__all__ = ["dry_run", "ended", "summary"]
+__all__ = ["check_any_valid", "dry_run", "ended", "summary"]
 
 _SHOWN = 3  # prompts
 _COUNTED = 200  # prompts whose tokens are counted; the others are taken to be like them
@@ -88,6 +90,27 @@ def ended(file: AnswerFile, subjects: Sequence[Subject]) -> str:
     """One line after an interruption."""
     costs = total_costs(costs_by_stratum(subjects, file.records).values())
     return f"interrupted; {file.path} has answers about {costs.asked:,}, and the same command continues"
+
+
+def check_any_valid(file: AnswerFile, subjects: Sequence[Subject], *, before: int) -> None:
+    """Checks that the run has a valid answer, or, where it asked nothing, that an earlier run has one.
+
+    Args:
+        file: With the records of this run and of earlier ones.
+        subjects: What was asked about.
+        before: Number of the records of earlier runs.
+
+    Raises:
+        DataError: There is none; names the most frequent reason.
+    """
+    asked = {(subject.level, subject.key) for subject in subjects}
+    records = [record for record in file.records[before:] or file.records if (record.level, record.key) in asked]
+    reasons = Counter(record.error for record in records)
+    if reasons and None not in reasons:
+        ((reason, _),) = reasons.most_common(1)
+        raise DataError(
+            f"{file.path}: none of the {len(records):,} answers is valid, most often because of: {reason}"
+        )
 
 
 def summary(file: AnswerFile, subjects: Sequence[Subject], *, left: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from recbole_clickprompt.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["reject_rows", "short_repr"]
 

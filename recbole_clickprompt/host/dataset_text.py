@@ -17,10 +17,9 @@ from recbole_clickprompt.text.text import FieldText, Textualizer, list_joiner
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-    from recbole_clickprompt.host.dataset import TextDataset
 
 __all__ = [
-    "add_text_columns", "build_textualizer", "entity_texts_alone", "hide_text_columns", "raw_numbers",
+    "add_text_columns", "build_textualizer", "hide_text_columns", "raw_numbers",
     "value_text",
 ]  # fmt: skip
 
@@ -96,22 +95,6 @@ def build_textualizer(dataset: Dataset, numbers: Mapping[str, np.ndarray]) -> Te
         seed = dataset.config["seed"]
         fields = [field.shuffled(seed) if field.key in entity_keys else field for field in fields]
     return Textualizer(fields)
-
-
-def entity_texts_alone(dataset: TextDataset, level: str) -> list[str]:
-    """The text of each user or item by id, without the id; empty where there is none, as for the padding 0.
-
-    Args:
-        dataset: A part of the data set after the split.
-        level: ``user`` or ``item``.
-    """
-    key = dataset.uid_field if level == "user" else dataset.iid_field
-    parts = zip(dataset.config["text_fields"], dataset.textualizer().fields, strict=True)
-    fields = [field for name, field in parts if field.key == key and name != key]
-    return [
-        " ".join(field.parts[field.codes[number]] for field in fields if field.codes[number] >= 0)
-        for number in range(dataset.num(key))
-    ]
 
 
 def _field_text(

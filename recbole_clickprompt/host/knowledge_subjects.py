@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_clickprompt.errors import DataError, SettingError, nearest
+from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.knowledge.prompts import Subject
 from recbole_clickprompt.knowledge.sampling import sample_weight
-from recbole_clickprompt.text.profile_text import item_names, profile_text
-from recbole_clickprompt.text.text import FieldText, Textualizer
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.trainer.sampling import sample
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ def subjects_of(
         In the order of their ids, or of the profiles' numbers.
 
     Raises:
-        SettingError: ``strata`` is not a feature of this level.
-        DataError: The data set has no features of this level in ``text_fields``.
+        SettingError: ``strata`` is not a feature of this level, or ``text_fields`` has no features of it.
     """
     field = training.iid_field if level == "item" else training.uid_field
     rows, clicks = _counts(training, field)
@@ -59,7 +57,7 @@ def subjects_of(
         asked = _profiles(training, training.user_profiles)
     else:
         tokens = training.field2id_token[field]
-        asked = [(str(tokens[id_]), id_, None, text) for id_, text in enumerate(texts_of(training, field))]
+        asked = [(str(tokens[id_]), id_, None, text) for id_, text in enumerate(texts_of(training, level))]
     return [
         Subject(key, level, text, groups[id_], float(weights[id_]), block)
         for key, id_, block, text in asked
@@ -69,51 +67,31 @@ def subjects_of(
 
 def _profiles(training: TextDataset, profiles: UserProfiles) -> list[tuple[str, int, int | None, str]]:
     """Key, user id, block and text of each profile."""
-    features = _sentences(training, training.uid_field)
-    names = item_names(_features(training, training.iid_field))
-    return [
-        (key, user, block, profile_text(features[user], [names[item] for item in profiles.items_of(number)]))
-        for number, (key, user, block) in enumerate(
-            zip(
-                profiles.keys(training.field2id_token[training.uid_field]),
-                profiles.users.tolist(),
-                profiles.blocks.tolist(),
-                strict=True,
-            )
-        )
-    ]
+    keys = profiles.keys(training.field2id_token[training.uid_field])
+    users, blocks = profiles.users.tolist(), profiles.blocks.tolist()
+    return list(zip(keys, users, blocks, profile_descriptions(training), strict=True))
 
 
-def texts_of(dataset: TextDataset, field: str) -> list[str]:
+def texts_of(dataset: TextDataset, level: str) -> list[str]:
     """The text of each user or item without its id, as in the text of rows; empty where all features are missing.
 
     Args:
         dataset: A part of the split.
-        field: Field of the user's or the item's id.
+        level: ``item`` or ``user``.
 
     Returns:
         By id; that of id 0 is empty.
 
     Raises:
-        DataError: ``text_fields`` has no feature of this field.
+        SettingError: ``text_fields`` has no feature of this level.
     """
-    if not _features(dataset, field):
-        raise DataError(
-            f"{dataset.dataset_name}: text_fields has no feature of {field}, so there is nothing to ask about; "
-            "add features to the data set's property file"
+    texts = descriptions(dataset, level)
+    if not any(texts):
+        raise SettingError(
+            f"text_fields has no feature of {level}s, so there is nothing to ask about; add features to the data "
+            "set's property file"
         )
-    return _sentences(dataset, field)
-
-
-def _features(dataset: TextDataset, field: str) -> list[FieldText]:
-    """The features of a key in the text of rows, without the id itself."""
-    named = zip(dataset.config["text_fields"] or (), dataset.textualizer().fields, strict=True)
-    return [part for name, part in named if part.key == field and name != field]
-
-
-def _sentences(dataset: TextDataset, field: str) -> list[str]:
-    sentences = Textualizer(_features(dataset, field))
-    return ["", *(sentences.sentence({field: number}) for number in range(1, dataset.num(field)))]
+    return texts
 
 
 def _counts(training: TextDataset, field: str) -> tuple[np.ndarray, np.ndarray]:

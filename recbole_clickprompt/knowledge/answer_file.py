@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterable
 from logging import getLogger
@@ -13,16 +12,18 @@ from types import TracebackType
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.files import storage_errors
-from recbole_clickprompt.knowledge.records import Record, read_records
+from recbole_clickprompt.knowledge.records import Record, is_object, records_of
 
 __all__ = ["AnswerFile"]
+
+_START = b'{"key": "'  # of every record
 
 
 class AnswerFile:
     """Appends records to a file and syncs each batch to disk. One process writes at a time.
 
-    Opening reads the records of earlier runs. If the last one was killed while it wrote a line, the torn line is
-    removed, which is logged.
+    Opening reads the records of earlier runs and writes nothing. If the last one was killed while it wrote a line,
+    the torn line is removed by ``repair``, which is logged.
 
     Args:
         path: The file, which need not exist.
@@ -31,7 +32,7 @@ class AnswerFile:
         records: Records in the file, also those appended since it was opened.
 
     Raises:
-        DataError: Another process writes the file, or a line of it is invalid.
+        DataError: Another process writes the file, or a line of it is invalid. The file is unchanged then.
         StorageError: The file cannot be written.
     """
 
@@ -39,11 +40,11 @@ class AnswerFile:
         self.path = path
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._is_new = not path.exists()
             self._stream = path.open("ab", buffering=0)  # nothing of a failed write may be left in a buffer
         try:
             self._lock()
-            self._repair()
-            self.records = read_records(path)
+            self.records, self._torn = self._read()
         except BaseException:
             self._stream.close()
             raise
@@ -54,6 +55,7 @@ class AnswerFile:
         Raises:
             StorageError: The disk is full; the records before these are unchanged.
         """
+        self.repair()
         added = list(records)
         data = "".join(record.line() for record in added).encode()
         with storage_errors(self.path):
@@ -68,12 +70,31 @@ class AnswerFile:
                 raise
         self.records.extend(added)
 
+    def repair(self) -> None:
+        """Removes a torn last line, or completes one that lacks its line end only.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        torn, self._torn = self._torn, b""
+        if not torn:
+            return
+        with storage_errors(self.path):
+            if is_object(torn):
+                self._stream.write(b"\n")
+                return
+            os.truncate(self.path, self.path.stat().st_size - len(torn))
+        getLogger().warning(
+            f"{self.path}: line {len(self.records) + 1} was cut off when an earlier run ended; it is removed and "
+            "asked again"
+        )
+
     def close(self) -> None:
-        """Closes the file, and removes it if nothing was written."""
+        """Closes the file, and removes it if it is new and nothing was written."""
         if self._stream.closed:
             return
         with contextlib.suppress(OSError):
-            if not os.fstat(self._stream.fileno()).st_size:
+            if self._is_new and not os.fstat(self._stream.fileno()).st_size:
                 self.path.unlink()
             self._stream.close()
 
@@ -95,26 +116,19 @@ class AnswerFile:
                 f"{self.path}: this file system has no locks; let no other process write this file"
             )
 
-    def _repair(self) -> None:
-        """Removes a torn last line, or completes one that lacks its line end only."""
-        begin, last, number = 0, b"", 0
-        with self.path.open("rb") as stream:
-            for line in stream:
-                begin, last, number = begin + len(last), line, number + 1
-        if not last or last.endswith(b"\n"):
-            return
-        if last.rstrip().endswith(b"}") and _is_json(last):
-            self._stream.write(b"\n")
-            return
-        getLogger().warning(
-            f"{self.path}: line {number} was cut off when an earlier run ended; it is removed and asked again"
-        )
-        os.truncate(self.path, begin)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line.decode())
-    except ValueError:
-        return False
-    return True
+    def _read(self) -> tuple[list[Record], bytes]:
+        """The records, and what follows the last line end: a torn record, or one that lacks its line end only."""
+        with storage_errors(self.path), self.path.open("rb") as stream:
+            lines = stream.readlines()
+        torn = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        last = torn if is_object(torn) else b""
+        records = records_of([*lines, last], str(self.path))
+        if torn and not last:
+            # Anything else is another file, given by mistake
+            starts_as_record = torn.startswith(_START) or _START.startswith(torn)
+            if not starts_as_record or any(record.is_plain for record in records):
+                raise DataError(
+                    f"{self.path}, line {len(lines) + 1}: expected is a record that recbole-cp teach wrote, got "
+                    f"{torn[:40].decode(errors='replace')!r}; choose another file with --out"
+                )
+        return records, torn

@@ -6,20 +6,31 @@ answer* has ``item_id`` or ``user_id`` and the answer alone, and may be written 
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, AnswerError, clean
 
-__all__ = ["LEVELS", "Record", "objects", "read_answers", "read_records", "record_of"]
+__all__ = [
+    "LEVELS",
+    "Record",
+    "difference",
+    "is_object",
+    "objects",
+    "read_answers",
+    "read_records",
+    "record_of",
+    "records_of",
+]
 
 LEVELS = ("item", "user")
 _IDS = {"item_id": "item", "user_id": "user"}
 _NUMBERS = ("tokens_in", "tokens_out", "seconds")
+_MOST = 10**15  # of a number; sums and ratios of larger ones overflow
 _TEXTS = ("text", "prompt_sha256", "model", "decoding", "template", "example", "answer", "reasoning", "error")
 
 
@@ -91,29 +102,57 @@ def read_records(path: Path) -> list[Record]:
     return [record_of(content, where) for where, content in objects(path)]
 
 
-def read_answers(path: Path, level: str) -> dict[str, Answer]:
+def records_of(lines: Iterable[bytes], name: str) -> list[Record]:
+    """The records of lines, as ``read_records`` reads them.
+
+    Args:
+        lines: Each with its line end.
+        name: Of the file, for messages.
+
+    Raises:
+        DataError: A line is invalid; names its number.
+    """
+    return [record_of(content, where) for where, content in _objects(lines, name)]
+
+
+def read_answers(path: Path, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
     """The answers of one level by key; of several lines with one key, the last counts.
 
     Args:
         path: Full records or plain answers.
         level: ``item`` or ``user``.
+        texts: What is known today, by key. Lines about another text do not count; a key that has no other answers
+            is an error. Lines without a text cannot be checked.
 
     Returns:
         Answers by token of the data set's files, for profiles as of a block by ``<user>@<block>``. Records with an
         error are left out; empty if the file has only the other level.
 
     Raises:
-        DataError: The file cannot be read, has no answer at all, or a line is invalid; names its number.
+        DataError: The file cannot be read, has no answer at all, an answer is about another text, or a line is
+            invalid; names its number.
     """
     if level not in LEVELS:
         raise ValueError(f"level must be one of {LEVELS}, got {level!r}")
     answers: dict[str, Answer] = {}
+    others: dict[str, str] = {}  # messages about keys whose answers are about other texts only
+    checked: set[str] = set()
     number = 0
     for where, content in objects(path):
         number += 1
         record = record_of(content, where)
         if record.level != level:
             continue
+        text = (texts or {}).get(record.key)
+        if text and record.text is not None and record.text != text:
+            if record.error is None:
+                others[record.key] = (
+                    f"{where}: the answer about {record.key!r:.80} is about another text, "
+                    f"{difference(record.text, text)}; use the data set and settings of then, or run "
+                    "recbole-cp teach again with these"
+                )
+            continue
+        checked.add(record.key)
         if record.error is not None:
             answers.pop(record.key, None)
             continue
@@ -123,7 +162,18 @@ def read_answers(path: Path, level: str) -> dict[str, Answer]:
             raise DataError(f"{where}: the answer about {record.key!r:.80} has {error}") from error
     if not number:
         raise DataError(f"{path} has no answers; expected is one JSON object per line")
+    for message in [message for key, message in others.items() if key not in checked][:1]:
+        raise DataError(message)
     return answers
+
+
+def difference(before: str, now: str) -> str:
+    """Where two texts begin to differ, in words: ``'...1995' instead of '...1996'``."""
+    pairs = enumerate(zip(before, now, strict=False))
+    same = next((number for number, (one, other) in pairs if one != other), min(len(before), len(now)))
+    start = max(0, same - 30) if same > 60 else 0
+    dots = "..." if start else ""
+    return f"{dots + before[start : start + 100]!r} instead of {dots + now[start : start + 100]!r}"
 
 
 def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -134,16 +184,31 @@ def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     try:
         with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
+            yield from _objects(stream, str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def is_object(line: bytes) -> bool:
+    """Whether a line is a whole JSON object."""
+    try:
+        _object(line, "")
+    except DataError:
+        return False
+    return True
+
+
+def _objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if line.removeprefix(codecs.BOM_UTF8).strip():
+            yield f"{name}, line {number}", _object(line, f"{name}, line {number}")
+
+
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(line.decode("utf-8"))
+        content = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
+        if b"\\u" in line:
+            json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates, which no file can hold
     except (ValueError, RecursionError) as error:
         torn = "" if line.endswith(b"\n") else "; it is cut off: remove it, or run recbole-cp teach again"
         raise DataError(
@@ -151,6 +216,14 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise DataError(f"{where}: expected is a JSON object, got {str(content)[:40]!r}")
+    return content
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} occurs twice")
     return content
 
 
@@ -176,8 +249,8 @@ def record_of(content: Mapping[str, Any], where: str) -> Record:
     if values["level"] not in LEVELS:
         raise DataError(f"{where}: level must be item or user, got {values['level']!r:.60}")
     block = values.get("block")
-    if not (block is None or (_is_integer(block) and block >= 0)):
-        raise DataError(f"{where}: block must be a whole number, 0 or more, or null, got {block!r:.60}")
+    if not (block is None or (_is_integer(block) and 0 <= block <= _MOST)):
+        raise DataError(f"{where}: block must be a whole number from 0 to 1e15, or null, got {block!r:.60}")
     for name in _TEXTS:
         if not isinstance(values.get(name), str | None):
             raise DataError(f"{where}: {name} must be a text or null, got {values[name]!r:.60}")
@@ -185,8 +258,8 @@ def record_of(content: Mapping[str, Any], where: str) -> Record:
         value = values.get(name)
         if value is not None and not (isinstance(value, float) or _is_integer(value)):
             raise DataError(f"{where}: {name} must be a number or null, got {value!r:.60}")
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise DataError(f"{where}: {name} must be a number, 0 or more, got {value!r:.60}")
+        if value is not None and not 0 <= value <= _MOST:
+            raise DataError(f"{where}: {name} must be a number from 0 to 1e15, got {value!r:.60}")
     for name in ("explicit", "implicit"):
         phrases = values.get(name)
         if phrases is None and values.get("error") is not None:
@@ -203,7 +276,7 @@ def _plain_key(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     if len(named) != 1:
         raise DataError(f"{where}: expected is item_id or user_id, or a full record with key and level")
     token, block = content[named[0]], content.get("block")
-    if not (isinstance(token, str) or _is_integer(token)):
+    if not (isinstance(token, str) or (_is_integer(token) and abs(token) < 2**64)):
         raise DataError(f"{where}: {named[0]} must be a token of the data set's files, got {token!r:.60}")
     key = str(token) if block is None else f"{token}@{block}"
     return {"key": key, "level": _IDS[named[0]], "block": block}

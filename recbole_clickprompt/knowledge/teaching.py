@@ -12,6 +12,7 @@ from recbole_clickprompt.knowledge.examples import Examples
 from recbole_clickprompt.knowledge.prompts import TEMPLATE, Prompt, Reference, Subject, build_prompt, prompt_sha256
 from recbole_clickprompt.knowledge.records import Record
 from recbole_clickprompt.knowledge.teachers.base import Reply, Teacher
+from recbole_clickprompt.knowledge.teachers.replay import ReplayTeacher
 
 __all__ = ["Lesson", "check_origin", "record_of_reply", "unfinished_subjects"]
 
@@ -48,6 +49,7 @@ class Lesson:
         answered: Callable[[int], None] = lambda number: None,
     ) -> None:
         check_origin(file, teacher)
+        file.repair()
         self.teacher, self.examples, self.file = teacher, examples, file
         self.max_tokens, self.answered, self.tokens = max_tokens, answered, 0
         # How often each unfinished subject was answered in vain
@@ -116,13 +118,13 @@ def _of(references: Sequence[Reference], number: int) -> Reference | None:
 
 
 def check_origin(file: AnswerFile, teacher: Teacher) -> None:
-    """Checks that a file which is to be continued has answers of the same teacher.
+    """Checks that a file which is to be continued has answers of the same teacher, or of the replayed file.
 
     Raises:
         DataError: It has answers of another one, or plain answers.
     """
     for record in file.records:
-        if teacher.decoding == "replay" and record.model != teacher.name and not record.is_plain:
+        if isinstance(teacher, ReplayTeacher) and teacher.has(record):
             continue  # a replayed record names the model that answered
         if record.model != teacher.name or record.decoding != teacher.decoding or record.template != TEMPLATE:
             raise DataError(
@@ -137,11 +139,11 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
     if reply.recorded is not None:
         return reply.recorded
     subject = reply.prompt.subject
-    error = reply.error
+    error, text = _storable(reply.error), _storable(reply.text)
     answer = None
-    if error is None and reply.text is not None:
+    if error is None and text is not None:
         try:
-            answer = with_text(parse(reply.text), subject.text)
+            answer = with_text(parse(text), subject.text)
         except AnswerError as invalid:
             error = str(invalid)
     return Record(
@@ -160,7 +162,7 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
         decoding=teacher.decoding,
         template=TEMPLATE,
         example=reply.prompt.example,
-        answer=reply.text,
+        answer=text,
         reasoning=answer.reasoning if answer else None,
         explicit=answer.explicit if answer else (),
         implicit=answer.implicit if answer else (),
@@ -169,6 +171,11 @@ def record_of_reply(reply: Reply, teacher: Teacher) -> Record:
         seconds=None if reply.seconds is None else round(reply.seconds, 3),
         error=error,
     )
+
+
+def _storable(text: str | None) -> str | None:
+    """A text without lone surrogates, which servers can send but UTF-8 cannot hold."""
+    return None if text is None else text.encode(errors="replace").decode()
 
 
 def unfinished_subjects(

@@ -20,7 +20,9 @@ from recbole_clickprompt.plm.weights import find_plm
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["GenerativeModel", "generative_config", "keep_layers", "kept_layers", "load_generative"]
+__all__ = [
+    "GenerativeModel", "generative_config", "keep_layers", "kept_layers", "load_generative", "num_positions",
+]  # fmt: skip
 
 # Config keys that count the layers of a stack; T5's and BART's decoders have one of their own
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers",
@@ -79,6 +81,11 @@ def load_generative(name: str, *, num_layers: int | None = None) -> GenerativeMo
     if num_layers is not None:
         keep_layers(model, num_layers, origin=str(folder))
     return GenerativeModel(model, tokenizer, bool(config.is_encoder_decoder))
+
+
+def num_positions(model: PreTrainedModel) -> int | None:
+    """Most tokens that a model has positions for; None if they are not limited, as in T5."""
+    return getattr(model.config, "max_position_embeddings", None)
 
 
 def generative_config(folder: Path) -> PreTrainedConfig:
@@ -158,14 +165,21 @@ def keep_layers(model: PreTrainedModel, num_layers: int, *, origin: str) -> None
     """
     stacks = [model.get_encoder(), model.get_decoder()] if model.config.is_encoder_decoder else [_causal(model)]
     if getattr(model.config, "scale_attn_by_inverse_layer_idx", False):
-        raise WeightsError(f"num_layers is {num_layers}, but layers of {origin} depend on their number; use all")
+        raise WeightsError(
+            f"student_num_layers is {num_layers}, but layers of {origin} depend on their number; use all"
+        )
     for stack in stacks:
         lists = [(name, child) for name, child in stack.named_children() if isinstance(child, nn.ModuleList)]
         if len(lists) != 1:
-            raise WeightsError(f"num_layers is {num_layers}, but {origin} has no single list of layers; use all")
+            raise WeightsError(
+                f"student_num_layers is {num_layers}, but {origin} has no single list of layers; use all"
+            )
         name, layers = lists[0]
         if not 1 <= num_layers <= len(layers):
-            raise WeightsError(f"num_layers is {num_layers}, but {origin} has {len(layers)} layers")
+            raise WeightsError(
+                f"student_num_layers is {num_layers}, but {origin} has {len(layers)} layers; lower it, "
+                "or set it to ~ for all"
+            )
         kept = kept_layers(len(layers), num_layers)
         for config in (model.config, stack.config):
             _shorten(config, len(layers), kept)

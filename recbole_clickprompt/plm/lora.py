@@ -30,9 +30,12 @@ def add_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise SettingError("plm_lora needs the package peft: pip install 'recbole-clickprompt[lora]'") from error
+    rank, width = settings.get("r", 8), encoder.config.hidden_size
+    if rank > width:
+        raise SettingError(f"plm_lora: r is {rank}, more than the width of the PLM's states, {width}; lower it")
     try:
         lora = LoraConfig(
-            r=settings.get("r", 8),
+            r=rank,
             lora_alpha=settings.get("alpha", 16),
             lora_dropout=settings.get("dropout", 0.0),
             target_modules=settings.get("target_modules", list(build_adapter(encoder).lora_targets)),

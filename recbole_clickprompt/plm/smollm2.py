@@ -12,7 +12,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from logging import getLogger
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from recbole_clickprompt.errors import DataError, StorageError, WeightsError
-from recbole_clickprompt.files import locked, new_folder
+from recbole_clickprompt.files import locked, new_folder, user_cache
 from recbole_clickprompt.plm.loading import quiet
 from recbole_clickprompt.plm.weight_files import first_line, read_json
 
@@ -61,8 +60,7 @@ def find_smollm2() -> Path:
         WeightsError: The package, ``gguf`` or ``accelerate`` is missing, or the weights are not the expected ones.
         StorageError: The cache folder is not writable.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "recbole_clickprompt"
-    folder = cache / f"smollm2-135m-instruct-{_GGUF_SHA256[:12]}"
+    folder = user_cache() / f"smollm2-135m-instruct-{_GGUF_SHA256[:12]}"
     if _is_intact(folder):
         return folder
     gguf = _find_gguf()

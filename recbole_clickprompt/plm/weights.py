@@ -47,7 +47,7 @@ def find_plm(name: str, *, seed: int = 0) -> Path:
         return _checked(folder, name)
     if _is_path(name):
         raise WeightsError(
-            f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, minilm or hashed"
+            f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, minilm, smollm2 or hashed"
         )
     try:
         return _checked(_fetch(name), name)
@@ -55,7 +55,7 @@ def find_plm(name: str, *, seed: int = 0) -> Path:
         raise WeightsError(
             f"plm {name!r}: no such local folder, and it cannot be downloaded from the Hugging Face hub "
             f"({first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
-            "or use plm: minilm"
+            "or use minilm, or smollm2 where a model has to write text"
         ) from error
 
 

@@ -46,7 +46,8 @@ class Batcher:
         scores     a | b b b | c                 back to each request
 
     An invalid row fails the request that contains it and no other. Requests of other columns make batches of their
-    own. A request is never split: one of more than ``max_rows`` rows is a batch.
+    own. A request is never split: one of more than ``max_rows`` rows is a batch. A request that is canceled while
+    it waits is left out; once its rows are read, it can no longer be canceled.
 
     Args:
         model: Scores the rows; it is used by the one thread.
@@ -124,6 +125,8 @@ class Batcher:
                 self._score(batch)
 
     def _parse(self, request: _Request) -> _Parsed | None:
+        if not request.scores.set_running_or_notify_cancel():  # a result of a canceled one would end this thread
+            return None
         try:
             table = parse_rows(request.body)
             fields = check_columns(self.model.preprocessing, table.column_names, source="the request")
@@ -154,6 +157,8 @@ class Batcher:
     def _scored(self, table: pa.Table) -> np.ndarray:
         counts = Counts()
         scores = self.model.score(table, counts)
+        if len(scores) != len(table):
+            raise RuntimeError(f"the model gave {len(scores)} scores for {len(table)} rows")
         self.counts.add(counts)
         return scores
 

@@ -29,7 +29,7 @@ class ScoringApp:
     """Answers requests with the scores of a batcher.
 
     Every error is ``{"error": "one line"}``: 400 for rows that cannot be scored, 413 for a body that is too large,
-    503 if too many requests wait, 500 for a fault of the program.
+    415 for one that is compressed, 503 if too many requests wait, 500 for a fault of the program.
 
     Args:
         batcher: Scores the rows; closed when the application ends, after the last request.
@@ -103,6 +103,11 @@ class ScoringApp:
             return 400, {"error": "the connection was closed within the body"}
         if body is None:
             return 413, {"error": f"the body has more than {self._max_body:,} bytes; send fewer rows per request"}
+        coding = ", ".join(request.headers.getlist("content-encoding"))
+        if coding.lower() not in ("", "identity"):
+            return 415, {
+                "error": f"the body has the Content-Encoding {coding[:80]!r}; send plain JSON without one"
+            }
         try:
             scores = await asyncio.wrap_future(self._batcher.submit(body))
         except UserError as error:

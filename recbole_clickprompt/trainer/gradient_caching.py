@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,7 +34,17 @@ from recbole_clickprompt.trainer.stage import autocast
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
-__all__ = ["RepresentedRows", "WholeBatchModel"]
+__all__ = ["RepresentedRows", "WholeBatchModel", "whole_batch_size"]
+
+
+def whole_batch_size(rows: int, size: int) -> int:
+    """The batch size next to ``size``, smaller ones first, that leaves no last batch of a single row.
+
+    A loss that couples rows is constant on such a batch, whose optimizer step would be one of momentum alone.
+    Batches of 2 or more; ``size`` itself if there are fewer than two rows.
+    """
+    sizes = chain(range(size, 1, -1), range(size + 1, rows + 1))
+    return next((found for found in sizes if rows % found != 1), size)
 
 
 class RepresentedRows(NamedTuple):

@@ -17,6 +17,7 @@ from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.best_weights import BestWeights
 from recbole_clickprompt.trainer.example_loader import ExampleLoader
 from recbole_clickprompt.trainer.fingerprint import checkpoint_path, computes_in_bf16, stage_inputs, state_path
+from recbole_clickprompt.trainer.gradient_caching import WholeBatchModel, whole_batch_size
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained, read_inputs, save_pretrained
 from recbole_clickprompt.trainer.protocols import ExampleStage, PretrainingStage, StageModel, ValidatedStage
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
@@ -104,7 +105,7 @@ def run_stage(
         model = stage.build(config, dataset).to(device)
         if not state:
             stage.begin(config, dataset, model, previous)
-        loader = _loader(stage, config, train_data, dataset)
+        loader = _loader(stage, config, model, train_data, dataset)
         training = _training(stage, config, model, len(loader))
         best = BestWeights(stage.patience(config)) if isinstance(stage, ValidatedStage) else None
         checkpointer = ResumeCheckpointer.from_config(
@@ -183,9 +184,11 @@ def _training(stage: PretrainingStage, config: Config, model: StageModel, batche
 
 
 def _loader(
-    stage: PretrainingStage, config: Config, train_data: AbstractDataLoader, dataset: Dataset
+    stage: PretrainingStage, config: Config, model: StageModel, train_data: AbstractDataLoader, dataset: Dataset
 ) -> TrainDataLoader | ExampleLoader:
     batch_size = stage.batch_size(config)
+    if isinstance(model, WholeBatchModel):
+        batch_size = whole_batch_size(len(dataset), batch_size)
     if isinstance(stage, ExampleStage):
         return ExampleLoader(dataset, batch_size=batch_size, shuffle=config["shuffle"], seed=config["seed"])
     changed = copy.copy(config)

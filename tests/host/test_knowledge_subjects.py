@@ -106,7 +106,7 @@ def test_a_data_set_without_features_has_nothing_to_ask_about(make_config):
     training = dataset.build()[0]
     with pytest.raises(DataError, match="tiny: text_fields has no feature of item_id, so there is nothing to ask"):
         subjects_of(training, "item")
-    assert texts_of(training, "user_id")[1].startswith("job is ")
+    assert texts_of(training, "user")[1].startswith("job is ")
 
 
 def test_a_profile_is_as_of_its_block(make_config):
@@ -119,7 +119,7 @@ def test_a_profile_is_as_of_its_block(make_config):
     assert {subject.block for subject in subjects} == {0, 1, 2, 3}
     keys = profiles.keys(parts[0].field2id_token["user_id"])
     numbers = {key: number for number, key in enumerate(keys)}
-    titles = [text.partition("title is ")[2].partition(". ")[0] for text in texts_of(parts[0], "item_id")]
+    titles = [text.partition("title is ")[2].partition(". ")[0] for text in texts_of(parts[0], "item")]
     for subject in subjects[:80]:
         items = profiles.items_of(numbers[subject.key])
         named = subject.text.partition("Liked: ")[2]

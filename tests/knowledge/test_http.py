@@ -258,9 +258,13 @@ def test_an_address_where_nobody_answers_is_one_line(server):
         ("http://", "needs an address"),
         ("http://[", "needs an address"),
         ("http://me:word@host/v1", "the address has a user name or password"),
+        ("http://host/v1?key=word@", "the address has a user name or password"),
+        ("http://host/v1?key=hidden", "the address has a query"),
+        ("http://host/v1#hidden", "the address has a fragment"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused(url, message):
     with pytest.raises(SettingError, match=message) as error:
         HttpTeacher(url)
     assert "word@" not in str(error.value)
+    assert "hidden" not in str(error.value)

@@ -47,6 +47,25 @@ def test_the_last_of_several_lines_with_one_key_counts():
     assert list(read_answers(write(ONE.line(), ONE._replace(error="invalid").line(), PLAIN), "item")) == ["7"]
 
 
+def test_an_answer_about_another_text_is_an_error():
+    path = write(ONE.line(), PLAIN)
+    assert {*read_answers(path, "item", {"i1": "t", "7": "anything"})} == {"i1", "7"}
+    assert {*read_answers(path, "item", {"other": "u"})} == {"i1", "7"}  # nothing to compare with
+    with pytest.raises(DataError, match=r"k.jsonl, line 1: the answer about 'i1' is about another text, 't' inst"):
+        read_answers(path, "item", {"i1": "u" * 1000})
+    with pytest.raises(DataError, match="'7' is about another text, 'a' instead of 'b'; use the data set and"):
+        read_answers(write({**PLAIN, "text": "a"}), "item", {"7": "b"})
+    # the file was continued after the text had changed, and back
+    changed = ONE._replace(text="u", implicit=("z",))
+    for lines in ((ONE, changed), (changed, ONE)):
+        path = write(*(record.line() for record in lines))
+        assert read_answers(path, "item", {"i1": "t"})["i1"].implicit == ("b",)
+        assert read_answers(path, "item", {"i1": "u"})["i1"].implicit == ("z",)
+    failed = ONE._replace(error="invalid", explicit=(), implicit=())
+    assert read_answers(write(ONE.line(), failed.line(), changed.line()), "item", {"i1": "t"}) == {}
+    assert {*read_answers(write(ONE.line(), failed._replace(text="u").line()), "item", {"i1": "t"})} == {"i1"}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -64,10 +83,19 @@ def test_the_last_of_several_lines_with_one_key_counts():
         ({**PLAIN, "implicit": ["b", 1]}, "implicit must be a list of phrases"),
         ({**PLAIN, "implicit": []}, "line 2: the answer about '7' has no implicit phrase"),
         ({**PLAIN, "reasoning": 3}, "reasoning must be a text or null, got 3"),
-        ({**PLAIN, "block": -1}, "block must be a whole number, 0 or more, or null, got -1"),
+        ({**PLAIN, "block": -1}, "block must be a whole number from 0 to 1e15, or null, got -1"),
         ({**ONE._asdict(), "level": "films"}, "level must be item or user, got 'films'"),
         ({**ONE._asdict(), "tokens_in": "3"}, "tokens_in must be a number or null, got '3'"),
-        ({**ONE._asdict(), "seconds": float("nan")}, "seconds must be a number, 0 or more, got nan"),
+        ({**ONE._asdict(), "seconds": float("nan")}, "seconds must be a number from 0 to 1e15, got nan"),
+        ({**ONE._asdict(), "tokens_in": 10**400}, "tokens_in must be a number from 0 to 1e15, got 1000"),
+        ({**ONE._asdict(), "seconds": -1}, "seconds must be a number from 0 to 1e15, got -1"),
+        ('{"item_id": "7", "block": ' + "9" * 5000 + "}\n", "line 2: not a JSON object"),
+        ({**PLAIN, "block": 10**400}, "block must be a whole number from 0 to 1e15, or null, got 1000"),
+        ({**PLAIN, "item_id": 10**400}, "item_id must be a token"),
+        ({**PLAIN, "explicit": ["\ud800"]}, "line 2: not a JSON object in UTF-8 .*surrogates not allowed"),
+        ({**PLAIN, "category": {"\udfff": 1}}, "line 2: not a JSON object in UTF-8 .*surrogates not allowed"),
+        ('{"item_id": "7", "item_id": "8"}\n', "line 2: not a JSON object .*the key 'item_id' occurs twice"),
+        ('{"item_id": "7", "x": {"\\ud800": 1, "\\ud800": 1}}\n', r"the key '\\ud800' occurs twice"),
         ({**ONE._asdict(), "tokenz": 1}, "'tokenz' is not a part of a record"),
         ({**ONE._asdict(), "key": ""}, "key must be the token of an item or user, got ''"),
         ("[" * 100_000 + "\n", "not a JSON object"),
@@ -76,6 +104,19 @@ def test_the_last_of_several_lines_with_one_key_counts():
 def test_an_invalid_line_is_named(line, message):
     with pytest.raises(DataError, match=message):
         read_answers(write(PLAIN, line), "item")
+
+
+def test_escaped_characters_and_a_byte_order_mark_are_read():
+    line = json.dumps({**PLAIN, "reasoning": "😀 \\ud800"})
+    Path("k.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{line}\n{line}\n".encode())
+    assert read_answers(Path("k.jsonl"), "item")["7"].reasoning == "😀 \\ud800"
+    with AnswerFile(Path("k.jsonl")) as file:
+        assert len(file.records) == 2
+    Path("k.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode())  # without its line end
+    with AnswerFile(Path("k.jsonl")) as file:
+        assert len(file.records) == 1
+    Path("k.jsonl").write_bytes(f"\ufeff\n{line}\n\ufeff{line}\n".encode())  # files put together
+    assert len(read_records(Path("k.jsonl"))) == 2
 
 
 def test_a_file_that_cannot_be_read_is_one_line():
@@ -144,6 +185,40 @@ def test_a_line_broken_elsewhere_is_an_error_and_nothing_is_lost():
     with pytest.raises(DataError, match="k.jsonl, line 1: not a JSON object"):
         AnswerFile(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "one line without an end",
+        "a,b\nc,d last",
+        ONE.line() + "notes",
+        "{}\n" + WRONG.line()[:40],  # an earlier line is no record
+        json.dumps(PLAIN) + "\n" + WRONG.line()[:40],  # nor is a plain answer one that teach wrote
+        json.dumps(PLAIN)[:30],
+        ONE.line() + '{"a": 1}',
+        "12",
+    ],
+)
+def test_what_teach_did_not_write_is_unchanged(content):
+    path = write(content)
+    with pytest.raises(DataError, match="k.jsonl"):
+        AnswerFile(path)
+    assert path.read_text() == content
+
+
+def test_opening_writes_nothing_and_removes_only_its_own_file(caplog):
+    path = write(ONE.line(), WRONG.line()[:40])
+    before = path.read_bytes()
+    AnswerFile(path).close()
+    assert path.read_bytes() == before
+    assert caplog.text == ""
+    write("", name="empty.jsonl")
+    AnswerFile(Path("empty.jsonl")).close()
+    assert Path("empty.jsonl").exists()
+    with AnswerFile(write(WRONG.line()[:3])) as file:  # killed at the first record
+        file.repair()
+        assert path.read_bytes() == b""
 
 
 def test_two_processes_do_not_write_one_file():

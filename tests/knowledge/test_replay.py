@@ -65,6 +65,26 @@ def test_a_replay_that_was_ended_continues():
     assert replay("full.jsonl", "b.jsonl") == whole
 
 
+def test_two_replayed_files_are_not_mixed():
+    whole = Path(recorded()).read_bytes()
+    replay("full.jsonl", "a.jsonl", SUBJECTS[:2])
+    kept = Path("a.jsonl").read_bytes()
+    run(Scripted(lambda key, example: f"{GOOD}; other"), REFERENCES)  # the same model's name, other answers
+    for other in ("k.jsonl", plain()):
+        with pytest.raises(DataError, match=r"a.jsonl has answers of scripted .*, and this is replay:"):
+            replay(other, "a.jsonl")
+        assert Path("a.jsonl").read_bytes() == kept
+    replay(plain(), "b.jsonl", SUBJECTS[:2])
+    for other in ("k.jsonl", plain(*PLAIN[:6])):
+        with pytest.raises(DataError, match=r"b.jsonl has answers of replay:plain.jsonl@"):
+            replay(other, "b.jsonl")
+    # a file that has grown, or has another name, has the same answers
+    Path("grown.jsonl").write_bytes(whole + Path("k.jsonl").read_bytes())
+    Path("k.jsonl").unlink()
+    replay("grown.jsonl", "a.jsonl", SUBJECTS[:2])
+    assert Path("a.jsonl").read_bytes() == kept
+
+
 @pytest.mark.parametrize("file", [plain, recorded])
 def test_a_missing_key_is_an_error_that_names_it(file):
     missing = [*SUBJECTS, Subject("i77", "item", "genre is new.", "all")]

@@ -10,10 +10,10 @@ from recbole_clickprompt.knowledge.answer_file import AnswerFile
 from recbole_clickprompt.knowledge.answers import Answer
 from recbole_clickprompt.knowledge.costs import Costs, costs_by_stratum, total_costs
 from recbole_clickprompt.knowledge.examples import Examples
-from recbole_clickprompt.knowledge.prompts import Reference, Subject
+from recbole_clickprompt.knowledge.prompts import Reference, Subject, build_prompt
 from recbole_clickprompt.knowledge.records import read_records
 from recbole_clickprompt.knowledge.teachers.base import Reply
-from recbole_clickprompt.knowledge.teaching import Lesson
+from recbole_clickprompt.knowledge.teaching import Lesson, record_of_reply
 
 SUBJECTS = [Subject(f"i{n}", "item", f"genre is g{n}.", "even" if n % 2 == 0 else "odd") for n in range(6)]
 REFERENCES = [Reference(f"r{n}", None, f"reference {n}", None, Answer("r", ("a",), ("b",))) for n in range(3)]
@@ -171,6 +171,14 @@ def test_implicit_phrases_of_the_text_become_explicit_in_the_record():
     assert (record.explicit, record.implicit) == (("a", "G0"), ("y",))
     run(Scripted(lambda key, example: "Explicit: a\nImplicit: genre"), subjects=SUBJECTS[1:2])
     assert read_records(Path("k.jsonl"))[-1].error == "every implicit phrase occurs in the text"
+
+
+def test_characters_that_no_file_can_hold_are_replaced():
+    run(Scripted(lambda key, example: f"{GOOD} \ud800"), subjects=SUBJECTS[:1])
+    (record,) = read_records(Path("k.jsonl"))
+    assert (record.answer, record.implicit) == (f"{GOOD} ?", ("x", "y ?"))
+    reply = Reply(build_prompt(SUBJECTS[0], None), None, error="\udfff")
+    assert record_of_reply(reply, Scripted()).error == "?"
 
 
 def test_answers_of_two_models_are_not_mixed():

@@ -8,9 +8,9 @@ from torch import nn
 
 from recbole_clickprompt import register_method
 from recbole_clickprompt.backbones.adapter import build_backbone
-from recbole_clickprompt.host.dataset_text import entity_texts_alone
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
+from recbole_clickprompt.text.descriptions import descriptions
 
 WORDS, WIDTH = 499, 8
 WIDTHS = {"user": 5, "item": 6}
@@ -74,7 +74,7 @@ class TextVectorsMethod(Method):
     def begin_finetuning(self, config, model, *, train_data, **_):
         with torch.no_grad():
             for level in WIDTHS:
-                texts = entity_texts_alone(train_data._dataset, level)
+                texts = descriptions(train_data._dataset, level)
                 model.get_buffer(f"{level}_vectors")[1:] = model.encode_texts(level, texts[1:])
 
 

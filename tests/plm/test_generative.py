@@ -86,7 +86,7 @@ def test_kept_layers_are_those_of_the_whole_model(folders, family, tmp_path):
 
 @pytest.mark.parametrize("num_layers", [0, 7])
 def test_a_number_of_layers_that_does_not_exist(folders, num_layers):
-    with pytest.raises(WeightsError, match=f"num_layers is {num_layers}, but .* has 6 layers"):
+    with pytest.raises(WeightsError, match=f"student_num_layers is {num_layers}, but .* has 6 layers"):
         load_generative(str(folders["llama"]), num_layers=num_layers)
 
 

@@ -126,6 +126,31 @@ def test_closing_finishes_what_was_submitted_and_refuses_the_rest(make):
         batcher.submit(body(3))
 
 
+def test_a_request_that_is_given_up_harms_no_other(make):
+    batcher = make(model := Model(threading.Event()), wait=0)
+    scored = batcher.submit(body(1))
+    while not model.tables:
+        time.sleep(0.001)
+    assert not scored.cancel()  # its rows are being scored
+    waiting = [batcher.submit(content) for content in (body(2), b"no rows", body(-1), body(3))]
+    assert all(request.cancel() for request in waiting[:3])
+    model.hold.set()
+    assert [request.result(10)[0] for request in (scored, waiting[3], batcher.submit(body(4)))] == [1, 3, 4]
+    assert sum(model.tables) == batcher.counts.rows == 3  # no row of a request that nobody waits for
+
+
+def test_a_model_with_another_number_of_scores_ends_no_other_request(make, caplog):
+    batcher = make(model := Model())
+    right, model.score = model.score, lambda table, counts: np.zeros(0)
+    found = [batcher.submit(body(number, number)) for number in (1, 2)]
+    for request in found:
+        with pytest.raises(RuntimeError, match="0 scores for 2 rows"):
+            request.result(10)
+    assert "a request failed" in caplog.text
+    model.score = right
+    assert batcher.submit(body(5)).result(10).tolist() == [5]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -142,6 +167,13 @@ def test_closing_finishes_what_was_submitted_and_refuses_the_rest(make):
         ('{"rows": [{"a": {"b": 1}}]}', "'a' must be a text, a number"),
         ('{"rows": [{"a": 1e999}, {"a": 99999999999999999999}]}', "'a' has values of several types"),
         ('{"rows": [{"a": "\\ud800"}]}', "surrogates not allowed"),
+        ('{"rows": [{"a": 1}, {"a": 2, "b": 1, "a": 2}]}', "the key 'a' is twice in one object; remove one"),
+        ('{"rows": [{"a": 1, "\\u0061": 2}]}', "the key 'a' is twice"),
+        ('{"rows": [{"a": 1}], "rows": [{"a": 1}]}', "the key 'rows' is twice"),
+        ('{"rows": [{"a": {"\\ud800": 1, "\\ud800": 2}}]}', r"the key '\\ud800' is twice"),
+        ('{"rows": [{"a": ["\\ud800"]}]}', "surrogates not allowed"),
+        ('{"rows": [{"a": 1}, {"b\\udfff": 1}]}', r"the name of the column 'b\\udfff' is no text"),
+        ('{"rows": [{"\\ud800": {"\\ud800": 1}}]}', r"the name of the column '\\ud800' is no text"),
     ],
 )
 def test_bodies_that_are_no_rows(text, message):

@@ -1,6 +1,7 @@
 """``recbole-cp serve``: scores over HTTP, as ``predict`` gives them."""
 
 import asyncio
+import gzip
 import http.client
 import json
 import os
@@ -41,9 +42,9 @@ class Client:
     def __init__(self, process, port):
         self.process, self.port = process, port
 
-    def ask(self, method, path, body=None):
+    def ask(self, method, path, body=None, headers=None):
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 
@@ -148,6 +149,7 @@ def test_the_load_test_counts_answers(client, run):
             "has a column 'colour'",
         ),
         (b'{"rows": [{"user_id": "1", "item_id": "2"}]}', 400, "has no column 'device'"),
+        (b'{"rows": [{"user_id": "1", "item_id": "2", "\\ud800": 1}]}', 400, r"the column '\ud800' is no text"),
         (b'{"rows": [{"user_id": "1", "item_id": [["2"]], "device": null}]}', 400, "item_id is a token field"),
         (b'{"rows": [{"user_id": "1", "item_id": 2, "device": 1, "year": "x"}]}', 400, "year is a float field"),
         (b" " * (1 << 20) + b"1", 413, "the body has more than 1,048,576 bytes"),
@@ -166,6 +168,42 @@ def test_a_body_of_unknown_length_is_bounded_too(client):
     status, answer = client.ask("POST", "/score", iter([b" " * 100_000] * 30))  # in chunks
     assert (status, answer["error"][:22]) == (413, "the body has more than")
     assert client.ask("POST", "/score", iter([b'{"rows": ', b"[]}"]))[0] == 400
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "identity, deflate", "utf-8"])
+def test_a_body_with_a_coding_is_refused_by_its_name(coding, client):
+    for body in (gzip.compress(b'{"rows": []}'), b'{"rows": []}', b" " * 900_000):
+        status, answer = client.ask("POST", "/score", body, {"Content-Encoding": coding})
+        assert status == 415
+        assert answer == {"error": f"the body has the Content-Encoding {coding!r}; send plain JSON without one"}
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "Identity"])
+def test_a_body_without_a_coding_may_say_so(coding, client, run):
+    content = json.dumps({"rows": run.rows[:2].astype(object).to_dict("records")})
+    status, answer = client.ask("POST", "/score", content, {"Content-Encoding": coding})
+    assert status == 200
+    np.testing.assert_allclose(answer["scores"], run.scores[:2], atol=1e-6, rtol=0)
+
+
+def test_what_may_be_left_out_is_what_the_help_and_the_documentation_say(client, run, capsys):
+    row = {"user_id": str(run.rows["user_id"][0]), "item_id": str(run.rows["item_id"][0]), "device": None}
+    assert client.ask("POST", "/score", json.dumps({"rows": [row]}))[0] == 200  # without features of user and item
+    for name in row:
+        without = {key: value for key, value in row.items() if key != name}
+        status, answer = client.ask("POST", "/score", json.dumps({"rows": [without]}))
+        assert (status, f"has no column {name!r}" in answer["error"]) == (400, True)
+        alike = [
+            client.ask("POST", "/score", json.dumps({"rows": [row, x]})) for x in (without, {**row, name: None})
+        ]
+        assert alike[0] == alike[1]
+        assert alike[0][0] == 200
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for text in (words, " ".join((ROOT / "docs/serving.md").read_text().split())):
+        assert "The ids and the fields of the row itself must be given, if only as null" in text.replace("`", "")
+        assert "a column that is left out is" not in text
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ class Recipe:
         published: Counts of the paper, or of the publisher if the data set is not in the paper.
         license: One line.
         small: A run that needs it may download it.
+        consent: What the publisher asks for before a person may download the files; empty if a program may.
     """
 
     files: tuple[RemoteFile, ...]
@@ -45,6 +46,7 @@ class Recipe:
     published: Counts
     license: str
     small: bool = False
+    consent: str = ""
 
 
 _MOVIELENS = "research use, no redistribution, no commercial use; cite Harper and Konstan, 2015"
@@ -98,23 +100,24 @@ RECIPES = {
         "academic use, no redistribution, no commercial use; cite Wan and McAuley, 2018",
     ),
     "kdd2012": Recipe(
-        # Kaggle sends it only to those who have logged in and accepted the rules of the competition
         (RemoteFile(f"{_KAGGLE}/track2.zip", most_bytes=_LARGE),),
         convert_kdd2012,
         Counts(149_639_105, 13_624_635, users=2_202_355, items=288_794),
         "the rules of the competition on Kaggle, which you accept there to download it; no redistribution",
+        consent="log in to Kaggle and accept the rules of the competition",
     ),
 }
 
 
 def how_to_get(name: str, out: Path) -> str:
     """How to prepare a data set by hand, in one sentence."""
-    files = RECIPES[name].files
+    files, consent = RECIPES[name].files, RECIPES[name].consent
     where = " and ".join(file.url for file in files)
     raw = files[0].name
     together = f", put {'it' if len(files) == 1 else 'all into one folder'}" if len(files) > 1 else ""
     place = "" if str(out) == "dataset_atomic" else f" --out {out}"
-    return f"fetch {where}{together}, then run `recbole-cp prepare {name} --raw {raw}{place}`"
+    first = f"{consent}, " if consent else ""
+    return f"{first}fetch {where}{together}, then run `recbole-cp prepare {name} --raw {raw}{place}`"
 
 
 def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = True) -> Counts:
@@ -122,17 +125,21 @@ def prepare(name: str, raw: Path | None, out: Path, *, show_progress: bool = Tru
 
     Args:
         name: One of ``RECIPES``.
-        raw: The archive, a folder, or one file of a folder; None downloads them to ``out/.downloads``.
+        raw: The archive, a folder, or one file of a folder; None downloads them to ``out/.downloads`` unless
+            the publisher asks for consent.
         out: Folder of data sets.
         show_progress: Whether downloads show a bar.
 
     Raises:
-        DataError: The files are missing, damaged or not the publisher's, or the folder exists already.
+        DataError: The files are missing, damaged, not the publisher's or only sent to a person, or the folder
+            exists already.
     """
     recipe = RECIPES[name]
     if (out / name).exists():
         raise DataError(f"{out / name} is there already; remove it, or choose another place with --out")
     downloaded, begun = raw is None, not out.exists()
+    if raw is None and recipe.consent:
+        raise DataError(f"{name} cannot be downloaded by a program; {how_to_get(name, out)}")
     if raw is None:
         folder = out / ".downloads" / name
         try:

@@ -212,11 +212,13 @@ async def _end(client: AsyncOpenAI, tasks: set[asyncio.Task[Reply]]) -> None:
 
 
 def _checked_url(url: str) -> str:
-    if "@" in url:
-        raise SettingError(
-            "--teacher: the address has a user name or password; put the key into an environment variable and "
-            "name it with --api-key-variable"
-        )
+    # Messages name the address, and the client cannot send a query
+    for sign, part in (("@", "a user name or password"), ("?", "a query"), ("#", "a fragment")):
+        if sign in url:
+            raise SettingError(
+                f"--teacher: the address has {part}; put the key into an environment variable and name it with "
+                "--api-key-variable"
+            )
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, render
 from recbole_clickprompt.knowledge.prompts import Prompt, prompt_sha256
-from recbole_clickprompt.knowledge.records import read_records
+from recbole_clickprompt.knowledge.records import Record, difference, read_records
 from recbole_clickprompt.knowledge.teachers.base import Reply
 
 __all__ = ["ReplayTeacher"]
@@ -42,6 +42,7 @@ class ReplayTeacher:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self.name = f"replay:{path.name}@{digest[:12]}"
         self._records = {(record.level, record.key): record for record in records}
+        self._all = {record.line() for record in records if not record.is_plain}
 
     def answer(
         self, prompts: Sequence[Prompt], stopped: Callable[[], bool]
@@ -57,6 +58,10 @@ class ReplayTeacher:
             if stopped():
                 return
             yield replies[begin : begin + _BATCH]
+
+    def has(self, record: Record) -> bool:
+        """Whether the file has this very record: then a replay of this file, or of a copy, may have written it."""
+        return record.line() in self._all
 
     def count_tokens(self, prompt: Prompt) -> tuple[int, str]:
         """None are needed."""
@@ -83,7 +88,7 @@ class ReplayTeacher:
         if record.prompt_sha256 != expected:
             raise DataError(
                 f"{self.path}: the answer about the {subject.level} {subject.key!r:.80} is about another text, "
-                f"{record.text!r:.120} instead of {subject.text!r:.120}; use the text_fields of then, or ask again"
+                f"{difference(record.text or '', subject.text)}; use the text_fields of then, or ask again"
             )
         return Reply(
             prompt, record.answer, record.tokens_in, record.tokens_out, record.seconds, record.error, record

@@ -18,6 +18,7 @@ from recbole_clickprompt.trainer.protocols import StageModel
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
 __all__ = ["CTRLMethod"]
@@ -35,6 +36,18 @@ class _ContrastStage(Pretraining):
     def reads_text(self, config: Settings) -> bool:
         """Always."""
         return True
+
+    def training_rows(
+        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
+    ) -> Dataset:
+        """See ``pretraining_rows``; SettingError also if there are fewer than two, which have no negatives."""
+        rows = super().training_rows(config, train_data, valid_data)
+        if len(rows) < 2:
+            raise SettingError(
+                f"the contrast needs two rows or more, and pretrain_rows leaves {len(rows)}; raise it, or leave "
+                "it out"
+            )
+        return rows
 
     def build(self, config: Settings, dataset: TextSource) -> StageModel:
         """A ``Contrast``."""
@@ -79,6 +92,11 @@ class CTRLMethod(Method):
         check_history_settings(settings)
         if settings["train_stage"] != "finetune" and stage.is_enabled(settings):
             check_text_fields(settings)
+            if settings["pretrain_batch_size"] < 2:
+                raise SettingError(
+                    "pretrain_batch_size must be an integer, 2 or more, got "
+                    f"{settings['pretrain_batch_size']}: CTRL contrasts the rows of a batch"
+                )
         width, subspaces = settings["contrast_width"], settings["contrast_subspaces"]
         if width % subspaces:
             raise SettingError(

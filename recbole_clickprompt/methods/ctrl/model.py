@@ -21,7 +21,7 @@ from recbole_clickprompt.plm.pooling import AveragePooling, SummaryPooling, buil
 from recbole_clickprompt.plm.text_inputs import build_text_table
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
-from recbole_clickprompt.trainer.gradient_caching import WholeBatchModel
+from recbole_clickprompt.trainer.gradient_caching import WholeBatchModel, whole_batch_size
 from recbole_clickprompt.trainer.running_metrics import RunningMean, compute_and_reset
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def build_contrast(config: Settings, dataset: TextSource) -> Contrast:
 
 @torch.no_grad()
 def evaluate_contrast(config: Settings, model: nn.Module, data: AbstractDataLoader) -> dict[str, float]:
-    """Evaluates the contrast within batches of ``pretrain_batch_size`` rows, in the order of the data.
+    """Evaluates the contrast within batches of ``pretrain_batch_size`` rows, in the order of the data; see
+    ``whole_batch_size``.
 
     Args:
         config: Settings of the run.
@@ -153,7 +154,8 @@ def evaluate_contrast(config: Settings, model: nn.Module, data: AbstractDataLoad
         ``contrast_loss`` (nats; it grows with the size of a batch) and ``contrast_accuracy``.
     """
     assert isinstance(model, Contrast)
-    device, dataset, size = config["device"], data._dataset, config["pretrain_batch_size"]
+    device, dataset = config["device"], data._dataset
+    size = whole_batch_size(len(dataset), config["pretrain_batch_size"])
     model.eval()
     compute_and_reset(model.metrics, device)  # discards the sums of training
     for start in range(0, len(dataset), size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,19 +14,20 @@ from recbole_clickprompt.settings.values import Settings
 __all__ = ["teacher_answers", "with_phrases"]
 
 
-def teacher_answers(config: Settings, level: str) -> dict[str, Answer]:
+def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
     """Answers by key; of several about one key, the last one.
 
     Args:
         config: ``knowledge``; with ``shuffle_knowledge``, each key gets the answer about another one, by ``seed``.
         level: ``item`` or ``user``.
+        texts: The present texts by key, with which those of the records are compared.
 
     Raises:
-        DataError: A file cannot be used.
+        DataError: A file cannot be used, or an answer is about another text.
     """
     answers: dict[str, Answer] = {}
     for name in config["knowledge"] or []:
-        answers |= read_answers(find_knowledge(name), level)
+        answers |= read_answers(find_knowledge(name), level, texts)
     if config["shuffle_knowledge"]:
         keys = list(answers)
         order = np.random.default_rng(config["seed"]).permutation(len(keys))
@@ -42,8 +43,11 @@ def with_phrases(config: Settings, texts: Sequence[str], keys: Sequence[str]) ->
         config: As for ``teacher_answers``.
         texts: By id; empty ones stay empty.
         keys: Of the answers, by id.
+
+    Raises:
+        DataError: As for ``teacher_answers``.
     """
-    answers = teacher_answers(config, "item")
+    answers = teacher_answers(config, "item", dict(zip(keys, texts, strict=True)))
 
     def said(key: str) -> str:
         return "; ".join((*answers[key].explicit, *answers[key].implicit)) if key in answers else ""

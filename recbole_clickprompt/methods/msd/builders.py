@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.msd.answers import with_phrases
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
 from recbole_clickprompt.methods.msd.fusion import NearItems
@@ -11,12 +12,14 @@ from recbole_clickprompt.methods.msd.level import Level
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
 from recbole_clickprompt.methods.msd.student_vectors import StudentVectors
 from recbole_clickprompt.methods.msd.text_tables import TextTables
-from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
-from recbole_clickprompt.plm.generative import load_generative
+from recbole_clickprompt.plm.generative import load_generative, num_positions
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
 
 __all__ = ["build_near_items", "build_text_tables", "texts_of"]
+
+_UNLIMITED = 1 << 20  # tokens; T5's positions are relative
 
 
 def build_text_tables(config: Settings, dataset: TextSource) -> TextTables:
@@ -63,9 +66,20 @@ def _build_student(config: Settings) -> tuple[StudentEncoder, StudentTokenizer]:
         trained=config["train_texts"] != "none" and config["vectors"] == "student",
     )
     tokenize = StudentTokenizer(
-        loaded.tokenizer, max_length=config["max_text_length"], encoder_decoder=loaded.encoder_decoder
+        loaded.tokenizer,
+        max_length=_max_length(config["max_text_length"], num_positions(loaded.model)),
+        encoder_decoder=loaded.encoder_decoder,
     )
     return encoder, tokenize
+
+
+def _max_length(wanted: int | None, positions: int | None) -> int:
+    """Most tokens of a text: ``max_text_length``, or as many as the student has positions for."""
+    if wanted is None:
+        return positions or _UNLIMITED
+    if positions is not None and wanted > positions:
+        raise SettingError(f"max_text_length is {wanted}, but the student has {positions} positions; lower it")
+    return wanted
 
 
 def _build_levels(

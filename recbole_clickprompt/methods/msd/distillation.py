@@ -19,6 +19,7 @@ from recbole_clickprompt.methods.base import Curve
 from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION
 from recbole_clickprompt.methods.msd.examples import Examples, knowledge_hash, load_examples
 from recbole_clickprompt.methods.msd.phrase_f1 import ENCODER
+from recbole_clickprompt.plm.generative import num_positions
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.optimizer import build_optimizer
@@ -200,7 +201,7 @@ class Distillation:
 
 def _longest_text(student: GenerativeModel, answer_length: int) -> int:
     """Most tokens of a text that the student has positions for, next to its answer."""
-    positions = getattr(student.model.config, "max_position_embeddings", None) or _UNLIMITED
+    positions = num_positions(student.model) or _UNLIMITED
     return max(1, positions - (0 if student.encoder_decoder else answer_length))
 
 

@@ -17,8 +17,8 @@ from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.sampling import is_development, uniform
 from recbole_clickprompt.methods.msd.answers import teacher_answers
 from recbole_clickprompt.methods.msd.targets import kept
-from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
 
     Raises:
         SettingError: There is no knowledge.
-        DataError: A file cannot be used, or answers are about other items and users.
+        DataError: A file cannot be used, or answers are about other items, users or texts.
     """
     names: Sequence[str] = config["knowledge"] or []
     if not names:
@@ -101,7 +101,7 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
         )
     found: list[Example] = []
     for level, subjects in _subjects(config, dataset).items():
-        answers = teacher_answers(config, level)
+        answers = teacher_answers(config, level, subjects)
         found += [Example(level, key, text, answers[key]) for key, text in subjects.items() if key in answers]
         missing = sum(key not in answers for key in subjects)
         getLogger().info(f"distill: {missing} of {len(subjects)} {level}s with a text have no answer")

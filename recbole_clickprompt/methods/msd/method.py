@@ -51,19 +51,19 @@ class MSDMethod(Method):
                 "text_fields is not set: list the fields that texts of items and users consist of, for example "
                 "`text_fields: {title: title, genre: genre}` in props/dataset/<dataset>.yaml"
             )
+        if fusion == "none" and not settings["fuse_target"] and settings["user_knowledge"] == "none":
+            raise SettingError(
+                "fusion: none, fuse_target: False and user_knowledge: none leave no vectors of texts; use the "
+                f"backbone alone (--model={backbone}), or leave out one of them"
+            )
         if fusion != "none" and settings["history_length"] is None:
             raise SettingError(
                 f"fusion: {fusion} reads each user's earlier clicks; set history_length, for example to 20, or "
                 "fusion: none"
             )
         check_history_settings(settings, reader=None if fusion == "none" else f"fusion: {fusion}")
-        if fusion == "none" and not settings["fuse_target"] and settings["user_knowledge"] == "none":
-            raise SettingError(
-                "fusion: none, fuse_target: False and user_knowledge: none leave no vectors of texts; use the "
-                f"backbone alone (--model={backbone}), or leave out one of them"
-            )
         if settings["train_user_texts"]:
-            for name, value in (("user_knowledge", "none"), ("train_texts", "none")):
+            for name, value in (("user_knowledge", "none"), ("train_texts", "none"), ("vectors", "random")):
                 if settings[name] == value:
                     raise SettingError(f"train_user_texts has nothing to train with {name}: {value}; leave it out")
         for name in ("read_answers", "shuffle_knowledge"):

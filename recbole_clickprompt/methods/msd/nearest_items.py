@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.methods.msd.answers import teacher_answers
-from recbole_clickprompt.methods.msd.texts import short_names
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.descriptions import short_names
 from recbole_clickprompt.text.source import TextSource
 
 __all__ = ["nearest_items"]

@@ -157,7 +157,7 @@ SETTINGS = grouped(
             warmup_ratio=0.0,
             lr_scheduler="constant",
             stopping_step=2,
-            clip_grad_norm=1.0,
+            clip_grad_norm={"max_norm": 1.0},
         ),
         "Student": _STUDENT,
         "Distillation": DISTILLATION,

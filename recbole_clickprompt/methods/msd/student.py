@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.msd.examples import EXAMPLE, Example, Examples
 from recbole_clickprompt.methods.msd.targets import Targets, target_text
 from recbole_clickprompt.methods.msd.texts import student_tokens
 from recbole_clickprompt.plm.continuation_loss import continuation_loss, find_head_scale
-from recbole_clickprompt.plm.generative import GenerativeModel
+from recbole_clickprompt.plm.generative import GenerativeModel, num_positions
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Student(nn.Module):
         self.metrics: Mapping[str, RunningMean] = {"distill": RunningMean()}
         self._head_scale = find_head_scale(self.student)
         self._inputs = self.input_tokens(examples.training)
+        self._check_positions([*self._inputs, *self.input_tokens(examples.dev)])
         self._epoch: int | None = None
         self._targets: list[list[int]] = []
 
@@ -96,6 +98,15 @@ class Student(nn.Module):
             for place, ids in zip(places, found, strict=True):
                 tokens[place] = ids
         return tokens
+
+    def _check_positions(self, inputs: Sequence[list[int]]) -> None:
+        positions, longest = num_positions(self.student), max(map(len, inputs), default=0)
+        needed = max(longest, self.answer_length) if self.encoder_decoder else longest + self.answer_length
+        if positions is not None and needed > positions:
+            raise SettingError(
+                f"the student has {positions} positions, but texts have up to {longest} tokens and answers up to "
+                f"{self.answer_length}; lower max_text_length or distill_answer_length"
+            )
 
     def _target_tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of targets with the end token, which a target that is cut does not have."""

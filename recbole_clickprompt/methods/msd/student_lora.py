@@ -33,9 +33,14 @@ def add_lora(layers: nn.ModuleList, settings: Mapping[str, Any], *, family: str)
     targets = settings.get("target_modules", TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(family))
     if targets is None:
         raise SettingError(f"plm_lora: set target_modules for a student of the family {family!r}")
+    rank, width = settings.get("r", 8), max(max(weight.shape) for weight in layers[0].parameters())
+    if rank > width:
+        raise SettingError(
+            f"plm_lora: r is {rank}, more than the width of the student's layers, {width}; lower it"
+        )
     try:
         config = LoraConfig(
-            r=settings.get("r", 8),
+            r=rank,
             lora_alpha=settings.get("alpha", 16),
             lora_dropout=settings.get("dropout", 0.0),
             target_modules=targets,

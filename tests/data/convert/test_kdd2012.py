@@ -134,6 +134,29 @@ def test_the_command_prints_counts_of_users_and_items_next_to_the_published_ones
     assert RECIPES["kdd2012"].license in out
 
 
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.consent])
+def test_what_needs_a_login_is_not_asked_for_without_raw(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "recbole_clickprompt.data.convert.catalog.fetch", lambda *_, **__: pytest.fail("asked for")
+    )
+    assert main(["prepare", name, "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.strip().splitlines()
+    assert "cannot be downloaded by a program" in line
+    for part in ("log in", "accept the rules", RECIPES[name].files[0].url, f"prepare {name} --raw "):
+        assert part in line
+    assert line.endswith(f"--out {tmp_path / 'out'}`")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    assert "but for kdd2012" in " ".join(capsys.readouterr().out.split())
+
+
+def test_only_this_data_set_needs_a_login():
+    assert [name for name, recipe in RECIPES.items() if recipe.consent] == ["kdd2012"]
+    assert all("kaggle" not in file.url for name in RECIPES.keys() - {"kdd2012"} for file in RECIPES[name].files)
+
+
 TRAINING = {  # what is in the place of the address
     "a word": (5, "x1"),
     "nothing": (2, ""),
@@ -212,7 +235,7 @@ def test_blocks_of_any_size_give_the_same_rows(raw):
     columns = {"id": NUMBER, "text": LIST}
     files = RawFiles(raw)
     whole, parts = (
-        list(read_number_lines(files, "titleid_tokensid.txt", columns, size=size)) for size in (1 << 24, 100)
+        list(read_number_lines(files, "titleid_tokensid.txt", columns, size=size)) for size in (1 << 24, 20)
     )
     assert len(parts) > 10 > len(whole)
     assert [row for frame, _ in parts for row in frame.rows()] == whole[0][0].rows()

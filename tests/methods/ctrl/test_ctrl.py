@@ -10,9 +10,10 @@ from recbole.utils import get_model
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.methods.ctrl.model import build_contrast, evaluate_contrast
+from recbole_clickprompt.methods.ctrl.model import Contrast, build_contrast, evaluate_contrast
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.trainer.gradient_caching import whole_batch_size
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 from tests.conftest import SHORT
@@ -123,6 +124,42 @@ def test_its_evaluation_is_deterministic_and_without_dropout(make_config, make_d
     assert results[0] == pytest.approx(results[1], abs=1e-6)
     assert results[0].keys() == {"contrast_loss", "contrast_accuracy"}
     assert 0 < results[0]["contrast_accuracy"] < 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "expected"),
+    [
+        (100, 50, 50), (101, 50, 49), (99, 50, 50), (2, 6400, 6400), (1, 6400, 6400), (0, 5, 5), (5, 2, 3),
+        (3, 2, 3), (7, 3, 4), (13, 4, 5), (13, 3, 5), (6401, 6400, 6399), (6400 * 6399 + 1, 6400, 6398),
+    ],
+)  # fmt: skip
+def test_no_batch_is_left_with_one_row(rows, size, expected):
+    assert whole_batch_size(rows, size) == expected
+    assert rows < 2 or rows % expected != 1
+
+
+def test_every_batch_of_a_run_has_negatives(small, monkeypatch):
+    seen, batch_loss = [], Contrast.batch_loss
+
+    def recorded(self, interaction, representations):
+        seen.append(len(interaction))
+        return batch_loss(self, interaction, representations)
+
+    monkeypatch.setattr(Contrast, "batch_loss", recorded)
+    settings = {**small, **SHORT, **DCN, "train_stage": "contrast", "pretrain_epochs": 1, "pretrain_rows": 33}
+    settings = {**settings, "pretrain_batch_size": 16, "micro_batch_size": 64}
+    run_recbole(model="CTRL", dataset="tiny", config_dict={**settings, "seed": 3})
+    assert seen[:3] == [15, 15, 3]  # and not 16, 16, 1; no row is left out
+    assert min(seen) > 1  # of validation and test
+
+
+def test_a_contrast_of_single_rows_is_an_error(make_config, make_data, small):
+    with pytest.raises(SettingError, match="pretrain_batch_size must be an integer, 2 or more, got 1"):
+        make_config("CTRL", **DCN, pretrain_batch_size=1)
+    assert make_config("ClickPrompt", **DCN, pretrain_batch_size=1)["pretrain_batch_size"] == 1
+    settings = {**small, **SHORT, **DCN, "train_stage": "contrast", "pretrain_rows": 1}
+    with pytest.raises(SettingError, match="contrast needs two rows or more, and pretrain_rows leaves 1"):
+        run_recbole(model="CTRL", dataset="tiny", config_dict=settings)
 
 
 def test_finetuning_costs_what_the_backbone_costs(make_config, make_data):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.errors import DataError, SettingError, WeightsError
 from recbole_clickprompt.evaluation.history import history_beside, read_epochs
+from recbole_clickprompt.host.knowledge_subjects import subjects_of
 from recbole_clickprompt.knowledge.embedded import find_knowledge
+from recbole_clickprompt.knowledge.records import Record
+from recbole_clickprompt.methods.msd.answers import with_phrases
 from recbole_clickprompt.methods.msd.distillation import Distillation
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, read_inputs
@@ -372,6 +376,33 @@ def test_answers_about_users_are_distilled_with_their_profiles():
     model = STAGE.build(config, examples)
     texts = [model.tokenizer.decode(tokens) for tokens in model._inputs]
     assert sum(text.startswith("Profile: ") for text in texts) == sum(e.level == "user" for e in examples.training)
+
+
+def test_answers_about_other_texts_are_refused():
+    """Such as profiles as of other blocks: ``u1@2`` would show clicks that came later."""
+    settings = {"user_knowledge": "blocks", "user_blocks": 4}
+    answer = {"reasoning": "r", "explicit": ["a"], "implicit": ["b"]}
+    plain = [{"user_id": f"u{n}", "block": block, **answer} for n in range(60) for block in range(9)]
+    Path("plain.jsonl").write_text("".join(json.dumps(line) + "\n" for line in plain))
+    config, data = prepared(knowledge=["plain.jsonl"], **settings)
+    asked = [subject for level in ("item", "user") for subject in subjects_of(data[0]._dataset, level)]
+    records = [Record(s.key, s.level, s.block, s.text, "0", explicit=("a",), implicit=("b",)) for s in asked]
+    Path("full.jsonl").write_text("".join(record.line() for record in records))
+    config, data = prepared(knowledge=["full.jsonl"], **settings)
+    examples = STAGE.training_rows(config, data[0], data[1])
+    assert {e.level for e in examples.training} == {"item", "user"}
+    config, data = prepared(knowledge=["full.jsonl"], **{**settings, "user_blocks": 3})
+    with pytest.raises(
+        DataError, match=r"full.jsonl, line \d+: the answer about 'u\d+@\d' is about another text"
+    ) as refused:
+        STAGE.training_rows(config, data[0], data[1])
+    before, now = re.search(r"text, (.*) instead of (.*); use", str(refused.value)).groups()
+    assert before != now  # although long texts begin alike
+    config, data = prepared(knowledge=["full.jsonl"], text_fields={"title": "name"})
+    with pytest.raises(DataError, match=r"'i\d+' is about another text, 'title is .* instead of 'name"):
+        STAGE.training_rows(config, data[0], data[1])
+    with pytest.raises(DataError, match="is about another text, 'title is "):
+        with_phrases(config, ["", "name is A."], ["[PAD]", "i1"])
 
 
 def test_clear_refusals():

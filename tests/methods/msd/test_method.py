@@ -177,6 +177,10 @@ def test_predict_report_grid_and_tune_take_it(settings, capsys):
         ),
         ({"train_user_texts": True, "user_knowledge": "none"}, "nothing to train with user_knowledge: none"),
         ({"train_user_texts": True, "train_texts": "none"}, "nothing to train with train_texts: none"),
+        ({"train_user_texts": True, "vectors": "random"}, "nothing to train with vectors: random"),
+        ({"fusion": "none", "fuse_target": False, "user_knowledge": "none"}, "leave no vectors of texts"),
+        ({"read_answers": True}, "read_answers has no effect without knowledge"),
+        ({"shuffle_knowledge": True}, "shuffle_knowledge has no effect without knowledge"),
         ({"init_from_text": ["item_id"]}, "init_from_text has no place in MSD"),
         ({"mask_rate": 0.5}, "mask_rate must be a number from 0 to below 0.5"),
         ({"mask_items": "rare"}, "mask_items must be one of none, uniform, head, tail"),
@@ -193,12 +197,54 @@ def test_commands_report_faults_in_one_line(settings, capsys):
     for given, words in (
         ({"student": "/nowhere/at/all"}, "no such folder"),
         ({"lora_layers": 9}, "lora_layers is 9, but the student has 3 layers"),
+        ({"student_num_layers": 9}, "student_num_layers is 9, but "),
+        ({"plm_lora": {"r": 10_000}}, "r is 10000, more than the width of the student's layers, 64"),
+        ({"max_text_length": 300}, "max_text_length is 300, but the student has 256 positions; lower it"),
+        (
+            {"knowledge": ["tiny-items"], "distill_answer_length": 250},
+            "the student has 256 positions, but texts have up to",
+        ),
         ({"text_fields": {"user_id": "user ID", "item_id": "item ID"}}, "text_fields has no field of items"),
     ):
         flags = [f"--{key}={json.dumps(value)}" for key, value in {**settings, **given}.items()]
         assert main(["run", "--model=MSD", "--dataset=tiny", *flags]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
         assert words in line
+
+
+def test_texts_are_as_long_as_the_students_positions_allow_without_a_limit(msd_config, make_data):
+    config = msd_config(max_text_length=None)
+    model = find_method("MSD").model_class()(config, make_data(config)[0]._dataset)
+    assert model.texts.student._tokenize.max_length == 256
+
+
+def test_a_run_lists_nearest_items_and_phrases_for_its_report(settings):
+    given = {**settings, "epochs": 1, "knowledge": ["tiny-items"], "distill_epochs": 0, "distill_evaluated": 0}
+    run_recbole(model="MSD", dataset="tiny", config_dict=given)
+    (table,) = open_run(runs()[-1]).tables()
+    assert table.header == ["item", "implicit phrases", "nearest items"]
+    assert len(table.rows) == 10
+    for item, phrases, nearest in table.rows:
+        assert ";" in phrases
+        assert len(nearest.split("; ")) == 3
+        assert item not in nearest.split("; ")
+
+
+def test_answers_are_read_by_the_student_or_exchanged(msd_config, make_data):
+    from recbole_clickprompt.methods.msd.answers import teacher_answers
+    from recbole_clickprompt.methods.msd.builders import texts_of
+
+    config = msd_config(knowledge=["tiny-items"], read_answers=True)
+    train = make_data(config)[0]._dataset
+    answers, texts = teacher_answers(config, "item"), texts_of(config, train, "item")
+    plain = texts_of(msd_config(knowledge=["tiny-items"]), train, "item")
+    for item, (text, without) in enumerate(zip(texts, plain, strict=True)):
+        answer = answers.get(str(train.id2token("item_id", item)))
+        said = "" if answer is None or not without else f" {'; '.join((*answer.explicit, *answer.implicit))}."
+        assert text == without + said
+    shuffled = teacher_answers(msd_config(knowledge=["tiny-items"], shuffle_knowledge=True), "item")
+    assert sorted(shuffled.values()) == sorted(answers.values())
+    assert all(shuffled[key] is not answers[key] for key in answers)
 
 
 def test_another_student_or_other_texts_make_another_run(msd_config, make_data, tmp_path, student):

@@ -301,7 +301,7 @@ def test_unique_histories_count_an_item_once(build):
 
 
 def test_a_text_has_the_vector_of_its_item_and_new_texts_have_one_without_training(build):
-    from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions
+    from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 
     model, (train, *_) = build()
     step(model, batch_of(train))
@@ -424,7 +424,7 @@ def test_the_scale_of_vectors_is_that_of_texts_of_training_rows(build):
 def test_clicks_at_or_after_its_block_change_neither_the_text_nor_the_score_of_a_row(
     msd_config, make_data, tmp_path
 ):
-    from recbole_clickprompt.methods.msd.texts import profile_descriptions
+    from recbole_clickprompt.text.descriptions import profile_descriptions
 
     source = Path(__file__).parents[3] / "dataset_atomic/tiny"
     shutil.copytree(source, tmp_path / "tiny")

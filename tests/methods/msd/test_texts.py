@@ -4,7 +4,8 @@ import pytest
 from tokenizers import processors
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.msd.texts import descriptions, profile_descriptions, student_tokens
+from recbole_clickprompt.methods.msd.texts import student_tokens
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from tests.plm.generative_models import byte_tokenizer
 
 from .distilled_method import prepared
