@@ -7,7 +7,7 @@ import pytest
 import torch
 from recbole.data import create_dataset
 
-from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.knowledge_subjects import subjects_of, texts_of
 
 _PLAIN = {"backbone": "DNN", "train_stage": "finetune"}
@@ -104,7 +104,9 @@ def test_a_data_set_without_features_has_nothing_to_ask_about(make_config):
         make_config("ClickPromptNoPLM", **_PLAIN, text_fields={"item_id": "film", "job": "job"})
     )
     training = dataset.build()[0]
-    with pytest.raises(DataError, match="tiny: text_fields has no feature of item_id, so there is nothing to ask"):
+    with pytest.raises(
+        SettingError, match="text_fields has no field of items other than item_id, so there is no text"
+    ):
         subjects_of(training, "item")
     assert texts_of(training, "user")[1].startswith("job is ")
 
