@@ -229,13 +229,14 @@ def _examples(kind: str, options: argparse.Namespace, known: Sequence[Subject], 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does."""
+    """SIGTERM interrupts as Ctrl-C does, which a library may have redefined."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number))
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
