@@ -132,7 +132,7 @@ def summary(file: AnswerFile, subjects: Sequence[Subject], *, left: int) -> str:
     ]
     lines_after = [f"{file.path}: {total.parsed:,} valid answers about {len(subjects):,}"]
     if left:
-        lines_after.append(f"--max-tokens is reached; the same command goes on with the other {left:,}")
+        lines_after.append(f"--max-tokens is reached; the same command continues with the other {left:,}")
     return "\n".join([*table, *lines_after])
 
 

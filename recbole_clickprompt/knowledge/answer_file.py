@@ -12,7 +12,8 @@ from types import TracebackType
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.files import storage_errors
-from recbole_clickprompt.knowledge.records import Record, is_object, records_of
+from recbole_clickprompt.knowledge.json_lines import is_object
+from recbole_clickprompt.knowledge.records import Record, records_of
 
 __all__ = ["AnswerFile"]
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import AnswerError, with_text
+from recbole_clickprompt.knowledge.json_lines import objects
 from recbole_clickprompt.knowledge.prompts import Reference, Subject
-from recbole_clickprompt.knowledge.records import objects, record_of
+from recbole_clickprompt.knowledge.records import record_of
 from recbole_clickprompt.knowledge.sampling import uniform
 
 __all__ = ["EXAMPLES", "Example", "Examples", "read_references"]

@@ -6,21 +6,19 @@ answer* has ``item_id`` or ``user_id`` and the answer alone, and may be written 
 
 from __future__ import annotations
 
-import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, AnswerError, clean
+from recbole_clickprompt.knowledge.json_lines import objects, objects_of_lines
 
 __all__ = [
     "LEVELS",
     "Record",
     "difference",
-    "is_object",
-    "objects",
     "read_answers",
     "read_records",
     "record_of",
@@ -112,7 +110,7 @@ def records_of(lines: Iterable[bytes], name: str) -> list[Record]:
     Raises:
         DataError: A line is invalid; names its number.
     """
-    return [record_of(content, where) for where, content in _objects(lines, name)]
+    return [record_of(content, where) for where, content in objects_of_lines(lines, name)]
 
 
 def read_answers(path: Path, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
@@ -174,57 +172,6 @@ def difference(before: str, now: str) -> str:
     start = max(0, same - 30) if same > 60 else 0
     dots = "..." if start else ""
     return f"{dots + before[start : start + 100]!r} instead of {dots + now[start : start + 100]!r}"
-
-
-def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file, each with the name of its line for messages; empty lines are skipped.
-
-    Raises:
-        DataError: The file cannot be read, or a line is not a JSON object.
-    """
-    try:
-        with path.open("rb") as stream:
-            yield from _objects(stream, str(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def is_object(line: bytes) -> bool:
-    """Whether a line is a whole JSON object."""
-    try:
-        _object(line, "")
-    except DataError:
-        return False
-    return True
-
-
-def _objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(lines, 1):
-        if line.removeprefix(codecs.BOM_UTF8).strip():
-            yield f"{name}, line {number}", _object(line, f"{name}, line {number}")
-
-
-def _object(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        content = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
-        if b"\\u" in line:
-            json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates, which no file can hold
-    except (ValueError, RecursionError) as error:
-        torn = "" if line.endswith(b"\n") else "; it is cut off: remove it, or run recbole-cp teach again"
-        raise DataError(
-            f"{where}: not a JSON object in UTF-8 ({str(error).splitlines()[0]:.100}){torn}"
-        ) from error
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: expected is a JSON object, got {str(content)[:40]!r}")
-    return content
-
-
-def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} occurs twice")
-    return content
 
 
 def record_of(content: Mapping[str, Any], where: str) -> Record:

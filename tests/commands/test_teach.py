@@ -168,7 +168,7 @@ def test_the_limit_of_tokens_stops_and_the_same_command_continues(capsys, refere
     arguments = [*TINY, f"--teacher=http:{server.url}/v1", references, "--example=random", "--out=k.jsonl"]
     assert main([*arguments, "--max-tokens=180", "--concurrent=1"]) == 0
     assert len(server.requests) == 10
-    assert "--max-tokens is reached; the same command goes on with the other 54" in capsys.readouterr().out
+    assert "--max-tokens is reached; the same command continues with the other 54" in capsys.readouterr().out
     assert main(arguments) == 0
     assert len(server.requests) == 64
 

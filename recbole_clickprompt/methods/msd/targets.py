@@ -13,7 +13,7 @@ import numpy as np
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.files import write_text
 from recbole_clickprompt.knowledge.answers import Answer, render
-from recbole_clickprompt.knowledge.records import objects
+from recbole_clickprompt.knowledge.json_lines import objects
 from recbole_clickprompt.knowledge.sampling import uniform
 
 __all__ = ["Targets", "build_dictionary", "kept", "read_dictionary", "target_text", "write_dictionary"]
