@@ -21,9 +21,7 @@ _MOST_WORDS = 8  # of a phrase
 _LABEL = re.compile(
     r"^[\W\d_]*(reasoning|explicit|implicit)(?:\s+(?:key\s+)?phrases?)?\W*?:\s*(.*)$", re.IGNORECASE | re.DOTALL
 )
-_NEXT_QUESTION = re.compile(
-    r"^\s*(item|profile)\s*:", re.IGNORECASE
-)  # models continue with further examples
+_NEXT_QUESTION = re.compile(r"^\s*(item|profile)\s*:", re.IGNORECASE)  # models continue with further examples
 _BULLET = re.compile(r"^(?:[-*•·–—]|\d{1,2}[.)](?=\s))\s*")  # noqa: RUF001
 _DOUBLE, _SINGLE, _EMPHASIS = '"`“”„«»', "'‘’", "*_ "  # noqa: RUF001
 _INITIALS = re.compile(r"(?:^|\s)(?:\w\.){2,}$")  # the full stop of "E.T." is part of the name
