@@ -76,8 +76,8 @@ class CTRBERTMethod(Method):
         Raises:
             SettingError: As for ``texts_by_level``.
         """
-        from recbole_clickprompt.methods.clickprompt.finetuning import begin_backbone
         from recbole_clickprompt.methods.ctrbert.model import CTRBERT
+        from recbole_clickprompt.methods.initial_weights import begin_backbone
 
         assert isinstance(model, CTRBERT)
         sources = {name: all_rows._dataset.field2source[name].value for name in config["text_fields"]}

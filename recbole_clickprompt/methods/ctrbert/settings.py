@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_clickprompt.methods.clickprompt.settings import PLM, POOLING, training
+from recbole_clickprompt.methods.settings import PLM, POOLING, training
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.types import BOOLEAN, DROPOUT
 

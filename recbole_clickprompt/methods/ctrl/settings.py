@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recbole_clickprompt.backbones.settings import SETTINGS as BACKBONE_SETTINGS
-from recbole_clickprompt.methods.clickprompt.settings import PLM, POOLING, PRETRAINING, training
+from recbole_clickprompt.methods.settings import PLM, POOLING, PRETRAINING, training
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.types import BOOLEAN, POSITIVE, integer
 

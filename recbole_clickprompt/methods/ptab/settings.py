@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recbole_clickprompt.methods.clickprompt.settings import PLM, POOLING, PRETRAINING, training
+from recbole_clickprompt.methods.settings import PLM, POOLING, PRETRAINING, training
 from recbole_clickprompt.settings.declaration import grouped
 
 __all__ = ["SETTINGS"]
