@@ -4,8 +4,9 @@
 
 Counted are the products of the layers, of causal attention and of the LM head, forward and backward, on real
 tokens; padding, normalization, softmax and the optimizer take time but count nothing. The LM head reads target
-tokens only, but chooses from the whole vocabulary: its part is printed. The peak is the median over the shapes of
-the student's layers, in all three products of training, with the tokens of a part of the batch.
+tokens only, and chooses from the tokens of the answers (``--candidates``): its part is printed. The peak is the
+median over the shapes of the student's layers, in all three products of training, with the tokens of a part of the
+batch.
 
 One thread. Times are medians of CPU time, which other processes on the machine affect less; steps and products
 alternate.
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--knowledge", default="ml-100k-items", help="answers (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="answers per step (default: %(default)s)")
     parser.add_argument("--at-once", type=int, default=64, help="micro_batch_size (default: %(default)s)")
+    parser.add_argument(
+        "--candidates", choices=["plm", "data"], default="data", help="distill_candidates (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="timed steps (default: %(default)s)")
     options = parser.parse_args(arguments)
     sys.argv = sys.argv[:1]
@@ -77,11 +81,17 @@ class Work(NamedTuple):
         return self.layers + self.head
 
 
-def work_of(student: Any, parts: Sequence[Part]) -> Work:
-    """The work of a step of a causal student: three products per layer, forward and for both gradients."""
+def work_of(student: Any, parts: Sequence[Part], *, candidates: int) -> Work:
+    """The work of a step of a causal student: three products per layer, forward and for both gradients.
+
+    Args:
+        student: transformers' causal model.
+        parts: Of the batch.
+        candidates: Tokens that the LM head chooses from.
+    """
     linear = sum(layer.in_features * layer.out_features for layer in _linear_layers(student))
     width = student.config.num_attention_heads * getattr(student.config, "head_dim", 0)
-    head = student.get_output_embeddings().weight.numel()
+    head = student.get_output_embeddings().in_features * candidates
     tokens = targets = padded = 0
     layers = 0.0
     for part in parts:
@@ -123,7 +133,9 @@ def _measure(options: argparse.Namespace) -> str:
     )  # fmt: skip
     batch = model.examples[torch.arange(options.batch)]
     parts = [part for part, _ in model.split(batch, options.at_once)]
-    work = work_of(model.student, parts)
+    vocabulary = model.student.config.vocab_size
+    candidates = vocabulary if model.candidates is None else len(model.candidates)
+    work = work_of(model.student, parts, candidates=candidates)
     shapes = sorted({(layer.in_features, layer.out_features) for layer in _linear_layers(model.student)})
     rows = work.padded // len(parts)
     model.train()
@@ -132,11 +144,11 @@ def _measure(options: argparse.Namespace) -> str:
     for _ in range(options.rounds):
         peaks.append(median(_speed(rows, *shape) for shape in shapes))
         steps.append(_seconds(lambda: stage.train_batch(batch)))
-    return _text(options, work, len(parts), median(steps), median(peaks))
+    return _text(options, work, candidates, len(parts), median(steps), median(peaks))
 
 
 def _student(options: argparse.Namespace) -> Student:
-    """The student with the first answers of the file; texts are made of their explicit phrases."""
+    """The student with the answers of the file, of which steps read the first; texts are made of phrases."""
     from recbole_clickprompt.errors import DataError
     from recbole_clickprompt.knowledge.embedded import find_knowledge
     from recbole_clickprompt.knowledge.records import read_answers
@@ -150,7 +162,7 @@ def _student(options: argparse.Namespace) -> Student:
         raise DataError(f"{options.knowledge} has {len(answers)} answers about items, fewer than --batch")
     examples = [
         Example("item", key, f"title is {answer.explicit[-1]}. genre is {answer.explicit[0]}.", answer)
-        for key, answer in list(answers.items())[: options.batch]
+        for key, answer in answers.items()
     ]
     return Student(
         load_generative(options.student, num_layers=options.layers),
@@ -158,6 +170,7 @@ def _student(options: argparse.Namespace) -> Student:
         targets=Targets(seed=1, target="full", shuffle=True, dictionary={}, replace_rate=0.0),
         max_length=64,
         answer_length=160,
+        candidates=options.candidates,
     )
 
 
@@ -183,13 +196,16 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def _text(options: argparse.Namespace, work: Work, parts: int, seconds: float, peak: float) -> str:
+def _text(
+    options: argparse.Namespace, work: Work, candidates: int, parts: int, seconds: float, peak: float
+) -> str:
     speed = work.total / seconds
     return "\n".join(
         [
             f"{options.batch} answers in {parts} parts: {work.tokens} tokens, {work.targets} of them targets; "
             f"{100 * (work.padded / work.tokens - 1):.1f} % padding",
-            f"{work.total / 1e9:.0f} GFLOP, {100 * work.head / work.total:.0f} % of them in the LM head",
+            f"{work.total / 1e9:.0f} GFLOP, {100 * work.head / work.total:.0f} % of them in the LM head of "
+            f"{candidates} tokens",
             f"step: {seconds:.2f} s, {work.tokens / seconds:.0f} tokens/s, {speed / 1e9:.1f} GFLOP/s",
             f"peak of torch.matmul: {peak / 1e9:.1f} GFLOP/s",
             f"ratio: {speed / peak:.2f}",

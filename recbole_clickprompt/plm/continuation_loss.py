@@ -23,7 +23,12 @@ Ids = Sequence[Sequence[int]]
 
 
 def continuation_loss(
-    model: PreTrainedModel, inputs: Ids, targets: Ids, *, head_scale: float | None
+    model: PreTrainedModel,
+    inputs: Ids,
+    targets: Ids,
+    *,
+    head_scale: float | None,
+    candidates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean negative log likelihood per target token: teacher forcing.
 
@@ -43,22 +48,29 @@ def continuation_loss(
         inputs: Token ids of B inputs; not empty.
         targets: Token ids of their continuations, the end token included; not empty.
         head_scale: The result of ``find_head_scale``.
+        candidates: The tokens to choose from, sorted, all target tokens among them; None for the vocabulary.
 
     Returns:
         A scalar in nats, and whether each target token has the highest logit, ``(target tokens,)``, text by text.
     """
     device = model.device
     labels = torch.tensor([token for target in targets for token in target], device=device)
+    if candidates is not None:
+        labels = torch.searchsorted(candidates, labels)
     arguments, first = _forward_arguments(model, inputs, targets, device)
     lengths = torch.tensor([len(target) for target in targets], device=device)
     row = torch.repeat_interleave(torch.arange(len(targets), device=device), lengths)  # (target tokens,)
     column = torch.arange(len(labels), device=device) - (lengths.cumsum(0) - lengths)[row]
     column = column + torch.tensor(first, device=device)[row]
     if head_scale is None:
-        return token_loss(model(**arguments, use_cache=False).logits[row, column], labels)
+        logits = model(**arguments, use_cache=False).logits[row, column]  # (target tokens, V)
+        return token_loss(logits if candidates is None else logits[:, candidates], labels)
     states = _states(model, arguments)[row, column]  # (target tokens, W)
     head = model.get_output_embeddings()
-    return head_loss(states if head_scale == 1 else states * head_scale, head.weight, head.bias, labels)
+    weight, bias = head.weight, head.bias
+    if candidates is not None:
+        weight, bias = weight[candidates], None if bias is None else bias[candidates]
+    return head_loss(states if head_scale == 1 else states * head_scale, weight, bias, labels)
 
 
 def _forward_arguments(

@@ -13,7 +13,7 @@ from tests.methods.msd.distilled_method import student_folder
 def test_it_counts_the_products_that_torch_counts():
     student = load_generative(student_folder()).model
     part = Part([[5, 6, 7], [8, 9, 10]], [[11, 12, 13, 0], [14, 15, 16, 0]])
-    work = work_of(student, [part])
+    work = work_of(student, [part], candidates=student.config.vocab_size)
     assert (work.tokens, work.targets, work.padded) == (12, 8, 12)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         continuation_loss(student, part.inputs, part.targets, head_scale=1.0)

@@ -45,6 +45,13 @@ def transformers_loss(model, side="right"):
     ).loss  # fmt: skip
 
 
+def target_logits(model, text, target):
+    """Logits of the tokens of one target, by transformers."""
+    if model.config.is_encoder_decoder:
+        return model(input_ids=torch.tensor([text]), labels=torch.tensor([target])).logits[0]
+    return model(input_ids=torch.tensor([text + target])).logits[0, len(text) - 1 : -1]
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_transformers_loss_on_whichever_side_the_padding_is(family, side):
@@ -92,6 +99,19 @@ def test_the_end_token_is_in_the_loss_although_it_is_the_padding_token():
     logits = model(input_ids=torch.tensor([[5, 6]])).logits[0, -1]
     assert loss.item() == pytest.approx(-logits.log_softmax(0)[END].item(), abs=1e-5)
     assert len(correct) == 1
+
+
+@pytest.mark.parametrize("own_logits", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_among_candidates_other_tokens_have_no_probability(family, own_logits):
+    model = model_of(family)
+    candidates = torch.tensor(sorted({3, 200, *(token for target in TARGETS for token in target)}))
+    scale = None if own_logits else find_head_scale(model)
+    loss, _ = continuation_loss(model, INPUTS, TARGETS, head_scale=scale, candidates=candidates)
+    texts = zip(INPUTS, TARGETS, strict=True)
+    expected = torch.cat([target_logits(model, x, y)[:, candidates].log_softmax(1) for x, y in texts])
+    labels = torch.searchsorted(candidates, torch.tensor([token for target in TARGETS for token in target]))
+    assert loss.item() == pytest.approx(torch.nn.functional.nll_loss(expected, labels).item(), abs=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -63,6 +63,7 @@ def _build_student(config: Settings) -> tuple[StudentEncoder, StudentTokenizer]:
         loaded.model,
         upper_layers=config["lora_layers"],
         lora=config["plm_lora"],
+        pooling=config["student_pooling"],
         trained=config["train_texts"] != "none" and config["vectors"] == "student",
     )
     tokenize = StudentTokenizer(

@@ -140,6 +140,7 @@ class Distillation:
             ),
             max_length=config["max_text_length"] or _longest_text(student, config["distill_answer_length"]),
             answer_length=config["distill_answer_length"],
+            candidates=config["distill_candidates"],
         )
 
     def begin(self, config: Settings, dataset: Examples, model: Student, previous: Path | None) -> None:

@@ -36,6 +36,13 @@ DISTILLATION = {
         "What the student learns to write: full: the reasoning and both lists of phrases; phrases: the lists.",
         "pretrain",
     ),
+    "distill_candidates": Setting(
+        choice("plm", "data"),
+        "data",
+        "Candidates for a token of an answer: the student's whole vocabulary, or only tokens that occur in the "
+        "answers, which saves most of the LM head's time.",
+        "pretrain",
+    ),
     "distill_answer_length": Setting(
         integer(1), 160, "Most tokens of an answer; a longer one is cut and teaches no end.", "pretrain"
     ),

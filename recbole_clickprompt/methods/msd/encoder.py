@@ -37,8 +37,8 @@ class _NoPositions(nn.Module):
 class StudentEncoder(nn.Module):
     """A language model that reads texts and returns a vector for each.
 
-    Causal models: the last hidden state, after the final norm, at the last token. Encoder-decoders: the mean of
-    the encoder's last states. With ``lora_layers`` a causal model is cut in two::
+    It is the mean of the text's last hidden states, after the final norm, or that of its last token. With
+    ``lora_layers`` a causal model is cut in two::
 
         tokens (N, Z) ──> embeddings, lower layers: frozen ──> states (N, Z, W) ──> upper layers ──> vectors (N, W)
                               ``lower``, once per text          kept in a file         ``forward``
@@ -49,6 +49,7 @@ class StudentEncoder(nn.Module):
         student: transformers' causal model or encoder-decoder.
         upper_layers: ``lora_layers``: layers from the top that are trained; None for all.
         lora: The setting ``plm_lora``; None trains the weights of these layers themselves.
+        pooling: The setting ``student_pooling``, ``mean`` or ``last``; an encoder-decoder has ``mean``.
         trained: False freezes everything; then there are no adapters.
 
     Attributes:
@@ -56,7 +57,8 @@ class StudentEncoder(nn.Module):
         num_frozen: Layers below those that are trained; 0 if all are trained.
 
     Raises:
-        SettingError: The family or the number of layers does not support ``lora_layers``, or LoRA fails.
+        SettingError: The family or the number of layers does not support ``lora_layers``, the family does not
+            support ``pooling``, or LoRA fails.
     """
 
     def __init__(
@@ -65,10 +67,17 @@ class StudentEncoder(nn.Module):
         *,
         upper_layers: int | None,
         lora: Mapping[str, Any] | None,
+        pooling: str,
         trained: bool,
     ) -> None:
         super().__init__()
         self._is_causal = not student.config.is_encoder_decoder
+        if pooling == "last" and not self._is_causal:
+            raise SettingError(
+                f"student_pooling is last, but the student is the encoder-decoder {student.config.model_type!r}, "
+                "whose encoder reads in both directions; set mean"
+            )
+        self._pooling = pooling
         self.base: Any = student.base_model if self._is_causal else student.get_encoder()
         self.family: str = student.config.model_type
         self.width = int(student.get_input_embeddings().weight.shape[1])
@@ -173,7 +182,11 @@ class StudentEncoder(nn.Module):
             return self._whole(inputs, lengths).float()
         if inputs.ndim == 2:
             inputs = self.lower(inputs, lengths)
-        *middle, top = self._layers[self.num_frozen :]
+        upper = self._layers[self.num_frozen :]
+        if self._pooling == "mean":
+            states = self._run(upper, inputs, first=not self.num_frozen)
+            return _mean(self._norm(states), lengths)
+        *middle, top = upper
         if middle or not self.num_frozen:
             inputs = self._run(middle, inputs, first=not self.num_frozen)
         return LAST_TOKEN[self.family](self.base, top, inputs, lengths - 1).float()
@@ -193,10 +206,15 @@ class StudentEncoder(nn.Module):
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (N, Z)
         extra = {"use_cache": False} if self._is_causal else {}
         states = self.base(input_ids=tokens, attention_mask=mask.long(), **extra).last_hidden_state
-        if self._is_causal:
+        if self._pooling == "last":
             return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
-        weights = mask.float() / lengths[:, None]
-        return torch.einsum("nz,nzw->nw", weights, states.float())
+        return _mean(states, lengths)
+
+
+def _mean(states: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over each text's tokens, ``(N, Z, W)`` to ``(N, W)`` float32."""
+    within = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]  # (N, Z)
+    return torch.einsum("nz,nzw->nw", within / lengths[:, None], states.float())
 
 
 def _layers_of(base: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -51,10 +51,14 @@ class Examples:
     Args:
         training: To train on.
         dev: Held out, to choose an epoch and to measure the student.
+        left_out: Not trained on because of ``distill_share``; their tokens are candidates, so that losses of
+            students of different shares are comparable.
     """
 
-    def __init__(self, training: Sequence[Example], dev: Sequence[Example]) -> None:
-        self.training, self.dev = list(training), list(dev)
+    def __init__(
+        self, training: Sequence[Example], dev: Sequence[Example], left_out: Sequence[Example] = ()
+    ) -> None:
+        self.training, self.dev, self.left_out = list(training), list(dev), list(left_out)
 
     def __len__(self) -> int:
         """Number of examples to train on."""
@@ -68,7 +72,7 @@ class Examples:
 
     def digest(self) -> str:
         """A hash of all examples in their order."""
-        return hashlib.sha256(json.dumps([self.training, self.dev]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.training, self.dev, self.left_out]).encode()).hexdigest()
 
 
 def knowledge_hash(names: Sequence[str]) -> str:
@@ -115,11 +119,13 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
     dev = dev or [min(found, key=lambda example: uniform("split", example.level, example.key))]
     held_out = {(example.level, example.key) for example in dev}
     training = [example for example in found if (example.level, example.key) not in held_out] or dev
+    left_out: list[Example] = []
     if share < 1:
         chosen = set(kept([f"{example.level} {example.key}" for example in training], share))
+        left_out = [example for example in training if f"{example.level} {example.key}" not in chosen]
         training = [example for example in training if f"{example.level} {example.key}" in chosen]
     getLogger().info(f"distill: {len(training)} answers to train on, {len(dev)} held out")
-    return Examples(training, dev)
+    return Examples(training, dev, left_out)
 
 
 def _subjects(config: Settings, dataset: TextSource) -> dict[str, dict[str, str]]:

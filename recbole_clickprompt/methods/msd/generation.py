@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from recbole_clickprompt.knowledge.answers import Answer, AnswerError, parse
 
@@ -49,6 +50,7 @@ def write_answers(
     inputs: Sequence[Sequence[int]],
     *,
     max_tokens: int,
+    candidates: Tensor | None = None,
 ) -> list[Written]:
     """Continues inputs with the most likely token each time, in batches of similar length.
 
@@ -57,6 +59,7 @@ def write_answers(
         tokenizer: Its tokenizer.
         inputs: Token ids that it reads.
         max_tokens: Most tokens of an answer.
+        candidates: The tokens that it may write; None for the whole vocabulary.
 
     Returns:
         In the order of the inputs.
@@ -69,6 +72,7 @@ def write_answers(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
+        suppress_tokens=None if candidates is None else _others(candidates, model.config.vocab_size),
     )
     written: list[Written | None] = [None] * len(inputs)
     order = sorted(range(len(inputs)), key=lambda number: len(inputs[number]))
@@ -91,3 +95,10 @@ def write_answers(
             answer = row[: row.index(tokenizer.eos_token_id)] if ended else row
             written[number] = Written(tokenizer.decode(answer, skip_special_tokens=True), len(answer), ended)
     return [answer for answer in written if answer is not None]
+
+
+def _others(candidates: Tensor, vocabulary: int) -> list[int]:
+    """All tokens that are no candidates."""
+    other = torch.ones(vocabulary, dtype=torch.bool)
+    other[candidates.cpu()] = False
+    return other.nonzero().flatten().tolist()

@@ -108,6 +108,7 @@ def measure_student(config: Settings, model: Student) -> Quality:
             model.tokenizer,
             model.input_tokens(examples[ranks.rank :: ranks.world]),
             max_tokens=model.answer_length,
+            candidates=model.candidates,
         )
     shares = ranks.all_gather(local)
     written = [shares[number % ranks.world][number // ranks.world] for number in range(len(examples))]

@@ -43,6 +43,13 @@ _STUDENT = {
         "Keep this many of the student's layers, evenly spaced from the first. None: all.",
         "pretrain",
     ),
+    "student_pooling": Setting(
+        choice("mean", "last"),
+        "mean",
+        "The vector of a text: mean, of the last states of its tokens; last, that of its last token, for causal "
+        "students only.",
+        "finetune",
+    ),
     "knowledge": Setting(
         optional(list_of(NAME)),
         None,

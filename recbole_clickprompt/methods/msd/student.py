@@ -57,10 +57,12 @@ class Student(nn.Module):
         targets: How answers become targets.
         max_length: Most tokens of an input.
         answer_length: Most tokens of a target.
+        candidates: The setting ``distill_candidates``.
 
     Attributes:
         student: transformers' language model.
         metrics: Loss and accuracy per target token.
+        candidates: Sorted tokens of all answers, from which the student chooses; None for its vocabulary.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Student(nn.Module):
         targets: Targets,
         max_length: int,
         answer_length: int,
+        candidates: str,
     ) -> None:
         super().__init__()
         self.student, self.tokenizer, self.encoder_decoder = student
@@ -82,6 +85,11 @@ class Student(nn.Module):
         self._check_positions([*self._inputs, *self.input_tokens(examples.dev)])
         self._epoch: int | None = None
         self._targets: list[list[int]] = []
+        self.candidates: Tensor | None = None
+        self._epoch_candidates: Tensor | None = None
+        if candidates == "data":
+            answers = [*examples.training, *examples.dev, *examples.left_out]
+            self.candidates = _distinct(self._given_tokens(answers))
 
     def input_tokens(self, examples: Sequence[Example]) -> list[list[int]]:
         """Token ids that the student reads for each example."""
@@ -115,6 +123,10 @@ class Student(nn.Module):
         ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return [[*target, self.tokenizer.eos_token_id][: self.answer_length] for target in ids]
 
+    def _given_tokens(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids of the targets of answers as the teacher gave them."""
+        return self._target_tokens([target_text(example.answer, self.targets.target) for example in examples])
+
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Writes the targets of an epoch before its first batch, also of one that is resumed."""
         if epoch == self._epoch:
@@ -122,6 +134,8 @@ class Student(nn.Module):
         self._epoch = epoch
         texts = [self.targets.text(e.level, e.key, e.answer, epoch) for e in self.examples.training]
         self._targets = self._target_tokens(texts)
+        if self.candidates is not None:  # phrases that moved or were replaced may have other tokens
+            self._epoch_candidates = torch.cat([self.candidates, _distinct(self._targets)]).unique()
 
     def before_saving(self) -> None:
         """Nothing is stored but the weights."""
@@ -159,9 +173,19 @@ class Student(nn.Module):
 
     def calculate_loss(self, part: Part) -> Tensor:
         """Mean negative log likelihood per target token, a scalar in nats."""
-        loss, correct = continuation_loss(self.student, part.inputs, part.targets, head_scale=self._head_scale)
+        loss, correct = self._loss(part, self._epoch_candidates)
         self.metrics["distill"].add(loss.detach(), correct)
         return loss
+
+    def _loss(self, part: Part, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
+        device = self.student.device
+        return continuation_loss(
+            self.student,
+            part.inputs,
+            part.targets,
+            head_scale=self._head_scale,
+            candidates=None if candidates is None else candidates.to(device),
+        )
 
     @torch.no_grad()
     def dev_loss(self, size: int) -> float:
@@ -176,10 +200,10 @@ class Student(nn.Module):
         ranks = distributed.current()
         self.eval()
         dev = self.examples.dev[ranks.rank :: ranks.world]
-        targets = self._target_tokens([target_text(example.answer, self.targets.target) for example in dev])
+        targets = self._given_tokens(dev)
         total, tokens = 0.0, 0.0
         for part, _ in self._parts(self.input_tokens(dev), targets, size):
-            loss, _ = continuation_loss(self.student, part.inputs, part.targets, head_scale=self._head_scale)
+            loss, _ = self._loss(part, self.candidates)
             total, tokens = total + loss.item() * part.tokens, tokens + part.tokens
         total, tokens = ranks.all_reduce([total, tokens], self.student.device)
         return total / tokens
@@ -187,3 +211,8 @@ class Student(nn.Module):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """All weights: the student is a pretrained language model."""
         return list(self.student.parameters())
+
+
+def _distinct(targets: Sequence[list[int]]) -> Tensor:
+    """The tokens of targets, sorted."""
+    return torch.tensor(sorted({token for target in targets for token in target}))

@@ -123,8 +123,26 @@ def test_the_end_is_learned_and_a_cut_answer_has_none():
 
     (written,) = write_answers(model.student.eval(), model.tokenizer, few.inputs, max_tokens=250)
     assert written.ended
+    likely = few.targets[0][0]
+    allowed = torch.tensor([token for token in model.candidates.tolist() if token != likely])
+    (other,) = write_answers(model.student, model.tokenizer, few.inputs, max_tokens=20, candidates=allowed)
+    assert set(model.tokenizer(other.text, add_special_tokens=False)["input_ids"]) <= set(allowed.tolist())
     assert written.text == model.tokenizer.decode(few.targets[0][:-1])
     assert written.tokens == len(few.targets[0]) - 1
+
+
+def test_candidates_are_the_tokens_of_all_answers_whatever_the_order_of_phrases():
+    _, model, examples = built()
+    answers = [*examples.training, *examples.dev]
+    tokens = {token for target in model._given_tokens(answers) for token in target}
+    assert model.candidates.tolist() == sorted(tokens)
+    for epoch in range(3):
+        model.begin_batch(epoch, 0)
+        for part, _ in model.split(batch(examples, range(8)), 4):
+            assert torch.isfinite(model.calculate_loss(part))
+    _, whole, _ = built(distill_candidates="plm")
+    assert whole.candidates is None
+    assert whole.dev_loss(8) > model.dev_loss(8)
 
 
 def test_the_student_reads_items_of_training_rows_and_held_out_ones_are_never_trained_on():
@@ -196,10 +214,10 @@ def test_it_is_reused_unless_a_byte_of_its_inputs_differs():
     student = distill(**settings, student=student_folder("llama", 3))
     found = {path, changed, with_dictionary, with_other, texts, student}
     found |= {distill(**settings, **{name: value}) for name, value in {
-        "student_num_layers": 1, "distill_target": "phrases", "shuffle_phrases": False, "distill_share": 0.5,
+        "student_num_layers": 1, "distill_target": "phrases", "distill_candidates": "plm", "shuffle_phrases": False, "distill_share": 0.5,
         "distill_learning_rate": 1e-4, "max_text_length": 30, "distill_answer_length": 30, "seed": 5,
     }.items()}  # fmt: skip
-    assert len(found) == 14
+    assert len(found) == 15
 
 
 def test_inputs_are_all_settings_of_distillation():
@@ -207,7 +225,7 @@ def test_inputs_are_all_settings_of_distillation():
     inputs = STAGE.inputs(config, STAGE.training_rows(config, data[0], data[1]))
     assert set(inputs["settings"]) == {
         "distill_epochs", "distill_batch_size", "distill_learning_rate", "distill_weight_decay",
-        "distill_warmup_ratio", "distill_patience", "distill_share", "distill_target", "distill_answer_length",
+        "distill_warmup_ratio", "distill_patience", "distill_share", "distill_target", "distill_answer_length", "distill_candidates",
         "shuffle_phrases", "shuffle_knowledge", "phrase_replace_rate", "student_num_layers", "max_text_length",
         "seed", "shuffle", "clip_grad_norm", "enable_amp",
     }  # fmt: skip

@@ -9,6 +9,7 @@ from recbole_clickprompt.plm.generative import load_generative
 from tests.plm.generative_models import save_model
 
 CAUSAL = ("llama", "qwen2", "gpt2")
+_MEAN = [(family, "mean") for family in (*CAUSAL, "t5")]
 LENGTHS = torch.tensor([5, 1, 9, 7])
 
 
@@ -32,20 +33,25 @@ def lora(**more):
     return {"r": 4, "alpha": 8, "dropout": 0.5, **more}
 
 
-def whole(student, tokens, lengths):
-    """The last state of each text by itself, without any padding."""
-    states = [
-        student.base_model(input_ids=row[:length][None]).last_hidden_state[0, -1]
-        for row, length in zip(tokens, lengths.tolist(), strict=True)
-    ]
-    return torch.stack(states)
+def encoder_of(student, *, pooling="mean", **more):
+    return StudentEncoder(
+        student, **{"upper_layers": None, "lora": None, "trained": False, **more}, pooling=pooling
+    )
 
 
+def whole(student, tokens, lengths, pooling):
+    """The pooled states of each text by itself, without any padding."""
+    texts = [row[:length][None] for row, length in zip(tokens, lengths.tolist(), strict=True)]
+    states = [student.base_model(input_ids=text).last_hidden_state[0] for text in texts]
+    return torch.stack([text.mean(0) if pooling == "mean" else text[-1] for text in states])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
 @pytest.mark.parametrize("layers", [None, 1, 2, 4])
 @pytest.mark.parametrize("family", CAUSAL)
-def test_vectors_are_the_last_states_of_the_whole_model(load, tokens, family, layers):
-    expected = whole(load(family), tokens, LENGTHS)
-    encoder = StudentEncoder(load(family), upper_layers=layers, lora=lora(), trained=True).eval()
+def test_vectors_are_pooled_states_of_the_whole_model(load, tokens, family, layers, pooling):
+    expected = whole(load(family), tokens, LENGTHS, pooling)
+    encoder = encoder_of(load(family), pooling=pooling, upper_layers=layers, lora=lora(), trained=True).eval()
     assert encoder.num_frozen == (0 if layers in (None, 4) else 4 - layers)
     with torch.no_grad():
         found = encoder(tokens, LENGTHS)
@@ -56,9 +62,12 @@ def test_vectors_are_the_last_states_of_the_whole_model(load, tokens, family, la
             torch.testing.assert_close(encoder(states, LENGTHS), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("family", [*CAUSAL, "t5"])
-def test_the_content_of_padding_has_no_influence(load, tokens, family):
-    encoder = StudentEncoder(load(family), upper_layers=None, lora=None, trained=False)
+@pytest.mark.parametrize(
+    ("family", "pooling"),
+    [*((family, "last") for family in CAUSAL), *((family, "mean") for family in (*CAUSAL, "t5"))],
+)
+def test_the_content_of_padding_has_no_influence(load, tokens, family, pooling):
+    encoder = encoder_of(load(family), pooling=pooling)
     other = tokens.clone()
     other[torch.arange(9) >= LENGTHS[:, None]] = 0
     wider = torch.cat([other, torch.full((4, 3), 7)], dim=1)
@@ -70,7 +79,7 @@ def test_the_content_of_padding_has_no_influence(load, tokens, family):
 
 def test_an_encoder_decoder_gives_the_mean_of_its_encoders_states(load, tokens):
     student = load("t5")
-    encoder = StudentEncoder(load("t5"), upper_layers=None, lora=lora(), trained=True).eval()
+    encoder = encoder_of(load("t5"), upper_layers=None, lora=lora(), trained=True).eval()
     with torch.no_grad():
         rows = [
             student.get_encoder()(input_ids=row[:length][None]).last_hidden_state[0].mean(0)
@@ -79,10 +88,16 @@ def test_an_encoder_decoder_gives_the_mean_of_its_encoders_states(load, tokens):
         torch.testing.assert_close(encoder(tokens, LENGTHS), torch.stack(rows), atol=1e-5, rtol=0)
 
 
+def test_an_encoder_decoder_has_no_last_token(load):
+    with pytest.raises(SettingError, match="student_pooling is last, .* 't5', .* both directions; set mean"):
+        encoder_of(load("t5"), pooling="last")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
 @pytest.mark.parametrize("family", CAUSAL)
-def test_gradients_of_adapters_are_those_of_the_whole_model(load, tokens, family):
+def test_gradients_of_adapters_are_those_of_the_whole_model(load, tokens, family, pooling):
     torch.manual_seed(0)
-    encoder = StudentEncoder(load(family), upper_layers=2, lora=lora(dropout=0.0), trained=True)
+    encoder = encoder_of(load(family), pooling=pooling, upper_layers=2, lora=lora(dropout=0.0), trained=True)
     for name, parameter in encoder.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -103,9 +118,9 @@ def test_gradients_of_adapters_are_those_of_the_whole_model(load, tokens, family
 
 @pytest.mark.parametrize("family", [*CAUSAL, "t5"])
 def test_lora_starts_as_the_frozen_student_and_never_changes_its_weights(load, tokens, family):
-    frozen = StudentEncoder(load(family), upper_layers=None, lora=None, trained=False)
+    frozen = encoder_of(load(family))
     assert not frozen.is_trained()
-    encoder = StudentEncoder(load(family), upper_layers=None, lora=lora(), trained=True)
+    encoder = encoder_of(load(family), upper_layers=None, lora=lora(), trained=True)
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
     with torch.no_grad():
         assert torch.equal(encoder.eval()(tokens, LENGTHS), frozen(tokens, LENGTHS))
@@ -125,14 +140,14 @@ def test_lora_starts_as_the_frozen_student_and_never_changes_its_weights(load, t
 
 
 def test_only_the_dropout_of_lora_is_active_in_training(load, tokens):
-    frozen = StudentEncoder(load("gpt2"), upper_layers=None, lora=None, trained=False)
+    frozen = encoder_of(load("gpt2"))
     for module in frozen.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.9
     frozen.train()
     with torch.no_grad():
         assert torch.equal(frozen(tokens, LENGTHS), frozen(tokens, LENGTHS))
-    encoder = StudentEncoder(load("llama"), upper_layers=1, lora=lora(), trained=True)
+    encoder = encoder_of(load("llama"), upper_layers=1, lora=lora(), trained=True)
     for name, parameter in encoder.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
@@ -143,7 +158,7 @@ def test_only_the_dropout_of_lora_is_active_in_training(load, tokens):
 
 
 def test_without_lora_the_weights_of_the_upper_layers_are_trained(load, tokens):
-    encoder = StudentEncoder(load("llama"), upper_layers=2, lora=None, trained=True)
+    encoder = encoder_of(load("llama"), upper_layers=2, lora=None, trained=True)
     trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[2] for name in trained if "layers" in name} == {"2", "3"}
     assert "base.norm.weight" in trained
@@ -157,9 +172,11 @@ def test_weights_of_another_student_are_taken_over_below_the_adapters(load, toke
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        encoder = StudentEncoder(load("qwen2"), upper_layers=2, lora=lora(), trained=True).eval()
+        encoder = encoder_of(load("qwen2"), upper_layers=2, lora=lora(), trained=True).eval()
         encoder.load_student(other)
-        torch.testing.assert_close(encoder(tokens, LENGTHS), whole(other, tokens, LENGTHS), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            encoder(tokens, LENGTHS), whole(other, tokens, LENGTHS, "mean"), atol=1e-5, rtol=0
+        )
 
 
 @pytest.mark.parametrize(
@@ -173,4 +190,4 @@ def test_weights_of_another_student_are_taken_over_below_the_adapters(load, toke
 )
 def test_what_cannot_be_is_refused(load, family, settings, words):
     with pytest.raises(SettingError, match=words):
-        StudentEncoder(load(family), **{"lora": lora(), "trained": True, **settings})
+        encoder_of(load(family), **{"lora": lora(), "trained": True, **settings})
