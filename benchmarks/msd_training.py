@@ -7,7 +7,8 @@ Three measurements on one thread, in CPU time:
             vectors of clicks from the table; and its part of the table's refreshment, once per epoch
   plain     the same loss with T + 1 texts per row, none shared, read by all layers of the student, all trained;
             on a small slice of the rows, from which the time of a whole step is extrapolated
-  top       the trained layers with the top one for the last token alone, against whole layers
+  top       with student_pooling: last, the trained layers with the top one for the last token alone, against
+            whole layers
 
 Every --key=value is a setting, such as --student_num_layers=10.
 """
@@ -77,7 +78,7 @@ def _measure(options: argparse.Namespace, settings: dict[str, Any]) -> list[str]
         refreshment = (time.process_time() - started) / max(len(rows) // options.batch, 1)
         batches = [rows[torch.randperm(len(rows))[: options.batch]] for _ in range(options.rounds + 1)]
         ours = _median_step(model, batches)
-        top = _top_layer(model)
+        top = _top_layer(_model({**given, "student_pooling": "last"})[0])
         model, rows = _model({**given, "lora_layers": None, "train_texts": "all"})
         model.texts.student.encoded = lambda level, ids: _each(model, level, ids)  # type: ignore[method-assign]
         slot = options.slice / options.batch

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "GenerativeModel", "generative_config", "keep_layers", "kept_layers", "load_generative", "num_positions",
+    "GenerativeModel", "generative_config", "keep_layers", "load_generative", "num_positions",
 ]  # fmt: skip
 
 # Config keys that count the layers of a stack; T5's and BART's decoders have one of their own
@@ -49,8 +49,7 @@ def load_generative(name: str, *, num_layers: int | None = None) -> GenerativeMo
 
     Args:
         name: ``smollm2``, a folder, or a Hugging Face id; see ``find_plm``.
-        num_layers: Number of layers of each stack to keep, evenly spaced from layer 0 (``kept_layers``); None
-            keeps all.
+        num_layers: Number of layers of each stack to keep, the first ones; None keeps all.
 
     Raises:
         WeightsError: It cannot be found or read, does not generate text, or has fewer layers.
@@ -144,16 +143,11 @@ def _masked_families() -> set[str]:
     return set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
 
 
-def kept_layers(layers: int, kept: int) -> list[int]:
-    """Numbers of ``kept`` evenly spaced layers out of ``layers``; of 30, ten are 0, 3, .., 27, six 0, 5, .., 25.
-
-    The first layer is always kept: it follows the embeddings, and in T5 it contains the relative positions of all.
-    """
-    return [index * layers // kept for index in range(kept)]
-
-
 def keep_layers(model: PreTrainedModel, num_layers: int, *, origin: str) -> None:
-    """Removes all but ``num_layers`` evenly spaced layers of each stack of a model, in place.
+    """Removes all but the first ``num_layers`` layers of each stack of a model, in place.
+
+    The first layers read what they were trained on, so their states are still good descriptions of a text. Evenly
+    spaced ones read the states of layers that they never followed.
 
     Args:
         model: A causal model or an encoder-decoder.
@@ -180,11 +174,9 @@ def keep_layers(model: PreTrainedModel, num_layers: int, *, origin: str) -> None
                 f"student_num_layers is {num_layers}, but {origin} has {len(layers)} layers; lower it, "
                 "or set it to ~ for all"
             )
-        kept = kept_layers(len(layers), num_layers)
         for config in (model.config, stack.config):
-            _shorten(config, len(layers), kept)
-        setattr(stack, name, nn.ModuleList(layers[index] for index in kept))
-        _renumber(getattr(stack, name))
+            _shorten(config, len(layers), num_layers)
+        setattr(stack, name, layers[:num_layers])
 
 
 def _causal(model: PreTrainedModel) -> nn.Module:
@@ -193,18 +185,10 @@ def _causal(model: PreTrainedModel) -> nn.Module:
     return getattr(base, "decoder", base)  # OPT's has its decoder one level below
 
 
-def _shorten(config: PreTrainedConfig, layers: int, kept: list[int]) -> None:
+def _shorten(config: PreTrainedConfig, layers: int, kept: int) -> None:
     """Adapts counts of layers, and lists with one entry per layer, in a model's config."""
     for key, value in list(vars(config).items()):
         if isinstance(value, list) and len(value) == layers and key.endswith("_types"):
-            setattr(config, key, [value[index] for index in kept])
+            setattr(config, key, value[:kept])
         elif key in _LAYER_COUNTS and value == layers:
-            setattr(config, key, len(kept))
-
-
-def _renumber(layers: nn.ModuleList) -> None:
-    """Numbers layers from 0, because their keys and values are cached under this number."""
-    for index, layer in enumerate(layers):
-        for module in layer.modules():
-            if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = index  # type: ignore[assignment] # torch declares attributes as tensors
+            setattr(config, key, kept)

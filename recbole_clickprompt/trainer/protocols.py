@@ -193,6 +193,9 @@ class ExampleStage(Protocol):
     def inputs(self, config: Settings, dataset: Any) -> dict[str, Any]:
         """Everything that determines the result: ``settings``, a mapping of plain values, and hashes by name."""
 
+    def seed(self, config: Settings) -> int:
+        """The seed of the stage, which may differ from that of the run."""
+
     def enable_amp(self, config: Settings) -> bool:
         """Whether the stage computes in bf16."""
 

@@ -101,7 +101,7 @@ def run_stage(
         allowed=allowed,
     )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config["seed"])
+        torch.manual_seed(_seed(stage, config))
         model = stage.build(config, dataset).to(device)
         if not state:
             stage.begin(config, dataset, model, previous)
@@ -183,6 +183,10 @@ def _training(stage: PretrainingStage, config: Config, model: StageModel, batche
     )
 
 
+def _seed(stage: PretrainingStage, config: Settings) -> int:
+    return stage.seed(config) if isinstance(stage, ExampleStage) else config["seed"]
+
+
 def _loader(
     stage: PretrainingStage, config: Config, model: StageModel, train_data: AbstractDataLoader, dataset: Dataset
 ) -> TrainDataLoader | ExampleLoader:
@@ -190,7 +194,7 @@ def _loader(
     if isinstance(model, WholeBatchModel):
         batch_size = whole_batch_size(len(dataset), batch_size)
     if isinstance(stage, ExampleStage):
-        return ExampleLoader(dataset, batch_size=batch_size, shuffle=config["shuffle"], seed=config["seed"])
+        return ExampleLoader(dataset, batch_size=batch_size, shuffle=config["shuffle"], seed=_seed(stage, config))
     changed = copy.copy(config)
     changed.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
     return TrainDataLoader(changed, dataset, train_data._sampler, shuffle=config["shuffle"])

@@ -11,14 +11,19 @@ from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.records import read_answers
 from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["teacher_answers", "with_phrases"]
+__all__ = ["distillation_seed", "teacher_answers", "with_phrases"]
+
+
+def distillation_seed(config: Settings) -> int:
+    """``distill_seed``, or ``seed`` without one."""
+    return config["seed"] if config["distill_seed"] is None else config["distill_seed"]
 
 
 def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
     """Answers by key; of several about one key, the last one.
 
     Args:
-        config: ``knowledge``; with ``shuffle_knowledge``, each key gets the answer about another one, by ``seed``.
+        config: ``knowledge``; with ``shuffle_knowledge``, each key gets the answer about another one.
         level: ``item`` or ``user``.
         texts: The present texts by key, with which those of the records are compared.
 
@@ -30,7 +35,7 @@ def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | Non
         answers |= read_answers(find_knowledge(name), level, texts)
     if config["shuffle_knowledge"]:
         keys = list(answers)
-        order = np.random.default_rng(config["seed"]).permutation(len(keys))
+        order = np.random.default_rng(distillation_seed(config)).permutation(len(keys))
         # Neighbors in a random order: nobody keeps an answer, unless there is only one
         answers = {keys[key]: answers[keys[other]] for key, other in zip(order, np.roll(order, 1), strict=True)}
     return answers

@@ -16,6 +16,7 @@ import torch
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.base import Curve
+from recbole_clickprompt.methods.msd.answers import distillation_seed
 from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION
 from recbole_clickprompt.methods.msd.examples import Examples, knowledge_hash, load_examples
 from recbole_clickprompt.methods.msd.phrase_f1 import ENCODER
@@ -58,9 +59,9 @@ DISTILLATION_MEASURES = (
 # Settings that determine the result, next to the contents of the files that some of them name
 _SETTINGS = (
     *(name for name, setting in DISTILLATION.items() if setting.stage != "none"),
-    "student", "student_num_layers", "max_text_length", "seed", "shuffle", "clip_grad_norm", "enable_amp",
+    "student", "student_num_layers", "max_text_length", "shuffle", "clip_grad_norm", "enable_amp",
 )  # fmt: skip
-_PATHS = ("student", "phrase_dictionary")
+_ELSEWHERE = ("student", "phrase_dictionary", "distill_seed")  # their contents or results are inputs
 _UNLIMITED = 1 << 20  # tokens; T5's positions are relative
 _TEXT_FILES = (".json", ".txt", ".model")  # of a model's folder: its config and its tokenizer
 
@@ -96,13 +97,20 @@ class Distillation:
         folder = find_plm(config["student"])
         dictionary = config["phrase_dictionary"]
         return {
-            "settings": {name: _plain(config[name]) for name in _SETTINGS if name not in _PATHS},
+            "settings": {
+                **{name: _plain(config[name]) for name in _SETTINGS if name not in _ELSEWHERE},
+                "seed": self.seed(config),
+            },
             "knowledge": knowledge_hash(config["knowledge"]),
             "examples": dataset.digest(),
             "dictionary": None if dictionary is None else _file_hash(Path(dictionary)),
             "student_weights": weights_hash(folder),
             "student_files": [_file_hash(file) for file in sorted(folder.iterdir()) if file.suffix in _TEXT_FILES],
         }
+
+    def seed(self, config: Settings) -> int:
+        """See ``distillation_seed``."""
+        return distillation_seed(config)
 
     def enable_amp(self, config: Settings) -> bool:
         """``enable_amp``."""
@@ -132,7 +140,7 @@ class Distillation:
             student,
             dataset,
             targets=Targets(
-                seed=config["seed"],
+                seed=self.seed(config),
                 target=config["distill_target"],
                 shuffle=config["shuffle_phrases"],
                 dictionary={} if dictionary is None else read_dictionary(Path(dictionary)),

@@ -30,6 +30,13 @@ DISTILLATION = {
         FRACTION, 1.0, "The share of the other 90 % that is trained on. 0: the student is used undistilled.",
         "pretrain",
     ),
+    "distill_seed": Setting(
+        optional(integer(0)),
+        None,
+        "Seed of distillation and of shuffle_knowledge, so that runs of several seeds can share a student. None: "
+        "seed.",
+        "pretrain",
+    ),
     "distill_target": Setting(
         choice("full", "phrases"),
         "full",

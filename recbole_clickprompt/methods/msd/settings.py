@@ -40,7 +40,7 @@ _STUDENT = {
     "student_num_layers": Setting(
         optional(integer(1)),
         6,
-        "Keep this many of the student's layers, evenly spaced from the first. None: all.",
+        "Keep the student's first layers only, in both stacks of an encoder-decoder. None: all.",
         "pretrain",
     ),
     "student_pooling": Setting(

@@ -191,6 +191,15 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others():
     assert differing(weights(first), weights(other))
 
 
+def test_runs_of_several_seeds_can_share_a_student():
+    path = distill(distill_seed=3, seed=1)
+    assert distill(distill_seed=3, seed=2) == path
+    shuffled = distill(distill_seed=3, seed=1, shuffle_knowledge=True)
+    assert distill(distill_seed=3, seed=2, shuffle_knowledge=True) == shuffled != path
+    other, same = weights(distill(seed=3)), weights(path)
+    assert all(torch.equal(other[name], same[name]) for name in other)
+
+
 def test_it_is_reused_unless_a_byte_of_its_inputs_differs():
     Path("mine.jsonl").write_bytes(find_knowledge("tiny-items").read_bytes())
     settings = {"knowledge": ["mine.jsonl"], "distill_epochs": 1}
@@ -214,7 +223,8 @@ def test_it_is_reused_unless_a_byte_of_its_inputs_differs():
     student = distill(**settings, student=student_folder("llama", 3))
     found = {path, changed, with_dictionary, with_other, texts, student}
     found |= {distill(**settings, **{name: value}) for name, value in {
-        "student_num_layers": 1, "distill_target": "phrases", "distill_candidates": "plm", "shuffle_phrases": False, "distill_share": 0.5,
+        "student_num_layers": 1, "distill_target": "phrases", "distill_candidates": "plm",
+        "shuffle_phrases": False, "distill_share": 0.5,
         "distill_learning_rate": 1e-4, "max_text_length": 30, "distill_answer_length": 30, "seed": 5,
     }.items()}  # fmt: skip
     assert len(found) == 15
@@ -225,7 +235,8 @@ def test_inputs_are_all_settings_of_distillation():
     inputs = STAGE.inputs(config, STAGE.training_rows(config, data[0], data[1]))
     assert set(inputs["settings"]) == {
         "distill_epochs", "distill_batch_size", "distill_learning_rate", "distill_weight_decay",
-        "distill_warmup_ratio", "distill_patience", "distill_share", "distill_target", "distill_answer_length", "distill_candidates",
+        "distill_warmup_ratio", "distill_patience", "distill_share", "distill_target", "distill_answer_length",
+        "distill_candidates",
         "shuffle_phrases", "shuffle_knowledge", "phrase_replace_rate", "student_num_layers", "max_text_length",
         "seed", "shuffle", "clip_grad_norm", "enable_amp",
     }  # fmt: skip
