@@ -23,6 +23,7 @@ FINETUNING = {
     "eval_neg_sample_args", "unseen_id_embeddings", "train_rows", "load_pretrained",
     "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field", "tabular", "head_dropout",
     "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
+    "student_pooling", "texts_per_step",
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
     "mask_items", "mask_rate", "read_answers",
 }  # fmt: skip

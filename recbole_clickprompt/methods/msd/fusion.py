@@ -55,9 +55,10 @@ class NearItems(nn.Module):
             ``(B, A)``.
         """
         clicks = F.embedding(places, items)  # (B, T, A)
-        norms = items.norm(dim=1).clamp(min=_EPS)
+        # In training U is small: each distinct item once; in scoring it is all items, and the slots are fewer
+        norms = items.norm(dim=1)[places] if len(items) <= places.numel() else clicks.norm(dim=2)
         unit = F.normalize(target, dim=1, eps=_EPS)
-        cosine = torch.einsum("bta,ba->bt", clicks, unit) / norms[places]
+        cosine = torch.einsum("bta,ba->bt", clicks, unit) / norms.clamp(min=_EPS)
         cosine = cosine.masked_fill(~seen, -torch.inf)
         if self.count < places.shape[1]:
             cosine, index = cosine.topk(self.count, dim=1)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["MSD"]
 
 # Columns that this model adds to batches; no field's name can hold a colon
-_VECTORS, _MASKED = "vectors:text", "masked:history"
+_VECTORS, _MASKED, _LEARNED = "vectors:text", "masked:history", "learned:item"
 _FEW_ROWS = 8  # are scored without computing the vectors of all texts
 
 
@@ -64,6 +64,7 @@ class MSD(LabeledRowsModel):
         self._user_field, self._item_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self._history, self._has_labels = HistoryFields.from_config(config), config["history"] == "all"
         self._train_texts, self._train_user_texts = config["train_texts"], config["train_user_texts"]
+        self._texts_per_step = config["texts_per_step"]
         self._refresh_steps, self._standardize = config["refresh_steps"], config["standardize_vectors"]
         self._mask, self._mask_rate = config["mask_items"], config["mask_rate"]
         self._seed, self._unique_history = config["seed"], config["unique_history"]
@@ -113,14 +114,19 @@ class MSD(LabeledRowsModel):
     def split(self, interaction: Interaction, size: int) -> list[tuple[Interaction, float]]:
         """Splits a batch into parts of ``size`` rows with few distinct texts; without texts to train on, into one.
 
-        Masks of clicks are drawn for the whole batch from the seed, the epoch and the number of the batch, so that
-        they depend neither on parts nor on processes.
+        Masks of clicks, and the texts to learn from, are drawn for the whole batch from the seed, the epoch and
+        the number of the batch, so that they depend neither on parts nor on processes.
         """
+        entropy = np.random.SeedSequence((self._seed, *self._position)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(entropy[0]) >> 1)
         if self.near is not None and bool((self.mask_rates > 0).any()):
-            entropy = np.random.SeedSequence((self._seed, *self._position)).generate_state(1, np.uint64)
-            generator = torch.Generator().manual_seed(int(entropy[0]) >> 1)
             items, used = interaction[self._history.items], self._used(interaction)
             interaction.update(Interaction({_MASKED: masked_clicks(items, used, self.mask_rates, generator)}))
+        if self._texts_per_step and self.texts.student.is_trained():
+            distinct, places = interaction[self._item_field].unique(return_inverse=True)
+            chosen = torch.zeros(len(distinct), dtype=torch.bool, device=places.device)
+            chosen[torch.randperm(len(distinct), generator=generator)[: self._texts_per_step]] = True
+            interaction.update(Interaction({_LEARNED: chosen[places]}))
         if not self.texts.student.is_trained() or len(interaction) <= size:
             return [(interaction, 1.0)]
         order = interaction[self._item_field].argsort(stable=True)  # equal items in one part: read once
@@ -153,10 +159,19 @@ class MSD(LabeledRowsModel):
         if column in columns:
             return columns[column]
         if name == "item":
-            return self._rows(name, columns[self._item_field], trained=self._train_texts != "none").read()
+            return self._targets(columns[self._item_field], columns.get(_LEARNED))
         # The first profiles are the users after the last training row, by their ids
         profiles = columns[PROFILE] if PROFILE in columns else columns[self._user_field]
         return self._rows(name, profiles, trained=self._train_user_texts).read()
+
+    def _targets(self, ids: Tensor, learned: Tensor | None) -> Tensor:
+        """Vectors of target items, ``(B, A)``; ``learned``: rows whose texts the student learns from, or None."""
+        if not self.training or learned is None:
+            return self._rows("item", ids, trained=self._train_texts != "none").read()
+        vectors = self._rows("item", ids, trained=False).read()
+        if not bool(learned.any()):
+            return vectors
+        return vectors.index_put((learned,), self._rows("item", ids[learned], trained=True).read())
 
     def _target_and_clicks(self, interaction: Interaction, items: Tensor) -> tuple[Tensor, Rows]:
         """Vectors of the target items, ``(B, A)``, and of the items in the slots of histories, ``(B, T)``."""

@@ -92,6 +92,13 @@ _TEXTS = {
         "none, frozen vectors. Other vectors come from a table.",
         "finetune",
     ),
+    "texts_per_step": Setting(
+        optional(integer(1)),
+        None,
+        "With train_texts: targets, the student learns from so many of the texts of a step, drawn at random, and "
+        "the table has the others: most of the time of a step is reading texts. None: from all.",
+        "finetune",
+    ),
     "train_user_texts": Setting(
         BOOLEAN, False, "The student learns from the texts of users too, which are long.", "finetune"
     ),

@@ -174,6 +174,44 @@ def test_the_student_learns_from_the_texts_that_the_setting_names(build, texts):
         assert all(p.grad.abs().sum() > 0 for p in trained)
 
 
+def test_a_step_learns_from_as_many_texts_as_the_setting_says_whatever_its_parts(build):
+    model, (train, *_) = build(**NO_DROPOUT, texts_per_step=5)
+    step(model, batch_of(train))
+    read, encoder = [], model.texts.student.encoder
+    encode = encoder.forward
+    encoder.forward = lambda *inputs: read.append(len(inputs[1])) or encode(*inputs)
+
+    def gradients(batch, size, whole=False):
+        model.train()
+        model.begin_batch(0, batch)
+        read.clear()
+        model.zero_grad()
+        parts = model.split(batch_of(train), size)
+        if whole:
+            for part, _ in parts:
+                part.update(Interaction({"learned:item": torch.ones(len(part), dtype=torch.bool)}))
+        sum(weight * model.calculate_loss(part) for part, weight in parts).backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    distinct = len(batch_of(train)["item_id"].unique())
+    assert distinct > 5
+    model.begin_batch(0, 0)  # refreshes the table
+    first, parts = gradients(1, 64), None
+    assert sum(read) == 5
+    parts = gradients(1, 10)
+    assert sum(read) == 5
+    for name, gradient in first.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-6, rtol=1e-4)
+    other, all_texts = gradients(2, 64), gradients(1, 64, whole=True)
+    assert sum(read) == distinct
+    lora = next(name for name in first if "lora_B" in name)
+    assert not torch.allclose(other[lora], first[lora])
+    # vectors are the same, whichever of them have a gradient
+    for name, gradient in first.items():
+        if "lora" not in name:
+            torch.testing.assert_close(all_texts[name], gradient, atol=1e-5, rtol=1e-3)
+
+
 def test_texts_of_users_are_read_in_training_if_asked_for(build):
     model, (train, *_) = build(**NO_DROPOUT, train_user_texts=True)
     lengths = []
