@@ -51,7 +51,10 @@ docs: setup
 # Speed and memory compared with a reference implementation and RecBole's trainer; needs an idle machine.
 bench: setup
 	$(BIN)/python -m benchmarks.bench --out results/bench.json
+	$(BIN)/python -m benchmarks.teacher
 	$(BIN)/python -m benchmarks.distillation
+	$(BIN)/python -m benchmarks.msd_training
+	$(BIN)/python -m benchmarks.msd_scoring
 
 # Property files and docs/configuration.md, out of the declarations of settings
 settings: setup

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.methods.msd.student import Part, Student
 
-__all__ = ["Work", "main", "work_of"]
+__all__ = ["Work", "build_student", "main", "work_of"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,7 +120,10 @@ def _measure(options: argparse.Namespace) -> str:
     from recbole_clickprompt.trainer.stage import TrainingStage
 
     torch.set_num_threads(1)
-    model = _student(options)
+    model = build_student(
+        options.student, layers=options.layers, knowledge=options.knowledge, batch=options.batch,
+        candidates=options.candidates,
+    )  # fmt: skip
     model.begin_batch(0, 0)
     optimizer = build_optimizer(
         model, learner="adamw", learning_rate=1e-5, plm_learning_rate=1e-5, weight_decay=0.01
@@ -147,8 +150,19 @@ def _measure(options: argparse.Namespace) -> str:
     return _text(options, work, candidates, len(parts), median(steps), median(peaks))
 
 
-def _student(options: argparse.Namespace) -> Student:
-    """The student with the answers of the file, of which steps read the first; texts are made of phrases."""
+def build_student(student: str, *, layers: int, knowledge: str, batch: int, candidates: str) -> Student:
+    """A student with the answers of a file, of which steps read the first; texts are made of phrases.
+
+    Args:
+        student: The language model.
+        layers: Of it.
+        knowledge: File or shipped name.
+        batch: Answers that it must have.
+        candidates: The setting ``distill_candidates``.
+
+    Raises:
+        DataError: The file has fewer answers.
+    """
     from recbole_clickprompt.errors import DataError
     from recbole_clickprompt.knowledge.embedded import find_knowledge
     from recbole_clickprompt.knowledge.records import read_answers
@@ -157,20 +171,20 @@ def _student(options: argparse.Namespace) -> Student:
     from recbole_clickprompt.methods.msd.targets import Targets
     from recbole_clickprompt.plm.generative import load_generative
 
-    answers = read_answers(find_knowledge(options.knowledge), "item")
-    if len(answers) < options.batch:
-        raise DataError(f"{options.knowledge} has {len(answers)} answers about items, fewer than --batch")
+    answers = read_answers(find_knowledge(knowledge), "item")
+    if len(answers) < batch:
+        raise DataError(f"{knowledge} has {len(answers)} answers about items, fewer than --batch")
     examples = [
         Example("item", key, f"title is {answer.explicit[-1]}. genre is {answer.explicit[0]}.", answer)
         for key, answer in answers.items()
     ]
     return Student(
-        load_generative(options.student, num_layers=options.layers),
+        load_generative(student, num_layers=layers),
         Examples(examples, examples),
         targets=Targets(seed=1, target="full", shuffle=True, dictionary={}, replace_rate=0.0),
         max_length=64,
         answer_length=160,
-        candidates=options.candidates,
+        candidates=candidates,
     )
 
 

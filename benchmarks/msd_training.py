@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from recbole_clickprompt.methods.msd.level import Level, Rows
     from recbole_clickprompt.methods.msd.model import MSD
 
-__all__ = ["main"]
+__all__ = ["build_model", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,15 +71,15 @@ def _measure(options: argparse.Namespace, settings: dict[str, Any]) -> list[str]
         "micro_batch_size": options.batch, "show_progress": False, "state": "error", **settings,
     }  # fmt: skip
     with scratch_folder():
-        model, rows = _model(given)
+        model, rows = build_model(given)
         started = time.process_time()
         model.texts._refreshed = False
         model.texts.refresh()
         refreshment = (time.process_time() - started) / max(len(rows) // options.batch, 1)
         batches = [rows[torch.randperm(len(rows))[: options.batch]] for _ in range(options.rounds + 1)]
         ours = _median_step(model, batches)
-        top = _top_layer(_model({**given, "student_pooling": "last"})[0])
-        model, rows = _model({**given, "lora_layers": None, "train_texts": "all"})
+        top = _top_layer(build_model({**given, "student_pooling": "last"})[0])
+        model, rows = build_model({**given, "lora_layers": None, "train_texts": "all"})
         model.texts.student.encoded = lambda level, ids: _each(model, level, ids)  # type: ignore[method-assign]
         slot = options.slice / options.batch
         plain = _median_step(model, [batch[torch.arange(options.slice)] for batch in batches]) / slot
@@ -94,7 +94,7 @@ def _measure(options: argparse.Namespace, settings: dict[str, Any]) -> list[str]
     ]
 
 
-def _model(settings: dict[str, Any]) -> tuple[MSD, Any]:
+def build_model(settings: dict[str, Any]) -> tuple[MSD, Any]:
     """A model that has begun training, and the training rows."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation

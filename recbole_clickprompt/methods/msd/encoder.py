@@ -214,7 +214,7 @@ class StudentEncoder(nn.Module):
 def _mean(states: Tensor, lengths: Tensor) -> Tensor:
     """The mean over each text's tokens, ``(N, Z, W)`` to ``(N, W)`` float32."""
     within = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]  # (N, Z)
-    return torch.einsum("nz,nzw->nw", within / lengths[:, None], states.float())
+    return (states.float() * within.unsqueeze(2)).sum(1) / lengths[:, None]  # sums in float32, under autocast too
 
 
 def _layers_of(base: nn.Module) -> tuple[str, nn.ModuleList]:

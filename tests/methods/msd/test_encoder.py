@@ -88,6 +88,17 @@ def test_an_encoder_decoder_gives_the_mean_of_its_encoders_states(load, tokens):
         torch.testing.assert_close(encoder(tokens, LENGTHS), torch.stack(rows), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_vectors_are_float32_under_autocast(load, tokens, pooling):
+    encoder = encoder_of(load("llama"), pooling=pooling)
+    with torch.no_grad():
+        expected = encoder(tokens, LENGTHS)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = encoder(tokens, LENGTHS)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.05
+
+
 def test_an_encoder_decoder_has_no_last_token(load):
     with pytest.raises(SettingError, match="student_pooling is last, .* 't5', .* both directions; set mean"):
         encoder_of(load("t5"), pooling="last")
