@@ -91,7 +91,7 @@ def _distillation(options: argparse.Namespace) -> _Line:
         model.zero_grad()
         losses = [weight * model.calculate_loss(part) for part, weight in parts]
         torch.stack(losses).sum().backward()
-        return float(sum(losses))
+        return sum(loss.item() for loss in losses)
 
     (plain, loss), (amp, other) = (_timed(step, options, amp=enabled) for enabled in (False, True))
     return "distillation", "tokens", tokens / plain, tokens / amp, abs(loss - other)
@@ -132,7 +132,7 @@ def _encoding_and_training(options: argparse.Namespace, settings: dict[str, Any]
             model.zero_grad()
             loss = model.calculate_loss(batch)
             loss.backward()
-            return float(loss)
+            return loss.item()
 
         (plain, loss), (amp, other) = (_timed(step, options, amp=enabled) for enabled in (False, True))
     return [encoded, ("training with LoRA", "rows", options.batch / plain, options.batch / amp, abs(loss - other))]
