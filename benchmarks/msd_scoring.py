@@ -2,7 +2,7 @@
 
     python -m benchmarks.msd_scoring
 
-Both score the same test rows in memory, on one thread, in turn; the time of a batch is the median over the rounds.
+Both score the same test rows in memory, on one thread, in turn; CPU time of a batch, the median over the rounds.
 MSD scores from the tables of vectors that a checkpoint contains, so its student does not run.
 
 Every --key=value is a setting of both models, such as --history_length=50.
@@ -100,9 +100,9 @@ def _scorer(settings: dict[str, Any]) -> Any:
     @torch.inference_mode()
     def score(size: int, number: int) -> float:
         rows = batch(size, number)
-        started = time.perf_counter()
+        started = time.process_time()
         model.predict(rows)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     score(64, 0)  # MSD computes its tables of vectors
     return score
