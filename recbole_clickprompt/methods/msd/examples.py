@@ -13,10 +13,9 @@ import torch
 
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.knowledge.answers import Answer
-from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.sampling import is_development, uniform
-from recbole_clickprompt.methods.msd.answers import teacher_answers
 from recbole_clickprompt.methods.msd.targets import kept
+from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
@@ -24,7 +23,7 @@ from recbole_clickprompt.text.source import TextSource
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
-__all__ = ["EXAMPLE", "Example", "Examples", "knowledge_hash", "load_examples"]
+__all__ = ["EXAMPLE", "Example", "Examples", "load_examples"]
 
 EXAMPLE = "example"  # column of a batch: numbers of examples, (B,) int64
 
@@ -69,14 +68,6 @@ class Examples:
     def digest(self) -> str:
         """A hash of all examples in their order."""
         return hashlib.sha256(json.dumps([self.training, self.dev]).encode()).hexdigest()
-
-
-def knowledge_hash(names: Sequence[str]) -> str:
-    """SHA-256 over the bytes of knowledge files, in the order of their names; raises DataError."""
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(hashlib.sha256(find_knowledge(name).read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Examples:

@@ -10,7 +10,7 @@ from torch import nn
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.msd.builders import texts_of
-from recbole_clickprompt.methods.msd.examples import knowledge_hash
+from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.values import Settings

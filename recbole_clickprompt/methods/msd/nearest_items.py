@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_clickprompt.evaluation.word_tables import WordTable
-from recbole_clickprompt.methods.msd.answers import teacher_answers
+from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import short_names
 from recbole_clickprompt.text.source import TextSource

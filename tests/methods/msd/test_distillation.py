@@ -16,8 +16,8 @@ from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.host.knowledge_subjects import subjects_of
 from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.records import Record
-from recbole_clickprompt.methods.msd.answers import with_phrases
 from recbole_clickprompt.methods.msd.distillation import Distillation
+from recbole_clickprompt.methods.text_vectors.answers import with_phrases
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, read_inputs
 from recbole_clickprompt.trainer.stage import TrainingStage

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_clickprompt.methods.msd.adaptors import Adaptor
 from recbole_clickprompt.methods.msd.fusion import NearItems, latest_occurrences
 from recbole_clickprompt.methods.msd.masking import mask_rates, masked_clicks
+from recbole_clickprompt.methods.text_vectors.adaptors import Adaptor
 
 WIDTH = 3
 

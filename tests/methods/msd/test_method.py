@@ -231,8 +231,8 @@ def test_a_run_lists_nearest_items_and_phrases_for_its_report(settings):
 
 
 def test_answers_are_read_by_the_student_or_exchanged(msd_config, make_data):
-    from recbole_clickprompt.methods.msd.answers import teacher_answers
     from recbole_clickprompt.methods.msd.builders import texts_of
+    from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
 
     config = msd_config(knowledge=["tiny-items"], read_answers=True)
     train = make_data(config)[0]._dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,15 @@ from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.records import read_answers
 from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["teacher_answers", "with_phrases"]
+__all__ = ["knowledge_hash", "teacher_answers", "with_phrases"]
+
+
+def knowledge_hash(names: Sequence[str]) -> str:
+    """SHA-256 over the bytes of knowledge files, in the order of their names; raises DataError."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(hashlib.sha256(find_knowledge(name).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
