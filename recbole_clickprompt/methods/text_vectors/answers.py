@@ -45,20 +45,27 @@ def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | Non
     return answers
 
 
-def with_phrases(config: Settings, texts: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Texts of items with the teacher's phrases about them.
+def with_phrases(
+    config: Settings, texts: Sequence[str], keys: Sequence[str], *, level: str = "item", reasoning: bool = False
+) -> list[str]:
+    """Texts with what the teacher says about them.
 
     Args:
         config: As for ``teacher_answers``.
         texts: By id; empty ones stay empty.
         keys: Of the answers, by id.
+        level: ``item`` or ``user``.
+        reasoning: The line of reasoning comes before the phrases.
 
     Raises:
         DataError: As for ``teacher_answers``.
     """
-    answers = teacher_answers(config, "item", dict(zip(keys, texts, strict=True)))
+    answers = teacher_answers(config, level, dict(zip(keys, texts, strict=True)))
 
     def said(key: str) -> str:
-        return "; ".join((*answers[key].explicit, *answers[key].implicit)) if key in answers else ""
+        if key not in answers:
+            return ""
+        phrases = "; ".join((*answers[key].explicit, *answers[key].implicit))
+        return f"{answers[key].reasoning} {phrases}".strip() if reasoning else phrases
 
     return [f"{text} {said(key)}." if text and said(key) else text for text, key in zip(texts, keys, strict=True)]
