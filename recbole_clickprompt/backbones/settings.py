@@ -123,18 +123,18 @@ declare(SETTINGS)
 
 
 def check_takes_fields(backbone: str, reader: str) -> None:
-    """Rejects backbones that take no vectors as further fields.
+    """Rejects backbones whose embeddings are not one tensor of fields of equal width.
 
     Args:
         backbone: The setting ``backbone``.
-        reader: The method that adds vectors, for the message.
+        reader: What needs such fields, such as ``KAR adds fields``, for the message.
 
     Raises:
         SettingError: The backbone takes embeddings by the names of fields, or in a shape of its own.
     """
     if backbone in WITHOUT_VECTORS:
         able = ", ".join(name for name in BACKBONES if name not in WITHOUT_VECTORS)
-        raise SettingError(f"{reader} adds fields, which {backbone} does not support; use one of {able}")
+        raise SettingError(f"{reader}, which {backbone} does not support; use one of {able}")
 
 
 def check_history_settings(settings: Settings, *, reader: str | None = None) -> None:

@@ -17,7 +17,7 @@ __all__ = [
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
 # The first method of the first folder is the default
-_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl", "kar")
+_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl", "kar", "qarmlike", "llactr")
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []

@@ -35,7 +35,7 @@ class KARMethod(Method):
         """Raises SettingError for settings that do not go together."""
         from recbole_clickprompt.methods.text_vectors.texts import check_knowledge
 
-        check_takes_fields(settings["backbone"], self.name)
+        check_takes_fields(settings["backbone"], "KAR adds fields")
         check_text_fields(settings)
         check_history_settings(settings)
         check_knowledge(settings)

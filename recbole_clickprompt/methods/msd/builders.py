@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
-from recbole_clickprompt.methods.msd.fusion import NearItems
+from recbole_clickprompt.methods.msd.fusion import NearItems, SimilarityHistogram
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
 from recbole_clickprompt.methods.msd.student_vectors import StudentTables, StudentVectors
 from recbole_clickprompt.methods.text_vectors.adaptors import Adaptor
@@ -45,10 +45,12 @@ def build_text_tables(config: Settings, dataset: TextSource) -> StudentTables:
     return StudentTables(student, _build_levels(config, dataset, tokenize, width=encoder.width))
 
 
-def build_near_items(config: Settings) -> NearItems | None:
+def build_near_items(config: Settings) -> NearItems | SimilarityHistogram | None:
     """The fusion of near items; None with ``fusion: none``."""
     if config["fusion"] == "none":
         return None
+    if config["fusion"] == "histogram":
+        return SimilarityHistogram(config["embedding_size"])
     return NearItems(
         config["embedding_size"],
         count=config["near_items"],

@@ -78,11 +78,9 @@ def log_unanswered(config: Settings, dataset: TextSource, levels: Iterable[str])
         return
     for level in levels:
         answers = teacher_answers(config, level)
-        keys = _keys(dataset, level)
+        keys = _keys(dataset, level)[1:]  # id 0 is padding
         missing = sum(key not in answers for key in keys)
-        getLogger().info(
-            f"{missing} of {len(keys)} texts of {level}s have no answer in knowledge and stay as they are"
-        )
+        getLogger().info(f"{missing} of {len(keys)} texts of {level}s have no answer and are read alone")
 
 
 def frozen_inputs(config: Settings, dataset: TextSource, levels: Iterable[str]) -> dict[str, Any]:
