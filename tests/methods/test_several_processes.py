@@ -16,6 +16,8 @@ def test_several_processes_train_as_one(small, model):
     settings = {**small, **SETTINGS, "backbone": "DCNV2", "plm_num_layers": 1}
     if model == "CTRBERT":
         settings |= {"tabular": True, "plm_learning_rate": 1e-3}
+    if model == "LLaCTR":
+        settings |= {"plm_lora": {"r": 4}, "pretrain_epochs": 1}  # without dropout
     if model == "QARMLike":
         settings |= {"codebook_size": 4}
     (alone,) = on_ranks(train, model, {**settings, "checkpoint_dir": "alone"}, world=1)
