@@ -29,8 +29,8 @@ from recbole_clickprompt.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recbole_clickprompt.methods.msd.level import Level, Rows
     from recbole_clickprompt.methods.msd.model import MSD
+    from recbole_clickprompt.methods.text_vectors.level import Level, Rows
 
 __all__ = ["build_model", "main"]
 
@@ -113,9 +113,10 @@ def _each(model: MSD, level: Level, ids: Tensor) -> Rows:
     import torch
 
     from recbole_clickprompt.methods.msd.encoding import encode
-    from recbole_clickprompt.methods.msd.level import Rows
+    from recbole_clickprompt.methods.msd.student_texts import StudentTexts
+    from recbole_clickprompt.methods.text_vectors.level import Rows
 
-    assert level.texts is not None
+    assert isinstance(level.texts, StudentTexts)
     vectors = encode(model.texts.student.encoder, level.texts.tokens, level.index[ids].flatten())
     return Rows(level.adaptor(vectors), torch.arange(ids.numel()).view(ids.shape))
 
@@ -141,8 +142,10 @@ def _top_layer(model: MSD) -> float:
     """How much faster vectors are computed with one token in the top layer, without gradient."""
     import torch
 
+    from recbole_clickprompt.methods.msd.student_texts import StudentTexts
+
     encoder, texts = model.texts.student.encoder.eval(), model.texts.named_levels()["item"].texts
-    assert texts is not None
+    assert isinstance(texts, StudentTexts)
     tokens, lengths = texts.padded(torch.arange(min(64, len(texts))))
     states = encoder.lower(tokens, lengths) if encoder.num_frozen else tokens
 

@@ -25,9 +25,9 @@ from recbole_clickprompt.settings.values import Settings
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["Clicks", "History", "HistoryPooling", "TargetAttention"]
+__all__ = ["HISTOGRAM_BINS", "Clicks", "History", "HistoryPooling", "TargetAttention", "similarity_histogram"]
 
-_BINS = 20  # of the histogram of cosine similarities
+HISTOGRAM_BINS = 20  # of cosine similarities
 
 
 class Clicks(NamedTuple):
@@ -222,7 +222,7 @@ class HistoryPooling(VectorSource):
                 for _ in groups
             )
         elif self.kind == "similarity_histogram":
-            self.pools.extend(nn.Linear(_BINS, width) for _ in groups)
+            self.pools.extend(nn.Linear(HISTOGRAM_BINS, width) for _ in groups)
 
     def forward(self, model: ContextRecommender, interaction: Interaction, embeddings: Tensor) -> Tensor:
         """See ``VectorSource.forward``; E is the number of groups times that of a group's vectors."""
@@ -237,7 +237,9 @@ class HistoryPooling(VectorSource):
             else:
                 with torch.no_grad():
                     similarity = F.cosine_similarity(target.unsqueeze(1), clicks.of_slots(), dim=2, eps=1e-8)
-                pooled = [pool(_histogram(similarity, mask)) for pool, mask in pairs]
+                pooled = [
+                    pool(similarity_histogram(similarity, _shares(mask, similarity.dtype))) for pool, mask in pairs
+                ]
         return torch.cat([vectors.unflatten(1, (-1, embeddings.shape[2])) for vectors in pooled], dim=1)
 
 
@@ -246,8 +248,16 @@ def _shares(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.to(dtype) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-def _histogram(similarity: Tensor, mask: Tensor) -> Tensor:
-    """Shares of a row's clicks in bins of equal width from -1 to 1: ``(B, T)`` to ``(B, _BINS)``."""
-    bins = ((similarity + 1) / 2 * _BINS).long().clamp(0, _BINS - 1)
-    members = bins.unsqueeze(2) == torch.arange(_BINS, device=bins.device)  # (B, T, _BINS)
-    return torch.einsum("bt,btn->bn", _shares(mask, similarity.dtype), members.to(similarity.dtype))
+def similarity_histogram(similarity: Tensor, weights: Tensor) -> Tensor:
+    """Sums of weights in 20 bins of equal width from -1 to 1.
+
+    Args:
+        similarity: Cosines of the clicks of a row with its target, ``(B, T)``.
+        weights: Of each click; 0 for empty slots, ``(B, T)``.
+
+    Returns:
+        ``(B, HISTOGRAM_BINS)``.
+    """
+    bins = ((similarity + 1) / 2 * HISTOGRAM_BINS).long().clamp(0, HISTOGRAM_BINS - 1)
+    members = bins.unsqueeze(2) == torch.arange(HISTOGRAM_BINS, device=bins.device)  # (B, T, HISTOGRAM_BINS)
+    return torch.einsum("bt,btn->bn", weights, members.to(weights.dtype))

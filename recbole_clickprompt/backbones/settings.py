@@ -24,7 +24,7 @@ from recbole_clickprompt.settings.types import (
 )
 from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["SETTINGS", "check_history_settings"]
+__all__ = ["SETTINGS", "check_history_settings", "check_takes_fields"]
 
 
 def _of_backbone(type: ValueType, meaning: str) -> Setting:
@@ -120,6 +120,21 @@ SETTINGS = grouped(
     {"Backbone": _BACKBONE, "History": _HISTORY, "Settings of single backbones": _OF_SINGLE_BACKBONES}
 )
 declare(SETTINGS)
+
+
+def check_takes_fields(backbone: str, reader: str) -> None:
+    """Rejects backbones whose embeddings are not one tensor of fields of equal width.
+
+    Args:
+        backbone: The setting ``backbone``.
+        reader: What needs such fields, such as ``KAR adds fields``, for the message.
+
+    Raises:
+        SettingError: The backbone takes embeddings by the names of fields, or in a shape of its own.
+    """
+    if backbone in WITHOUT_VECTORS:
+        able = ", ".join(name for name in BACKBONES if name not in WITHOUT_VECTORS)
+        raise SettingError(f"{reader}, which {backbone} does not support; use one of {able}")
 
 
 def check_history_settings(settings: Settings, *, reader: str | None = None) -> None:

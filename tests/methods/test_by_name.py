@@ -17,12 +17,19 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.trainer.whole_run import in_child
 
-METHODS = ["CTRBERT", "CTRL"]
+METHODS = ["CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR"]
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
+    "KAR": {"level_experts": 2, "adaptor_size": 8, "user_blocks": 2},
+    "QARMLike": {"codebook_size": 4},
+    "LLaCTR": {"field_values": 40},
 }
-STAGES = {"CTRBERT": ["finetune"], "CTRL": ["contrast", "finetune"]}
+STAGES = {
+    **{model: ["finetune"] for model in METHODS},
+    "CTRL": ["contrast", "finetune"],
+    "LLaCTR": ["fields", "finetune"],
+}
 
 
 @pytest.fixture

@@ -11,11 +11,15 @@ ROWS = {"train_rows": 147, "pretrain_rows": 147, "pretrain_batch_size": 49, "tra
 SETTINGS = {**NO_DROPOUT, **ROWS, "head_dropout": 0.0, "micro_batch_size": 16, "eval_batch_size": 37, "epochs": 1}
 
 
-@pytest.mark.parametrize("model", ["CTRBERT", "CTRL"])
+@pytest.mark.parametrize("model", ["CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR"])
 def test_several_processes_train_as_one(small, model):
     settings = {**small, **SETTINGS, "backbone": "DCNV2", "plm_num_layers": 1}
     if model == "CTRBERT":
         settings |= {"tabular": True, "plm_learning_rate": 1e-3}
+    if model == "LLaCTR":
+        settings |= {"plm_lora": {"r": 4}, "pretrain_epochs": 1}  # without dropout
+    if model == "QARMLike":
+        settings |= {"codebook_size": 4}
     (alone,) = on_ranks(train, model, {**settings, "checkpoint_dir": "alone"}, world=1)
     together = on_ranks(train, model, {**settings, "checkpoint_dir": "together"}, world=2)
     for rank in together:

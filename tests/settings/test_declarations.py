@@ -25,7 +25,8 @@ FINETUNING = {
     "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
     "student_pooling", "texts_per_step",
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
-    "mask_items", "mask_rate", "read_answers",
+    "mask_items", "mask_rate", "read_answers", "knowledge_vectors", "shared_experts", "level_experts",
+    "code_levels", "codebook_size", "field_interaction_weight", "field_alignment_weight",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -70,7 +71,10 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
     assert "| `DCNV2`, `AutoInt` (CTRL) | pretrain |" in rows["backbone"]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL"])
+@pytest.mark.parametrize(
+    "model",
+    ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR"],
+)
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.msd.answers import with_phrases
+from recbole_clickprompt.methods.msd.distillation_settings import distillation_seed
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
-from recbole_clickprompt.methods.msd.fusion import NearItems
-from recbole_clickprompt.methods.msd.level import Level
+from recbole_clickprompt.methods.msd.fusion import NearItems, SimilarityHistogram
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
-from recbole_clickprompt.methods.msd.student_vectors import StudentVectors
-from recbole_clickprompt.methods.msd.text_tables import TextTables
+from recbole_clickprompt.methods.msd.student_vectors import StudentTables, StudentVectors
+from recbole_clickprompt.methods.text_vectors.adaptors import Adaptor
+from recbole_clickprompt.methods.text_vectors.answers import with_phrases
+from recbole_clickprompt.methods.text_vectors.level import Level
 from recbole_clickprompt.plm.generative import load_generative, num_positions
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
@@ -22,7 +23,7 @@ __all__ = ["build_near_items", "build_text_tables", "texts_of"]
 _UNLIMITED = 1 << 20  # tokens; T5's positions are relative
 
 
-def build_text_tables(config: Settings, dataset: TextSource) -> TextTables:
+def build_text_tables(config: Settings, dataset: TextSource) -> StudentTables:
     """The student with the weights of its files, and the levels of texts that the settings ask for.
 
     Args:
@@ -42,13 +43,15 @@ def build_text_tables(config: Settings, dataset: TextSource) -> TextTables:
         enable_amp=config["enable_amp"],
         show_progress=config["show_progress"],
     )
-    return TextTables(student, _build_levels(config, dataset, tokenize, width=encoder.width))
+    return StudentTables(student, _build_levels(config, dataset, tokenize, width=encoder.width))
 
 
-def build_near_items(config: Settings) -> NearItems | None:
+def build_near_items(config: Settings) -> NearItems | SimilarityHistogram | None:
     """The fusion of near items; None with ``fusion: none``."""
     if config["fusion"] == "none":
         return None
+    if config["fusion"] == "histogram":
+        return SimilarityHistogram(config["embedding_size"])
     return NearItems(
         config["embedding_size"],
         count=config["near_items"],
@@ -95,8 +98,7 @@ def _build_levels(
             name,
             StudentTexts(tokenize, name, texts_of(config, dataset, name)) if has_texts else None,
             ids=dataset.num(field),
-            width=width,
-            hidden=config["adaptor_size"],
+            adaptor=Adaptor(width, hidden=config["adaptor_size"], out=config["embedding_size"]),
             out=config["embedding_size"],
         )
         for name, field in fields.items()
@@ -116,4 +118,4 @@ def texts_of(config: Settings, dataset: TextSource, level: str) -> list[str]:
     if not config["read_answers"]:
         return texts
     keys = [str(dataset.id2token(dataset.iid_field, item)) for item in range(len(texts))]
-    return with_phrases(config, texts, keys)
+    return with_phrases(config, texts, keys, seed=distillation_seed(config))

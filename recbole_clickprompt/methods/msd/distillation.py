@@ -16,10 +16,10 @@ import torch
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.base import Curve
-from recbole_clickprompt.methods.msd.answers import distillation_seed
-from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION
-from recbole_clickprompt.methods.msd.examples import Examples, knowledge_hash, load_examples
+from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION, distillation_seed
+from recbole_clickprompt.methods.msd.examples import Examples, load_examples
 from recbole_clickprompt.methods.msd.phrase_f1 import ENCODER
+from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash
 from recbole_clickprompt.plm.generative import num_positions
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.values import Settings

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.types import BOOLEAN, FRACTION, NAME, POSITIVE, choice, integer, optional, real
+from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["DISTILLATION"]
+__all__ = ["DISTILLATION", "distillation_seed"]
 
 DISTILLATION = {
     "distill_epochs": Setting(
@@ -85,3 +86,8 @@ DISTILLATION = {
         real(-1, 1, high_open=False), 0.8, "Cosine from which two phrases count as equal.", "none"
     ),
 }  # fmt: skip
+
+
+def distillation_seed(config: Settings) -> int:
+    """``distill_seed``, or ``seed`` without one."""
+    return config["seed"] if config["distill_seed"] is None else config["distill_seed"]

@@ -13,10 +13,10 @@ import torch
 
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.knowledge.answers import Answer
-from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.sampling import is_development, uniform
-from recbole_clickprompt.methods.msd.answers import teacher_answers
+from recbole_clickprompt.methods.msd.distillation_settings import distillation_seed
 from recbole_clickprompt.methods.msd.targets import kept
+from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
@@ -24,7 +24,7 @@ from recbole_clickprompt.text.source import TextSource
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
-__all__ = ["EXAMPLE", "Example", "Examples", "knowledge_hash", "load_examples"]
+__all__ = ["EXAMPLE", "Example", "Examples", "load_examples"]
 
 EXAMPLE = "example"  # column of a batch: numbers of examples, (B,) int64
 
@@ -75,14 +75,6 @@ class Examples:
         return hashlib.sha256(json.dumps([self.training, self.dev, self.left_out]).encode()).hexdigest()
 
 
-def knowledge_hash(names: Sequence[str]) -> str:
-    """SHA-256 over the bytes of knowledge files, in the order of their names; raises DataError."""
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(hashlib.sha256(find_knowledge(name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Examples:
     """The examples of a run.
 
@@ -105,7 +97,7 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
         )
     found: list[Example] = []
     for level, subjects in _subjects(config, dataset).items():
-        answers = teacher_answers(config, level, subjects)
+        answers = teacher_answers(config, level, subjects, seed=distillation_seed(config))
         found += [Example(level, key, text, answers[key]) for key, text in subjects.items() if key in answers]
         missing = sum(key not in answers for key in subjects)
         getLogger().info(f"distill: {missing} of {len(subjects)} {level}s with a text have no answer")
@@ -138,7 +130,7 @@ def _subjects(config: Settings, dataset: TextSource) -> dict[str, dict[str, str]
             str(dataset.id2token(dataset.iid_field, item)): texts[item] for item in sorted(items) if texts[item]
         }
     }
-    if dataset.user_profiles is not None and teacher_answers(config, "user"):
+    if dataset.user_profiles is not None and teacher_answers(config, "user", seed=distillation_seed(config)):
         profiles = dataset.user_profiles
         tokens = [str(dataset.id2token(dataset.uid_field, user)) for user in range(dataset.num(dataset.uid_field))]
         of_users = zip(profiles.users.tolist(), profiles.keys(tokens), profile_descriptions(dataset), strict=True)

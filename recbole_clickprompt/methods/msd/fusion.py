@@ -1,5 +1,7 @@
 """Near items fusion (MSD, Eq. 6-8): the clicks whose texts are most similar to the target's, as one vector.
 
+``SimilarityHistogram`` is a control: how similar the clicks are, without what they are.
+
 Letters: B rows, T slots of a history, A width of a vector, M near items, U distinct items.
 """
 
@@ -9,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["NearItems", "latest_occurrences"]
+from recbole_clickprompt.backbones.history import HISTOGRAM_BINS, similarity_histogram
+
+__all__ = ["NearItems", "SimilarityHistogram", "latest_occurrences"]
 
 _EPS = 1e-8
 
@@ -55,11 +59,7 @@ class NearItems(nn.Module):
             ``(B, A)``.
         """
         clicks = F.embedding(places, items)  # (B, T, A)
-        # In training U is small: each distinct item once; in scoring it is all items, and the slots are fewer
-        norms = items.norm(dim=1)[places] if len(items) <= places.numel() else clicks.norm(dim=2)
-        unit = F.normalize(target, dim=1, eps=_EPS)
-        cosine = torch.einsum("bta,ba->bt", clicks, unit) / norms.clamp(min=_EPS)
-        cosine = cosine.masked_fill(~seen, -torch.inf)
+        cosine = _cosines(target, items, places, clicks).masked_fill(~seen, -torch.inf)
         if self.count < places.shape[1]:
             cosine, index = cosine.topk(self.count, dim=1)
             clicks = clicks.gather(1, index.unsqueeze(2).expand(-1, -1, clicks.shape[2]))
@@ -80,6 +80,36 @@ class NearItems(nn.Module):
         # A row without near items has finite scores in the softmax, whose result is then masked: NaN would have a
         # gradient
         return scores.masked_fill(~near, torch.finfo(scores.dtype).min).softmax(1) * near
+
+
+class SimilarityHistogram(nn.Module):
+    """A projection of the counts of clicks by their cosine similarity to the target.
+
+    After SimTier (Sheng et al., CIKM 2024). Counts in 20 bins of equal width from -1 to 1 are divided by T.
+    They have no gradient, so vectors learn nothing from them.
+
+    Args:
+        width: A.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(HISTOGRAM_BINS, width)
+
+    def forward(self, target: Tensor, items: Tensor, places: Tensor, seen: Tensor) -> Tensor:
+        """As for ``NearItems``."""
+        with torch.no_grad():
+            cosine = _cosines(target, items, places, F.embedding(places, items))
+            counts = similarity_histogram(cosine, seen.to(cosine.dtype) / seen.shape[1])
+        return self.projection(counts)
+
+
+def _cosines(target: Tensor, items: Tensor, places: Tensor, clicks: Tensor) -> Tensor:
+    """Cosines of each row's clicks with its target, ``(B, T)``; ``clicks``: their vectors, ``(B, T, A)``."""
+    # In training U is small: each distinct item once; in scoring it is all items, and the slots are fewer
+    norms = items.norm(dim=1)[places] if len(items) <= places.numel() else clicks.norm(dim=2)
+    unit = F.normalize(target, dim=1, eps=_EPS)
+    return torch.einsum("bta,ba->bt", clicks, unit) / norms.clamp(min=_EPS)
 
 
 def latest_occurrences(items: Tensor, seen: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from torch import nn
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.msd.builders import texts_of
-from recbole_clickprompt.methods.msd.examples import knowledge_hash
+from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash
 from recbole_clickprompt.plm.generative import load_generative
-from recbole_clickprompt.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_pretrained
@@ -57,13 +57,10 @@ def student_inputs(config: Settings, dataset: TextSource) -> dict[str, Any]:
     texts = hashlib.sha256()
     for level in levels:
         texts.update("\0".join(texts_of(config, dataset, level)).encode())
-    files = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]):
-        files.update(path.read_bytes())
     return {
         "knowledge": knowledge_hash(config["knowledge"] or []),
         "phrase_dictionary": _content(config["phrase_dictionary"]),
         "student_weights": weights_hash(folder),
-        "student_files": files.hexdigest(),
+        "student_files": text_files_hash(folder),
         "student_texts": texts.hexdigest(),
     }

@@ -62,6 +62,16 @@ class MSDMethod(Method):
                 "fusion: none"
             )
         check_history_settings(settings, reader=None if fusion == "none" else f"fusion: {fusion}")
+        if fusion == "histogram" and settings["train_texts"] == "all":
+            raise SettingError(
+                "train_texts: all has nothing to train in clicks with fusion: histogram, which has no gradient; "
+                "set it to targets or none"
+            )
+        if fusion == "histogram" and settings["train_texts"] == "targets" and not settings["fuse_target"]:
+            raise SettingError(
+                "train_texts: targets has nothing to train with fusion: histogram, which has no gradient, and "
+                "fuse_target: False; set it to none, or fuse_target to True"
+            )
         if settings["train_user_texts"]:
             for name, value in (("user_knowledge", "none"), ("train_texts", "none"), ("vectors", "random")):
                 if settings[name] == value:

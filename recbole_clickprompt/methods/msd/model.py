@@ -18,8 +18,8 @@ from recbole_clickprompt.backbones.vector_fields import ReadyVectors
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.methods.msd.builders import build_near_items, build_text_tables
 from recbole_clickprompt.methods.msd.fusion import latest_occurrences
-from recbole_clickprompt.methods.msd.level import Rows
 from recbole_clickprompt.methods.msd.masking import mask_rates, masked_clicks
+from recbole_clickprompt.methods.text_vectors.level import Rows
 from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
@@ -96,10 +96,8 @@ class MSD(LabeledRowsModel):
             self.mask_rates.copy_(mask_rates(counts, mode=self._mask, rate=self._mask_rate))
         self.texts.refresh()
         if self._standardize:
-            for name, level in self.texts.named_levels().items():
-                ids = dataset.inter_feat[self._item_field if name == "item" else NUMBER].unique().long()
-                texts = level.index[ids.to(level.index.device)].unique()
-                level.adaptor.standardize(level.vectors.rows[texts])
+            columns = {"item": self._item_field, "user": NUMBER}
+            self.texts.standardize({name: dataset.inter_feat[columns[name]] for name in self.vector_widths})
 
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Refreshes the table of vectors when it is due; see ``trainer.protocols.FollowsTraining``."""

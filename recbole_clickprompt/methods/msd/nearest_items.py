@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_clickprompt.evaluation.word_tables import WordTable
-from recbole_clickprompt.methods.msd.answers import teacher_answers
+from recbole_clickprompt.methods.msd.distillation_settings import distillation_seed
+from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import short_names
 from recbole_clickprompt.text.source import TextSource
@@ -25,7 +26,7 @@ def nearest_items(config: Settings, vectors: Tensor, dataset: TextSource) -> Wor
         vectors: Adapted vectors of items by id, ``(ids, A)``.
         dataset: The training rows.
     """
-    names, answers = short_names(dataset), teacher_answers(config, "item")
+    names, answers = short_names(dataset), teacher_answers(config, "item", seed=distillation_seed(config))
     rows = dataset[torch.arange(len(dataset))][dataset.iid_field]
     named = torch.tensor([bool(name) for name in names])
     counts = torch.bincount(rows, minlength=len(names)) * named

@@ -122,10 +122,11 @@ _TEXTS = {
 }
 _NEAR = {
     "fusion": Setting(
-        choice("sum", "mean", "softmax", "attention", "none"),
+        choice("sum", "mean", "softmax", "attention", "histogram", "none"),
         "sum",
         "How the vectors of near items become one: sum, as in the paper; mean; softmax of their similarities; "
-        "attention, learned; or none, without histories.",
+        "attention, learned; histogram, a control, the counts of all clicks by their similarity to the target; or "
+        "none, without histories.",
         "finetune",
     ),
     "near_items": Setting(integer(1), 5, "The number of clicks most similar to the target, M.", "finetune"),

@@ -5,8 +5,7 @@ Letters: N texts, W width of the student's states.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.methods.msd.encoder import StudentEncoder
 from recbole_clickprompt.methods.msd.encoding import encode, encode_all, random_directions
-from recbole_clickprompt.methods.msd.frozen_states import frozen_states
-from recbole_clickprompt.methods.msd.level import Level, Rows
+from recbole_clickprompt.methods.msd.frozen_states import FrozenStates, frozen_states
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
+from recbole_clickprompt.methods.text_vectors.level import Level, Rows
+from recbole_clickprompt.methods.text_vectors.tables import TextTables, hash_weights
 
-__all__ = ["StudentVectors"]
+__all__ = ["StudentTables", "StudentVectors"]
 
 
 class StudentVectors(nn.Module):
@@ -47,6 +47,7 @@ class StudentVectors(nn.Module):
         super().__init__()
         self.encoder, self._tokenize = encoder, tokenize
         self._folder, self._random = folder, random
+        self._states: dict[str, FrozenStates] = {}  # of the frozen layers by level, once they are needed
         self._enable_amp, self._show_progress = enable_amp, show_progress
 
     def is_trained(self) -> bool:
@@ -61,8 +62,8 @@ class StudentVectors(nn.Module):
         """
         texts = self._texts(level)
         with self._autocast():
-            if self.encoder.num_frozen and level.states is None:
-                level.states = frozen_states(
+            if self.encoder.num_frozen and level.name not in self._states:
+                self._states[level.name] = frozen_states(
                     self.encoder,
                     texts,
                     folder=self._folder,
@@ -70,7 +71,11 @@ class StudentVectors(nn.Module):
                     show_progress=self._show_progress,
                 )
             vectors = encode_all(
-                self.encoder, texts.tokens, level.states, show_progress=self._show_progress, shared=True
+                self.encoder,
+                texts.tokens,
+                self._states.get(level.name),
+                show_progress=self._show_progress,
+                shared=True,
             )
         level.vectors.rows = random_directions(vectors, texts.tokens) if self._random else vectors
 
@@ -79,7 +84,7 @@ class StudentVectors(nn.Module):
         texts, places = torch.unique(level.index[ids], return_inverse=True)
         tokens = self._texts(level).tokens
         with self._autocast():
-            vectors = encode(self.encoder, tokens, texts, level.states)
+            vectors = encode(self.encoder, tokens, texts, self._states.get(level.name))
         if self._random:
             chosen = tokens.join([(tokens, texts.cpu().numpy())])
             vectors = random_directions(vectors, chosen)
@@ -97,12 +102,8 @@ class StudentVectors(nn.Module):
 
     def hash_with(self, others: Iterable[nn.Module]) -> str:
         """A hash of all weights and of the weights of other modules, in hexadecimal."""
-        digest = hashlib.sha256(f"{self._tokenize.max_length} {self._random} {self._enable_amp}".encode())
-        for module in (self.encoder, *others):
-            for name, weight in module.state_dict().items():
-                digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-                digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        start = f"{self._tokenize.max_length} {self._random} {self._enable_amp}"
+        return hash_weights(start, (self.encoder, *others))
 
     def _texts(self, level: Level) -> StudentTexts:
         if level.texts is None:
@@ -110,8 +111,36 @@ class StudentVectors(nn.Module):
                 f"the vectors of {level.name}s are not those of the weights, and there are no texts to compute "
                 "them from; save the model after an evaluation"
             )
+        assert isinstance(level.texts, StudentTexts)
         return level.texts
 
     def _autocast(self) -> torch.autocast:
         device = next(self.encoder.parameters()).device
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._enable_amp)
+
+
+class StudentTables(TextTables):
+    """The levels of texts and the student that reads them.
+
+    Args:
+        student: Reads texts.
+        levels: By name.
+    """
+
+    def __init__(self, student: StudentVectors, levels: Mapping[str, Level]) -> None:
+        super().__init__(levels)
+        self.student = student
+
+    @property
+    def reader(self) -> StudentVectors:
+        """The student."""
+        return self.student
+
+    def training_rows(self, name: str, ids: Tensor, *, trained: bool) -> Rows:
+        """Adapted vectors of ids of any shape in training; ``trained``: with gradients into the student."""
+        level = self.named_levels()[name]
+        return self.computed(name, ids) if trained and self.student.is_trained() else level.from_vectors(ids)
+
+    def computed(self, name: str, ids: Tensor) -> Rows:
+        """Adapted vectors of ids of any shape, from their texts alone, each distinct text read once."""
+        return self.student.encoded(self.named_levels()[name], ids)

@@ -16,8 +16,8 @@ from recbole_clickprompt.evaluation.history import history_beside, read_epochs
 from recbole_clickprompt.host.knowledge_subjects import subjects_of
 from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.records import Record
-from recbole_clickprompt.methods.msd.answers import with_phrases
 from recbole_clickprompt.methods.msd.distillation import Distillation
+from recbole_clickprompt.methods.text_vectors.answers import with_phrases
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.trainer.pretrained_checkpoint import load_components, read_inputs
 from recbole_clickprompt.trainer.stage import TrainingStage
@@ -431,7 +431,7 @@ def test_answers_about_other_texts_are_refused():
     with pytest.raises(DataError, match=r"'i\d+' is about another text, 'title is .* instead of 'name"):
         STAGE.training_rows(config, data[0], data[1])
     with pytest.raises(DataError, match="is about another text, 'title is "):
-        with_phrases(config, ["", "name is A."], ["[PAD]", "i1"])
+        with_phrases(config, ["", "name is A."], ["[PAD]", "i1"], seed=1)
 
 
 def test_clear_refusals():

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_clickprompt.methods.msd.adaptors import Adaptor
-from recbole_clickprompt.methods.msd.fusion import NearItems, latest_occurrences
+from recbole_clickprompt.methods.msd.fusion import NearItems, SimilarityHistogram, latest_occurrences
 from recbole_clickprompt.methods.msd.masking import mask_rates, masked_clicks
+from recbole_clickprompt.methods.text_vectors.adaptors import Adaptor
 
 WIDTH = 3
 
@@ -148,6 +148,25 @@ def test_drawn_masks_have_the_rates_keep_a_click_and_follow_the_generator():
         assert abs(found - p) < 3.9 * math.sqrt(p * (1 - p) / 4000)
     single = masked_clicks(torch.full((500, 1), 2), torch.ones(500, 1).bool(), rates, torch.Generator())
     assert not single.any()
+
+
+def test_the_histogram_counts_clicks_by_their_similarity_and_ignores_masked_slots():
+    torch.manual_seed(0)
+    fusion, count = SimilarityHistogram(WIDTH), 20
+    with torch.no_grad():
+        fusion.projection.weight.zero_()
+        fusion.projection.bias.zero_()
+        fusion.projection.weight[:, :] = torch.eye(count)[:WIDTH] + torch.eye(count)[-WIDTH:]
+    target = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], requires_grad=True)
+    items = torch.tensor([[3.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.5, 0.0]], requires_grad=True)
+    places = torch.tensor([[0, 0, 1, 0], [2, 1, 0, 2]])
+    seen = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    # Bins -1 to -0.9 and 0.9 to 1 are read as the first and the last component
+    torch.testing.assert_close(fusion(target, items, places, seen), torch.tensor([[0.25, 0.0, 0.5], [0, 0, 0.25]]))
+    assert not fusion(target, items, places, torch.zeros_like(seen)).any()
+    fusion(target, items, places, seen).sum().backward()
+    assert target.grad is None
+    assert items.grad is None
 
 
 def test_the_adaptor_standardizes_by_the_vectors_it_was_given():

@@ -180,12 +180,14 @@ def test_predict_report_grid_and_tune_take_it(settings, capsys):
         ({"texts_per_step": 5, "train_texts": "none"}, "texts_per_step has no effect with train_texts: none"),
         ({"train_user_texts": True, "vectors": "random"}, "nothing to train with vectors: random"),
         ({"fusion": "none", "fuse_target": False, "user_knowledge": "none"}, "leave no vectors of texts"),
+        ({"fusion": "histogram", "train_texts": "all"}, "nothing to train in clicks with fusion: histogram"),
+        ({"fusion": "histogram", "fuse_target": False}, "nothing to train with fusion: histogram"),
         ({"read_answers": True}, "read_answers has no effect without knowledge"),
         ({"shuffle_knowledge": True}, "shuffle_knowledge has no effect without knowledge"),
         ({"init_from_text": ["item_id"]}, "init_from_text has no place in MSD"),
         ({"mask_rate": 0.5}, "mask_rate must be a number from 0 to below 0.5"),
         ({"mask_items": "rare"}, "mask_items must be one of none, uniform, head, tail"),
-        ({"fusion": "max"}, "fusion must be one of sum, mean, softmax, attention, none"),
+        ({"fusion": "max"}, "fusion must be one of sum, mean, softmax, attention, histogram, none"),
         ({"near_items": 0}, "near_items must be an integer, 1 or more, got 0"),
     ],
 )
@@ -232,18 +234,18 @@ def test_a_run_lists_nearest_items_and_phrases_for_its_report(settings):
 
 
 def test_answers_are_read_by_the_student_or_exchanged(msd_config, make_data):
-    from recbole_clickprompt.methods.msd.answers import teacher_answers
     from recbole_clickprompt.methods.msd.builders import texts_of
+    from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
 
     config = msd_config(knowledge=["tiny-items"], read_answers=True)
     train = make_data(config)[0]._dataset
-    answers, texts = teacher_answers(config, "item"), texts_of(config, train, "item")
+    answers, texts = teacher_answers(config, "item", seed=1), texts_of(config, train, "item")
     plain = texts_of(msd_config(knowledge=["tiny-items"]), train, "item")
     for item, (text, without) in enumerate(zip(texts, plain, strict=True)):
         answer = answers.get(str(train.id2token("item_id", item)))
         said = "" if answer is None or not without else f" {'; '.join((*answer.explicit, *answer.implicit))}."
         assert text == without + said
-    shuffled = teacher_answers(msd_config(knowledge=["tiny-items"], shuffle_knowledge=True), "item")
+    shuffled = teacher_answers(msd_config(knowledge=["tiny-items"], shuffle_knowledge=True), "item", seed=1)
     assert sorted(shuffled.values()) == sorted(answers.values())
     assert all(shuffled[key] is not answers[key] for key in answers)
 

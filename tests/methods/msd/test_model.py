@@ -82,6 +82,18 @@ def test_levels_and_fusion_can_be_left_out(build, settings, count):
     assert scores(model, batch).isfinite().all()
 
 
+def test_the_histogram_of_similarities_is_a_field_in_place_of_near_items(build):
+    model, (train, *_) = build(fusion="histogram")
+    batch = batch_of(train)
+    model.train()
+    assert model.vectors(batch).shape == (64, 3, 8)
+    step(model, batch)
+    assert model.near.projection.weight.any()
+    found = scores(model, batch)
+    batch["item_length"][:] = 0
+    assert not torch.equal(scores(model, batch), found)
+
+
 @pytest.mark.parametrize("backbone", [name for name in BACKBONES if name not in WITHOUT_VECTORS])
 def test_every_backbone_reads_the_vectors(build, backbone):
     model, (train, *_) = build(backbone=backbone)

@@ -5,43 +5,63 @@ Letters: A width of an adapted vector.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt.errors import WeightsError
-from recbole_clickprompt.methods.msd.level import Level, Rows
-from recbole_clickprompt.methods.msd.student_vectors import StudentVectors
+from recbole_clickprompt.methods.text_vectors.level import Level, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["TextTables"]
+__all__ = ["TextReader", "TextTables", "hash_weights"]
+
+
+class TextReader(Protocol):
+    """Makes vectors of texts, such as a language model."""
+
+    def is_trained(self) -> bool:
+        """Whether any weight is trained."""
+
+    def refresh(self, level: Level) -> None:
+        """Computes ``level.vectors`` from all of the level's texts, by all processes together."""
+
+    def of_texts(self, level: str, texts: Sequence[str]) -> Tensor:
+        """Vectors of any texts of a level, ``(N, W)`` float32, without gradient."""
+
+    def hash_with(self, others: Iterable[nn.Module]) -> str:
+        """A hash of all weights and of the weights of other modules, in hexadecimal."""
 
 
 class TextTables(nn.Module):
-    """The levels of texts and the student that reads them.
+    """The levels of texts and what reads them; subclasses provide ``reader``.
 
-    Each level has a table of the student's vectors, for training, and one of adapted vectors, for evaluation and
-    serving. Both are saved; neither is learned::
+    Each level has a table of the reader's vectors, for training, and one of adapted vectors, for evaluation and
+    serving. The second one is saved; neither is learned::
 
-        training     some texts: student with gradient ──> adaptor          the others: table ──> adaptor
+        training     some texts: reader with gradient ──> adaptor           the others: table ──> adaptor
         evaluation   table of adapted vectors, computed from the current weights before the first row
 
     Args:
-        student: Reads texts.
         levels: By name, ``item`` and, if users have texts, ``user``.
     """
 
-    def __init__(self, student: StudentVectors, levels: Mapping[str, Level]) -> None:
+    def __init__(self, levels: Mapping[str, Level]) -> None:
         super().__init__()
-        self.student = student
         self.levels = nn.ModuleDict(levels)
         self.is_current: Tensor  # whether the adapted vectors are those of the weights
         self.register_buffer("is_current", torch.zeros((), dtype=torch.bool))
-        self._refreshed = False  # whether the student's vectors are those of the weights
+        self._refreshed = False  # whether the reader's vectors are those of the weights
         self.register_load_state_dict_post_hook(lambda module, _: module._forget())
+
+    @property
+    def reader(self) -> TextReader:
+        """Reads texts."""
+        raise NotImplementedError
 
     def named_levels(self) -> dict[str, Level]:
         """The levels by name."""
@@ -52,10 +72,10 @@ class TextTables(nn.Module):
         self._refreshed = False
 
     def refresh(self) -> None:
-        """Computes the student's vectors of all texts, unless they are those of the current weights."""
+        """Computes the reader's vectors of all texts, unless they are those of the current weights."""
         if not self._refreshed:
             for level in self.named_levels().values():
-                self.student.refresh(level)
+                self.reader.refresh(level)
             self._refreshed = True
 
     def update(self) -> None:
@@ -71,8 +91,18 @@ class TextTables(nn.Module):
         self.is_current.fill_(False)
         if not all(len(level.vectors.rows) for level in self.named_levels().values()):
             self.refresh()
-        if self.student.is_trained():
+        if self.reader.is_trained():
             self._refreshed = False
+
+    def standardize(self, ids: Mapping[str, Tensor]) -> None:
+        """Sets the scale of the vectors that adaptors read.
+
+        Args:
+            ids: By level, those whose texts count.
+        """
+        for name, level in self.named_levels().items():
+            texts = level.index[ids[name].long().to(level.index.device)].unique()
+            level.adaptor.standardize(level.vectors.rows[texts])
 
     def stored(self, name: str, ids: Tensor) -> Rows:
         """Adapted vectors of a level's ids of any shape, from the table of ``update``.
@@ -85,20 +115,21 @@ class TextTables(nn.Module):
             raise WeightsError(f"the model has no vectors of {name}s: it was saved before they were computed")
         return level.stored(ids)
 
-    def training_rows(self, name: str, ids: Tensor, *, trained: bool) -> Rows:
-        """Adapted vectors of ids of any shape in training; ``trained``: with gradients into the student."""
-        level = self.named_levels()[name]
-        return self.computed(name, ids) if trained and self.student.is_trained() else level.from_vectors(ids)
-
-    def computed(self, name: str, ids: Tensor) -> Rows:
-        """Adapted vectors of ids of any shape, from their texts alone, each distinct text read once."""
-        return self.student.encoded(self.named_levels()[name], ids)
-
     @torch.no_grad()
     def of_texts(self, name: str, texts: Sequence[str]) -> Tensor:
         """Adapted vectors of any texts of a level, ``(len(texts), A)`` float32."""
-        return self.named_levels()[name].adaptor(self.student.of_texts(name, texts))
+        return self.named_levels()[name].adaptor(self.reader.of_texts(name, texts))
 
     def hash(self) -> str:
         """A hash of all weights that vectors depend on, in hexadecimal."""
-        return self.student.hash_with([level.adaptor for level in self.named_levels().values()])
+        return self.reader.hash_with([level.adaptor for level in self.named_levels().values()])
+
+
+def hash_weights(start: str, modules: Iterable[nn.Module]) -> str:
+    """A hash of the weights of modules, in hexadecimal; ``start`` stands for all else."""
+    digest = hashlib.sha256(start.encode())
+    for module in modules:
+        for name, weight in module.state_dict().items():
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

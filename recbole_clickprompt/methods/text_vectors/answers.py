@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,21 +12,27 @@ from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.records import read_answers
 from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["distillation_seed", "teacher_answers", "with_phrases"]
+__all__ = ["knowledge_hash", "teacher_answers", "with_phrases"]
 
 
-def distillation_seed(config: Settings) -> int:
-    """``distill_seed``, or ``seed`` without one."""
-    return config["seed"] if config["distill_seed"] is None else config["distill_seed"]
+def knowledge_hash(names: Sequence[str]) -> str:
+    """SHA-256 over the bytes of knowledge files, in the order of their names; raises DataError."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(hashlib.sha256(find_knowledge(name).read_bytes()).digest())
+    return digest.hexdigest()
 
 
-def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | None = None) -> dict[str, Answer]:
+def teacher_answers(
+    config: Settings, level: str, texts: Mapping[str, str] | None = None, *, seed: int
+) -> dict[str, Answer]:
     """Answers by key; of several about one key, the last one.
 
     Args:
         config: ``knowledge``; with ``shuffle_knowledge``, each key gets the answer about another one.
         level: ``item`` or ``user``.
         texts: The present texts by key, with which those of the records are compared.
+        seed: Of ``shuffle_knowledge``.
 
     Raises:
         DataError: A file cannot be used, or an answer is about another text.
@@ -35,26 +42,40 @@ def teacher_answers(config: Settings, level: str, texts: Mapping[str, str] | Non
         answers |= read_answers(find_knowledge(name), level, texts)
     if config["shuffle_knowledge"]:
         keys = list(answers)
-        order = np.random.default_rng(distillation_seed(config)).permutation(len(keys))
+        order = np.random.default_rng(seed).permutation(len(keys))
         # Neighbors in a random order: nobody keeps an answer, unless there is only one
         answers = {keys[key]: answers[keys[other]] for key, other in zip(order, np.roll(order, 1), strict=True)}
     return answers
 
 
-def with_phrases(config: Settings, texts: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Texts of items with the teacher's phrases about them.
+def with_phrases(
+    config: Settings,
+    texts: Sequence[str],
+    keys: Sequence[str],
+    *,
+    seed: int,
+    level: str = "item",
+    reasoning: bool = False,
+) -> list[str]:
+    """Texts with what the teacher says about them.
 
     Args:
         config: As for ``teacher_answers``.
         texts: By id; empty ones stay empty.
         keys: Of the answers, by id.
+        seed: Of ``shuffle_knowledge``.
+        level: ``item`` or ``user``.
+        reasoning: The line of reasoning comes before the phrases.
 
     Raises:
         DataError: As for ``teacher_answers``.
     """
-    answers = teacher_answers(config, "item", dict(zip(keys, texts, strict=True)))
+    answers = teacher_answers(config, level, dict(zip(keys, texts, strict=True)), seed=seed)
 
     def said(key: str) -> str:
-        return "; ".join((*answers[key].explicit, *answers[key].implicit)) if key in answers else ""
+        if key not in answers:
+            return ""
+        phrases = "; ".join((*answers[key].explicit, *answers[key].implicit))
+        return f"{answers[key].reasoning} {phrases}".strip() if reasoning else phrases
 
     return [f"{text} {said(key)}." if text and said(key) else text for text, key in zip(texts, keys, strict=True)]

@@ -1,29 +1,32 @@
-"""Feature adaptors (MSD, Eq. 3-5): from the student's vectors to vectors of the width of an id embedding."""
+"""From vectors of texts to vectors of the width of an id embedding."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Adaptor"]
+__all__ = ["Adaptor", "Standardized"]
 
 
-class Adaptor(nn.Module):
-    """``Linear(W, hidden), ReLU, Linear(hidden, A)`` on standardized vectors.
+class Standardized(nn.Module):
+    """Base class of adaptors: subclasses set ``layers``, which read standardized vectors.
 
-    The last states of a language model's texts differ little from their mean, so that all cosines between them are
+    The vectors of a language model's texts differ little from their mean, so that all cosines between them are
     near 1. Subtracting the mean and dividing by the standard deviation of each component, over the texts of
-    training rows, is ours; the paper does not say how vectors are scaled.
+    training rows, is ours; papers do not say how vectors are scaled.
 
     Args:
         width: W.
-        hidden: Width of the hidden layer.
-        out: A.
+
+    Attributes:
+        layers: ``(N, W)`` to ``(N, A)``.
     """
 
-    def __init__(self, width: int, *, hidden: int, out: int) -> None:
+    layers: nn.Module
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))
+        self.width = width
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.zeros(width))
@@ -40,3 +43,17 @@ class Adaptor(nn.Module):
         """Vectors of N texts, ``(N, W)``, to ``(N, A)`` float32, also under autocast."""
         with torch.autocast(vectors.device.type, enabled=False):
             return self.layers((vectors.float() - self.mean) * self.scale)
+
+
+class Adaptor(Standardized):
+    """``Linear(W, hidden), ReLU, Linear(hidden, A)`` (MSD, Eq. 3-5).
+
+    Args:
+        width: W.
+        hidden: Width of the hidden layer.
+        out: A.
+    """
+
+    def __init__(self, width: int, *, hidden: int, out: int) -> None:
+        super().__init__(width)
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))

@@ -1,20 +1,31 @@
-"""A level of texts, items or users: what the student knows about each, and the vectors that a CTR model reads.
+"""A level of texts, items or users: the vector of each text, and the adapted vectors that a CTR model reads.
 
-Letters: U distinct texts of the level, W width of the student's states, A width of adapted vectors.
+Letters: U distinct texts of the level, W width of a text's vector, A width of an adapted vector.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from recbole_clickprompt.methods.msd.adaptors import Adaptor
-from recbole_clickprompt.methods.msd.frozen_states import FrozenStates
-from recbole_clickprompt.methods.msd.student_texts import StudentTexts
+from recbole_clickprompt.methods.text_vectors.adaptors import Standardized
 
-__all__ = ["Level", "Rows", "VectorTable"]
+__all__ = ["DistinctTexts", "Level", "Rows", "VectorTable"]
+
+
+class DistinctTexts(Protocol):
+    """The distinct texts of a level.
+
+    Attributes:
+        index: The text of each id, ``(ids,)`` int64.
+    """
+
+    index: Tensor
+
+    def __len__(self) -> int:
+        """U."""
 
 
 class Rows(NamedTuple):
@@ -39,16 +50,17 @@ class VectorTable(nn.Module):
     Args:
         width: Of a vector.
         ids: A saved table that is not empty has at least this many rows; 0 if any number fits.
+        persistent: Whether it is saved with the model; if not, it is computed again.
 
     Attributes:
         rows: ``(rows, width)`` float32.
     """
 
-    def __init__(self, width: int, *, ids: int = 0) -> None:
+    def __init__(self, width: int, *, ids: int = 0, persistent: bool = True) -> None:
         super().__init__()
         self.ids = ids
         self.rows: Tensor
-        self.register_buffer("rows", torch.zeros(0, width))
+        self.register_buffer("rows", torch.zeros(0, width), persistent=persistent)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.get(f"{prefix}rows")
@@ -61,26 +73,32 @@ class VectorTable(nn.Module):
 class Level(nn.Module):
     """The texts of a level and their vectors::
 
-        id ──index──> text ──student──> vectors (U, W) ──adaptor──> adapted (ids, A)
-                                        refreshed in training       for evaluation and serving
+        id ──index──> text ──reader──> vectors (U, W) ──adaptor──> adapted (ids, A)
+                                       refreshed in training       for evaluation and serving
 
     Args:
         name: ``item`` or ``user``.
         texts: None in serving, where only the adapted vectors are needed.
         ids: Number of ids in serving: those of items or users.
-        width: W.
-        hidden: Hidden width of the adaptor.
+        adaptor: From W to A.
         out: A.
+        saves_vectors: Whether the vectors of texts are saved with the model, not only the adapted ones.
     """
 
     def __init__(
-        self, name: str, texts: StudentTexts | None, *, ids: int, width: int, hidden: int, out: int
+        self,
+        name: str,
+        texts: DistinctTexts | None,
+        *,
+        ids: int,
+        adaptor: Standardized,
+        out: int,
+        saves_vectors: bool = True,
     ) -> None:
         super().__init__()
         self.name, self.texts = name, texts
-        self.states: FrozenStates | None = None  # of the frozen layers of the student, once they are needed
-        self.adaptor = Adaptor(width, hidden=hidden, out=out)
-        self.vectors = VectorTable(width)
+        self.adaptor = adaptor
+        self.vectors = VectorTable(adaptor.width, persistent=saves_vectors)
         self.adapted = VectorTable(out, ids=ids)
         self.index: Tensor
         index = torch.zeros(0, dtype=torch.int64) if texts is None else texts.index

@@ -1,0 +1,83 @@
+"""Semantic ids as a method: codes are fitted before finetuning and do not change in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_clickprompt.backbones.settings import check_history_settings, check_takes_fields
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.base import Method, check_text_fields
+from recbole_clickprompt.methods.qarmlike.settings import SETTINGS
+from recbole_clickprompt.settings.declaration import Setting
+from recbole_clickprompt.settings.values import Settings
+
+if TYPE_CHECKING:
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
+
+    from recbole_clickprompt.text.source import TextSource
+
+__all__ = ["QARMLikeMethod"]
+
+
+class QARMLikeMethod(Method):
+    """A CTR model with codes of items' texts as further token fields."""
+
+    name = "QARMLike"
+    prediction_columns = {"logit": "logit of the CTR model with semantic ids"}
+
+    def settings(self) -> Mapping[str, Setting]:
+        return SETTINGS
+
+    def check(self, settings: Settings) -> None:
+        """Raises SettingError for settings that do not go together."""
+        from recbole_clickprompt.methods.text_vectors.texts import check_knowledge
+
+        check_takes_fields(settings["backbone"], "QARMLike adds fields")
+        check_text_fields(settings)
+        check_history_settings(settings, reader="QARMLike" if settings["history_length"] else None)
+        check_knowledge(settings)
+        if settings["user_knowledge"] != "none":
+            raise SettingError("user_knowledge has no effect: QARMLike reads texts of items alone; leave it out")
+        if settings["pre_model_path"]:
+            raise SettingError(
+                "pre_model_path has no effect: QARMLike has no stage before finetuning; leave it out"
+            )
+
+    def model_class(self) -> type:
+        from recbole_clickprompt.methods.qarmlike.model import QARMLike
+
+        return QARMLike
+
+    def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
+        """Hashes of the encoder's files and of the texts that it reads."""
+        from recbole_clickprompt.methods.text_vectors.texts import frozen_inputs
+
+        return frozen_inputs(config, dataset, ["item"])
+
+    def begin_finetuning(
+        self,
+        config: Settings,
+        model: nn.Module,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
+    ) -> None:
+        """Fits the codes on the items of the training rows, and sets embeddings of unseen ids."""
+        from recbole_clickprompt.methods.initial_weights import begin_backbone
+        from recbole_clickprompt.methods.qarmlike.model import QARMLike
+        from recbole_clickprompt.methods.text_vectors.texts import encoded_texts, log_unanswered
+
+        assert isinstance(model, QARMLike)
+        dataset = train_data._dataset
+        begin_backbone(config, model.backbone.model, trained_on=[dataset], texts_of=all_rows._dataset)
+        log_unanswered(config, dataset, ["item"])
+        items = dataset.inter_feat[dataset.iid_field].unique().long()
+        model.fit_codes(encoded_texts(config, dataset, "item"), items, seed=config["seed"])
+
+    def title(self, config: Settings) -> str:
+        return f"QARMLike ({config['backbone']})"

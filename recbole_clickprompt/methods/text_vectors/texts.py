@@ -1,0 +1,108 @@
+"""The texts that a frozen encoder reads: about each item and user, with a teacher's answers or without."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from logging import getLogger
+from typing import Any
+
+import torch
+
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash, teacher_answers, with_phrases
+from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
+from recbole_clickprompt.text.source import TextSource
+
+__all__ = ["ListedTexts", "check_knowledge", "encoded_texts", "frozen_inputs", "log_unanswered"]
+
+
+class ListedTexts:
+    """The distinct texts of a level, and which of them each id has.
+
+    Args:
+        texts: By id.
+
+    Attributes:
+        texts: U distinct ones, in the order of ids.
+        index: The text of each id, ``(ids,)`` int64.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        numbers: dict[str, int] = {}
+        self.index = torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts], dtype=torch.int64)
+        self.texts = list(numbers)
+
+    def __len__(self) -> int:
+        """U."""
+        return len(self.texts)
+
+
+def check_knowledge(settings: Settings) -> None:
+    """Rejects settings of knowledge that contradict each other.
+
+    Raises:
+        SettingError: Answers are asked for without files of them, or changed without being read.
+    """
+    reads = settings["knowledge_vectors"] == "answers"
+    if reads and not settings["knowledge"]:
+        raise SettingError(
+            "knowledge_vectors: answers needs the answers of a teacher; name files of them in knowledge "
+            "(recbole-cp teach writes one), or set knowledge_vectors: texts"
+        )
+    if settings["shuffle_knowledge"] and not reads:
+        raise SettingError(
+            f"shuffle_knowledge has no effect with knowledge_vectors: {settings['knowledge_vectors']}, which "
+            "reads no answers; leave it out"
+        )
+
+
+def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str]:
+    """The texts of a level: of items by id, of users by profile; with the teacher's answers if those are read.
+
+    Raises:
+        SettingError: ``text_fields`` has no feature of items.
+        DataError: A file of ``knowledge`` cannot be used.
+    """
+    texts = profile_descriptions(dataset) if level == "user" else descriptions(dataset, level)
+    if config["knowledge_vectors"] != "answers":
+        return texts
+    return with_phrases(config, texts, _keys(dataset, level), level=level, reasoning=True, seed=config["seed"])
+
+
+def log_unanswered(config: Settings, dataset: TextSource, levels: Iterable[str]) -> None:
+    """Logs how many texts are read without an answer, because there is none about them."""
+    if config["knowledge_vectors"] != "answers":
+        return
+    for level in levels:
+        answers = teacher_answers(config, level, seed=config["seed"])
+        keys = _keys(dataset, level)[1:]  # id 0 is padding
+        missing = sum(key not in answers for key in keys)
+        getLogger().info(f"{missing} of {len(keys)} texts of {level}s have no answer and are read alone")
+
+
+def frozen_inputs(config: Settings, dataset: TextSource, levels: Iterable[str]) -> dict[str, Any]:
+    """Hashes of the encoder's files and of the texts that it reads, as for ``Method.inputs``."""
+    folder = find_plm(config["plm"], seed=config["seed"])
+    digest = hashlib.sha256()
+    for level in levels:
+        digest.update("\0".join(encoded_texts(config, dataset, level)).encode("utf-8", "surrogatepass"))
+    reads = config["knowledge_vectors"] == "answers"
+    return {
+        "knowledge": knowledge_hash(config["knowledge"] or []) if reads else None,
+        "plm_weights": weights_hash(folder),
+        "plm_files": text_files_hash(folder),
+        "encoded_texts": digest.hexdigest(),
+    }
+
+
+def _keys(dataset: TextSource, level: str) -> list[str]:
+    """Keys of a level's answers, by id or profile."""
+    field = dataset.uid_field if level == "user" else dataset.iid_field
+    tokens = [str(dataset.id2token(field, number)) for number in range(dataset.num(field))]
+    if level == "item":
+        return tokens
+    assert dataset.user_profiles is not None
+    return dataset.user_profiles.keys(tokens)
