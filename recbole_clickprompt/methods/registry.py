@@ -16,14 +16,10 @@ __all__ = [
 ]  # fmt: skip
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
+# The first method of the first folder is the default
 _PACKAGE = (
-    "clickprompt",
-    "ptab",
-    "msd",
-    "ctrbert",
-    "ctrl",
-    "sukd_like",
-)  # the first method of the first folder is the default
+    "clickprompt", "ptab", "msd", "ctrbert", "ctrl", "sukd_like", "numbert_like", "bert4ctr_like",
+)  # fmt: skip
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []

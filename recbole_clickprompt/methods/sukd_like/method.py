@@ -80,9 +80,9 @@ class SuKDLikeMethod(Method):
         has_stage = settings["train_stage"] != "finetune" and stage.is_enabled(settings)
         if settings["distill_weight"] and not has_stage and not settings["pre_model_path"]:
             raise SettingError(
-                f"distill_weight is {settings['distill_weight']}, but without the stage teacher there is no teacher; "
-                "set pretrain_epochs to 1 or more and train_stage to all, name a teacher in pre_model_path, or set "
-                "distill_weight to 0"
+                f"distill_weight is {settings['distill_weight']}, but without the stage teacher there is no "
+                "teacher to learn from; set pretrain_epochs to 1 or more and train_stage to all, name a teacher "
+                "in pre_model_path, or set distill_weight to 0"
             )
 
     def model_class(self) -> type:

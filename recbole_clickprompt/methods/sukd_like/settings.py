@@ -58,6 +58,6 @@ def check_layers(student: int, teacher: int) -> None:
     if student >= teacher:
         advice = f"set it to {teacher - 1} or less" if teacher > 1 else "use a PLM with two layers or more"
         raise SettingError(
-            f"student_layers is {student}, but the teacher has {teacher} (plm_num_layers, or all layers of plm), and "
-            f"the student must have fewer; {advice}"
+            f"student_layers is {student}, but the teacher has {teacher} (plm_num_layers, or all layers of plm), "
+            f"and the student must have fewer; {advice}"
         )
