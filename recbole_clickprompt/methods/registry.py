@@ -19,6 +19,7 @@ ENTRY_POINTS = "recbole_clickprompt.methods"
 # The first method of the first folder is the default
 _PACKAGE = (
     "clickprompt", "ptab", "msd", "ctrbert", "ctrl", "sukd_like", "numbert_like", "bert4ctr_like",
+    "charmatch_like", "print_repaired",
 )  # fmt: skip
 
 _methods: dict[str, Method] = {}
