@@ -17,12 +17,27 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.trainer.whole_run import in_child
 
-METHODS = ["CTRBERT", "CTRL"]
+METHODS = [
+    "CTRBERT", "CTRL", "SuKDLike", "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
+]  # fmt: skip
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
+    "SuKDLike": {"pretrain_rows": 128, "plm_num_layers": 2, "student_layers": 1},
+    "NumBERTLike": {},
+    "BERT4CTRLike": {"pretrain_rows": 128},
+    "CharMatchLike": {"char_channels": 4, "max_characters": 32},
+    "PRINTRepaired": {"backbone": "DIN", "history_length": 3},
 }
-STAGES = {"CTRBERT": ["finetune"], "CTRL": ["contrast", "finetune"]}
+STAGES = {
+    "CTRBERT": ["finetune"],
+    "CTRL": ["contrast", "finetune"],
+    "SuKDLike": ["teacher", "finetune"],
+    "NumBERTLike": ["finetune"],
+    "BERT4CTRLike": ["frozen_plm", "finetune"],
+    "CharMatchLike": ["finetune"],
+    "PRINTRepaired": ["finetune"],
+}
 
 
 @pytest.fixture
