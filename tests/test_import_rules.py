@@ -24,6 +24,10 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What a folder may import of its own level or of a small set alone
 SIDEWAYS = {("files", "errors"), ("plm", "backbones"), ("distributed", "errors")}
+METHODS = [
+    "ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR", "SuKDLike",
+    "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
+]  # fmt: skip
 EVALUATION = {"errors", "files", "settings", "evaluation"}
 
 
@@ -67,20 +71,7 @@ def test_evaluation_reads_tables_alone():
     assert wrong == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ClickPrompt",
-        "ClickPromptNoPLM",
-        "PTab",
-        "MSD",
-        "CTRBERT",
-        "CTRL",
-        "KAR",
-        "QARMLike",
-        "LLaCTR",
-    ],
-)
+@pytest.mark.parametrize("name", METHODS)
 def test_no_method_is_named_in_code_outside_methods(name):
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from recbole_clickprompt import distributed
 
-__all__ = ["RunningBatchNorm1d", "batch_norm_over_ranks"]
+__all__ = ["RunningBatchNorm1d", "batch_norm_over_ranks", "sum_over_ranks"]
 
 
 class RunningBatchNorm1d(nn.BatchNorm1d):
@@ -54,6 +54,17 @@ class _SumOverRanks(torch.autograd.Function):
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
+
+
+def sum_over_ranks(local: Tensor) -> Tensor:
+    """The sum of the tensors of all ranks, of any shape; ranks whose losses depend on it share its gradient.
+
+    All ranks call it as often as each other, in forward and in backward passes.
+    """
+    if distributed.current().world == 1:
+        return local
+    total: Tensor = _SumOverRanks.apply(local)
+    return total
 
 
 class _OverRanks(_BatchNorm):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
 
-__all__ = ["Curve", "Method", "check_text_fields"]
+__all__ = ["Curve", "Method", "check_text_fields", "refuse_unread"]
 
 
 class Curve(NamedTuple):
@@ -152,3 +152,18 @@ def check_text_fields(settings: Settings) -> None:
             "text_fields is not set: list the fields whose values make up a row's text, for example "
             "`text_fields: {user_id: user ID, item_id: item ID}` in props/dataset/<dataset>.yaml"
         )
+
+
+def refuse_unread(settings: Settings, reasons: Mapping[str, str]) -> None:
+    """Checks that settings which nothing would read are not set.
+
+    Args:
+        settings: Of the run.
+        reasons: Why nothing reads a setting, by its name.
+
+    Raises:
+        SettingError: One of them is set; says why, and to leave it out.
+    """
+    for name, reason in reasons.items():
+        if settings[name]:
+            raise SettingError(f"{name} has no effect: {reason}; leave it out")

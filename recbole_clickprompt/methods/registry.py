@@ -17,7 +17,10 @@ __all__ = [
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
 # The first method of the first folder is the default
-_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl", "kar", "qarmlike", "llactr")
+_PACKAGE = (
+    "clickprompt", "ptab", "msd", "ctrbert", "ctrl", "kar", "qarmlike", "llactr", "sukd_like", "numbert_like",
+    "bert4ctr_like", "charmatch_like", "print_repaired",
+)  # fmt: skip
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []

@@ -21,7 +21,7 @@ from recbole_clickprompt.settings.types import (
     real,
 )
 
-__all__ = ["KNOWLEDGE", "PLM", "POOLING", "PRETRAINING", "training"]
+__all__ = ["INTERACTION_LAYERS", "KNOWLEDGE", "PLM", "POOLING", "PRETRAINING", "training"]
 
 _TRAINING = {
     "load_pretrained": Setting(
@@ -48,6 +48,16 @@ POOLING = {
         "cls",
         "How token states become one vector: cls, avg, avg_first_last or avg_top2.",
         "finetune",
+    ),
+}
+INTERACTION_LAYERS = {
+    "plm_interaction_layers": Setting(
+        optional(integer(1)),
+        None,
+        "Train this many top layers. The layers below are frozen and encode the text of each user and each item "
+        "separately, once, before training: an approximation, whose outputs differ from the exact model's. None: "
+        "the exact model, which trains all layers.",
+        "text",
     ),
 }
 PRETRAINING = {

@@ -23,13 +23,14 @@ __all__ = ["build_encoder", "build_lm_head"]
 
 
 def build_encoder(
-    config: Settings, encoder_class: type[PromptedEncoder] = PromptedEncoder
+    config: Settings, encoder_class: type[PromptedEncoder] = PromptedEncoder, *, num_layers: int | None = None
 ) -> tuple[PromptedEncoder, LanguageModel]:
     """The encoder of a run, with LoRA and frozen lower layers if the settings ask for them.
 
     Args:
         config: Settings of the run: ``plm`` and the settings whose names start with ``plm_``.
         encoder_class: Class of the encoder, which determines how prompts enter it.
+        num_layers: Keep the PLM's first layers only, instead of ``plm_num_layers``.
 
     Returns:
         The encoder, and the language model that it was built from, for its LM head.
@@ -40,7 +41,7 @@ def build_encoder(
     """
     language_model = load_plm(
         find_plm(config["plm"], seed=config["seed"]),
-        num_layers=config["plm_num_layers"],
+        num_layers=num_layers or config["plm_num_layers"],
         dropout=config["plm_dropout"],
     )
     if config["plm_lora"]:

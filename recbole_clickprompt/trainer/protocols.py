@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEVELS", "CTRModel", "EncodesTexts", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module",
-    "PretrainingStage", "StageModel", "Trainable", "ValidatedStage", "encoded_levels", "vector_column",
+    "PretrainingStage", "ReadsLastStage", "StageModel", "Trainable", "ValidatedStage", "encoded_levels",
+    "vector_column",
 ]  # fmt: skip
 
 LEVELS = ("user", "item")  # what a text can describe
@@ -236,6 +237,22 @@ class FollowsTraining(Protocol):
 
     def before_saving(self) -> None:
         """Called before the model is saved as a result of training: brings what is stored up to date."""
+
+
+@runtime_checkable
+class ReadsLastStage(Protocol):
+    """A ``CTRModel`` that needs the result of its last stage while it is trained, such as a teacher to learn from.
+
+    Weights that training starts from are loaded by ``FinetuningMethod.begin_finetuning``, which a resumed run does
+    not call.
+    """
+
+    def read_stage(self, checkpoint: Path | None) -> None:
+        """Called before training, also when a run is resumed.
+
+        Args:
+            checkpoint: The checkpoint of the last stage, or the one that ``pre_model_path`` names; None without.
+        """
 
 
 @runtime_checkable

@@ -31,6 +31,7 @@ from recbole_clickprompt.trainer.protocols import (
     FinetuningMethod,
     FollowsTraining,
     PretrainingStage,
+    ReadsLastStage,
     StageModel,
 )
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
@@ -112,7 +113,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         finetunes = config["train_stage"] in ("all", "finetune")
         allowed = (*(stage.name for stage in stages), *(["finetune"] if finetunes else []))
         state_file, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed)
-        if state is None:
+        reads_stage = isinstance(self.model, ReadsLastStage)
+        if state is None or reads_stage:  # a resumed run reuses the results of its stages
             for stage in stages:
                 start = run_stage(
                     stage, config, all_rows, valid_data, previous=start, allowed=allowed,
@@ -120,6 +122,9 @@ class StagedTrainer(PlainCheckpoints, Trainer):
                 )  # fmt: skip
             if not finetunes:
                 return self._evaluate_last(stages[-1], start, all_rows, valid_data)
+        if reads_stage:
+            self.model.read_stage(start)
+        if state is None:
             self.method.begin_finetuning(
                 config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=all_rows
             )

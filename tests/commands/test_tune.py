@@ -271,15 +271,12 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
 @pytest.mark.parametrize(
     ("name", "trials"),
     [
-        ("tune-plain", 40),
-        ("tune-no-plm", 24),
-        ("tune-with-plm", 4),
-        ("tune-history", 20),
-        ("tune-kar", 40),
-        ("tune-qarmlike", 40),
-        ("tune-llactr", 40),
+        ("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 4), ("tune-history", 20),
+        ("tune-kar", 40), ("tune-qarmlike", 40), ("tune-llactr", 40),
+        ("tune-sukd-like", 20), ("tune-numbert-like", 20), ("tune-bert4ctr-like", 20),
+        ("tune-charmatch-like", 20), ("tune-print-repaired", 20),
     ],
-)
+)  # fmt: skip
 def test_the_shipped_searches_hold_possible_settings(objective, name, trials):
     assert main(["tune", f"evidence/{name}.yaml"]) == 0
     assert len(objective) == trials

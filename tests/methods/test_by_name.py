@@ -17,18 +17,28 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.trainer.whole_run import in_child
 
-METHODS = ["CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR"]
+METHODS = [
+    "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR", "SuKDLike", "NumBERTLike", "BERT4CTRLike", "CharMatchLike",
+    "PRINTRepaired",
+]  # fmt: skip
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
     "KAR": {"level_experts": 2, "adaptor_size": 8, "user_blocks": 2},
     "QARMLike": {"codebook_size": 4},
     "LLaCTR": {"field_values": 40},
+    "SuKDLike": {"pretrain_rows": 128, "plm_num_layers": 2, "student_layers": 1},
+    "NumBERTLike": {},
+    "BERT4CTRLike": {"pretrain_rows": 128},
+    "CharMatchLike": {"char_channels": 4, "max_characters": 32},
+    "PRINTRepaired": {"backbone": "DIN", "history_length": 3},
 }
 STAGES = {
     **{model: ["finetune"] for model in METHODS},
     "CTRL": ["contrast", "finetune"],
     "LLaCTR": ["fields", "finetune"],
+    "SuKDLike": ["teacher", "finetune"],
+    "BERT4CTRLike": ["frozen_plm", "finetune"],
 }
 
 

@@ -13,6 +13,10 @@ from recbole_clickprompt.settings.types import integer, real
 from recbole_clickprompt.settings.write import generated_files
 from recbole_clickprompt.trainer.fingerprint import settings_of_finetuning, settings_without_effect
 
+METHODS = [
+    "ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR", "SuKDLike",
+    "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
+]  # fmt: skip
 # Written by hand, so that a declaration with the wrong stage is noticed
 FINETUNING = {
     "model", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "train_stage", "pre_model_path", "epochs",
@@ -27,6 +31,8 @@ FINETUNING = {
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
     "mask_items", "mask_rate", "read_answers", "knowledge_vectors", "shared_experts", "level_experts",
     "code_levels", "codebook_size", "field_interaction_weight", "field_alignment_weight",
+    "student_layers", "distill_weight", "number_buckets",
+    "max_characters", "char_channels",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -68,13 +74,12 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
     )
     assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab), " in rows["epochs"]
     assert all(f"`{epochs}` ({method})" in rows["epochs"] for epochs, method in ((5, "MSD"), (10, "CTRL")))
-    assert "| `DCNV2`, `AutoInt` (CTRL) | pretrain |" in rows["backbone"]
+    assert (
+        "| `DCNV2`, `AutoInt` (CTRL), `DNN` (BERT4CTRLike), `DIN` (PRINTRepaired) | pretrain |" in rows["backbone"]
+    )
 
 
-@pytest.mark.parametrize(
-    "model",
-    ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR"],
-)
+@pytest.mark.parametrize("model", METHODS)
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}

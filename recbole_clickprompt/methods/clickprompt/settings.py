@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_clickprompt.methods.settings import PLM, POOLING, PRETRAINING, training
+from recbole_clickprompt.methods.settings import INTERACTION_LAYERS, PLM, POOLING, PRETRAINING, training
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
@@ -10,22 +10,11 @@ from recbole_clickprompt.settings.types import (
     POSITIVE,
     choice,
     integer,
-    optional,
     subset_of,
 )
 
 __all__ = ["WITHOUT_PLM", "WITH_PLM"]
 
-_APPROXIMATION = {
-    "plm_interaction_layers": Setting(
-        optional(integer(1)),
-        None,
-        "Train this many top layers. The layers below are frozen and encode the text of each user and each item "
-        "separately, once, before training: an approximation, whose outputs differ from the exact model's. None: "
-        "the exact model, which trains all layers.",
-        "text",
-    ),
-}
 _PROMPTS = {
     "num_prompts": Setting(integer(1), 5, "Prompts per layer, K.", "text"),
     "prompt_strategy": Setting(
@@ -89,7 +78,7 @@ _EXPERIMENTAL = {
 
 
 _BOTH = {
-    "PLM": {**PLM, **_APPROXIMATION},
+    "PLM": {**PLM, **INTERACTION_LAYERS},
     "Prompts": _PROMPTS,
     "Pretraining": {**_OBJECTIVES, **PRETRAINING},
     "Experimental": _EXPERIMENTAL,

@@ -16,6 +16,11 @@ from recbole_clickprompt.methods.registry import find_method
         ("CTRBERT", {"tabular": False}, "CTRBERT"),
         ("CTRBERT", {"tabular": True}, "CTRBERT with DNN"),
         ("CTRL", {"train_stage": "all"}, "CTRL (DNN)"),
+        ("SuKDLike", {}, "SuKDLike (DNN)"),
+        ("NumBERTLike", {}, "NumBERTLike"),
+        ("BERT4CTRLike", {}, "BERT4CTRLike (DNN)"),
+        ("CharMatchLike", {}, "CharMatchLike"),
+        ("PRINTRepaired", {}, "PRINTRepaired (DNN)"),
     ],
 )
 def test_a_title_says_plain_backbone_with_or_without_plm(model, changes, title):

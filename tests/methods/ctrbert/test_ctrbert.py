@@ -11,10 +11,10 @@ from recbole.utils import get_model
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.methods.ctrbert.texts import texts_by_level
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.load import load_trained
+from recbole_clickprompt.text.texts_by_level import texts_by_level
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from recbole_clickprompt.trainer.protocols import EncodesTexts
 from tests.conftest import SHORT

@@ -1,4 +1,4 @@
-"""The text of each user and each item for CTR-BERT's two language models. Letters: see ``plm/__init__.py``."""
+"""The text of each user and each item, for models that read them separately. Letters: see ``plm/__init__.py``."""
 
 from __future__ import annotations
 

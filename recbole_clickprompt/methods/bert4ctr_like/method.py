@@ -1,0 +1,123 @@
+"""BERT4CTRLike as a method: two steps of training, the first with a frozen language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recbole_clickprompt.backbones.settings import check_history_settings
+from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
+from recbole_clickprompt.methods.bert4ctr_like.settings import SETTINGS
+from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining, pretraining_rows
+from recbole_clickprompt.settings.declaration import Setting
+from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.text.source import TextSource
+from recbole_clickprompt.trainer.protocols import StageModel
+
+if TYPE_CHECKING:
+    import torch
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from torch import nn
+
+__all__ = ["BERT4CTRLikeMethod"]
+
+
+class _FrozenPLMStage(Pretraining):
+    """The stage before finetuning: all weights but those of the language model are trained."""
+
+    name = "frozen_plm"
+
+    def label(self, config: Settings) -> str:
+        """``<backbone>-frozen_plm``."""
+        return f"{config['backbone']}-{self.name}"
+
+    def reads_text(self, config: Settings) -> bool:
+        """Always."""
+        return True
+
+    def build(self, config: Settings, dataset: TextSource) -> StageModel:
+        """A ``WithFrozenPLM``."""
+        from recbole_clickprompt.methods.bert4ctr_like.model import WithFrozenPLM
+
+        return WithFrozenPLM(config, dataset)
+
+    def optimizer(self, config: Settings, model: StageModel) -> torch.optim.Optimizer:
+        """The optimizer of the ``pretrain_`` settings, without the weights of the language model."""
+        from recbole_clickprompt.trainer.optimizer import build_optimizer
+
+        return build_optimizer(
+            model,
+            learner=config["learner"],
+            learning_rate=config["pretrain_learning_rate"],
+            plm_learning_rate=0.0,
+            weight_decay=config["pretrain_weight_decay"],
+            lazy_embedding_min_rows=config["lazy_embedding_min_rows"],
+        )
+
+    def evaluate(self, config: Settings, model: nn.Module, data: AbstractDataLoader) -> dict[str, float]:
+        """See ``evaluate_labeled``."""
+        from recbole_clickprompt.methods.labeled_stage import evaluate_labeled
+
+        return evaluate_labeled(config, model, data)
+
+    def selection_metric(self, config: Settings, *, bigger: bool) -> str:
+        """``frozen_plm_accuracy`` or ``frozen_plm_loss``."""
+        return f"{self.name}_{'accuracy' if bigger else 'loss'}"
+
+
+class BERT4CTRLikeMethod(Method):
+    """A language model whose layers are read by vectors of the features, in one direction."""
+
+    name = "BERT4CTRLike"
+    stages = (_FrozenPLMStage(),)
+    serves_text = True
+    curves = (
+        Curve(
+            "frozen_plm", "frozen_plm_loss", "Frozen language model: loss", "nats",
+            "Mean cross entropy of clicks while the language model is frozen.",
+        ),
+    )  # fmt: skip
+
+    def settings(self) -> Mapping[str, Setting]:
+        return SETTINGS
+
+    def check(self, settings: Settings) -> None:
+        """Raises SettingError if ``text_fields`` is missing, or settings of histories contradict each other."""
+        check_text_fields(settings)
+        check_history_settings(settings)
+
+    def model_class(self) -> type:
+        from recbole_clickprompt.methods.bert4ctr_like.model import BERT4CTRLike
+
+        return BERT4CTRLike
+
+    def begin_finetuning(
+        self,
+        config: Settings,
+        model: nn.Module,
+        *,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
+    ) -> None:
+        """Loads all weights of the stage, if it was trained."""
+        from recbole_clickprompt.methods.bert4ctr_like.model import BERT4CTRLike
+        from recbole_clickprompt.methods.initial_weights import begin_backbone
+        from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
+
+        assert isinstance(model, BERT4CTRLike)
+        trained_on = [train_data._dataset]
+        if start is not None:
+            load_components(model, start, ("backbone", "plm", "meta", "head"))
+            trained_on.append(pretraining_rows(config, all_rows, valid_data))
+        begin_backbone(
+            config,
+            model.backbone.model,
+            trained_on=trained_on,
+            texts_of=all_rows._dataset if start is None else None,
+        )
+
+    def title(self, config: Settings) -> str:
+        return f"BERT4CTRLike ({config['backbone']})"
