@@ -20,6 +20,7 @@ _WIDTHS = (
     "num_heads", "cross_layer_num", "expert_num", "order_list", "t_depth", "depth", "conv_channels",
     "recombined_channels", "mlp1_hidden_size", "mlp2_hidden_size", "gate_hidden_size", "num_blocks", "block_size",
     "num_fm", "num_linear", "fm_hidden_size", "reduction_ratio", "adaptor_size",
+    "meta_tokens", "char_channels", "number_buckets",
 )  # fmt: skip
 # Sizes up to these are accepted without evidence in the weights. The spare weights are for settings that the model
 # does not read.

@@ -37,7 +37,10 @@ class LabeledRowsModel(AbstractRecommender):
 
     Attributes:
         text: Tokens or states of the rows; None for a model without text.
+        no_export: Why the model cannot be written as an ONNX file; empty if it can.
     """
+
+    no_export = ""
 
     type = ModelType.CONTEXT
     input_type = InputType.POINTWISE

@@ -193,6 +193,8 @@ def _check_exportable(model: AbstractRecommender, preprocessing: Preprocessing) 
         raise SettingError(
             f"export needs the package {error.name}: pip install 'recbole-clickprompt[export]'"
         ) from error
+    if reason := getattr(model, "no_export", ""):
+        raise ExportError(f"{type(model).__name__} cannot be exported: {reason}; score with `recbole-cp predict`")
     if not input_names(model, preprocessing):
         raise ExportError(
             f"{type(model).__name__} cannot be exported: it has neither a backbone nor a PLM, so its inputs are "

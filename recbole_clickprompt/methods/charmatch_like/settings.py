@@ -10,7 +10,7 @@ __all__ = ["SETTINGS"]
 
 _CHARACTERS = {
     "max_characters": Setting(
-        integer(1),
+        integer(1, 4096),
         256,
         "Characters that are read of the text of a user and of an item; the rest is cut.",
         "finetune",

@@ -76,6 +76,10 @@ class FieldNames:
             "plm_files": text_files_hash(folder),
         }
 
+    def seed(self, config: Settings) -> int:
+        """``seed``."""
+        return config["seed"]
+
     def enable_amp(self, config: Settings) -> bool:
         """``enable_amp``."""
         return config["enable_amp"]

@@ -69,6 +69,8 @@ class NumBERTLike(LabeledRowsModel):
         SettingError: There are no values, or the PLM has too few positions for them.
     """
 
+    no_export = "it looks up tokens of values outside of its graph"
+
     def __init__(self, config: Settings, dataset: TextSource) -> None:
         super().__init__(config)
         self.plm, _ = build_encoder(config)

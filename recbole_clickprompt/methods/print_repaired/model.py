@@ -30,6 +30,7 @@ from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.texts_by_level import texts_by_level
+from recbole_clickprompt.trainer.sampling import sample, sample_negatives
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -57,6 +58,8 @@ class PRINTRepaired(LabeledRowsModel):
         SettingError: The backbone takes no vectors as fields.
         WeightsError: The PLM cannot be obtained.
     """
+
+    no_export = "it looks up vectors of pairs outside of its graph"
 
     def __init__(self, config: Settings, dataset: Dataset) -> None:
         super().__init__(config)
@@ -87,11 +90,14 @@ class PRINTRepaired(LabeledRowsModel):
             suffix=len(table.suffix),
             enable_amp=config["enable_amp"],
         )
-        rows = getattr(dataset, "inter_feat", None)  # a schema has none
+        pairs = None
+        if hasattr(dataset, "inter_feat"):  # in serving there are no rows
+            rows = sample_negatives(config, sample(config, dataset, "train_rows")).inter_feat
+            pairs = rows[self.keys["user"]], rows[self.keys["item"]]
         return PairStates(
             encoder,
             items=dataset.num(self.keys["item"]),
-            pairs=None if rows is None else (rows[self.keys["user"]], rows[self.keys["item"]]),
+            pairs=pairs,
             folder=Path(config["checkpoint_dir"]),
             weights=lambda: weights_hash(find_plm(config["plm"], seed=config["seed"])),
             show_progress=config["show_progress"],

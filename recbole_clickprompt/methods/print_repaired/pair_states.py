@@ -108,7 +108,7 @@ class PairStates:
     Args:
         encoder: Computes vectors.
         items: Number of item ids.
-        pairs: Ids of the users and items of the training rows, ``(rows,)`` each; none in serving.
+        pairs: Ids of the users and items of the rows that are trained on, ``(rows,)`` each; None in serving.
         folder: Of the file.
         weights: Hash of the PLM's weights, part of what identifies the file.
         show_progress: Show a progress bar.

@@ -8,6 +8,7 @@ from recbole.quick_start import run_recbole
 from recbole.utils import FeatureType, get_model
 from torch import nn
 
+from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.numbert_like.model import ExtendedEmbedding
@@ -145,7 +146,7 @@ def test_the_extended_table_has_the_rows_of_both():
     assert torch.equal(found[0], torch.cat([words.weight[[0, 4]], table.added.weight]))
 
 
-def test_a_whole_run_scores_known_rows_as_in_training(small):
+def test_a_whole_run_scores_known_rows_as_in_training(small, capsys):
     run_recbole(model="NumBERTLike", dataset="tiny", config_dict={**small, **SHORT, **NUMBERS, "epochs": 1})
     (run,) = Path("saved").glob("NumBERTLike-*.pth")
     table = open_run(run).predictions("test")
@@ -158,6 +159,9 @@ def test_a_whole_run_scores_known_rows_as_in_training(small):
     assert model.predict(rows.assign(device="phone"))[::3] == pytest.approx(scores[::3], abs=1e-6)
     new = rows.head(2).assign(device="phone", user_id="new", gender="F", title="Grim Tale")
     assert ((model.predict(new) > 0) & (model.predict(new) < 1)).all()
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    assert main(["export", str(run), "--out=model", "--rows=20"]) != 0
+    assert "NumBERTLike cannot be exported: it looks up tokens of values" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
