@@ -44,12 +44,12 @@ class KnowledgeTables(TextTables):
 
     def __init__(self, encoder: FrozenEncoder, levels: Mapping[str, Level]) -> None:
         super().__init__(levels)
-        self._encoder = encoder
+        self.encoder = encoder
 
     @property
     def reader(self) -> FrozenEncoder:
         """The frozen encoder."""
-        return self._encoder
+        return self.encoder
 
 
 class KAR(LabeledRowsModel):

@@ -56,13 +56,13 @@ class QARMLike(LabeledRowsModel):
         self._item_field, self._history = config["ITEM_ID_FIELD"], HistoryFields.from_config(config)
         self._reads_history = config["history_length"] is not None
         self._has_labels = self._reads_history and config["history"] == "all"
-        self._encoder = build_frozen_encoder(config)
+        self.encoder = build_frozen_encoder(config)
         items, levels = dataset.num(self._item_field), config["code_levels"]
         size = config["codebook_size"] or min(1024, max(2, items // 8))
         self.codes: Tensor
         self.codebooks: Tensor
         self.register_buffer("codes", torch.full((items, levels), size))
-        self.register_buffer("codebooks", torch.zeros(levels, size, self._encoder.width))
+        self.register_buffer("codebooks", torch.zeros(levels, size, self.encoder.width))
         self.vector_widths = {"item": levels}
         width = config["embedding_size"]
         self.tables = nn.ModuleList(_code_table(size, width) for _ in range(levels))
@@ -80,7 +80,7 @@ class QARMLike(LabeledRowsModel):
         Raises:
             SettingError: As for ``fit_codebooks``.
         """
-        vectors = self._encoder.kept(texts)
+        vectors = self.encoder.kept(texts)
         fitted = vectors[items.cpu()]
         levels, size, _ = self.codebooks.shape
         self.codebooks.copy_(fit_codebooks(fitted[fitted.any(dim=1)], levels=levels, size=size, seed=seed))
@@ -105,8 +105,11 @@ class QARMLike(LabeledRowsModel):
         """The embeddings that become fields: of the target's codes and of the history's, ``(B, R or 2 R, d)``."""
         columns, column = interaction.interaction, vector_column("item")
         codes = columns[column].long() if column in columns else self.codes[columns[self._item_field]]
-        target = self._embedded(codes)
-        return torch.cat([target, self._pooled_history(interaction)], dim=1) if self._reads_history else target
+        fields = [self._embedded(codes)]
+        if self._reads_history:
+            with torch.autocast(codes.device.type, enabled=False):
+                fields.append(self._pooled_history(interaction))
+        return torch.cat(fields, dim=1)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Logits, ``(B,)`` float32."""
@@ -115,11 +118,11 @@ class QARMLike(LabeledRowsModel):
 
     def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
         """Codes of new texts as numbers, ``(N, R)`` float32; see ``trainer.protocols.EncodesTexts``."""
-        return assign_codes(self._encoder.of_texts(level, texts), self.codebooks).float()
+        return assign_codes(self.encoder.of_texts(level, texts), self.codebooks).float()
 
     def vectors_hash(self) -> str:
         """A hash of all that codes depend on; see ``trainer.protocols.EncodesTexts``."""
-        digest = hashlib.sha256(self._encoder.digest().encode())
+        digest = hashlib.sha256(self.encoder.digest.encode())
         digest.update(self.codebooks.cpu().numpy().tobytes())
         return digest.hexdigest()
 

@@ -5,6 +5,7 @@ Letters: N texts, W width of the encoder's states.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -30,10 +31,11 @@ __all__ = ["FrozenEncoder", "build_frozen_encoder"]
 _CACHE = TensorCache("text-vectors-1", "file of vectors of texts", "delete it to compute it again")
 
 
-class FrozenEncoder:
+class FrozenEncoder(nn.Module):
     """The mean of a frozen PLM's last states over the tokens of a text, normalized to length 1.
 
-    The PLM is loaded when the first text is read. An empty text has the vector 0.
+    The PLM is loaded when the first text is read, and is no part of a checkpoint, which holds a hash of its files:
+    a trained model never reads vectors of another PLM. An empty text has the vector 0.
 
     Args:
         plm: As for ``SentenceEncoder``.
@@ -63,6 +65,7 @@ class FrozenEncoder:
         device: torch.device,
         show_progress: bool,
     ) -> None:
+        super().__init__()
         self._plm, self._seed, self._device = plm, seed, device
         self._files = find_plm(plm, seed=seed)
         longest = longest_text(self._files)
@@ -74,10 +77,8 @@ class FrozenEncoder:
         self._random, self._folder, self._show_progress = random, folder, show_progress
         self.width = int(read_config(self._files).hidden_size)
         self._encoder: SentenceEncoder | None = None
-
-    def __deepcopy__(self, memo: object) -> FrozenEncoder:
-        """Itself: nothing of it is ever changed."""
-        return self
+        self.trained_with: Tensor  # the digest when the model was trained, 0 before
+        self.register_buffer("trained_with", torch.zeros(32, dtype=torch.uint8))
 
     def is_trained(self) -> bool:
         """Never."""
@@ -95,18 +96,29 @@ class FrozenEncoder:
         level.vectors.rows = self.kept(level.texts.texts).to(level.vectors.rows.device)
 
     def kept(self, texts: Sequence[str]) -> Tensor:
-        """Vectors, ``(N, W)`` float32 on the CPU, from a file that calls with equal texts share."""
+        """Vectors for training, ``(N, W)`` float32 on the CPU, from a file that calls with equal texts share."""
+        self.trained_with.copy_(self._digest_bytes())
         if self._random:
             return self._directions(texts)
-        digest = hashlib.sha256(json.dumps([_CACHE.format, self.digest(), list(texts)]).encode())
+        digest = hashlib.sha256(json.dumps([_CACHE.format, self.digest, list(texts)]).encode())
         path = self._folder / f"text-vectors-{digest.hexdigest()[:16]}.safetensors"
         _, tensors = _CACHE.read_or_write(path, lambda: _CACHE.write(path, {"vectors": self._encode(texts)}))
         return tensors["vectors"].clone()  # the file stays unmapped, so it can be deleted
 
     def of_texts(self, level: str, texts: Sequence[str]) -> Tensor:
-        """Vectors of any texts, ``(N, W)`` float32 on the device; equal at both levels."""
+        """Vectors of any texts, ``(N, W)`` float32 on the device; equal at both levels.
+
+        Raises:
+            WeightsError: The PLM's files are not those of training.
+        """
+        if self.trained_with.any() and not torch.equal(self.trained_with.cpu(), self._digest_bytes()):
+            raise WeightsError(
+                f"plm {self._plm!r}: its files, or max_text_length, are not those that the model was trained "
+                "with, so new texts cannot be encoded; put the files of training back"
+            )
         return (self._directions(texts) if self._random else self._encode(texts)).to(self._device)
 
+    @functools.cached_property
     def digest(self) -> str:
         """A hash of everything that vectors depend on, in hexadecimal."""
         parts = [weights_hash(self._files), text_files_hash(self._files), self._max_length, self._random]
@@ -114,7 +126,10 @@ class FrozenEncoder:
 
     def hash_with(self, others: Iterable[nn.Module]) -> str:
         """A hash of everything that vectors depend on and of the weights of modules, in hexadecimal."""
-        return hash_weights(self.digest(), others)
+        return hash_weights(self.digest, others)
+
+    def _digest_bytes(self) -> Tensor:
+        return torch.frombuffer(bytearray.fromhex(self.digest), dtype=torch.uint8)
 
     def _encode(self, texts: Sequence[str]) -> Tensor:
         if self._encoder is None:

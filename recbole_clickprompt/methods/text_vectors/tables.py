@@ -41,7 +41,7 @@ class TextTables(nn.Module):
     """The levels of texts and what reads them; subclasses provide ``reader``.
 
     Each level has a table of the reader's vectors, for training, and one of adapted vectors, for evaluation and
-    serving. The second one is saved; neither is learned::
+    serving. The second one is saved, and the first one unless a level leaves it out; neither is learned::
 
         training     some texts: reader with gradient ──> adaptor           the others: table ──> adaptor
         evaluation   table of adapted vectors, computed from the current weights before the first row

@@ -63,10 +63,15 @@ def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str
     """The texts of a level: of items by id, of users by profile; with the teacher's answers if those are read.
 
     Raises:
-        SettingError: ``text_fields`` has no feature of items.
+        SettingError: ``text_fields`` has no feature of items, or no user has a text.
         DataError: A file of ``knowledge`` cannot be used.
     """
     texts = profile_descriptions(dataset) if level == "user" else descriptions(dataset, level)
+    if level == "user" and not any(texts):
+        raise SettingError(
+            f"user_knowledge: {config['user_knowledge']} gives no user a text; name fields of users in "
+            "text_fields, or set user_knowledge: none"
+        )
     if config["knowledge_vectors"] != "answers":
         return texts
     return with_phrases(config, texts, _keys(dataset, level), level=level, reasoning=True, seed=config["seed"])

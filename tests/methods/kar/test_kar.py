@@ -1,6 +1,7 @@
 """KAR reads frozen vectors of a teacher's answers through experts, and is served by look-ups."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.kar.experts import build_experts
 from recbole_clickprompt.methods.registry import find_method
@@ -194,6 +195,11 @@ def test_texts_longer_than_the_encoder_reads_are_refused(kar_config):
     assert not build_frozen_encoder(kar_config()).of_texts("item", ["", ""]).any()
 
 
+def test_users_without_any_text_are_refused(build):
+    with pytest.raises(SettingError, match="user_knowledge: static gives no user a text; name fields of users"):
+        build(user_knowledge="static", text_fields={"title": "title"})
+
+
 def test_other_texts_or_answers_make_another_run(kar_config, make_data):
     def inputs(**given):
         config = kar_config(**given)
@@ -223,7 +229,7 @@ def run(tmp_path_factory, tiny_bert):
 def test_a_saved_run_scores_known_rows_without_the_encoder_and_new_ones_by_their_text(run, monkeypatch):
     table = open_run(run).predictions("test")
     names = torch.load(run)["state_dict"].keys()
-    assert not any("vectors" in name for name in names)
+    assert not any("vectors" in name or "encoder." in name.replace("encoder.trained_with", "") for name in names)
     loaded = []
     begin = SentenceEncoder.__init__
 
@@ -247,6 +253,21 @@ def test_a_saved_run_scores_known_rows_without_the_encoder_and_new_ones_by_their
     model = load_trained(run).model
     vectors = model.encode_texts("item", ["title is Grim Golden Tale. genre is Comedy."])
     assert vectors.shape == (1, 8)
+
+
+def test_another_encoder_than_that_of_training_encodes_nothing(run, tiny_bert, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bert, other)
+    (other / "special_tokens_map.json").write_text("{} ")
+    model = load_trained(run).model
+    assert model.encode_texts("item", ["title is Grim."]).isfinite().all()
+    config = Config("KAR", "tiny", None, {**KAR, "plm": str(other)})
+    encoder = build_frozen_encoder(config)
+    encoder.load_state_dict(model.texts.encoder.state_dict())
+    with pytest.raises(
+        WeightsError, match="its files, or max_text_length, are not those that the model was trained"
+    ):
+        encoder.of_texts("item", ["title is Grim."])
 
 
 def test_the_vector_of_a_known_text_is_the_kept_one(kar_config, build):

@@ -105,7 +105,7 @@ def test_the_fit_sees_no_item_that_is_only_in_other_parts_and_such_items_have_co
     assert not set(seen.tolist()) & set(later.tolist())
     texts = [str(item) for item in range(len(model.codes))]
     vectors, fitted = torch.randn(len(texts), 16), []
-    monkeypatch.setattr(model._encoder, "kept", lambda texts: vectors)
+    monkeypatch.setattr(model.encoder, "kept", lambda texts: vectors)
     for _ in range(2):
         model.fit_codes(texts, seen, seed=1)
         fitted.append((model.codebooks.clone(), model.codes.clone()))
@@ -130,6 +130,8 @@ def test_the_history_is_the_mean_of_the_codes_of_its_clicks(build):
         for level, table in enumerate(model.tables):
             mean = table(model.codes[clicks, level]).mean(0) if len(clicks) else torch.zeros(8)
             torch.testing.assert_close(vectors[row, 3 + level], mean)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.vectors(rows), vectors)
     both, (train, *_) = build(history_length=3, history="all")
     rows = train[torch.arange(40)]
     before = both.vectors(rows)
