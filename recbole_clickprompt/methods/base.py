@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
 
-__all__ = ["Curve", "Method", "check_text_fields", "refuse_unread"]
+__all__ = ["Curve", "Method", "check_text_fields", "refuse_unread", "warn_of_row_fields"]
+
+_OF_USERS_AND_ITEMS = {"user_id", "user", "item_id", "item"}  # RecBole's names of sources
 
 
 class Curve(NamedTuple):
@@ -167,3 +170,17 @@ def refuse_unread(settings: Settings, reasons: Mapping[str, str]) -> None:
     for name, reason in reasons.items():
         if settings[name]:
             raise SettingError(f"{name} has no effect: {reason}; leave it out")
+
+
+def warn_of_row_fields(dataset: TextSource, method: str) -> None:
+    """Names the fields of ``text_fields`` that describe neither user nor item, for a method that reads only these.
+
+    Args:
+        dataset: With its settings.
+        method: Name of the method.
+    """
+    sources = {name: dataset.field2source[name].value for name in dataset.config["text_fields"]}
+    if others := [name for name, source in sources.items() if source not in _OF_USERS_AND_ITEMS]:
+        getLogger().warning(
+            f"text_fields: {', '.join(others)} describe neither user nor item, so {method} does not read them"
+        )

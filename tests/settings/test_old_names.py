@@ -218,7 +218,7 @@ def test_a_tuning_file_may_have_old_names(monkeypatch, capsys, caplog, small):
 
 
 def test_no_pretraining_is_finetuning_from_scratch(make_config):
-    own = {"SuKDLike": {"distill_weight": 0}}  # otherwise it needs a teacher
+    own = {"SuKDLike": {"distill_weight": 0.0}}  # without pretraining it has no teacher
     for model in method_names():
         assert make_config(model, pretrain_epochs=0, **own.get(model, {}))["train_stage"] == "finetune"
     assert make_config("ClickPromptNoPLM", dataset="unknown", pretrain_epochs=0)["text_fields"] is None

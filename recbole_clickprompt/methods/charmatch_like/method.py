@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread
+from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread, warn_of_row_fields
 from recbole_clickprompt.methods.charmatch_like.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -78,6 +78,7 @@ class CharMatchLikeMethod(Method):
         from recbole_clickprompt.methods.charmatch_like.model import CharMatchLike
 
         assert isinstance(model, CharMatchLike)
+        warn_of_row_fields(all_rows._dataset, self.name)
         for level, texts in model.texts.items():
             if not texts.lengths.any():
                 raise SettingError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.base import Method, check_text_fields
+from recbole_clickprompt.methods.base import Method, check_text_fields, warn_of_row_fields
 from recbole_clickprompt.methods.ctrbert.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["CTRBERTMethod"]
-
-_SOURCES = {"user_id", "user", "item_id", "item"}  # RecBole's names for fields of users and items
 
 
 class CTRBERTMethod(Method):
@@ -80,11 +77,7 @@ class CTRBERTMethod(Method):
         from recbole_clickprompt.methods.initial_weights import begin_backbone
 
         assert isinstance(model, CTRBERT)
-        sources = {name: all_rows._dataset.field2source[name].value for name in config["text_fields"]}
-        if others := [name for name, source in sources.items() if source not in _SOURCES]:
-            getLogger().warning(
-                f"text_fields: {', '.join(others)} describe neither user nor item, so CTRBERT does not read them"
-            )
+        warn_of_row_fields(all_rows._dataset, self.name)
         assert model.texts  # computed now, so that errors are raised before training
         if config["tabular"]:
             begin_backbone(

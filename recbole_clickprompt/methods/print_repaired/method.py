@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread
+from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread, warn_of_row_fields
 from recbole_clickprompt.methods.print_repaired.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -74,6 +74,7 @@ class PRINTRepairedMethod(Method):
         from recbole_clickprompt.methods.print_repaired.model import PRINTRepaired
 
         assert isinstance(model, PRINTRepaired)
+        warn_of_row_fields(all_rows._dataset, self.name)
         assert model.pairs  # computed now, so that errors are raised before training
         begin_backbone(config, model.backbone.model, trained_on=[train_data._dataset], texts_of=all_rows._dataset)
 
