@@ -76,11 +76,6 @@ class MSDMethod(Method):
             for name, value in (("user_knowledge", "none"), ("train_texts", "none"), ("vectors", "random")):
                 if settings[name] == value:
                     raise SettingError(f"train_user_texts has nothing to train with {name}: {value}; leave it out")
-        if settings["texts_per_step"] is not None and settings["train_texts"] != "targets":
-            raise SettingError(
-                f"texts_per_step has no effect with train_texts: {settings['train_texts']}; set train_texts: "
-                "targets, or leave it out"
-            )
         for name in ("read_answers", "shuffle_knowledge"):
             if settings[name] and not settings["knowledge"]:
                 raise SettingError(

@@ -64,7 +64,7 @@ class MSD(LabeledRowsModel):
         self._user_field, self._item_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self._history, self._has_labels = HistoryFields.from_config(config), config["history"] == "all"
         self._train_texts, self._train_user_texts = config["train_texts"], config["train_user_texts"]
-        self._texts_per_step = config["texts_per_step"]
+        self._texts_per_step = config["texts_per_step"] if self._train_texts == "targets" else None
         self._refresh_steps, self._standardize = config["refresh_steps"], config["standardize_vectors"]
         self._mask, self._mask_rate = config["mask_items"], config["mask_rate"]
         self._seed, self._unique_history = config["seed"], config["unique_history"]

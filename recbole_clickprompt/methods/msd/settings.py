@@ -94,7 +94,7 @@ _TEXTS = {
     ),
     "texts_per_step": Setting(
         optional(integer(1)),
-        None,
+        64,
         "With train_texts: targets, the student learns from so many of the texts of a step, drawn at random, and "
         "the table has the others: most of the time of a step is reading texts. None: from all.",
         "finetune",

@@ -177,7 +177,6 @@ def test_predict_report_grid_and_tune_take_it(settings, capsys):
         ),
         ({"train_user_texts": True, "user_knowledge": "none"}, "nothing to train with user_knowledge: none"),
         ({"train_user_texts": True, "train_texts": "none"}, "nothing to train with train_texts: none"),
-        ({"texts_per_step": 5, "train_texts": "none"}, "texts_per_step has no effect with train_texts: none"),
         ({"train_user_texts": True, "vectors": "random"}, "nothing to train with vectors: random"),
         ({"fusion": "none", "fuse_target": False, "user_knowledge": "none"}, "leave no vectors of texts"),
         ({"fusion": "histogram", "train_texts": "all"}, "nothing to train in clicks with fusion: histogram"),
