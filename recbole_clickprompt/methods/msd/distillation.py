@@ -7,21 +7,20 @@ with the teacher's. Here the student reads the teacher's words so far, as in tra
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.base import Curve
 from recbole_clickprompt.methods.msd.distillation_settings import DISTILLATION, distillation_seed
 from recbole_clickprompt.methods.msd.examples import Examples, load_examples
+from recbole_clickprompt.methods.msd.phrase_dictionary import dictionary_hash, load_dictionary
 from recbole_clickprompt.methods.msd.phrase_f1 import ENCODER
 from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash
 from recbole_clickprompt.plm.generative import num_positions
-from recbole_clickprompt.plm.weights import find_plm, weights_hash
+from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 
@@ -63,7 +62,6 @@ _SETTINGS = (
 )  # fmt: skip
 _ELSEWHERE = ("student", "phrase_dictionary", "distill_seed")  # their contents or results are inputs
 _UNLIMITED = 1 << 20  # tokens; T5's positions are relative
-_TEXT_FILES = (".json", ".txt", ".model")  # of a model's folder: its config and its tokenizer
 
 
 class Distillation:
@@ -95,7 +93,6 @@ class Distillation:
     def inputs(self, config: Settings, dataset: Examples) -> dict[str, Any]:
         """Settings of distillation, and hashes of knowledge, texts, dictionary and the undistilled student."""
         folder = find_plm(config["student"])
-        dictionary = config["phrase_dictionary"]
         return {
             "settings": {
                 **{name: _plain(config[name]) for name in _SETTINGS if name not in _ELSEWHERE},
@@ -103,9 +100,9 @@ class Distillation:
             },
             "knowledge": knowledge_hash(config["knowledge"]),
             "examples": dataset.digest(),
-            "dictionary": None if dictionary is None else _file_hash(Path(dictionary)),
+            "dictionary": dictionary_hash(config["phrase_dictionary"]),
             "student_weights": weights_hash(folder),
-            "student_files": [_file_hash(file) for file in sorted(folder.iterdir()) if file.suffix in _TEXT_FILES],
+            "student_files": text_files_hash(folder),
         }
 
     def seed(self, config: Settings) -> int:
@@ -131,10 +128,10 @@ class Distillation:
     def build(self, config: Settings, dataset: Any) -> Student:
         """The undistilled student with its ``Examples``."""
         from recbole_clickprompt.methods.msd.student import Student
-        from recbole_clickprompt.methods.msd.targets import Targets, read_dictionary
+        from recbole_clickprompt.methods.msd.targets import Targets
         from recbole_clickprompt.plm.generative import load_generative
 
-        dictionary = config["phrase_dictionary"]
+        answers = [example.answer for example in dataset.training]
         student = load_generative(config["student"], num_layers=config["student_num_layers"])
         return Student(
             student,
@@ -143,7 +140,7 @@ class Distillation:
                 seed=self.seed(config),
                 target=config["distill_target"],
                 shuffle=config["shuffle_phrases"],
-                dictionary={} if dictionary is None else read_dictionary(Path(dictionary)),
+                dictionary=load_dictionary(config["phrase_dictionary"], answers),
                 replace_rate=config["phrase_replace_rate"],
             ),
             max_length=config["max_text_length"] or _longest_text(student, config["distill_answer_length"]),
@@ -212,13 +209,6 @@ def _longest_text(student: GenerativeModel, answer_length: int) -> int:
     """Most tokens of a text that the student has positions for, next to its answer."""
     positions = num_positions(student.model) or _UNLIMITED
     return max(1, positions - (0 if student.encoder_decoder else answer_length))
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -63,7 +63,8 @@ DISTILLATION = {
     "phrase_dictionary": Setting(
         optional(NAME),
         None,
-        "JSON lines {phrase, same: [phrases]}: training replaces phrases by others of equal meaning.",
+        "JSON lines {phrase, same: [phrases]}: training replaces phrases by others of equal meaning. auto: built "
+        "from the answers that are trained on, of phrases whose MiniLM vectors have a cosine of at least 0.9.",
         "pretrain",
     ),
     "phrase_replace_rate": Setting(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.methods.msd.builders import texts_of
+from recbole_clickprompt.methods.msd.phrase_dictionary import dictionary_hash
 from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash
@@ -42,14 +42,6 @@ def load_distilled(config: Settings, path: Path) -> PreTrainedModel:
     return loaded.model
 
 
-def _content(name: str | None) -> str | None:
-    """A hash of a file."""
-    try:
-        return None if name is None else hashlib.sha256(Path(name).read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror}") from error
-
-
 def student_inputs(config: Settings, dataset: TextSource) -> dict[str, Any]:
     """Hashes of the student's weights, config and tokenizer, of the texts that it reads, and of the knowledge."""
     folder = find_plm(config["student"])
@@ -59,7 +51,7 @@ def student_inputs(config: Settings, dataset: TextSource) -> dict[str, Any]:
         texts.update("\0".join(texts_of(config, dataset, level)).encode())
     return {
         "knowledge": knowledge_hash(config["knowledge"] or []),
-        "phrase_dictionary": _content(config["phrase_dictionary"]),
+        "phrase_dictionary": dictionary_hash(config["phrase_dictionary"]),
         "student_weights": weights_hash(folder),
         "student_files": text_files_hash(folder),
         "student_texts": texts.hexdigest(),

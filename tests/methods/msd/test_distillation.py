@@ -219,15 +219,16 @@ def test_it_is_reused_unless_a_byte_of_its_inputs_differs():
     with_dictionary = distill(**settings, phrase_dictionary="words.jsonl")
     Path("words.jsonl").write_text(json.dumps({"phrase": "happy ending", "same": ["nice ending"]}))
     with_other = distill(**settings, phrase_dictionary="words.jsonl")
+    built_dictionary = distill(**settings, phrase_dictionary="auto")
     texts = distill(**settings, text_fields={"title": "title"})
     student = distill(**settings, student=student_folder("llama", 3))
-    found = {path, changed, with_dictionary, with_other, texts, student}
+    found = {path, changed, with_dictionary, with_other, built_dictionary, texts, student}
     found |= {distill(**settings, **{name: value}) for name, value in {
         "student_num_layers": 1, "distill_target": "phrases", "distill_candidates": "plm",
         "shuffle_phrases": False, "distill_share": 0.5,
         "distill_learning_rate": 1e-4, "max_text_length": 30, "distill_answer_length": 30, "seed": 5,
     }.items()}  # fmt: skip
-    assert len(found) == 15
+    assert len(found) == 16
 
 
 def test_inputs_are_all_settings_of_distillation():

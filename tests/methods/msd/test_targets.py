@@ -11,14 +11,8 @@ import pytest
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer, parse
 from recbole_clickprompt.methods.msd.generation import Written
-from recbole_clickprompt.methods.msd.targets import (
-    Targets,
-    build_dictionary,
-    kept,
-    read_dictionary,
-    target_text,
-    write_dictionary,
-)
+from recbole_clickprompt.methods.msd.phrase_dictionary import build_dictionary, read_dictionary
+from recbole_clickprompt.methods.msd.targets import Targets, kept, target_text
 
 ANSWER = Answer("A dark story.", ("crime", "1995 film", "city"), ("serial killer", "detective", "rain", "sins"))
 
@@ -84,9 +78,9 @@ def test_the_dictionary_replaces_a_share_of_the_phrases():
     assert "CRIME" not in always.text("item", "1", upper, 0)
 
 
-def test_dictionaries_are_read_and_written(tmp_path):
+def test_dictionaries_are_read(tmp_path):
     path = tmp_path / "words.jsonl"
-    write_dictionary(path, {"Crime": ("felony",), "rain": ("shower", "drizzle")})
+    path.write_text('{"phrase": "Crime", "same": ["felony"]}\n{"phrase": "rain", "same": ["shower", "drizzle"]}\n')
     assert read_dictionary(path) == {"crime": ("felony",), "rain": ("shower", "drizzle")}
     path.write_text(
         json.dumps({"phrase": "a", "same": ["b"]}) + "\n" + json.dumps({"phrase": "A", "same": ["c", "b"]}) + "\n"
@@ -112,7 +106,7 @@ def test_bad_dictionaries_name_the_line(tmp_path, line, message):
         read_dictionary(path)
 
 
-def test_a_dictionary_is_built_from_answers_of_one_stratum():
+def test_a_dictionary_is_built_from_answers():
     degrees = {"dark mood": 0, "gloomy mood": 10, "dark tone": 15, "toys": 90, "Dark mood": 0}
 
     def encode(phrases):
@@ -123,15 +117,10 @@ def test_a_dictionary_is_built_from_answers_of_one_stratum():
         Answer("", ("dark mood",), ("toys",)), Answer("", ("gloomy mood",), ()), Answer("", ("dark tone",), ()),
         Answer("", ("Dark mood",), ()),
     ]  # fmt: skip
-    whole = build_dictionary(answers, encode, threshold=0.97)
-    assert whole == {
-        "dark mood": ("gloomy mood",), "Dark mood": ("gloomy mood",), "dark tone": ("gloomy mood",),
+    assert build_dictionary(answers, encode, threshold=0.97) == {
+        "dark mood": ("gloomy mood",), "dark tone": ("gloomy mood",),
         "gloomy mood": ("dark mood", "dark tone", "Dark mood"),
-    } or whole.keys() == {"dark mood", "Dark mood", "dark tone", "gloomy mood"}  # fmt: skip
-    assert "toys" not in whole
-    parted = build_dictionary(answers, encode, threshold=0.97, strata=["a", "a", "b", "b"])
-    assert parted["dark mood"] == ("gloomy mood",)
-    assert parted["gloomy mood"] == ("dark mood",)
+    }  # fmt: skip
 
 
 def test_shares_are_nested_and_never_empty():
