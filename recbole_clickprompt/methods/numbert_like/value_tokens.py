@@ -146,7 +146,7 @@ def _number(column: Tensor) -> Tensor:
 def append_tokens(
     text: Tensor, lengths: Tensor, tokens: Tensor, used: Tensor, *, pad: int
 ) -> tuple[Tensor, Tensor]:
-    """Writes tokens behind the texts of rows, without gaps.
+    """Writes tokens after the texts of rows, without gaps.
 
     Args:
         text: Token ids, ``(B, Z)``.

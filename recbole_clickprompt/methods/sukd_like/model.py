@@ -87,7 +87,7 @@ class _TwoTowers(LabeledRowsModel):
 
 
 class Teacher(LabeledStageModel, _TwoTowers):
-    """Both towers, trained together so that the PLM learns what ids do not tell."""
+    """Both towers, trained together so that the PLM learns what ids do not contain."""
 
     stage = "teacher"
 

@@ -1,4 +1,4 @@
-"""NumBERTLike reads each value as one token of its own, behind the text of the row."""
+"""NumBERTLike reads each value as one token of its own, after the text of the row."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def build(make_config, data):
     return build
 
 
-def test_each_value_is_a_single_token_behind_the_text(build, data):
+def test_each_value_is_a_single_token_after_the_text(build, data):
     model, rows = build(), data[torch.arange(60)]
     tokens, lengths = model.tokens(rows)
     text, before = model.text(rows)
