@@ -16,7 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
-_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl")  # the first method of the first folder is the default
+# The first method of the first folder is the default
+_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl", "flip")
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []

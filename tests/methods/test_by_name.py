@@ -17,12 +17,13 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.trainer.whole_run import in_child
 
-METHODS = ["CTRBERT", "CTRL"]
+METHODS = ["CTRBERT", "CTRL", "FLIP"]
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
+    "FLIP": {"contrast_width": 16, "pretrain_rows": 128},
 }
-STAGES = {"CTRBERT": ["finetune"], "CTRL": ["contrast", "finetune"]}
+STAGES = {"CTRBERT": ["finetune"], "CTRL": ["contrast", "finetune"], "FLIP": ["pretrain", "finetune"]}
 
 
 @pytest.fixture

@@ -8,10 +8,18 @@ from tests.trainer.test_data_parallel import NO_DROPOUT, train
 
 # 147 rows: a batch of 49 leaves a part of one row, of which a rank has none
 ROWS = {"train_rows": 147, "pretrain_rows": 147, "pretrain_batch_size": 49, "train_batch_size": 49}
-SETTINGS = {**NO_DROPOUT, **ROWS, "head_dropout": 0.0, "micro_batch_size": 16, "eval_batch_size": 37, "epochs": 1}
+SETTINGS = {
+    **NO_DROPOUT,
+    **ROWS,
+    "head_dropout": 0.0,
+    "pretrain_head_dropout": 0.0,
+    "micro_batch_size": 16,
+    "eval_batch_size": 37,
+    "epochs": 1,
+}
 
 
-@pytest.mark.parametrize("model", ["CTRBERT", "CTRL"])
+@pytest.mark.parametrize("model", ["CTRBERT", "CTRL", "FLIP"])
 def test_several_processes_train_as_one(small, model):
     settings = {**small, **SETTINGS, "backbone": "DCNV2", "plm_num_layers": 1}
     if model == "CTRBERT":

@@ -24,7 +24,7 @@ FINETUNING = {
     "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field", "tabular", "head_dropout",
     "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
-    "mask_items", "mask_rate", "read_answers",
+    "mask_items", "mask_rate", "read_answers", "finetune_towers",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -61,15 +61,15 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
     assert "| `handover` | `load_pretrained` |" in earlier
     assert "| `save_step` | `checkpoint_minutes` |" in earlier
     assert rows["fusion_weight"] == (
-        "| `fusion_weight` | a number from 0 to 1 | `0.5` | finetune | Initial weight of the backbone's logit, a. "
-        "| ClickPrompt |"
+        "| `fusion_weight` | a number from 0 to 1 | `0.5` (ClickPrompt), `0.0` (FLIP) | finetune "
+        "| Initial weight of the backbone's logit, a. | ClickPrompt, FLIP |"
     )
     assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab), " in rows["epochs"]
     assert all(f"`{epochs}` ({method})" in rows["epochs"] for epochs, method in ((5, "MSD"), (10, "CTRL")))
     assert "| `DCNV2`, `AutoInt` (CTRL) | pretrain |" in rows["backbone"]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL"])
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP"])
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}
@@ -91,7 +91,7 @@ def test_every_setting_has_a_meaning_and_a_group():
 
 def test_what_the_method_reads_is_no_shared_setting():
     assert methods_of("num_prompts") == ["ClickPrompt", "ClickPromptNoPLM"]
-    assert methods_of("fusion_weight") == ["ClickPrompt"]
+    assert methods_of("fusion_weight") == ["ClickPrompt", "FLIP"]
     assert methods_of("seed") == [""]
     assert declared()["fusion_weight"].method == "ClickPrompt"
 

@@ -118,7 +118,7 @@ def test_a_share_of_the_negatives_is_drawn_and_all_positives_stay(make_config, m
     assert drawn[0.2] < drawn[0.5]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "CTRBERT", "CTRL"])
+@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "CTRBERT", "CTRL", "FLIP"])
 def test_scores_are_corrected_for_dropped_negatives(make_config, make_data, model):
     config = make_config(model, train_negatives=0.25, train_stage="finetune")
     data = make_data(config)
