@@ -67,7 +67,9 @@ def test_evaluation_reads_tables_alone():
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP"])
+@pytest.mark.parametrize(
+    "name", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP", "P5"]
+)
 def test_no_method_is_named_in_code_outside_methods(name):
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

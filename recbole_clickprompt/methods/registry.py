@@ -17,7 +17,7 @@ __all__ = [
 
 ENTRY_POINTS = "recbole_clickprompt.methods"
 # The first method of the first folder is the default
-_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl", "flip")
+_PACKAGE = ("clickprompt", "ptab", "msd", "ctrbert", "ctrl", "flip", "p5")
 
 _methods: dict[str, Method] = {}
 _listeners: list[Callable[[Method], None]] = []

@@ -15,19 +15,27 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
+from tests.methods.p5.t5 import save_random_t5
 from tests.trainer.whole_run import in_child
 
-METHODS = ["CTRBERT", "CTRL", "FLIP"]
+METHODS = ["CTRBERT", "CTRL", "FLIP", "P5"]
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
     "FLIP": {"contrast_width": 16, "pretrain_rows": 128},
+    "P5": {"plm": "random-t5", "plm_num_layers": None},
 }
-STAGES = {"CTRBERT": ["finetune"], "CTRL": ["contrast", "finetune"], "FLIP": ["pretrain", "finetune"]}
+STAGES = {
+    "CTRBERT": ["finetune"],
+    "CTRL": ["contrast", "finetune"],
+    "FLIP": ["pretrain", "finetune"],
+    "P5": ["finetune"],
+}
 
 
 @pytest.fixture
 def settings(small):
+    save_random_t5(Path("random-t5"))
     return {**small, "backbone": "DCNV2", "plm_num_layers": 1, "train_rows": 128, "epochs": 1}
 
 

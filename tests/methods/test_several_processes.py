@@ -1,8 +1,11 @@
 """Methods train on several processes as on one, also where a loss couples all rows of a batch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.methods.p5.t5 import save_random_t5
 from tests.ranks import on_ranks
 from tests.trainer.test_data_parallel import NO_DROPOUT, train
 
@@ -19,11 +22,13 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("model", ["CTRBERT", "CTRL", "FLIP"])
+@pytest.mark.parametrize("model", ["CTRBERT", "CTRL", "FLIP", "P5"])
 def test_several_processes_train_as_one(small, model):
     settings = {**small, **SETTINGS, "backbone": "DCNV2", "plm_num_layers": 1}
     if model == "CTRBERT":
         settings |= {"tabular": True, "plm_learning_rate": 1e-3}
+    if model == "P5":
+        settings |= {"plm": str(save_random_t5(Path("random-t5").absolute())), "plm_num_layers": None}
     (alone,) = on_ranks(train, model, {**settings, "checkpoint_dir": "alone"}, world=1)
     together = on_ranks(train, model, {**settings, "checkpoint_dir": "together"}, world=2)
     for rank in together:

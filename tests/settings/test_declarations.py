@@ -24,7 +24,7 @@ FINETUNING = {
     "train_negatives", "pos_weight", "evals_per_epoch", "gauc_field", "tabular", "head_dropout",
     "lora_layers", "vectors", "train_texts", "train_user_texts", "refresh_steps", "adaptor_size",
     "standardize_vectors", "fusion", "near_items", "fusion_temperature", "fuse_target", "unique_history",
-    "mask_items", "mask_rate", "read_answers", "finetune_towers",
+    "mask_items", "mask_rate", "read_answers", "finetune_towers", "p5_ids",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -69,7 +69,9 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
     assert "| `DCNV2`, `AutoInt` (CTRL) | pretrain |" in rows["backbone"]
 
 
-@pytest.mark.parametrize("model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP"])
+@pytest.mark.parametrize(
+    "model", ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP", "P5"]
+)
 def test_a_run_has_the_declared_defaults(model):
     defaults = load_properties(model=model, dataset="unknown", external={})
     both = {**settings_of(""), **settings_of(model)}

@@ -39,6 +39,7 @@ class FieldMasker(nn.Module):
 
     Attributes:
         num_values: Number of values of all fields.
+        log_frequencies: Logarithm of each value's frequency, divided by the mean of its field, ``(values,)``.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class FieldMasker(nn.Module):
         shares = [(count.double() + 1) / (count.sum() + len(count)) for count in counts]
         self.num_values = int(sizes.sum())
         self.offsets: Tensor
-        self.log_shares: Tensor
+        self.log_frequencies: Tensor
         self.cumulative: Tensor
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)  # (F,)
-        self.register_buffer("log_shares", torch.cat(shares).log().float(), persistent=False)
+        frequencies = torch.cat([share * len(share) for share in shares])
+        self.register_buffer("log_frequencies", frequencies.log().float(), persistent=False)
         # Ascending over all fields: field f has values in (f, f + 1]
         steps = [number + share.cumsum(0) for number, share in enumerate(shares)]
         self.register_buffer("cumulative", torch.cat(steps), persistent=False)
@@ -143,18 +145,21 @@ class FieldPredictor(nn.Module):
         return torch.einsum("bed,bevd->bev", chosen, self.values(values))
 
 
-def noise_contrastive_loss(scores: Tensor, log_shares: Tensor) -> Tensor:
+def noise_contrastive_loss(scores: Tensor, log_frequencies: Tensor) -> Tensor:
     """Noise-contrastive estimation (Gutmann and Hyvärinen, 2010): is a value the true one, or noise?
+
+    ``exp(score)`` learns the probability of a value, and ``exp(log_frequency)`` is that of noise, both as
+    multiples of the mean probability of the field's values.
 
     Args:
         scores: Of the true value and then of N negatives, ``(B, E, 1 + N)``.
-        log_shares: Logarithm of the probability with which each is drawn as noise, of the same shape.
+        log_frequencies: See ``FieldMasker``, of the same values.
 
     Returns:
         Losses in nats, ``(B, E)``.
     """
     negatives = scores.shape[2] - 1
-    logits = scores - log_shares - math.log(negatives)
+    logits = scores - log_frequencies - math.log(negatives)
     labels = torch.zeros_like(logits)
     labels[:, :, 0] = 1.0
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(2)

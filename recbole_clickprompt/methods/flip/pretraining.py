@@ -232,7 +232,7 @@ class FLIPPretraining(WholeBatchModel):
         target = self.field_masker.targets(batch, batch[_FIELDS]).unsqueeze(2)  # (n, E, 1)
         values = torch.cat([target, batch[_NEGATIVES]], dim=2)
         scores = self.field_scores(batch, encoded, values)
-        loss = noise_contrastive_loss(scores, self.field_masker.log_shares[values]).mean()
+        loss = noise_contrastive_loss(scores, self.field_masker.log_frequencies[values]).mean()
         others = scores[:, :, 1:].detach().masked_fill(values[:, :, 1:] == target, float("-inf"))
         self.metrics["masked_field"].add(loss, (scores[:, :, :1].detach() > others).all(2).flatten())
         return loss

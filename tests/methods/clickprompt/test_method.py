@@ -16,6 +16,7 @@ from recbole_clickprompt.methods.registry import find_method
         ("CTRBERT", {"tabular": False}, "CTRBERT"),
         ("CTRBERT", {"tabular": True}, "CTRBERT with DNN"),
         ("CTRL", {"train_stage": "all"}, "CTRL (DNN)"),
+        ("P5", {}, "P5"),
         ("FLIP", {"finetune_towers": "both"}, "FLIP (DNN and PLM)"),
         ("FLIP", {"finetune_towers": "ids"}, "FLIP (DNN alone)"),
         ("FLIP", {"finetune_towers": "text"}, "FLIP (PLM alone, aligned with DNN)"),

@@ -64,7 +64,7 @@ def test_negatives_are_values_of_the_masked_field_by_frequency(masker):
         drawn[field] += torch.bincount(ids, minlength=len(drawn[field]))
     for count, found in zip(COUNTS, drawn, strict=True):
         torch.testing.assert_close(found / found.sum(), (count + 1) / (count + 1).sum(), atol=0.01, rtol=0)
-    assert masker.log_shares.exp()[:3].tolist() == pytest.approx([1 / 11, 8 / 11, 2 / 11])
+    assert masker.log_frequencies.exp()[:3].tolist() == pytest.approx([3 / 11, 24 / 11, 6 / 11])
 
 
 def test_values_are_counted_by_row_also_those_of_users_and_items(make_config, make_data):
@@ -76,11 +76,11 @@ def test_values_are_counted_by_row_also_those_of_users_and_items(make_config, ma
 
 
 def test_the_loss_tells_true_values_from_noise():
-    scores, log_shares = torch.tensor([[[1.0, -0.5, 2.0]]]), torch.tensor([[[0.5, 0.25, 0.1]]]).log()
-    corrected = [float(s - p - math.log(2)) for s, p in zip(scores.flatten(), log_shares.flatten(), strict=True)]
+    scores, log_frequencies = torch.tensor([[[1.0, -0.5, 2.0]]]), torch.tensor([[[0.5, 0.25, 0.1]]]).log()
+    corrected = (scores - log_frequencies - math.log(2)).flatten().tolist()
     expected = -math.log(1 / (1 + math.exp(-corrected[0])))
     expected -= sum(math.log(1 / (1 + math.exp(c))) for c in corrected[1:])
-    assert noise_contrastive_loss(scores, log_shares).item() == pytest.approx(expected, abs=1e-5)
+    assert noise_contrastive_loss(scores, log_frequencies).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_padding_is_not_read():
