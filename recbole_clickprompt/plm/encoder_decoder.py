@@ -61,7 +61,7 @@ class EncoderDecoder(nn.Module):
         if added is not None:
             embedded = embedded + added.to(embedded.dtype)
         seen = torch.arange(text.shape[1], device=text.device) < lengths.unsqueeze(1)
-        start = answers.new_full((len(text), 1), self.start)
+        start = answers.new_full((text.shape[0], 1), self.start)
         return self.encoder(
             inputs_embeds=embedded,
             attention_mask=seen.long(),

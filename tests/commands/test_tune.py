@@ -269,7 +269,15 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("name", "trials"), [("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 4), ("tune-history", 20)]
+    ("name", "trials"),
+    [
+        ("tune-plain", 40),
+        ("tune-no-plm", 24),
+        ("tune-with-plm", 4),
+        ("tune-history", 20),
+        ("tune-flip", 24),
+        ("tune-p5", 12),
+    ],
 )
 def test_the_shipped_searches_hold_possible_settings(objective, name, trials):
     assert main(["tune", f"evidence/{name}.yaml"]) == 0

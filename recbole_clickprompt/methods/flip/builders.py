@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recbole_clickprompt.backbones.adapter import Backbone, build_backbone
 from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.flip.masked_fields import FieldMasker, FieldPredictor, value_counts
+from recbole_clickprompt.methods.flip.masked_fields import FieldPredictor, IdMasker, value_counts
 from recbole_clickprompt.methods.flip.masked_tokens import TokenPredictor
 from recbole_clickprompt.methods.flip.pretraining import FLIPPretraining, Projection, Weights
 from recbole_clickprompt.plm.builders import build_encoder
@@ -25,13 +25,13 @@ from recbole_clickprompt.trainer.running_metrics import compute_and_reset
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 
-__all__ = ["build_pretraining", "evaluate_pretraining", "weights_of"]
+__all__ = ["build_pretraining", "evaluate_pretraining"]
 
 _NEGATIVES = 25  # as published
 _VALUE_SIZE = 32  # as published
 
 
-def weights_of(settings: Settings) -> Weights:
+def _weights(settings: Settings) -> Weights:
     """Weights of the three losses."""
     return Weights(settings["contrast_weight"], settings["masked_field_weight"], settings["mlm_weight"])
 
@@ -47,14 +47,14 @@ def build_pretraining(config: Settings, dataset: TextSource) -> FLIPPretraining:
         SettingError: As for ``build_encoder`` and ``build_masked_text``; or there is no field to mask.
         WeightsError: The PLM cannot be obtained.
     """
-    weights = weights_of(config)
+    weights = _weights(config)
     backbone = build_backbone(config, dataset)
     plm, _ = build_encoder(config)
     input_size = backbone.width(dataset[torch.arange(min(2, len(dataset)))])
     dropout = config["pretrain_head_dropout"]
     sides = (input_size, plm.hidden_size)
     projections = tuple(Projection(size, config["contrast_width"], dropout) for size in sides)
-    masker = _field_masker(config, dataset, backbone) if weights.masked_field else None
+    masker = _id_masker(config, dataset, backbone) if weights.masked_field else None
     return FLIPPretraining(
         backbone=backbone,
         plm=plm,
@@ -63,14 +63,14 @@ def build_pretraining(config: Settings, dataset: TextSource) -> FLIPPretraining:
         projections=(projections[0], projections[1]) if weights.contrast else None,
         temperature=config["contrast_temperature"],
         keys=[dataset.uid_field, dataset.iid_field] if config["mask_equal"] else [],
-        field_masker=masker,
+        id_masker=masker,
         field_predictor=None if masker is None else _field_predictor(masker, input_size, plm.hidden_size),
         token_predictor=_token_predictor(config, dataset, plm, input_size) if weights.mlm else None,
         enable_amp=config["enable_amp"],
     )
 
 
-def _field_masker(config: Settings, dataset: TextSource, backbone: Backbone) -> FieldMasker:
+def _id_masker(config: Settings, dataset: TextSource, backbone: Backbone) -> IdMasker:
     kinds = dataset.field2type
     names = [name for name in feature_names(backbone.model) if kinds[name] is FeatureType.TOKEN]
     if not names:
@@ -78,10 +78,10 @@ def _field_masker(config: Settings, dataset: TextSource, backbone: Backbone) -> 
             "masked_field_weight is above 0, but no feature of the rows has a single id to mask; set it to 0"
         )
     counts = [value_counts(dataset, name) for name in names]
-    return FieldMasker(names, counts, mask_ratio=config["mask_ratio"], negatives=_NEGATIVES)
+    return IdMasker(names, counts, mask_ratio=config["mask_ratio"], negatives=_NEGATIVES)
 
 
-def _field_predictor(masker: FieldMasker, input_size: int, hidden_size: int) -> FieldPredictor:
+def _field_predictor(masker: IdMasker, input_size: int, hidden_size: int) -> FieldPredictor:
     return FieldPredictor(
         input_size=input_size,
         hidden_size=hidden_size,

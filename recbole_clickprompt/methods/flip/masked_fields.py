@@ -18,10 +18,10 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["FieldMasker", "FieldPredictor", "noise_contrastive_loss", "value_counts"]
+__all__ = ["FieldPredictor", "IdMasker", "noise_contrastive_loss", "value_counts"]
 
 
-class FieldMasker(nn.Module):
+class IdMasker(nn.Module):
     """Chooses fields to mask in each row, and values that compete with the masked ones.
 
     Values of all fields are numbered in one sequence, field after field::
@@ -153,7 +153,7 @@ def noise_contrastive_loss(scores: Tensor, log_frequencies: Tensor) -> Tensor:
 
     Args:
         scores: Of the true value and then of N negatives, ``(B, E, 1 + N)``.
-        log_frequencies: See ``FieldMasker``, of the same values.
+        log_frequencies: See ``IdMasker``, of the same values.
 
     Returns:
         Losses in nats, ``(B, E)``.

@@ -165,7 +165,8 @@ class FLIPMethod(Method):
         if start is not None:
             tables_only = ("backbone",) if config["load_pretrained"] == "embeddings" else ()
             load_components(model, start, model.pretrained_components, embeddings_of=tables_only)
-            trained_on.append(pretraining_rows(config, all_rows, valid_data))
+            if config["unseen_id_embeddings"] == "zero":
+                trained_on.append(pretraining_rows(config, all_rows, valid_data))
         if model.reads_ids:
             texts_of = all_rows._dataset if start is None else None
             begin_backbone(config, model.backbone.model, trained_on=trained_on, texts_of=texts_of)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import Backbone
 from recbole_clickprompt.methods.ctrl.contrast import contrast
-from recbole_clickprompt.methods.flip.masked_fields import FieldMasker, FieldPredictor, noise_contrastive_loss
+from recbole_clickprompt.methods.flip.masked_fields import FieldPredictor, IdMasker, noise_contrastive_loss
 from recbole_clickprompt.methods.flip.masked_tokens import TokenPredictor
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.pooling import SummaryPooling
@@ -84,8 +84,10 @@ class _Encoded(NamedTuple):
 class FLIPPretraining(WholeBatchModel):
     """Aligns backbone and PLM; a ``StageModel``. Of each row it reads ids and text, intact and masked::
 
-        intact ids  -> backbone -> q  -----+-> projection --------------+
-        intact text -> PLM -> states ---+--|-> first one -> projection --+-> contrast over the rows of the batch
+        intact ids  -> backbone -> q ------+-> projection ----------------+
+                                           |                              +-> contrast over the rows of the batch
+        intact text -> PLM -> states ---+--|-> first state -> projection -+
+                                        |  |
         masked ids  -> backbone -> q~ --+--|-> field predictor -> masked field modeling
         masked text -> PLM -> states ------+-> token predictor -> masked language modeling
 
@@ -101,8 +103,8 @@ class FLIPPretraining(WholeBatchModel):
         projections: Of ids and of text; None without contrast.
         temperature: See ``contrast``.
         keys: Columns of ids, of which equal ones are no negatives; none for all other rows of a batch.
-        field_masker: Chooses masked fields; None without masked field modeling.
-        field_predictor: Recovers them; None like ``field_masker``.
+        id_masker: Chooses masked fields; None without masked field modeling.
+        field_predictor: Recovers them; None like ``id_masker``.
         token_predictor: Masks and recovers tokens; None without masked language modeling.
         enable_amp: Compute PLM and projections in bf16.
 
@@ -120,7 +122,7 @@ class FLIPPretraining(WholeBatchModel):
         projections: tuple[Projection, Projection] | None,
         temperature: float,
         keys: Sequence[str],
-        field_masker: FieldMasker | None,
+        id_masker: IdMasker | None,
         field_predictor: FieldPredictor | None,
         token_predictor: TokenPredictor | None,
         enable_amp: bool,
@@ -129,7 +131,7 @@ class FLIPPretraining(WholeBatchModel):
         self.backbone, self.plm, self.text = backbone, plm, text
         self.weights, self.temperature, self.keys = weights, temperature, tuple(keys)
         self.projections = None if projections is None else nn.ModuleList(projections)
-        self.field_masker, self.field_predictor = field_masker, field_predictor
+        self.id_masker, self.field_predictor = id_masker, field_predictor
         self.token_predictor, self.summary = token_predictor, SummaryPooling()
         self.metrics: Mapping[str, RunningMean] = {
             name: RunningMean() for name, weight in weights._asdict().items() if weight
@@ -146,8 +148,8 @@ class FLIPPretraining(WholeBatchModel):
     def masked(self, interaction: Interaction) -> Interaction:
         """A batch with columns of what is masked in each row."""
         columns = dict(interaction.interaction)
-        if self.field_masker is not None:
-            columns[_FIELDS], columns[_NEGATIVES] = self.field_masker.sample(interaction)
+        if self.id_masker is not None:
+            columns[_FIELDS], columns[_NEGATIVES] = self.id_masker.sample(interaction)
         if self.token_predictor is not None:
             columns |= self.token_predictor.sample(interaction)
         return Interaction(columns)
@@ -219,20 +221,20 @@ class FLIPPretraining(WholeBatchModel):
 
     def field_scores(self, batch: Interaction, encoded: _Encoded, values: Tensor) -> Tensor:
         """Scores of values for the masked fields of a batch, ``(n, E, values)`` like ``values``."""
-        assert self.field_masker is not None
+        assert self.id_masker is not None
         assert self.field_predictor is not None
         assert encoded.states is not None
-        q, _ = self.backbone(self.field_masker.hide(batch, batch[_FIELDS]))
+        q, _ = self.backbone(self.id_masker.hide(batch, batch[_FIELDS]))
         with torch.autocast(q.device.type, enabled=False):
             vectors = self.field_predictor.vectors(q.float(), encoded.states, encoded.lengths)
             return self.field_predictor.scores(vectors, batch[_FIELDS], values)
 
     def _masked_field_loss(self, batch: Interaction, encoded: _Encoded) -> Tensor:
-        assert self.field_masker is not None
-        target = self.field_masker.targets(batch, batch[_FIELDS]).unsqueeze(2)  # (n, E, 1)
+        assert self.id_masker is not None
+        target = self.id_masker.targets(batch, batch[_FIELDS]).unsqueeze(2)  # (n, E, 1)
         values = torch.cat([target, batch[_NEGATIVES]], dim=2)
         scores = self.field_scores(batch, encoded, values)
-        loss = noise_contrastive_loss(scores, self.field_masker.log_frequencies[values]).mean()
+        loss = noise_contrastive_loss(scores, self.id_masker.log_frequencies[values]).mean()
         others = scores[:, :, 1:].detach().masked_fill(values[:, :, 1:] == target, float("-inf"))
         self.metrics["masked_field"].add(loss, (scores[:, :, :1].detach() > others).all(2).flatten())
         return loss

@@ -97,12 +97,12 @@ class P5(LabeledRowsModel):
         # The question takes the place of the end of the text, and has an end of its own
         places = (lengths - self.num_suffix).unsqueeze(1) + torch.arange(len(self.question), device=text.device)
         whole = F.pad(text, (0, added), value=self.pad_id)
-        return whole.scatter(1, places, self.question.expand(len(text), -1)), lengths + added
+        return whole.scatter(1, places, self.question.expand(text.shape[0], -1)), lengths + added
 
     def _decode(self, interaction: Interaction, answers: Tensor | None = None) -> Tensor:
         """Logits after the start token and each token of the answers, ``(B, Y, V)`` for ``(B, Y - 1)``."""
         text, lengths = self.prompt(interaction)
-        answers = text.new_zeros(len(text), 0) if answers is None else answers
+        answers = text.new_zeros(text.shape[0], 0) if answers is None else answers
         added = None if self.whole_words is None else self.whole_words(text, lengths)
         return self.plm(text, lengths, answers, added=added)
 

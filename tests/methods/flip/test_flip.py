@@ -16,6 +16,7 @@ from recbole_clickprompt.methods.ctrl.contrast import contrast
 from recbole_clickprompt.methods.flip.builders import build_pretraining, evaluate_pretraining
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from tests.conftest import SHORT
 
@@ -168,7 +169,7 @@ def test_whole_values_are_masked(make_pretraining):
 def test_masked_fields_are_recovered_without_their_ids(make_pretraining, settings):
     model, dataset = make_pretraining(**FIXED, **settings)
     model.eval()
-    masker = model.field_masker
+    masker = model.id_masker
     assert {"user_id", "item_id", "device", "gender", "title"} <= set(masker.fields)
     assert "genre" not in masker.fields  # several values per row
     torch.manual_seed(3)
@@ -314,6 +315,14 @@ def test_three_forms_start_from_one_stage_and_are_served(small):
         assert served.predict(rows.assign(device="phone")).shape == (len(rows),)
         assert (served.preprocessing.text is None) == ("plm" not in modules)
     assert not expected
+
+
+@pytest.mark.slow
+def test_an_export_scores_as_the_model_does(small):
+    settings = {**small, **SHORT, **DCN, "epochs": 1, "plm_num_layers": 1, "train_stage": "finetune"}
+    run_recbole(model="FLIP", dataset="tiny", config_dict=settings)
+    (run,) = Path("saved").glob("FLIP-*.pth")
+    assert export(run, Path("exported"), int8=False, rows=20).difference <= 1e-5
 
 
 def test_the_stage_can_be_run_alone_and_with_one_row_too_many(small):

@@ -8,8 +8,8 @@ from recbole.data.interaction import Interaction
 from torch.nn import functional as F
 
 from recbole_clickprompt.methods.flip.masked_fields import (
-    FieldMasker,
     FieldPredictor,
+    IdMasker,
     noise_contrastive_loss,
     value_counts,
 )
@@ -19,7 +19,7 @@ COUNTS = [torch.tensor([0, 7, 1]), torch.tensor([0, 1, 2, 3, 14])]
 
 @pytest.fixture
 def masker():
-    return FieldMasker(["a", "b"], COUNTS, mask_ratio=0.5, negatives=4000)
+    return IdMasker(["a", "b"], COUNTS, mask_ratio=0.5, negatives=4000)
 
 
 def rows(count=64):
@@ -33,7 +33,7 @@ def rows(count=64):
 def test_the_masked_share_is_rounded_down_and_at_least_one():
     for fields, ratio, expected in ((8, 0.15, 1), (2, 0.15, 1), (20, 0.15, 3), (4, 0.5, 2), (1, 0.9, 1)):
         counts = [torch.ones(3, dtype=torch.long)] * fields
-        made = FieldMasker([str(i) for i in range(fields)], counts, mask_ratio=ratio, negatives=2)
+        made = IdMasker([str(i) for i in range(fields)], counts, mask_ratio=ratio, negatives=2)
         batch = Interaction({str(i): torch.ones(5, dtype=torch.long) for i in range(fields)})
         masked, negatives = made.sample(batch)
         assert masked.shape == (5, expected)

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,6 +19,7 @@ from recbole_clickprompt.methods.p5.model import P5, QUESTION, WORDS
 from recbole_clickprompt.methods.p5.whole_words import build_whole_words
 from recbole_clickprompt.plm.row_tokenizer import longest_row, row_tokenizer
 from recbole_clickprompt.serving import load_model
+from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.settings.registry import settings_of
 from recbole_clickprompt.trainer.optimizer import build_optimizer
 from tests.conftest import SHORT
@@ -196,6 +198,16 @@ def test_a_whole_run_is_predicted_and_reported(small, random_t5):
     scores = load_model(run).predict(pd.concat([rows, new]))
     assert scores.shape == (len(rows) + 1,)
     assert ((scores > 0) & (scores < 1)).all()
+
+
+@pytest.mark.slow
+def test_an_export_scores_as_the_model_does(small, random_t5):
+    settings = {**small, **SHORT, "plm": str(random_t5), "epochs": 1}
+    run_recbole(model="P5", dataset="tiny", config_dict=settings)
+    (run,) = Path("saved").glob("P5-*.pth")
+    assert export(run, Path("exported"), int8=False, rows=20).difference <= 1e-5
+    rows = pd.DataFrame({"user_id": ["u1", "new"], "item_id": ["i2", "i3"], "device": ["phone", "tablet"]})
+    np.testing.assert_allclose(load_model("exported").predict(rows), load_model(run).predict(rows), atol=1e-5)
 
 
 def test_it_learns_to_answer(make_p5):
