@@ -25,8 +25,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What a folder may import of its own level or of a small set alone
 SIDEWAYS = {("files", "errors"), ("plm", "backbones"), ("distributed", "errors")}
 METHODS = [
-    "ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR", "SuKDLike",
-    "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
+    "ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP", "P5", "KAR", "QARMLike", "LLaCTR",
+    "SuKDLike", "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
 ]  # fmt: skip
 EVALUATION = {"errors", "files", "settings", "evaluation"}
 

@@ -41,7 +41,7 @@ from recbole_clickprompt.host.missing_numbers import missing_numbers
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.host.split_rows import ROW, TIME, SplitRows
 from recbole_clickprompt.host.user_profiles import add_profiles, check_profiles
-from recbole_clickprompt.plm.loading import load_tokenizer
+from recbole_clickprompt.plm.row_tokenizer import row_tokenizer
 from recbole_clickprompt.plm.weights import find_plm
 from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, signed_log, with_bins, with_ranges
 from recbole_clickprompt.text.text import Textualizer
@@ -273,7 +273,7 @@ class TextDataset(CountedFilters):
         """The tokenizer of a PLM (``minilm``, ``hashed``, a folder or a Hugging Face id), which is loaded once."""
         tokenizers = self.__dict__.setdefault("_tokenizers", {})
         if plm not in tokenizers:
-            tokenizers[plm] = load_tokenizer(find_plm(plm, seed=self.config["seed"]))
+            tokenizers[plm] = row_tokenizer(find_plm(plm, seed=self.config["seed"]))
         return tokenizers[plm]
 
     def token_table(self, plm: str) -> TokenTable:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.token_cache import load_or_tokenize
-from recbole_clickprompt.plm.loading import longest_text
+from recbole_clickprompt.plm.row_tokenizer import longest_row
 from recbole_clickprompt.text.tokens import TokenTable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def build_token_table(dataset: TextDataset, tokenizer: PreTrainedTokenizerBase, 
         DataError: The tokenizer does not tokenize the fields of a row independently.
         WeightsError: The cache file of the tokens is damaged.
     """
-    longest = longest_text(folder)
+    longest = longest_row(folder)
     max_length = dataset.config["max_text_length"] or longest
     if max_length > longest:
         raise SettingError(f"max_text_length is {max_length}, but {folder} supports at most {longest} tokens")

@@ -83,9 +83,13 @@ class Method:
             SettingError: Settings contradict each other; the message says which ones, and what to do.
         """
 
+    def serves_text_with(self, settings: Settings) -> bool:
+        """``serves_text``, for a method of which it depends on settings."""
+        return self.serves_text
+
     def reads_text(self, settings: Settings) -> bool:
         """True if finetuning reads the text of rows, so that its result depends on text and language model."""
-        return self.serves_text
+        return self.serves_text_with(settings)
 
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.

@@ -18,8 +18,8 @@ __all__ = [
 ENTRY_POINTS = "recbole_clickprompt.methods"
 # The first method of the first folder is the default
 _PACKAGE = (
-    "clickprompt", "ptab", "msd", "ctrbert", "ctrl", "kar", "qarmlike", "llactr", "sukd_like", "numbert_like",
-    "bert4ctr_like", "charmatch_like", "print_repaired",
+    "clickprompt", "ptab", "msd", "ctrbert", "ctrl", "flip", "p5", "kar", "qarmlike", "llactr", "sukd_like",
+    "numbert_like", "bert4ctr_like", "charmatch_like", "print_repaired",
 )  # fmt: skip
 
 _methods: dict[str, Method] = {}

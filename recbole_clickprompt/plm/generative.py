@@ -13,7 +13,7 @@ from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.config import check_shapes, check_values
-from recbole_clickprompt.plm.loading import quiet, read_tokenizer
+from recbole_clickprompt.plm.loading import quiet, read_tokenizer, set_dropout
 from recbole_clickprompt.plm.weight_files import first_line, read_json
 from recbole_clickprompt.plm.weights import find_plm
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "GenerativeModel", "generative_config", "keep_layers", "load_generative", "num_positions",
+    "GenerativeModel", "generative_config", "generative_tokenizer", "keep_layers", "load_generative",
+    "num_positions",
 ]  # fmt: skip
 
 # Config keys that count the layers of a stack; T5's and BART's decoders have one of their own
@@ -44,18 +45,20 @@ class GenerativeModel(NamedTuple):
     encoder_decoder: bool
 
 
-def load_generative(name: str, *, num_layers: int | None = None) -> GenerativeModel:
+def load_generative(name: str, *, num_layers: int | None = None, dropout: float | None = None) -> GenerativeModel:
     """Loads a causal or encoder-decoder language model.
 
     Args:
         name: ``smollm2``, a folder, or a Hugging Face id; see ``find_plm``.
         num_layers: Number of layers of each stack to keep, the first ones; None keeps all.
+        dropout: Rate that replaces every dropout rate of the model; None keeps the model's rates.
 
     Raises:
         WeightsError: It cannot be found or read, does not generate text, or has fewer layers.
     """
     folder = find_plm(name)
     config = generative_config(folder)
+    set_dropout(config, dropout)
     try:
         with quiet():
             model, info = _auto_class(config).from_pretrained(
@@ -72,14 +75,28 @@ def load_generative(name: str, *, num_layers: int | None = None) -> GenerativeMo
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise WeightsError(f"{folder}: the weights {missing} are missing from its files")
+    tokenizer = generative_tokenizer(folder, config)
+    if num_layers is not None:
+        keep_layers(model, num_layers, origin=str(folder))
+    return GenerativeModel(model, tokenizer, bool(config.is_encoder_decoder))
+
+
+def generative_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that generates text, which has an end token; it also pads, if no other one does.
+
+    Args:
+        folder: Folder of the model.
+        config: The result of ``generative_config``.
+
+    Raises:
+        WeightsError: The tokenizer cannot be read, has no end token, or has more tokens than the model.
+    """
     tokenizer = read_tokenizer(folder, vocab_size=config.vocab_size)
     if tokenizer.eos_token_id is None:
         raise WeightsError(f"{folder}: its tokenizer has no end token (eos_token), so answers could not end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, so any token is fine
-    if num_layers is not None:
-        keep_layers(model, num_layers, origin=str(folder))
-    return GenerativeModel(model, tokenizer, bool(config.is_encoder_decoder))
+    return tokenizer
 
 
 def num_positions(model: PreTrainedModel) -> int | None:

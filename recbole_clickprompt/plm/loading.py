@@ -18,9 +18,11 @@ from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
 from recbole_clickprompt.plm.weight_files import first_line, read_json
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LanguageModel", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer"]
+__all__ = [
+    "LanguageModel", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer", "set_dropout",
+]  # fmt: skip
 
 # Modules of the LM head in transformers' model for masked (GPT-2: causal) language modeling
 _LM_HEADS = {
@@ -37,7 +39,7 @@ _LM_HEADS = {
 }
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
-    "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+    "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout_rate",
 )  # fmt: skip
 
 
@@ -118,6 +120,13 @@ def longest_text(folder: Path) -> int:
     return num_positions(read_config(folder))
 
 
+def set_dropout(config: PreTrainedConfig, rate: float | None) -> None:
+    """Replaces every dropout rate in a PLM's config, attention included; None keeps them."""
+    for name in _DROPOUTS if rate is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, rate)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences transformers' messages about missing and unused weights; ``load_plm`` raises for relevant ones."""
@@ -157,9 +166,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
         config.num_hidden_layers = num_layers
         if getattr(config, "layer_types", None):  # ModernBERT's, one per layer
             config.layer_types = config.layer_types[:num_layers]
-    for name in _DROPOUTS if dropout is not None else ():
-        if hasattr(config, name):
-            setattr(config, name, dropout)
+    set_dropout(config, dropout)
     config.tie_word_embeddings = True
     try:
         with quiet():

@@ -115,7 +115,8 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         preprocessing = Preprocessing.load(saved)
     else:
         data = build_data(config)
-        preprocessing = observe(data[0], config["plm"] if find_method(config["model"]).serves_text else None)
+        serves_text = find_method(config["model"]).serves_text_with(config)
+        preprocessing = observe(data[0], config["plm"] if serves_text else None)
     model = _build(config, preprocessing, _file(run))
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if data is not None and (levels := encoded_levels(model)):

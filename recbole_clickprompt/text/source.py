@@ -15,7 +15,7 @@ from recbole_clickprompt.text.user_profiles import UserProfiles
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
-    from recbole.utils import FeatureSource
+    from recbole.utils import FeatureSource, FeatureType
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TextSource"]
@@ -29,6 +29,7 @@ class TextSource(Protocol):
         uid_field: Field of the user's id.
         iid_field: Field of the item's id.
         field2source: RecBole's source of each field, such as user or item.
+        field2type: RecBole's type of each field, such as token or float.
         user_profiles: What its rows may know about their users; None without ``user_knowledge``.
     """
 
@@ -36,6 +37,7 @@ class TextSource(Protocol):
     uid_field: str
     iid_field: str
     field2source: Mapping[str, FeatureSource]
+    field2type: Mapping[str, FeatureType]
     user_profiles: UserProfiles | None
 
     def __len__(self) -> int:

@@ -142,15 +142,24 @@ class WholeBatchModel(nn.Module):
 
     def calculate_loss(self, part: RepresentedRows) -> Tensor:
         """The loss of the batch, a scalar with the gradient that is this part's share."""
-        representations = self._represented(part)
+        return self.coupled_loss(part, self._represented(part))
+
+    def coupled_loss(self, part: RepresentedRows, representations: Tensor) -> Tensor:
+        """As ``calculate_loss``, of a part's representations, ``(n, R)``, computed within ``same_state``."""
         if part.gradient is None or part.loss is None:
             return self.batch_loss(part.interaction, representations)
         injected = (representations * part.gradient).sum(1).mean()
         return part.loss + (injected - injected.detach())
 
-    def _represented(self, part: RepresentedRows) -> Tensor:
+    @contextmanager
+    def same_state(self, part: RepresentedRows) -> Iterator[None]:
+        """The random numbers and the precision of both passes of a part."""
         device = next(iter(part.interaction.interaction.values())).device
         with _seeded(part.seed, device), autocast(device, self.enable_amp):
+            yield
+
+    def _represented(self, part: RepresentedRows) -> Tensor:
+        with self.same_state(part):
             return self.represent(part.interaction)
 
 

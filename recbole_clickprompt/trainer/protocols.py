@@ -306,11 +306,12 @@ class FinetuningMethod(Protocol):
 
     Attributes:
         stages: The stages before finetuning, in order.
-        serves_text: Whether the model reads the text of rows when it predicts.
     """
 
     stages: Sequence[PretrainingStage]
-    serves_text: bool
+
+    def serves_text_with(self, settings: Settings) -> bool:
+        """Whether the model reads the text of rows when it predicts."""
 
     def reads_text(self, config: Settings) -> bool:
         """Whether finetuning reads the text of rows."""

@@ -143,7 +143,7 @@ class RunLogger:
                 for split, data in loaders.items()
             }  # fmt: skip
             write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
-            plm = self.config["plm"] if self.method.serves_text else None
+            plm = self.config["plm"] if self.method.serves_text_with(self.config) else None
             save_preprocessing(self.train_data._dataset, self.folder, plm, encoded_levels(model))
             if "valid" in tables:
                 valid_auc = auc(tables["valid"]["label"], tables["valid"]["score"])

@@ -272,7 +272,7 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
     ("name", "trials"),
     [
         ("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 4), ("tune-history", 20),
-        ("tune-kar", 40), ("tune-qarmlike", 40), ("tune-llactr", 40),
+        ("tune-flip", 24), ("tune-p5", 12), ("tune-kar", 40), ("tune-qarmlike", 40), ("tune-llactr", 40),
         ("tune-sukd-like", 20), ("tune-numbert-like", 20), ("tune-bert4ctr-like", 20),
         ("tune-charmatch-like", 20), ("tune-print-repaired", 20),
     ],

@@ -15,15 +15,18 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
+from tests.methods.p5.t5 import save_random_t5
 from tests.trainer.whole_run import in_child
 
 METHODS = [
-    "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR", "SuKDLike", "NumBERTLike", "BERT4CTRLike", "CharMatchLike",
-    "PRINTRepaired",
+    "CTRBERT", "CTRL", "FLIP", "P5", "KAR", "QARMLike", "LLaCTR", "SuKDLike", "NumBERTLike", "BERT4CTRLike",
+    "CharMatchLike", "PRINTRepaired",
 ]  # fmt: skip
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
+    "FLIP": {"contrast_width": 16, "pretrain_rows": 128},
+    "P5": {"plm": "random-t5", "plm_num_layers": None},
     "KAR": {"level_experts": 2, "adaptor_size": 8, "user_blocks": 2},
     "QARMLike": {"codebook_size": 4},
     "LLaCTR": {"field_values": 40},
@@ -36,6 +39,7 @@ OWN = {
 STAGES = {
     **{model: ["finetune"] for model in METHODS},
     "CTRL": ["contrast", "finetune"],
+    "FLIP": ["pretrain", "finetune"],
     "LLaCTR": ["fields", "finetune"],
     "SuKDLike": ["teacher", "finetune"],
     "BERT4CTRLike": ["frozen_plm", "finetune"],
@@ -44,6 +48,7 @@ STAGES = {
 
 @pytest.fixture
 def settings(small):
+    save_random_t5(Path("random-t5"))
     return {**small, "backbone": "DCNV2", "plm_num_layers": 1, "train_rows": 128, "epochs": 1}
 
 

@@ -1,5 +1,7 @@
 """Methods train on several processes as on one, also where a loss couples all rows of a batch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,17 +9,28 @@ import torch
 from recbole_clickprompt import distributed
 from recbole_clickprompt.host.distributed import _join
 from recbole_clickprompt.methods.print_repaired.relevance import balance
+from tests.methods.p5.t5 import save_random_t5
 from tests.ranks import on_ranks
 from tests.trainer.test_data_parallel import NO_DROPOUT, train
 
 # 147 rows: a batch of 49 leaves a part of one row, of which a rank has none
 ROWS = {"train_rows": 147, "pretrain_rows": 147, "pretrain_batch_size": 49, "train_batch_size": 49}
-SETTINGS = {**NO_DROPOUT, **ROWS, "head_dropout": 0.0, "micro_batch_size": 16, "eval_batch_size": 37, "epochs": 1}
+SETTINGS = {
+    **NO_DROPOUT,
+    **ROWS,
+    "head_dropout": 0.0,
+    "pretrain_head_dropout": 0.0,
+    "micro_batch_size": 16,
+    "eval_batch_size": 37,
+    "epochs": 1,
+}
 
 
 OWN = {
     "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
     "CTRL": {},
+    "FLIP": {},
+    "P5": {"plm_num_layers": None},
     "KAR": {},
     "QARMLike": {"codebook_size": 4},
     "LLaCTR": {"plm_lora": {"r": 4}, "pretrain_epochs": 1},  # without dropout
@@ -31,6 +44,8 @@ OWN = {
 @pytest.mark.parametrize("model", OWN)
 def test_several_processes_train_as_one(small, model):
     settings = {**small, **SETTINGS, "backbone": "DCNV2", "plm_num_layers": 1, **OWN[model]}
+    if model == "P5":
+        settings["plm"] = str(save_random_t5(Path("random-t5").absolute()))
     (alone,) = on_ranks(train, model, {**settings, "checkpoint_dir": "alone"}, world=1)
     together = on_ranks(train, model, {**settings, "checkpoint_dir": "together"}, world=2)
     for rank in together:

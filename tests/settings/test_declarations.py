@@ -14,8 +14,8 @@ from recbole_clickprompt.settings.write import generated_files
 from recbole_clickprompt.trainer.fingerprint import settings_of_finetuning, settings_without_effect
 
 METHODS = [
-    "ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "KAR", "QARMLike", "LLaCTR", "SuKDLike",
-    "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
+    "ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", "CTRBERT", "CTRL", "FLIP", "P5", "KAR", "QARMLike", "LLaCTR",
+    "SuKDLike", "NumBERTLike", "BERT4CTRLike", "CharMatchLike", "PRINTRepaired",
 ]  # fmt: skip
 # Written by hand, so that a declaration with the wrong stage is noticed
 FINETUNING = {
@@ -32,7 +32,7 @@ FINETUNING = {
     "mask_items", "mask_rate", "read_answers", "knowledge_vectors", "shared_experts", "level_experts",
     "code_levels", "codebook_size", "field_interaction_weight", "field_alignment_weight",
     "student_layers", "distill_weight", "number_buckets",
-    "max_characters", "char_channels",
+    "max_characters", "char_channels", "finetune_towers", "p5_ids",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -69,8 +69,8 @@ def test_the_page_has_every_setting_with_type_default_stage_and_meaning():
     assert "| `handover` | `load_pretrained` |" in earlier
     assert "| `save_step` | `checkpoint_minutes` |" in earlier
     assert rows["fusion_weight"] == (
-        "| `fusion_weight` | a number from 0 to 1 | `0.5` | finetune | Initial weight of the backbone's logit, a. "
-        "| ClickPrompt |"
+        "| `fusion_weight` | a number from 0 to 1 | `0.5` (ClickPrompt), `0.0` (FLIP) | finetune "
+        "| Initial weight of the backbone's logit, a. | ClickPrompt, FLIP |"
     )
     assert "| `4` (ClickPrompt), `10` (ClickPromptNoPLM), `10` (PTab), " in rows["epochs"]
     assert all(f"`{epochs}` ({method})" in rows["epochs"] for epochs, method in ((5, "MSD"), (10, "CTRL")))
@@ -101,7 +101,7 @@ def test_every_setting_has_a_meaning_and_a_group():
 
 def test_what_the_method_reads_is_no_shared_setting():
     assert methods_of("num_prompts") == ["ClickPrompt", "ClickPromptNoPLM"]
-    assert methods_of("fusion_weight") == ["ClickPrompt"]
+    assert methods_of("fusion_weight") == ["ClickPrompt", "FLIP"]
     assert methods_of("seed") == [""]
     assert declared()["fusion_weight"].method == "ClickPrompt"
 

@@ -120,7 +120,17 @@ def test_a_share_of_the_negatives_is_drawn_and_all_positives_stay(make_config, m
 
 @pytest.mark.parametrize(
     "model",
-    ["ClickPrompt", "ClickPromptNoPLM", "PTab", "CTRBERT", "CTRL", "NumBERTLike", "BERT4CTRLike", "CharMatchLike"],
+    [
+        "ClickPrompt",
+        "ClickPromptNoPLM",
+        "PTab",
+        "CTRBERT",
+        "CTRL",
+        "FLIP",
+        "NumBERTLike",
+        "BERT4CTRLike",
+        "CharMatchLike",
+    ],
 )
 def test_scores_are_corrected_for_dropped_negatives(make_config, make_data, model):
     config = make_config(model, train_negatives=0.25, train_stage="finetune")

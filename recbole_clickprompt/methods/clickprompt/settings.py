@@ -13,7 +13,7 @@ from recbole_clickprompt.settings.types import (
     subset_of,
 )
 
-__all__ = ["WITHOUT_PLM", "WITH_PLM"]
+__all__ = ["FUSION_WEIGHT", "WITHOUT_PLM", "WITH_PLM"]
 
 _PROMPTS = {
     "num_prompts": Setting(integer(1), 5, "Prompts per layer, K.", "text"),
@@ -30,8 +30,9 @@ _PROMPTS = {
         "text",
     ),
 }
+FUSION_WEIGHT = Setting(FRACTION, 0.5, "Initial weight of the backbone's logit, a.", "finetune")
 _FUSION = {
-    "fusion_weight": Setting(FRACTION, 0.5, "Initial weight of the backbone's logit, a.", "finetune"),
+    "fusion_weight": FUSION_WEIGHT,
     "fusion_learnable": Setting(BOOLEAN, True, "Train the fusion weight.", "finetune"),
     "tower_loss_weight": Setting(
         FRACTION,

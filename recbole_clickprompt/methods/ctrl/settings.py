@@ -9,7 +9,7 @@ from recbole_clickprompt.methods.settings import PLM, POOLING, PRETRAINING, trai
 from recbole_clickprompt.settings.declaration import Setting, grouped
 from recbole_clickprompt.settings.types import BOOLEAN, POSITIVE, integer
 
-__all__ = ["SETTINGS"]
+__all__ = ["CONTRAST", "SETTINGS"]
 
 _PRETRAINING = {
     # The public descriptions raise the learning rate from 1e-5 to 5e-4
@@ -22,7 +22,7 @@ _PRETRAINING = {
     "pretrain_lr_scheduler": "linear",
     "pretrain_rows": None,
 }
-_CONTRAST = {
+CONTRAST = {
     "contrast_temperature": Setting(POSITIVE, 0.7, "Similarities are divided by it.", "pretrain"),
     "contrast_width": Setting(integer(1), 128, "Width of the representations of ids and of text.", "pretrain"),
     "contrast_subspaces": Setting(
@@ -55,7 +55,7 @@ SETTINGS = grouped(
         "PLM": PLM,
         "Pretraining": {
             **{name: replace(PRETRAINING[name], default=default) for name, default in _PRETRAINING.items()},
-            **_CONTRAST,
+            **CONTRAST,
         },
     }
 )

@@ -21,6 +21,10 @@ from recbole_clickprompt.methods.registry import find_method
         ("BERT4CTRLike", {}, "BERT4CTRLike (DNN)"),
         ("CharMatchLike", {}, "CharMatchLike"),
         ("PRINTRepaired", {}, "PRINTRepaired (DNN)"),
+        ("P5", {}, "P5"),
+        ("FLIP", {"finetune_towers": "both"}, "FLIP (DNN and PLM)"),
+        ("FLIP", {"finetune_towers": "ids"}, "FLIP (DNN alone)"),
+        ("FLIP", {"finetune_towers": "text"}, "FLIP (PLM alone, aligned with DNN)"),
     ],
 )
 def test_a_title_says_plain_backbone_with_or_without_plm(model, changes, title):
