@@ -13,7 +13,8 @@ from recbole_clickprompt.backbones.base import feature_names
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.flip.masked_fields import FieldPredictor, IdMasker, value_counts
 from recbole_clickprompt.methods.flip.masked_tokens import TokenPredictor
-from recbole_clickprompt.methods.flip.pretraining import FLIPPretraining, Projection, Weights
+from recbole_clickprompt.methods.flip.pretraining import FLIPPretraining, Weights
+from recbole_clickprompt.methods.flip.projection import Projection
 from recbole_clickprompt.plm.builders import build_encoder
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.text_inputs import build_masked_text

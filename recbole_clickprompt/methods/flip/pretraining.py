@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recbole_clickprompt.backbones.adapter import Backbone
 from recbole_clickprompt.methods.ctrl.contrast import contrast
 from recbole_clickprompt.methods.flip.masked_fields import FieldPredictor, IdMasker, noise_contrastive_loss
 from recbole_clickprompt.methods.flip.masked_tokens import TokenPredictor
+from recbole_clickprompt.methods.flip.projection import Projection
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.pooling import SummaryPooling
 from recbole_clickprompt.text.tokens import TokenTable
@@ -26,7 +26,7 @@ from recbole_clickprompt.trainer.gradient_caching import RepresentedRows, WholeB
 from recbole_clickprompt.trainer.running_metrics import RunningMean
 from recbole_clickprompt.trainer.stage import autocast
 
-__all__ = ["FLIPPretraining", "Projection", "Weights"]
+__all__ = ["FLIPPretraining", "Weights"]
 
 # Columns that are added to a batch; names of fields contain no colon
 _FIELDS, _NEGATIVES = "masked:fields", "masked:negatives"
@@ -44,26 +44,6 @@ class Weights(NamedTuple):
     contrast: float
     masked_field: float
     mlm: float
-
-
-class Projection(nn.Module):
-    """A representation for the contrast: ``LayerNorm(h + Dropout(Linear(GELU(h))))`` with ``h = Linear(x)``.
-
-    Args:
-        input_size: Width of x.
-        width: w, width of the result.
-        dropout: Its rate.
-    """
-
-    def __init__(self, input_size: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(input_size, width), nn.Linear(width, width)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(n, input_size)`` to ``(n, w)``."""
-        hidden = self.first(x)
-        return self.norm(hidden + self.dropout(self.second(F.gelu(hidden))))
 
 
 class _Encoded(NamedTuple):
