@@ -152,7 +152,10 @@ def test_a_run_killed_in_finetuning_gets_its_teacher_back(small, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pretrain_epochs": 0}, "distill_weight is 1.0, but without the stage teacher there is no teacher; set"),
+        (
+            {"pretrain_epochs": 0},
+            "distill_weight is 1.0, but without the stage teacher there is no teacher to learn from",
+        ),
         ({"train_stage": "finetune"}, "distill_weight is 1.0, but without the stage teacher there is no teacher"),
         ({"plm_num_layers": 1}, "student_layers is 1, but the teacher has 1 .* use a PLM with two layers"),
         ({"plm_num_layers": 3, "student_layers": 3}, "student_layers is 3, but the teacher has 3 .* 2 or less"),
