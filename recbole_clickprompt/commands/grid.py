@@ -186,9 +186,11 @@ def _cells(
         for values in itertools.product(*vary.values()):
             varied = dict(zip(vary, values, strict=True))
             for name, run_settings in grid["runs"].items():
-                settings = {**grid["settings"], **varied, **(run_settings or {}), "seed": seed}
-                model, implied = resolve_name(settings.pop("model", None))
-                settings = {**implied, **settings, "model": model}
+                own = {**varied, **(run_settings or {})}
+                model, implied = resolve_name({**grid["settings"], **own}.get("model"))
+                # The model that a run names, such as a plain backbone, decides over settings of all runs
+                shared = [grid["settings"], implied] if "model" in own else [implied, grid["settings"]]
+                settings = {**shared[0], **shared[1], **own, "seed": seed, "model": model}
                 backbone_settings = (base.get("backbones") or {}).get(str(settings.get("backbone"))) or {}
                 config = {**(base.get("settings") or {}), **backbone_settings, **settings}
                 # A table holds lists as text

@@ -106,7 +106,7 @@ def bootstrap(
 
 def _draws(cluster: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn, ``(rows,)``; ``cluster`` is the number of each row's cluster, from 0."""
-    random, count = np.random.default_rng(seed), int(cluster.max()) + 1
+    random, count = np.random.default_rng(seed), int(cluster.max(initial=-1)) + 1
     for _ in range(samples):
         drawn = np.bincount(random.integers(count, size=count), minlength=count)
         yield drawn[cluster].astype(np.float64)
