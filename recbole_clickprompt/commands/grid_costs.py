@@ -115,7 +115,8 @@ def _costs_of(run: Restored) -> dict[str, Any]:
     from recbole_clickprompt.trainer.stage import autocast
 
     config, model, valid = run.config, run.model, run.valid_data._dataset
-    device = config["device"]
+    device, item_field = config["device"], valid.iid_field
+    items = run.train_data._dataset.inter_feat[item_field].unique().tolist()
 
     def score(rows: Any) -> None:
         with autocast(device, config["enable_amp"]):
@@ -133,7 +134,7 @@ def _costs_of(run: Restored) -> dict[str, Any]:
         "parameters": max(_parameters(model), *_stage_parameters(run)),
         "served_parameters": first,
         "cold_ms": cold_ms(run, device, batch_size=_BATCH_SIZE, caches_rows=again < first),
-        "item_bytes": item_bytes(model, rows[:1], score, field=valid.iid_field, items=valid.item_num),
+        "item_bytes": item_bytes(model, rows[:1], score, field=item_field, items=items),
         "teacher_tokens": teacher_tokens(answers),
     }
 

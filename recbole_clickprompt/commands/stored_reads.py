@@ -77,20 +77,21 @@ def read_parameters(model: nn.Module, score: Callable[[], object]) -> int:
 
 
 def item_bytes(
-    model: nn.Module, row: Interaction, score: Callable[[Interaction], object], *, field: str, items: int
+    model: nn.Module, row: Interaction, score: Callable[[Interaction], object], *, field: str, items: Sequence[int]
 ) -> int:
     """Bytes that a model stores for each item and reads when it scores the item.
 
     Of two items i and j in an otherwise equal row, a table with a row per item is read in row i + c and in row
-    j + c alone, c the same for all pairs: an embedding of the id, a vector of the item's text, its codes. To that
-    are added the mean size of the states of an item's text, if the model reads states.
+    j + c alone, c the same for several pairs: an embedding of the id, a vector of the item's text, its codes.
+    Other pairs may share rows. To that is added the mean size of the states of an item's text, if the model reads
+    states.
 
     Args:
         model: In evaluation mode.
         row: One row.
         score: Scores rows.
         field: Column of the items' ids.
-        items: Number of ids, of which 0 is padding.
+        items: Ids of which some are compared, such as those of the training rows.
     """
 
     def rows_of(item: int) -> StoredReads:
@@ -101,25 +102,22 @@ def item_bytes(
 
     # An item of the row's history would be read in any case
     taken = {number for column in row.interaction.values() for number in column.flatten().tolist()}
-    free = [item for item in range(1, items) if item not in taken]
+    free = [item for item in items if item not in taken]
     reads = {item: rows_of(item) for item in free[:: max(1, len(free) // _COMPARED)]}
-    shifts = [
-        {address: _shift(reads[i].rows[address], reads[j].rows[address], i, j) for address in reads[i].rows}
-        for i, j in itertools.pairwise(reads)
-    ]
-    if not shifts:
-        return _state_bytes(model, field, items)
-    stored, (first, *others) = next(iter(reads.values())).stored, shifts
-    same = [
-        address
-        for address, shift in first.items()
-        if shift is not None and all(other.get(address) == shift for other in others)
-    ]
-    return sum(_row_bytes(stored[address]) for address in same) + _state_bytes(model, field, items)
+    size = _state_bytes(model, field)
+    for address, table in StoredReads(model).stored.items():
+        shifts = [
+            shift
+            for i, j in itertools.pairwise(reads)
+            if (shift := _shift(reads[i].rows[address], reads[j].rows[address], i, j)) is not None
+        ]
+        if len(shifts) > 1 and len(set(shifts)) == 1:
+            size += _row_bytes(table)
+    return size
 
 
 def _shift(one: set[int], other: set[int], i: int, j: int) -> int | None:
-    """c where row i + c is read for i alone and row j + c for j alone; None if other rows differ."""
+    """c where row i + c is read for i alone and row j + c for j alone; None if other rows differ, or none."""
     mine, theirs = one - other, other - one
     if len(mine) != 1 or len(theirs) != 1:
         return None
@@ -131,14 +129,14 @@ def _row_bytes(table: Tensor) -> int:
     return table[:1].numel() * table.element_size()
 
 
-def _state_bytes(model: nn.Module, field: str, items: int) -> int:
+def _state_bytes(model: nn.Module, field: str) -> int:
     """Mean bytes of the states of an item's text."""
     table = getattr(model, "text", None)
     if not isinstance(table, StateTable):
         return 0
     offsets = [table.get_buffer(f"offsets_{index}") for index, key in enumerate(table.keys) if key == field]
-    lines = sum(int(part[-1] - part[0]) for part in offsets)
-    return round(lines * _row_bytes(table.states) / (items - 1))
+    lines = sum(float(part[-1] - part[1]) / (len(part) - 2) for part in offsets)  # without those of padding
+    return round(lines * _row_bytes(table.states))
 
 
 def _address(tensor: Tensor) -> int:

@@ -180,6 +180,13 @@ def test_a_plain_backbone_stays_itself_under_settings_of_all_runs(file, configs)
     ]
 
 
+def test_the_shipped_comparison_holds_possible_settings(configs, monkeypatch):
+    monkeypatch.setattr("recbole_clickprompt.commands.grid_costs.methods_report", lambda results, **_: "")
+    assert main(["grid", "compare.yaml", "--seeds=[2]"]) == 0
+    assert {config["dataset"] for config in configs} == {"ml-100k"}
+    assert [config["backbone"] for config in configs[:4]] == ["DCNV2", "DIN", "DNN", "DCNV2"]
+
+
 @pytest.mark.parametrize("table", ["table2", "table3", "table4", "table5", "table9"])
 def test_the_papers_grids_hold_possible_settings(table, configs):
     assert main(["grid", f"paper/{table}.yaml", "--dataset=ml-1m", "--seeds_of_test=1"]) == 2

@@ -119,7 +119,7 @@ def test_the_teachers_tokens_are_a_cost_of_methods_that_learn_from_its_answers(
     assert find_method(model).answer_files(config) == (["tiny-items"] if reads else [])
 
 
-def test_the_shipped_comparison_runs_with_small_settings(small, tmp_path, capsys):
+def test_the_shipped_comparison_runs_with_small_settings(small, tmp_path):
     shipped = yaml.safe_load(SHIPPED.read_text())
     models = [resolve_name(run["model"])[0] for run in shipped["runs"].values()]
     assert set(method_names()) - set(models) <= {"FLIP", "P5"}  # which are to be added with their methods
@@ -138,5 +138,3 @@ def test_the_shipped_comparison_runs_with_small_settings(small, tmp_path, capsys
     assert main(["grid", "small.yaml"]) == 0
     for kind in ("quality", "costs"):
         assert list(pd.read_csv(f"results/small-tiny-{kind}.csv")["run"]) == list(runs)
-    with capsys.disabled():
-        print(capsys.readouterr().out)

@@ -54,11 +54,22 @@ def test_tied_weights_and_views_are_the_parameter_itself():
 
 def test_an_item_has_its_row_of_a_shared_table_and_its_codes_but_not_the_codes_rows(row):
     model = Fields()
-    assert item_bytes(model, row, model, field="item", items=ITEMS) == 4 * 4 + 3 * 8
+    assert item_bytes(model, row, model, field="item", items=range(1, ITEMS)) == 4 * 4 + 3 * 8
+
+
+def test_items_that_share_a_row_do_not_hide_that_others_have_their_own(row):
+    model = Fields()
+
+    def score(rows):
+        ids = rows["item"]
+        return model.table(torch.where(ids % 2 == 1, ids, 0) + 20)
+
+    assert item_bytes(model, row, score, field="item", items=[1, 5, 2, 4, 9, 11]) == 16
+    assert item_bytes(model, row, score, field="item", items=[2, 4, 6]) == 0
 
 
 def test_a_model_without_ids_stores_nothing_per_item(row):
     model = nn.Linear(4, 1)
     score = lambda rows: model(rows["user"].float().expand(1, 4))  # noqa: E731
-    assert item_bytes(model, row, score, field="item", items=ITEMS) == 0
-    assert item_bytes(model, row, score, field="item", items=2) == 0
+    assert item_bytes(model, row, score, field="item", items=range(1, ITEMS)) == 0
+    assert item_bytes(model, row, score, field="item", items=[5]) == 0
