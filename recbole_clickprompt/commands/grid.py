@@ -9,6 +9,7 @@ FILE.yaml holds
   base:     (optional) a file with defaults: `settings`, and under `backbones` those of single backbones;
             {dataset} in its name stands for the data set
   results:  (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
+  costs:    (optional) True: also compare the runs with the baseline over users, and measure what each costs
 
 --key=value overrides `settings`, and --seeds=[1,2,3] overrides `seeds`. A run that is already in the table, with
 equal settings, is not repeated: an interrupted grid continues where it stopped, and if a grid is started twice,
@@ -34,8 +35,9 @@ __all__ = ["add_arguments", "execute"]
 
 _KEYS = {
     "settings": dict, "runs": dict, "vary": dict, "seeds": list, "baseline": str | int | float, "base": str,
-    "results": str,
+    "results": str, "costs": bool,
 }  # fmt: skip
+_SEEDS = [2020]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """
     from recbole.quick_start import run_recbole
 
+    from recbole_clickprompt.commands.grid_costs import check_costs, methods_report
     from recbole_clickprompt.evaluation.baselines import grid_baselines
     from recbole_clickprompt.evaluation.summary import markdown, summarize
     from recbole_clickprompt.trainer.run_logger import collect_finished_runs
@@ -79,6 +82,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
     if lacking := next((cell["run"] for cell, config, _ in cells if config.get("dataset") is None), None):
         raise SettingError(f"{path}: the run {lacking} has no data set; add dataset to settings")
+    if grid.get("costs"):
+        check_costs(grid, [config for _, config, _ in cells], path)
     for number, (cell, config, key) in enumerate(cells, start=1):
         # Another process may have added this run in the meantime
         results = read_results(table, columns, numbers=["seed", "auc", "logloss"])
@@ -103,6 +108,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     trivial = grid_baselines(requested, by=list(vary))
     if len(trivial):
         print(f"\nbaselines:\n\n{markdown(summarize(trivial, by=[], baseline=None), by=[])}")
+    if grid.get("costs") and baseline is not None:
+        seed = (grid.get("seeds") or _SEEDS)[0]
+        print(f"\n{methods_report(requested, baseline=baseline, seed=seed, table=table)}")
 
 
 def _quoted_name(dataset: object) -> dict[str, str]:
@@ -174,13 +182,15 @@ def _cells(
     grid: dict[str, Any], base: dict[str, Any], vary: dict[str, list[Any]]
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     # Seeds are the outermost loop, so an interrupted grid contains complete comparisons
-    for seed in grid.get("seeds") or [2020]:
+    for seed in grid.get("seeds") or _SEEDS:
         for values in itertools.product(*vary.values()):
             varied = dict(zip(vary, values, strict=True))
             for name, run_settings in grid["runs"].items():
-                settings = {**grid["settings"], **varied, **(run_settings or {}), "seed": seed}
-                model, implied = resolve_name(settings.pop("model", None))
-                settings = {**implied, **settings, "model": model}
+                own = {**varied, **(run_settings or {})}
+                model, implied = resolve_name({**grid["settings"], **own}.get("model"))
+                # The model that a run names, such as a plain backbone, decides over settings of all runs
+                shared = [grid["settings"], implied] if "model" in own else [implied, grid["settings"]]
+                settings = {**shared[0], **shared[1], **own, "seed": seed, "model": model}
                 backbone_settings = (base.get("backbones") or {}).get(str(settings.get("backbone"))) or {}
                 config = {**(base.get("settings") or {}), **backbone_settings, **settings}
                 # A table holds lists as text

@@ -50,7 +50,8 @@ class PredictionTimer:
         count = min(self.batches, len(dataset) // size)
         if not count:
             raise DataError(
-                f"{name} has {len(dataset)} test rows, fewer than one batch of {size}; set --batch-size"
+                f"{name} has {len(dataset)} test rows, fewer than one batch of {size}; recbole-cp latency "
+                "--batch-size=N times smaller ones"
             )
         keys = row_keys(dataset)
         check_same_rows({**self._rows, name: keys})

@@ -3,7 +3,8 @@
 The page is self-contained, plotly included, and makes no network requests. Runs are compared with --baseline
 (default: the first). Two panels need the checkpoints and their data set, and are computed only on request:
 --latency times the runs side by side, or takes the table that `recbole-cp latency --out=FILE` wrote; --attention
-masks the fields of the first test rows of each run with a PLM, as `recbole-cp attention` does.
+masks the fields of the first test rows of each run with a PLM, as `recbole-cp attention` does. Without --latency,
+the page has the times of those runs that a grid with `costs` has measured.
 """
 
 from __future__ import annotations

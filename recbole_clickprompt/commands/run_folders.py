@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
-_FILES = {"history.jsonl", "history.jsonl.lock", "predictions.parquet", "run.json", "train_counts.parquet"}
+_FILES = {
+    "costs.json", "history.jsonl", "history.jsonl.lock", "predictions.parquet", "run.json", "train_counts.parquet",
+}  # fmt: skip
 _COMMAND_WIDTH = 100  # characters
 
 

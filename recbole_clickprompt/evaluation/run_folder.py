@@ -5,6 +5,7 @@ It is next to the run's checkpoint ``<stem>.pth`` and named ``<stem>``:
 - ``predictions.parquet``: one line per validation and test row, in the order of the data set;
 - ``history.jsonl``: one line per epoch of every stage;
 - ``train_counts.parquet``: the number of training rows of each user and item that has any;
+- ``costs.json``: what the model costs, if a grid has measured it;
 - ``run.json``: model, settings, command and result; written last, so a folder that has it is complete.
 """
 

@@ -1,4 +1,4 @@
-"""Significance of differences between runs on the same rows: DeLong's test, and the bootstrap over rows."""
+"""Significance of differences between runs on the same rows: DeLong's test, the bootstrap, Holm's correction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.metrics import Column, row_losses
 
-__all__ = ["Bootstrap", "DeLong", "bootstrap", "delong_test", "interval", "interval_of", "two_sided"]
+__all__ = ["Bootstrap", "DeLong", "bootstrap", "delong_test", "holm", "interval", "interval_of", "two_sided"]
 
 
 class DeLong(NamedTuple):
@@ -76,8 +76,10 @@ class Bootstrap(NamedTuple):
     logloss: np.ndarray
 
 
-def bootstrap(label: Column, scores: Sequence[Column], *, samples: int, seed: int) -> Bootstrap:
-    """Resamples the rows with replacement, and measures all runs on each resample.
+def bootstrap(
+    label: Column, scores: Sequence[Column], *, samples: int, seed: int, clusters: Column | None = None
+) -> Bootstrap:
+    """Resamples the rows with replacement, or whole clusters of rows, and measures all runs on each resample.
 
     scipy's bootstrap would sort all rows for each draw and run; here each run is sorted once, and a draw is a
     weight per row.
@@ -87,22 +89,27 @@ def bootstrap(label: Column, scores: Sequence[Column], *, samples: int, seed: in
         scores: Scores of each run, ``(rows,)``.
         samples: Number of draws.
         seed: Seed of the draws.
+        clusters: What each row belongs to, such as its user, ``(rows,)``. As many clusters as there are are drawn,
+            each with all of its rows, which need not be independent. None: each row is a cluster.
     """
     label = np.asarray(label) > 0
+    cluster = np.arange(len(label)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     areas = [_WeightedAUC(label, np.asarray(score)) for score in scores]
     losses = np.stack([row_losses(label, score) for score in scores])
     auc, logloss = np.empty((samples, len(scores))), np.empty((samples, len(scores)))
-    draws = tqdm(_draws(len(label), samples, seed), total=samples, desc="bootstrap", leave=False, disable=None)
+    draws = tqdm(_draws(cluster, samples, seed), total=samples, desc="bootstrap", leave=False, disable=None)
     for draw, weights in enumerate(draws):
         auc[draw] = [area(weights) for area in areas]
-        logloss[draw] = losses @ weights / len(label)
+        logloss[draw] = losses @ weights / weights.sum()
     return Bootstrap(auc, logloss)
 
 
-def _draws(rows: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    random = np.random.default_rng(seed)
+def _draws(cluster: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn, ``(rows,)``; ``cluster`` is the number of each row's cluster, from 0."""
+    random, count = np.random.default_rng(seed), int(cluster.max(initial=-1)) + 1
     for _ in range(samples):
-        yield np.bincount(random.integers(rows, size=rows), minlength=rows).astype(np.float64)
+        drawn = np.bincount(random.integers(count, size=count), minlength=count)
+        yield drawn[cluster].astype(np.float64)
 
 
 class _WeightedAUC:
@@ -150,3 +157,22 @@ def two_sided(differences: np.ndarray) -> float:
     differences = differences[~np.isnan(differences)]
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p-values of a family of tests, adjusted so that any false rejection is as rare as the level says.
+
+    Holm (Scandinavian Journal of Statistics 1979); valid for tests that depend on each other.
+
+    Args:
+        p: Of m tests; nan for one that was not made, which is not part of the family.
+
+    Returns:
+        ``(m,)``: reject where they are below the level.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(len(values), np.nan)
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # nan is sorted last
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.maximum.accumulate(steps).clip(max=1.0)
+    return adjusted

@@ -11,7 +11,7 @@ from scipy.stats import ttest_rel
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.tables import markdown_table, number
 
-__all__ = ["check_seeds", "markdown", "summarize"]
+__all__ = ["check_seeds", "markdown", "spread", "summarize"]
 
 
 def summarize(results: pd.DataFrame, *, by: Sequence[str], baseline: str | None) -> pd.DataFrame:
@@ -71,10 +71,6 @@ def check_seeds(results: pd.DataFrame, by: Sequence[str]) -> None:
 
 def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
     """A summary as a Markdown table: mean ± standard deviation with four decimals."""
-
-    def spread(mean: float, deviation: float) -> str:
-        return f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
-
     header = ["model", *by, "seeds", "AUC", "LogLoss", "relative AUC", "p"]
     rows = [
         [
@@ -89,6 +85,11 @@ def markdown(summary: pd.DataFrame, *, by: Sequence[str]) -> str:
         for line in summary.to_dict("records")
     ]
     return markdown_table(header, rows)
+
+
+def spread(mean: float, deviation: float) -> str:
+    """``mean ± deviation`` with four decimals; the mean alone if the deviation is missing."""
+    return number(mean) if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
 
 
 def _plain(value: str | float | None) -> str:

@@ -9,7 +9,7 @@ from recbole_clickprompt.knowledge.answers import occurs
 from recbole_clickprompt.knowledge.prompts import Subject
 from recbole_clickprompt.knowledge.records import Record
 
-__all__ = ["Costs", "costs_by_stratum", "total_costs"]
+__all__ = ["Costs", "costs_by_stratum", "teacher_tokens", "total_costs"]
 
 
 @dataclass
@@ -69,6 +69,16 @@ def total_costs(costs: Iterable[Costs]) -> Costs:
     total = Costs()
     for part in costs:
         total.add(part)
+    return total
+
+
+def teacher_tokens(records: Iterable[Record]) -> int | None:
+    """Tokens of prompts and answers, of repeated and invalid ones too; None if any answer does not record them."""
+    total = 0
+    for record in records:
+        if record.is_plain or (record.answer is not None and None in (record.tokens_in, record.tokens_out)):
+            return None
+        total += (record.tokens_in or 0) + (record.tokens_out or 0)
     return total
 
 

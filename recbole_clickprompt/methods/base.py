@@ -91,6 +91,10 @@ class Method:
         """True if finetuning reads the text of rows, so that its result depends on text and language model."""
         return self.serves_text_with(settings)
 
+    def answer_files(self, settings: Settings) -> Sequence[str]:
+        """Files with a teacher's answers, or names of shipped ones, that a run with these settings learns from."""
+        return []
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
 

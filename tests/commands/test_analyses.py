@@ -246,7 +246,10 @@ BAD = {
     "bins in words": (["long-tail", "{plain}", "--bins=few,many"], "--bins must be numbers such as"),
     "broken bins": (["long-tail", "{plain}", "--bins=0,1.5"], "--bins must be numbers of training rows"),
     "falling bins": (["long-tail", "{plain}", "--bins=5,1"], "two or more increasing numbers"),
-    "a batch of more rows than there are": (["latency", "{plain}", "--batch-size=999"], "set --batch-size"),
+    "a batch of more rows than there are": (
+        ["latency", "{plain}", "--batch-size=999"],
+        "--batch-size=N times smaller ones",
+    ),
     "no batches": (["latency", "{plain}", "--batches=0"], "--batches must be 1 or more"),
     "no threads": (["latency", "{plain}", "--threads=0"], "--threads must be 1 or more"),
 }

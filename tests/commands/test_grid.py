@@ -167,6 +167,26 @@ def test_runs_may_have_numbers_for_names(file, configs, capsys):
     assert len(configs) == 6
 
 
+def test_a_plain_backbone_stays_itself_under_settings_of_all_runs(file, configs):
+    content = {"settings": {**file["settings"], "backbone": "DCNV2", "train_stage": "all"}}
+    content["runs"] = {"a": {"model": "DNN"}, "b": {"model": "ClickPromptNoPLM"}, "c": {"backbone": "DNN"}}
+    Path("g.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["grid", "g.yaml"]) == 0
+    found = [(config["model"], config["backbone"], config["train_stage"]) for config in configs]
+    assert found == [
+        ("ClickPromptNoPLM", "DNN", "finetune"),
+        ("ClickPromptNoPLM", "DCNV2", "all"),
+        ("ClickPrompt", "DNN", "all"),
+    ]
+
+
+def test_the_shipped_comparison_holds_possible_settings(configs, monkeypatch):
+    monkeypatch.setattr("recbole_clickprompt.commands.grid_costs.methods_report", lambda results, **_: "")
+    assert main(["grid", "compare.yaml", "--seeds=[2]"]) == 0
+    assert {config["dataset"] for config in configs} == {"ml-100k"}
+    assert [config["backbone"] for config in configs[:4]] == ["DCNV2", "DIN", "DNN", "DCNV2"]
+
+
 @pytest.mark.parametrize("table", ["table2", "table3", "table4", "table5", "table9"])
 def test_the_papers_grids_hold_possible_settings(table, configs):
     assert main(["grid", f"paper/{table}.yaml", "--dataset=ml-1m", "--seeds_of_test=1"]) == 2

@@ -1,3 +1,4 @@
+import itertools
 import math
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.metrics import auc, log_loss
-from recbole_clickprompt.evaluation.significance import bootstrap, delong_test, interval, two_sided
+from recbole_clickprompt.evaluation.significance import bootstrap, delong_test, holm, interval, two_sided
 
 rows = st.lists(
     st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=24
@@ -102,3 +103,50 @@ def test_interval_and_p_of_known_draws():
     assert two_sided(np.array([-1.0, 1.0, 2.0, 3.0, np.nan])) == pytest.approx(2 * 2 / 5)
     assert two_sided(np.ones(999)) == pytest.approx(0.002)
     assert two_sided(np.zeros(9)) == 1.0
+
+
+def test_users_are_drawn_with_all_their_rows():
+    label, score = np.array([1, 0, 1, 0, 1, 0]), np.array([0.9, 0.8, 0.3, 0.4, 0.2, 0.1])
+    users = ["a", "a", "b", "b", "c", "c"]
+    found = bootstrap(label, [score], samples=400, seed=1, clusters=users)
+    pairs = [[0, 1], [2, 3], [4, 5]]
+    expected = {
+        (auc(label[rows], score[rows]), log_loss(label[rows], score[rows]))
+        for draw in itertools.product(range(3), repeat=3)
+        for rows in [[row for user in draw for row in pairs[user]]]
+    }
+    got = {*zip(found.auc[:, 0].round(9), found.logloss[:, 0].round(9), strict=True)}
+    assert got == {(round(float(a), 9), round(float(b), 9)) for a, b in expected}
+
+
+def test_equal_rows_of_a_user_do_not_make_a_difference_surer():
+    # Ten users of one pair of rows each, and the same ten with every row five times
+    random = np.random.default_rng(0)
+    label, users = np.tile([1, 0], 10), np.repeat(np.arange(10), 2)
+    a, b = random.random(20), random.random(20)
+
+    def spread(times, clusters):
+        scores = [np.tile(score, times) for score in (a, b)]
+        draws = bootstrap(np.tile(label, times), scores, samples=300, seed=2, clusters=clusters).auc
+        return (draws[:, 0] - draws[:, 1]).std()
+
+    assert spread(5, np.tile(users, 5)) == pytest.approx(spread(1, users))
+    assert spread(5, None) < 0.6 * spread(1, users)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]).tolist() == [1.0, 1.0]
+    found = holm([math.nan, 0.02, math.nan])  # the family has one test
+    assert np.isnan(found[[0, 2]]).all()
+    assert found[1] == 0.02
+    assert len(holm([])) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_as_the_step_down_procedure(p):
+    adjusted, level, order = holm(p), 0.05, np.argsort(p, kind="stable")
+    rejected = itertools.takewhile(lambda step: p[order[step]] <= level / (len(p) - step), range(len(p)))
+    hits = {order[step] for step in rejected}
+    clear = [i for i in range(len(p)) if abs(adjusted[i] - level) > 1e-9]
+    assert {i for i in clear if adjusted[i] <= level} == {i for i in clear if i in hits}

@@ -8,10 +8,10 @@ import pytest
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answer_file import AnswerFile
 from recbole_clickprompt.knowledge.answers import Answer
-from recbole_clickprompt.knowledge.costs import Costs, costs_by_stratum, total_costs
+from recbole_clickprompt.knowledge.costs import Costs, costs_by_stratum, teacher_tokens, total_costs
 from recbole_clickprompt.knowledge.examples import Examples
 from recbole_clickprompt.knowledge.prompts import Reference, Subject, build_prompt
-from recbole_clickprompt.knowledge.records import read_records
+from recbole_clickprompt.knowledge.records import Record, read_records
 from recbole_clickprompt.knowledge.teachers.base import Reply
 from recbole_clickprompt.knowledge.teaching import Lesson, record_of_reply
 
@@ -116,6 +116,18 @@ def test_the_second_answer_counts_if_it_is_valid():
     costs = costs_by_stratum(SUBJECTS, read_records(Path("k.jsonl")))
     assert costs["even"] == Costs(3, 3, 60, 30, 1.5, explicit=3, in_text=3)
     assert total_costs(costs.values()).tokens_in == 120
+    assert teacher_tokens(read_records(Path("k.jsonl"))) == 12 * 15
+
+
+def test_tokens_are_unknown_where_any_answer_lacks_them():
+    run(Scripted())
+    records = read_records(Path("k.jsonl"))
+    assert teacher_tokens(records) == 6 * 15
+    assert teacher_tokens([]) == 0
+    assert teacher_tokens([*records, records[0]._replace(tokens_out=None)]) is None
+    assert teacher_tokens([*records, Record("i1", "item", explicit=("a",), implicit=("b",))]) is None
+    unanswered = records[0]._replace(answer=None, tokens_in=None, tokens_out=None, error="no answer")
+    assert teacher_tokens([*records, unanswered]) == 6 * 15
 
 
 @pytest.mark.parametrize("references", [[], REFERENCES[:1]])

@@ -9,6 +9,7 @@ import pandas as pd
 
 from recbole_clickprompt.evaluation.baselines import baseline_tables, better_baselines
 from recbole_clickprompt.evaluation.comparison import compare_runs
+from recbole_clickprompt.evaluation.costs import read_costs
 from recbole_clickprompt.evaluation.report.method import method_section
 from recbole_clickprompt.evaluation.report.page import render
 from recbole_clickprompt.evaluation.report.results import (
@@ -75,6 +76,7 @@ def build_report(
     results = measured.loc[list(runs)]
     beaten = better_baselines({name: run.predictions("valid") for name, run in runs.items()})
     counts = runs[baseline].train_counts()
+    costs = {name: found for name, run in runs.items() if (found := read_costs(run.folder)) is not None}
     added = method_section(runs, results["auc"].to_dict(), extras.measures)
     sections = [
         results_section(
@@ -88,7 +90,7 @@ def build_report(
         learning_section({name: run.history() for name, run in runs.items()}, extras.curves, extras.measures),
         *([added] if added is not None else []),
         tail_section(tables, counts, baseline=baseline, obstacle=obstacle, samples=samples),
-        cost_section(results, extras.latency, note=extras.latency_note),
+        cost_section(results, extras.latency, note=extras.latency_note, costs=costs),
         calibration_section(tables),
         attention_section(extras.attention),
         settings_section(runs),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.evaluation.comparison import SEED_NOTE, check_same_rows
+from recbole_clickprompt.evaluation.costs import COST_HEADER, Costs, cost_cells
 from recbole_clickprompt.evaluation.long_tail import by_tail, compare_subsets
 from recbole_clickprompt.evaluation.metrics import calibration
 from recbole_clickprompt.evaluation.report import figures
@@ -172,17 +173,28 @@ def calibration_section(tables: Mapping[str, pd.DataFrame]) -> Section:
     return Section("calibration", "Calibration", [panel, spread])
 
 
-def cost_section(results: pd.DataFrame, latency: pd.DataFrame | None, *, note: str) -> Section:
-    """AUC against the prediction time of a batch.
+def cost_section(
+    results: pd.DataFrame, latency: pd.DataFrame | None, *, note: str, costs: Mapping[str, Costs]
+) -> Section:
+    """AUC against the prediction time of a batch, and a table of costs if any are known.
 
     Args:
         results: The result of ``compare_runs``, indexed by run.
-        latency: The result of ``summarize_times`` for some or all runs, or None.
+        latency: The result of ``summarize_times`` for some or all runs; None takes the times of ``costs``.
         note: Hardware and sizes of the measurement.
+        costs: Of runs that a grid has measured, by name.
     """
     title = "AUC against latency"
+    further = [Panel("Costs", table=_cost_table(costs), wide=True)] if costs else []
+    if latency is None and costs:
+        times = [(name, run.warm_ms, run.warm_p95_ms) for name, run in costs.items()]
+        latency = pd.DataFrame(times, columns=["run", "median_ms", "p95_ms"])
+        note = "; ".join(dict.fromkeys(f"{run.how}, measured by recbole-cp grid" for run in costs.values()))
     if latency is None:
-        how = "Computed by recbole-cp report --latency; needs the checkpoints and their data set."
+        how = (
+            "Computed by recbole-cp report --latency, which needs the checkpoints and their data set, or by a "
+            "grid with costs."
+        )
         return Section("cost", title, [Panel("Not measured", how, wide=True)])
     lines = latency.set_index("run").reindex(results.index)
     points = {
@@ -201,7 +213,12 @@ def cost_section(results: pd.DataFrame, latency: pd.DataFrame | None, *, note: s
         for name, line in lines.dropna(subset=["median_ms"]).iterrows()
     ]
     table = Table(f"Milliseconds per batch: {note}.", ["run", "median", "95th percentile"], rows)
-    return Section("cost", title, [panel, Panel("Time of a batch", table=table)])
+    return Section("cost", title, [panel, Panel("Time of a batch", table=table), *further])
+
+
+def _cost_table(costs: Mapping[str, Costs]) -> Table:
+    rows = [cost_cells(name, run) for name, run in costs.items()]
+    return Table("Costs of the runs that recbole-cp grid has measured.", COST_HEADER, rows)
 
 
 def _interval_table(caption: str, points: Mapping[str, tuple[float, float, float]]) -> Table:

@@ -91,6 +91,12 @@ class MSDMethod(Method):
 
         return MSD
 
+    def answer_files(self, settings: Settings) -> Sequence[str]:
+        """Those of ``knowledge``, if the student is distilled or texts contain the teacher's phrases."""
+        (distillation,) = self.stages
+        reads = settings["read_answers"] or distillation.epochs(settings) > 0
+        return settings["knowledge"] if settings["knowledge"] and reads else []
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the student's files and of the texts that it reads."""
         from recbole_clickprompt.methods.msd.inputs import student_inputs

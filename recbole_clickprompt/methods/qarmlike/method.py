@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,12 @@ class QARMLikeMethod(Method):
         from recbole_clickprompt.methods.qarmlike.model import QARMLike
 
         return QARMLike
+
+    def answer_files(self, settings: Settings) -> Sequence[str]:
+        """Those of ``knowledge``, with ``knowledge_vectors: answers``."""
+        from recbole_clickprompt.methods.text_vectors.texts import answer_files
+
+        return answer_files(settings)
 
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the encoder's files and of the texts that it reads."""

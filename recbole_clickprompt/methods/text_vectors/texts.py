@@ -16,7 +16,9 @@ from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import descriptions, profile_descriptions
 from recbole_clickprompt.text.source import TextSource
 
-__all__ = ["ListedTexts", "check_knowledge", "encoded_texts", "frozen_inputs", "log_unanswered"]
+__all__ = [
+    "ListedTexts", "answer_files", "check_knowledge", "encoded_texts", "frozen_inputs", "log_unanswered"
+]  # fmt: skip
 
 
 class ListedTexts:
@@ -57,6 +59,11 @@ def check_knowledge(settings: Settings) -> None:
             f"shuffle_knowledge has no effect with knowledge_vectors: {settings['knowledge_vectors']}, which "
             "reads no answers; leave it out"
         )
+
+
+def answer_files(settings: Settings) -> Sequence[str]:
+    """The files of ``knowledge`` if a frozen encoder reads answers, else none."""
+    return settings["knowledge"] if settings["knowledge_vectors"] == "answers" else []
 
 
 def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str]:
