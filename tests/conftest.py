@@ -8,7 +8,7 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,23 @@ SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "i
 WIDE = {"initializer_range": 0.2}  # so that layers do something
 
 
-def _word_pieces() -> tuple[Tokenizer, dict[str, str]]:
-    """Each word of TEXT and each character is a piece. Trained tokenizers differ from one process to the next."""
+def _word_pieces(*, sentinels: Sequence[str] = ()) -> tuple[Tokenizer, dict[str, Any]]:
+    """Each word of TEXT and each character is a piece. Trained tokenizers differ from one process to the next.
+
+    With sentinels it is as T5's: without a mask token, and with nothing before the text.
+    """
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     clean, split = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     words = {word for text in TEXT for word, _ in split.pre_tokenize_str(clean.normalize_str(text))}
     characters = {c for word in words for c in word}
-    pieces = [*special, *sorted(characters | words), *(f"##{c}" for c in sorted(characters))]
+    pieces = [*special, *sorted(characters | words), *(f"##{c}" for c in sorted(characters)), *sentinels]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = clean, split
+    if sentinels:
+        tokenizer.post_processor = processors.TemplateProcessing("$A [SEP]", special_tokens=[("[SEP]", 3)])
+        tokens = {"pad_token": "[PAD]", "unk_token": "[UNK]", "eos_token": "[SEP]"}
+        return tokenizer, {**tokens, "additional_special_tokens": list(sentinels)}
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return tokenizer, dict(zip(names, special, strict=True))
@@ -121,19 +128,49 @@ def _tiny_model(family: str, vocab_size: int) -> Any:
         size |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32}
         size |= {"decoder_ffn_dim": 32, "max_position_embeddings": 128, "init_std": 0.2}
         return tf.BartForConditionalGeneration(tf.BartConfig(**size))
+    if family == "t5":  # heads that are wider than the states divided among them
+        size = {"d_model": 16, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 10, "d_ff": 32}
+        near = {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 6}
+        return tf.T5ForConditionalGeneration(
+            tf.T5Config(
+                **size, **near, vocab_size=vocab_size, decoder_start_token_id=0, feed_forward_proj="gated-gelu"
+            )
+        )
+    if family in ROTARY:
+        shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": None, "eos_token_id": 2}
+        if family == "llama":
+            return tf.LlamaForCausalLM(tf.LlamaConfig(**shape, **WIDE, bos_token_id=2, tie_word_embeddings=True))
+        # windows of 3 tokens, so that texts are longer than them: in the upper layers, and in Mistral in all
+        if family == "mistral":
+            return tf.MistralForCausalLM(tf.MistralConfig(**shape, **WIDE, sliding_window=3))
+        shape |= {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
+        if family == "qwen2":
+            return tf.Qwen2ForCausalLM(tf.Qwen2Config(**shape, **WIDE, tie_word_embeddings=True))
+        # heads that are wider than the states divided among them
+        return tf.Qwen3ForCausalLM(tf.Qwen3Config(**shape, **WIDE, head_dim=6, tie_word_embeddings=True))
     size = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 128, "vocab_size": vocab_size}
     return tf.GPT2LMHeadModel(tf.GPT2Config(**size, **WIDE, bos_token_id=2, eos_token_id=2))
 
 
-FAMILIES = ["bart", "bert", "roberta", "electra", "albert", "distilbert", "modernbert", "gpt2", "deberta"]
+ROTARY = ["llama", "mistral", "qwen2", "qwen3"]
+CAUSAL = ["gpt2", *ROTARY]
+FAMILIES = [
+    "bart", "bert", "roberta", "electra", "albert", "distilbert", "modernbert", "deberta", "t5", *CAUSAL,
+]  # fmt: skip
 
 
 def save_tiny_plm(family: str, folder: Path) -> Path:
-    """A randomly initialised PLM of 3 layers, 2 heads and width 16, with a tokenizer of its kind."""
-    byte_pairs = family in ("roberta", "gpt2", "bart")
-    tokenizer, special = _byte_pairs(causal=family == "gpt2") if byte_pairs else _word_pieces()
+    """A randomly initialised PLM of 3 layers and width 16, with a tokenizer of its kind.
+
+    It has 2 heads; the rotary causal families have 4, which share 2 heads of keys and values.
+    """
+    byte_pairs = family in ("roberta", "bart", *CAUSAL)
+    sentinels = [f"<extra_id_{number}>" for number in range(30)] if family == "t5" else []
+    tokenizer, special = _byte_pairs(causal=family in CAUSAL) if byte_pairs else _word_pieces(sentinels=sentinels)
     torch.manual_seed(0)
-    _tiny_model(family, tokenizer.get_vocab_size()).save_pretrained(folder)
+    # transformers' tokenizer of Qwen2 adds tokens of its own
+    vocab_size = tokenizer.get_vocab_size() + (8 if family in ROTARY else 0)
+    _tiny_model(family, vocab_size).save_pretrained(folder)
     tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **special).save_pretrained(folder)
     return folder
 

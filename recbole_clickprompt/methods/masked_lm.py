@@ -13,7 +13,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_clickprompt.plm.encoder import PromptedEncoder
-from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
+from recbole_clickprompt.plm.heads import LMHead
 from recbole_clickprompt.plm.token_loss import token_loss
 from recbole_clickprompt.text.masking import MaskedTokens
 from recbole_clickprompt.trainer.running_metrics import RunningMean
@@ -80,7 +80,7 @@ class MaskedLM(nn.Module):
         self,
         *,
         plm: PromptedEncoder,
-        lm_head: TokenHead | DecoderHead,
+        lm_head: LMHead,
         new_head: bool,
         text: nn.Module,
         vocabulary: Tensor | None = None,

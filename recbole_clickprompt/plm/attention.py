@@ -30,21 +30,27 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention, by the faster of two equivalent implementations.
 
+    In grouped-query attention (Ainslie et al., EMNLP 2023) there are fewer heads of keys and values than of
+    queries, and each is read by ``H / key heads`` consecutive heads of queries.
+
     Args:
-        query: ``(B, P, W)``.
-        key: Keys of prompts, then of tokens, ``(B, K + Z, W)``.
-        value: Values in the same order, ``(B, K + Z, W)``.
+        query: ``(B, P, H * D)``.
+        key: Keys of prompts, then of tokens, ``(B, K + Z, key heads * D)``.
+        value: Values in the same order, of the same shape.
         heads: H.
         mask: True where a query attends, ``(B, 1, P or 1, K + Z)``.
-        bias: Added to the scaled scores, ``(B, H, P, K + Z)``, or None.
+        bias: Added to the scaled scores, ``(B or 1, H, P, K + Z)``, or None.
         dropout: Rate of dropout of attention weights.
         scale: Factor on scores; None is ``D ** -0.5``.
 
     Returns:
-        Concatenated outputs of the heads, ``(B, P, W)``.
+        Concatenated outputs of the heads, ``(B, P, H * D)``.
     """
-    # (B, P or K + Z, W) -> (B, H, P or K + Z, D)
-    query, key, value = (states.unflatten(2, (heads, -1)).transpose(1, 2) for states in (query, key, value))
+    size = query.shape[2] // heads  # D
+    # (B, P or K + Z, heads * D) -> (B, heads, P or K + Z, D)
+    query, key, value = (states.unflatten(2, (-1, size)).transpose(1, 2) for states in (query, key, value))
+    if key.shape[1] != heads:
+        key, value = (states.repeat_interleave(heads // states.shape[1], dim=1) for states in (key, value))
     on_cpu = query.device.type == "cpu"
     if on_cpu and torch.is_grad_enabled() and (dropout or query.dtype is torch.bfloat16):
         # On a CPU torch has no fused kernel with dropout, and in bf16 its backward pass is 3 to 4 times slower

@@ -9,7 +9,7 @@ from torch import Tensor
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.architectures import ARCHITECTURES
 from recbole_clickprompt.plm.encoder import PromptedEncoder
-from recbole_clickprompt.plm.heads import DecoderHead, TokenHead, restrict_vocabulary
+from recbole_clickprompt.plm.heads import LMHead, TokenHead, restrict_vocabulary
 from recbole_clickprompt.plm.loading import LanguageModel, load_plm
 from recbole_clickprompt.plm.lora import add_lora
 from recbole_clickprompt.plm.weights import find_plm
@@ -56,7 +56,7 @@ def build_encoder(
 
 def build_lm_head(
     config: Settings, dataset: TextSource, language_model: LanguageModel
-) -> tuple[TokenHead | DecoderHead, Tensor | None]:
+) -> tuple[LMHead, Tensor | None]:
     """The head that predicts masked tokens.
 
     Args:
@@ -95,6 +95,6 @@ def _num_frozen_layers(config: Settings, encoder: PreTrainedModel) -> int:
         raise SettingError(
             f"plm_interaction_layers: the lower layers of a {family!r} model cannot be run separately "
             "from the upper ones; leave it at None or use BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa, "
-            "ModernBERT or GPT-2"
+            "ModernBERT, GPT-2, Llama, Mistral or Qwen"
         )
     return layers - count

@@ -13,18 +13,20 @@ import torch
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.architectures import ARCHITECTURES
+from recbole_clickprompt.plm.families import (
+    COUNTED_FROM_PADDING,
+    ENCODER_DECODERS,
+    check_family,
+    model_class,
+    num_positions,
+)
 from recbole_clickprompt.plm.weight_files import first_line, read_json, stored_shapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["check_shapes", "check_values", "model_class", "num_positions", "read_config"]
+__all__ = ["check_shapes", "check_values", "read_config"]
 
-# Not supported, with the reason and what to use instead
-_REFUSED = {
-    "deberta": "its first version projects queries, keys and values in one layer; use DeBERTa-v2 or -v3",
-    "t5": "its attention depends on relative positions, which prompts do not have; use BART",
-}
 _REFUSED_KEYS = {
     "configuration_files": "which would be read instead of this one",
     "transformers_weights": "which would be read instead of model.safetensors",
@@ -36,10 +38,9 @@ _COUNTS = (
     "inner_group_num", "num_labels", "num_layers", "num_decoder_layers",
 )  # fmt: skip
 _MAX_COUNT = 100_000
+_NULLABLE = ("num_key_value_heads", "sliding_window")  # where published files have null in place of a number
 # Layers that share their weights: the weight files do not limit their number. ALBERT has 12
 _MAX_SHARED_LAYERS = 256
-# RoBERTa and its relatives count positions from the padding id + 1
-_COUNTED_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -70,7 +71,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise WeightsError(f"{folder}: its config.json cannot be read: {' '.join(str(error).split())}") from error
-    _check_family(folder, config)
+    check_family(folder, config)
     if family is None:  # transformers inferred it from the folder's name
         check_values(path, values, type(config)())
     _check_sizes(path, config)
@@ -82,19 +83,6 @@ def read_config(folder: Path) -> PreTrainedConfig:
         shares_layers=ARCHITECTURES[config.model_type].shares_layers,
     )
     return config
-
-
-def model_class(family: str) -> type[PreTrainedModel]:
-    """The auto class of transformers that loads a family's model with its LM head."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
-
-    return {"bart": AutoModelForSeq2SeqLM, "gpt2": AutoModelForCausalLM}.get(family, AutoModelForMaskedLM)
-
-
-def num_positions(config: PreTrainedConfig) -> int:
-    """Maximum number of tokens of a text that the PLM has positions for."""
-    unused = config.pad_token_id + 1 if config.model_type in _COUNTED_FROM_PADDING else 0
-    return config.max_position_embeddings - unused
 
 
 def check_values(path: Path, values: Mapping[str, object], defaults: PreTrainedConfig | None) -> None:
@@ -135,28 +123,10 @@ def _expected(key: str, value: object, default: object) -> str | None:
         return None if number is not None else "a number"
     if key in _COUNTS and number is not None and number > _MAX_COUNT:
         return f"at most {_MAX_COUNT}"
-    if not isinstance(default, int) or (value is None and key.endswith("_id")):
+    if not isinstance(default, int) or (value is None and (key.endswith("_id") or key in _NULLABLE)):
         return None
     least = 0 if key.endswith("_id") else min(default, 1)
     return None if type(value) is int and value >= least else f"a whole number from {least} on"
-
-
-def _check_family(folder: Path, config: PreTrainedConfig) -> None:
-    """Raises WeightsError if prompts cannot enter models of this family or variant."""
-    family = config.model_type
-    if family in _REFUSED:
-        raise WeightsError(f"{folder} is a {family!r} model, which prompts cannot enter: {_REFUSED[family]}")
-    if family not in ARCHITECTURES or getattr(config, "is_decoder", False):
-        raise WeightsError(
-            f"{folder} is a {family!r} model; supported are {', '.join(sorted(ARCHITECTURES))} "
-            "(MiniLM and TinyBERT are of bert)"
-        )
-    if family == "albert" and config.inner_group_num != 1:
-        raise WeightsError(f"{folder} has {config.inner_group_num} layers per group; only 1 is supported")
-    if family == "deberta-v2":
-        if getattr(config, "conv_kernel_size", 0):
-            raise WeightsError(f"{folder} has a convolution next to its first layer; use a DeBERTa-v3")
-        config.legacy = True  # selects the LM head that does not need the embeddings
 
 
 def _check_sizes(path: Path, config: PreTrainedConfig) -> None:
@@ -164,12 +134,18 @@ def _check_sizes(path: Path, config: PreTrainedConfig) -> None:
     names = config.attribute_map
     for heads in ("num_attention_heads", "decoder_attention_heads"):
         number = getattr(config, heads, 1)
-        if number < 1 or config.hidden_size % number:
+        if number < 1 or (config.hidden_size % number and not getattr(config, "head_dim", None)):
             raise WeightsError(
                 f"{path}: {names.get('hidden_size', 'hidden_size')} is {config.hidden_size}, which "
                 f"{names.get(heads, heads)}, {number}, does not divide"
             )
-    needs = {"pad_token_id": _COUNTED_FROM_PADDING, "decoder_start_token_id": ("bart",)}
+    groups = getattr(config, "num_key_value_heads", 1)
+    if config.num_attention_heads % groups:
+        raise WeightsError(
+            f"{path}: num_attention_heads is {config.num_attention_heads}, which num_key_value_heads, {groups}, "
+            "does not divide"
+        )
+    needs = {"pad_token_id": COUNTED_FROM_PADDING, "decoder_start_token_id": ENCODER_DECODERS}
     for key, families in needs.items():
         token = getattr(config, key, None)
         if token is None and config.model_type in families:

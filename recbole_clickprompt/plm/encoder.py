@@ -82,6 +82,11 @@ class PromptedEncoder(nn.Module):
         return self.encoder.config.hidden_size
 
     @property
+    def key_value_size(self) -> int:
+        """Width of a layer's keys, and of its values."""
+        return self.architecture.key_value_size
+
+    @property
     def causal(self) -> bool:
         """True if a token attends only to itself and to earlier ones."""
         return self.architecture.causal
@@ -185,7 +190,10 @@ class PromptedEncoder(nn.Module):
 
 
 class SharedPromptedEncoder(PromptedEncoder):
-    """An encoder whose prompts already are keys and values, ``(L, B, K, 2 W)``, as in the authors' public code."""
+    """An encoder whose prompts already are keys and values, as in the authors' public code.
+
+    Prompts are ``(L, B, K, 2 * key_value_size)``: keys, then values. ``key_value_size`` is W in most families.
+    """
 
     prompted_layer_class = SharedPromptedLayer
 

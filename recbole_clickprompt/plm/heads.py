@@ -5,19 +5,21 @@ Letters: see ``plm/__init__.py``; ``masked`` in a shape is the number of masked 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.text.masking import MaskedTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["DecoderHead", "TokenHead", "restrict_vocabulary"]
+__all__ = ["DecoderHead", "LMHead", "SentinelHead", "TokenHead", "restrict_vocabulary"]
 
 
 class TokenHead(nn.Module):
@@ -134,3 +136,70 @@ class DecoderHead(nn.Module):
             input_ids=shifted, encoder_hidden_states=states, encoder_attention_mask=seen.long(), use_cache=False
         ).last_hidden_state
         return self.lm_head(decoded[row, masked.positions[row, slot]]) + self.bias
+
+
+class SentinelHead(nn.Module):
+    """The decoder of T5, which predicts masked tokens in the format of T5's own pretraining.
+
+    Each masked token is replaced by a sentinel token of its own, in the order of the text; the decoder reads every
+    sentinel followed by the original token (teacher forcing), and its predictions after the sentinels count::
+
+        encoder reads     user <0> is <1> . [SEP]          and the prompts
+        decoder reads    start <0>  ID  <1>  u0            and the encoder's outputs
+        decoder predicts        ID        u0
+
+    Neighboring masked tokens have two sentinels, whereas T5 was pretrained with one for the whole span. No masked
+    token is kept or replaced by a random one.
+
+    Args:
+        model: transformers' T5 for conditional generation.
+        sentinels: The tokens ``<0>``, ``<1>``, ... of its tokenizer.
+    """
+
+    def __init__(self, model: PreTrainedModel, sentinels: Sequence[int]) -> None:
+        super().__init__()
+        self.decoder, self.lm_head = model.decoder, model.lm_head
+        self.start = model.config.decoder_start_token_id
+        self.scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
+        self.sentinels: Tensor
+        self.register_buffer("sentinels", torch.tensor(sentinels), persistent=False)
+
+    def forward(
+        self,
+        plm: PromptedEncoder,
+        masked: MaskedTokens,
+        lengths: Tensor,
+        prompts: Tensor | None,
+        prompt_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Arguments and return value as for ``TokenHead.forward``.
+
+        Raises:
+            SettingError: A row has more masked tokens than there are sentinels.
+        """
+        used, count = masked.labels >= 0, masked.positions.shape[1]
+        if count > len(self.sentinels):
+            raise SettingError(
+                f"{count} tokens of a row are masked, but the tokenizer of this 't5' model has "
+                f"{len(self.sentinels)} sentinels (<extra_id_0>, ...); lower mask_ratio or max_text_length"
+            )
+        row, slot = torch.nonzero(used, as_tuple=True)
+        position = masked.positions.masked_fill(~used, masked.text.shape[1])
+        rank = position.argsort(dim=1).argsort(dim=1)[row, slot]  # of a masked token among those of its row
+        text = masked.text.clone()
+        text[row, masked.positions[row, slot]] = self.sentinels[rank]
+        states = plm(text, lengths, prompts, prompt_mask=prompt_mask)  # (B, Z, W)
+        read = text.new_full((len(text), 2 * count + 1), self.start)
+        read[row, 2 * rank + 1] = self.sentinels[rank]
+        read[row, 2 * rank + 2] = masked.labels[row, slot]
+        seen = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)  # (B, Z)
+        decoded = self.decoder(
+            input_ids=read[:, :-1],
+            encoder_hidden_states=states,
+            encoder_attention_mask=seen.long(),
+            use_cache=False,
+        ).last_hidden_state  # (B, 2 P, W)
+        return self.lm_head(self.scale * decoded[row, 2 * rank + 1])
+
+
+LMHead: TypeAlias = TokenHead | DecoderHead | SentinelHead

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.architectures import ARCHITECTURES
-from recbole_clickprompt.plm.config import model_class, num_positions, read_config
+from recbole_clickprompt.plm.config import read_config
 from recbole_clickprompt.plm.dropout import replace_dropout
-from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
+from recbole_clickprompt.plm.families import model_class, num_positions
+from recbole_clickprompt.plm.heads import DecoderHead, LMHead, SentinelHead, TokenHead
 from recbole_clickprompt.plm.weight_files import first_line, read_json
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ __all__ = [
     "LanguageModel", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer", "set_dropout",
 ]  # fmt: skip
 
-# Modules of the LM head in transformers' model for masked (GPT-2: causal) language modeling
+# Modules of the LM head in transformers' model for masked language modeling (causal families: causal)
 _LM_HEADS = {
     "albert": ("predictions",),
     "bert": ("cls",),
@@ -33,7 +35,11 @@ _LM_HEADS = {
     "distilbert": ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
     "electra": ("generator_predictions", "generator_lm_head"),
     "gpt2": ("lm_head",),
+    "llama": ("lm_head",),
+    "mistral": ("lm_head",),
     "modernbert": ("head", "decoder"),
+    "qwen2": ("lm_head",),
+    "qwen3": ("lm_head",),
     "roberta": ("lm_head",),
     "xlm-roberta": ("lm_head",),
 }
@@ -49,17 +55,20 @@ class LanguageModel:
 
     Attributes:
         encoder: transformers' base model: embeddings and layers.
-        lm_head: Predicts masked tokens (causal PLMs: next tokens); its last layer is tied to the input embeddings.
+        lm_head: Predicts masked tokens (causal PLMs: next tokens); its last layer is tied to the input embeddings,
+            except in models of the Llama family whose files have another one.
         head_is_new: The checkpoint has no LM head, so other weights of the head are random.
     """
 
     encoder: PreTrainedModel
-    lm_head: TokenHead | DecoderHead
+    lm_head: LMHead
     head_is_new: bool
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a PLM folder. A causal PLM without a padding token pads with its end token.
+    """The fast tokenizer of a PLM folder.
+
+    A causal PLM without a padding token pads with its end token. T5's mask token is its first sentinel.
 
     Raises:
         WeightsError: The tokenizer cannot be read, has no mask token although the PLM is pretrained by masking, or
@@ -70,6 +79,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer = read_tokenizer(folder, vocab_size=config.vocab_size)
     if causal and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to, so any token is fine
+    if config.model_type == "t5" and tokenizer.mask_token_id is None:
+        tokenizer.mask_token = tokenizer.convert_ids_to_tokens(_sentinels(folder, tokenizer)[0])
     if tokenizer.pad_token_id is None or (tokenizer.mask_token_id is None and not causal):
         raise WeightsError(
             f"{folder}: its tokenizer has no mask or padding token, so it cannot serve masked language modeling"
@@ -109,6 +120,19 @@ def read_tokenizer(folder: Path, *, vocab_size: int) -> PreTrainedTokenizerBase:
             f"{vocab_size}; save the tokenizer that belongs to the model"
         )
     return tokenizer
+
+
+def _sentinels(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens with which T5 masks, in their order; raises WeightsError if there are none."""
+    vocabulary = tokenizer.get_vocab()
+    names = takewhile(vocabulary.__contains__, (f"<extra_id_{number}>" for number in count()))
+    sentinels = [vocabulary[name] for name in names]
+    if not sentinels:
+        raise WeightsError(
+            f"{folder}: its tokenizer has no sentinels (<extra_id_0>, ...), which a 't5' model needs; "
+            "save the tokenizer that belongs to the model"
+        )
+    return sentinels
 
 
 def longest_text(folder: Path) -> int:
@@ -164,7 +188,7 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
                 f"plm_num_layers is {num_layers}, but {folder} has {config.num_hidden_layers} layers"
             )
         config.num_hidden_layers = num_layers
-        if getattr(config, "layer_types", None):  # ModernBERT's, one per layer
+        if getattr(config, "layer_types", None):  # ModernBERT's and Qwen's, one per layer
             config.layer_types = config.layer_types[:num_layers]
     set_dropout(config, dropout)
     config.tie_word_embeddings = True
@@ -181,12 +205,16 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
             )
     except Exception as error:
         raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
-    missing = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
+    head_names = _LM_HEADS.get(config.model_type, ("final_logits_bias",))  # BART's, which is 0 if it is not stored
+    missing = [key for key in info["missing_keys"] if not key.startswith(head_names)]
     if missing:
         raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
     replace_dropout(model)
     if config.model_type == "bart":
         return LanguageModel(model.model.encoder, DecoderHead(model), head_is_new=False)
-    modules = [getattr(model, name) for name in _LM_HEADS[config.model_type]]
+    if config.model_type == "t5":
+        tokenizer = read_tokenizer(folder, vocab_size=config.vocab_size)
+        return LanguageModel(model.encoder, SentinelHead(model, _sentinels(folder, tokenizer)), head_is_new=False)
+    modules = [getattr(model, name) for name in head_names]
     head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
     return LanguageModel(model.base_model, TokenHead(head), head_is_new=bool(info["missing_keys"]))

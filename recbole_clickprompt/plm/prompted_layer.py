@@ -35,7 +35,7 @@ class LayerInputs(NamedTuple):
 class PromptedLayer:
     """Runs one layer with prompts as additional keys and values, placed before those of the text.
 
-    The tensors of one row, in which ``bias`` exists only where scores depend on positions (DeBERTa)::
+    The tensors of one row, in which ``bias`` exists only where scores have a term for positions (DeBERTa, T5)::
 
                        keys, values:  | prompt 1 ... prompt K | token 1 ... token Z |
                                       +-----------------------+---------------------+
@@ -104,7 +104,7 @@ class PromptedLayer:
         )
 
     def prompt_keys_values(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of prompts ``(B, K, W)``, each of the same shape."""
+        """Keys and values of prompts ``(B, K, W)``, each ``(B, K, key_value_size)``."""
         return self.adapter.keys_values(prompts, None)
 
     def linear_projections(self) -> tuple[nn.Linear, nn.Linear] | None:
@@ -129,13 +129,13 @@ class PromptedLayer:
 
 
 class SharedPromptedLayer(PromptedLayer):
-    """A layer whose prompts already are keys and values, ``(B, K, 2 W)``: keys, then values."""
+    """A layer whose prompts already are keys and values, ``(B, K, 2 * key_value_size)``: keys, then values."""
 
     def linear_projections(self) -> None:
         """None: ``single_query_attention`` would project the prompts."""
 
     def prompt_keys_values(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """The two halves of prompts ``(B, K, 2 W)``, each ``(B, K, W)``."""
+        """The two halves of prompts ``(B, K, 2 * key_value_size)``."""
         keys, values = prompts.chunk(2, dim=2)
         return keys, values
 

@@ -26,7 +26,7 @@ _TEXT = {
     "plm": Setting(
         NAME,
         "minilm",
-        "The language model: minilm, hashed, the folder of a saved model, or a Hugging Face id.",
+        "The language model: minilm, smollm2, hashed, the folder of a saved model, or a Hugging Face id.",
         "none",
     ),
     "max_text_length": Setting(

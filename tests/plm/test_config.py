@@ -8,6 +8,7 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.plm.architectures import build_adapter
 from recbole_clickprompt.plm.loading import load_plm, load_tokenizer, longest_text
 
 HUGE = 10**9
@@ -64,6 +65,13 @@ CASES = [
     ("distilbert", "n_heads", 5, "dim is 16, which n_heads, 5, does not divide"),
     ("bart", "decoder_attention_heads", 3, "d_model is 16, which decoder_attention_heads, 3, does not divide"),
     ("bert", "num_attention_heads", 0, "num_attention_heads is 0; expected is a whole number from 1 on"),
+    ("llama", "num_key_value_heads", 3, "num_attention_heads is 4, which num_key_value_heads, 3, does not divide"),
+    ("qwen2", "num_key_value_heads", 0, "num_key_value_heads is 0; expected is a whole number from 1 on"),
+    ("qwen3", "head_dim", HUGE, "so layers.0.self_attn.q_proj.weight would have shape"),
+    ("mistral", "intermediate_size", HUGE, "intermediate_size is 1000000000, so "),
+    ("t5", "d_kv", HUGE, "so encoder.block.0.layer.0.SelfAttention.q.weight would have shape"),
+    ("t5", "num_layers", 50, "num_layers is 50; expected is 1 to 3"),
+    ("t5", "decoder_start_token_id", None, "decoder_start_token_id is missing, which a t5 model needs"),
     ("bert", "pad_token_id", 132, r"pad_token_id is 132, but there are 132 tokens \(vocab_size\)"),
     ("bert", "pad_token_id", -1, "pad_token_id is -1; expected is a whole number from 0 on"),
     ("bert", "pad_token_id", "0", "pad_token_id is '0'; expected is a whole number from 0 on"),
@@ -96,6 +104,14 @@ def test_a_value_that_cannot_be_is_refused_in_one_line(tiny_plms, tmp_path, fami
             read(folder)
         assert "config.json" in str(error.value)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3"])
+def test_no_window_is_written_as_null(tiny_plms, tmp_path, family):
+    layers = {} if family == "mistral" else {"layer_types": None}
+    folder = changed(tiny_plms[family], tmp_path / "plm", sliding_window=None, num_key_value_heads=2, **layers)
+    adapter = build_adapter(load(folder).encoder)
+    assert [adapter.layer(index).window for index in range(3)] == [None, None, None]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"a": NaN', "[" * 10**5, "\ufeff{}"])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as tf
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 from benchmarks.stages.reference import run_with_prompts
@@ -9,6 +10,7 @@ from recbole_clickprompt.plm.architectures import build_adapter
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.prompted_layer import LayerInputs, PromptedLayer
+from tests.conftest import CAUSAL, ROTARY
 
 B, Z, K = 4, 11, 3
 
@@ -39,9 +41,30 @@ def blocks(plm):
         return [plm.encoder.albert_layer_groups[0].albert_layers[0]] * plm.config.num_hidden_layers
     if family == "distilbert":
         return plm.transformer.layer
-    if family == "gpt2":
-        return plm.h
-    return plm.layers if family in ("bart", "modernbert") else plm.encoder.layer
+    if family in ("gpt2", "t5"):
+        return plm.h if family == "gpt2" else plm.block
+    return plm.layers if family in ("bart", "modernbert", *ROTARY) else plm.encoder.layer
+
+
+def window_of(plm, layer):
+    """The largest distance at which tokens of the text attend to each other in transformers' layer, or None."""
+    family = plm.config.model_type
+    if family == "mistral":
+        return plm.config.sliding_window - 1
+    if family in ("qwen2", "qwen3"):
+        return layer.self_attn.sliding_window and layer.self_attn.sliding_window - 1
+    return plm.config.sliding_window if getattr(layer, "attention_type", None) == "sliding_attention" else None
+
+
+def rotations(plm, layer, states, text_of):
+    """The argument with which a layer of transformers rotates text by its positions, and prompts not at all."""
+    kind = (layer.attention_type,) if plm.config.model_type == "modernbert" else ()
+    return {"position_embeddings": plm.rotary_emb(states, text_of.clamp(min=0)[None], *kind)}
+
+
+def t5_bias(plm):
+    """transformers' own bias of the text, and none where a prompt is the query or the key."""
+    return torch.nn.functional.pad(plm.block[0].layer[0].SelfAttention.compute_bias(Z, Z), (K, 0, K, 0))
 
 
 def deberta_scores_content_only(layer, is_prompt):
@@ -67,19 +90,21 @@ def reference(encoder, input_ids, lengths, prompts):
         seen = torch.cat([torch.ones(B, K, dtype=torch.bool), text], dim=1)[:, None, None].expand(-1, 1, K + Z, -1)
         distance = text_of[:, None] - text_of
         is_prompt = text_of == -1
-        if family == "gpt2":
+        if family in CAUSAL:
             seen = seen & ((distance >= 0) | is_prompt)
-        if getattr(layer, "attention_type", None) == "sliding_attention":
-            seen = seen & ((distance.abs() <= plm.config.sliding_window) | is_prompt)
+        if window := window_of(plm, layer):
+            seen = seen & ((distance.abs() <= window) | is_prompt)
         mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
         more = {}
-        if family == "modernbert":  # prompts at position 0, text where it always was
-            more["position_embeddings"] = plm.rotary_emb(states, text_of.clamp(min=0)[None], layer.attention_type)
+        if family in ("modernbert", *ROTARY):
+            more = rotations(plm, layer, states, text_of)
         if family == "deberta-v2":
             deberta_scores_content_only(layer, is_prompt)
             more = {"relative_pos": build_relative_position(states, states, 4, 128)}
             more["rel_embeddings"] = plm.encoder.get_rel_embedding()
             mask = seen
+        if family == "t5":
+            more = {"position_bias": t5_bias(plm)}
         states = run_with_prompts(layer, states, prompt, mask, **more)
     return build_adapter(plm).final_norm(states)
 
@@ -89,6 +114,21 @@ def text_states(states, lengths):
 
 
 def test_it_equals_concatenate_run_drop(encoder, text, prompts):
+    fast = text_states(encoder(*text, prompts), text[1])
+    plain = text_states(reference(encoder, *text, prompts), text[1])
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "yarn", "llama3"])
+def test_scaled_rotary_positions_scale_prompts_as_position_0(tiny_plms, text, kind):
+    config = tf.AutoConfig.from_pretrained(tiny_plms["llama"])
+    more = {"low_freq_factor": 1.0, "high_freq_factor": 4.0} if kind == "llama3" else {}
+    original = {} if kind == "linear" else {"original_max_position_embeddings": 8}
+    config.rope_parameters = {"rope_type": kind, "rope_theta": 10.0, "factor": 4.0, **original, **more}
+    torch.manual_seed(3)
+    encoder = PromptedEncoder(tf.LlamaModel(config).eval()).eval()
+    assert (encoder.encoder.rotary_emb.attention_scaling > 1) == (kind == "yarn")
+    prompts = torch.randn(encoder.num_layers, B, K, encoder.hidden_size)
     fast = text_states(encoder(*text, prompts), text[1])
     plain = text_states(reference(encoder, *text, prompts), text[1])
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-5)
@@ -149,7 +189,7 @@ def test_one_asked_position_equals_attention_by_keys_and_values(plm_folder, text
     short = states_and_gradients()
     family, last = encoder.encoder.config.model_type, encoder.layer(encoder.num_layers - 1)
     # The others normalize states first, rotate keys, or score positions
-    assert (last.linear_projections() is None) == (family in ("deberta-v2", "gpt2", "modernbert"))
+    assert (last.linear_projections() is None) == (family in ("deberta-v2", "modernbert", "t5", *CAUSAL))
     monkeypatch.setattr(PromptedLayer, "linear_projections", lambda _: None)
     for ours, plain in zip(short, states_and_gradients(), strict=True):
         scale = max(plain.abs().max().item(), 1.0)

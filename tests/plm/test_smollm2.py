@@ -5,10 +5,15 @@ import json
 import logging
 
 import pytest
+import torch
+import transformers as tf
+from recbole.utils import get_model, get_trainer
 
 from recbole_clickprompt.errors import StorageError, WeightsError
 from recbole_clickprompt.plm import smollm2
+from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.generative import load_generative
+from recbole_clickprompt.plm.loading import load_plm, load_tokenizer
 from recbole_clickprompt.plm.weights import find_plm, kept_plm
 
 needs_smollm2 = pytest.mark.skipif(
@@ -32,6 +37,36 @@ def test_the_converted_model_reads_english_as_it_should():
     assert "<|im_start|>assistant" in tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi"}], add_generation_prompt=True, tokenize=False
     )
+
+
+@needs_smollm2
+@pytest.mark.slow  # if it was not converted before
+def test_its_first_layers_with_masked_prompts_are_those_of_transformers():
+    folder = find_plm("smollm2")
+    language_model = load_plm(folder, num_layers=2, dropout=None)
+    encoder = PromptedEncoder(language_model.encoder).eval()
+    assert (encoder.num_layers, encoder.hidden_size, encoder.key_value_size) == (2, 576, 192)
+    tokens = load_tokenizer(folder)(["title is Se7en. year is 1995.", "film"], padding=True, return_tensors="pt")
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    with torch.no_grad():
+        whole = tf.LlamaForCausalLM.from_pretrained(folder, num_hidden_layers=2)
+        expected = whole(input_ids=ids, attention_mask=mask).logits
+        hidden = torch.zeros(2, 3, dtype=torch.bool)
+        states = encoder(ids, mask.sum(1), torch.randn(2, 2, 3, 576), prompt_mask=hidden)
+        logits = language_model.lm_head.head(states)
+    torch.testing.assert_close(logits[mask > 0], expected[mask > 0], rtol=1e-5, atol=1e-4)  # logits are up to 40
+
+
+@needs_smollm2
+@pytest.mark.slow  # if it was not converted before
+def test_clickprompt_reads_it_by_name(make_config, make_data):
+    config = make_config(plm="smollm2", plm_num_layers=1, epochs=1, train_rows=32, pretrain_rows=32,
+                         pretrain_batch_size=32, mlm_candidates="data")  # fmt: skip
+    data = make_data(config)
+    model = get_model("ClickPrompt")(config, data[0]._dataset)
+    get_trainer(config["MODEL_TYPE"], "ClickPrompt")(config, model).fit(data[0], None, verbose=False)
+    rows = data[0]._dataset[torch.arange(8)]
+    assert model.predict(rows).std() > 0
 
 
 @pytest.fixture

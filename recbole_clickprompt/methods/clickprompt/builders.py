@@ -71,11 +71,14 @@ def build_components(config: Settings, dataset: TextSource) -> Components:
             "before the first layer; use layerwise"
         )
     plm, language_model = build_encoder(config, encoder_class)
+    sizes = {"hidden_size": plm.hidden_size}
+    if generator_class is SharedPromptGenerator:
+        sizes["key_value_size"] = plm.key_value_size
     prompt = generator_class(
         input_size=_width(backbone, dataset),
         num_layers=plm.prompt_layers,
         num_prompts=config["num_prompts"],
-        hidden_size=plm.hidden_size,
+        **sizes,
     )
     return Components(backbone, prompt, plm, language_model)
 

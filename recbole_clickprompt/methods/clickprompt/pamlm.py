@@ -15,7 +15,7 @@ from recbole_clickprompt.methods.clickprompt.prompts import PromptGenerator, Sha
 from recbole_clickprompt.methods.clickprompt.replaced_item import ItemPairs, ReplacedItem
 from recbole_clickprompt.methods.masked_lm import MaskedLM, MaskedRows
 from recbole_clickprompt.plm.encoder import PromptedEncoder
-from recbole_clickprompt.plm.heads import DecoderHead, TokenHead
+from recbole_clickprompt.plm.heads import LMHead
 
 __all__ = ["PAMLM", "Part"]
 
@@ -49,7 +49,7 @@ class PAMLM(MaskedLM):
         backbone: Backbone,
         prompt: PromptGenerator | SharedPromptGenerator,
         plm: PromptedEncoder,
-        lm_head: TokenHead | DecoderHead,
+        lm_head: LMHead,
         new_head: bool,
         text: nn.Module,
         vocabulary: Tensor | None = None,

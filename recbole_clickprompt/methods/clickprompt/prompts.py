@@ -55,7 +55,7 @@ class PromptGenerator(nn.Module):
 
 
 class SharedPromptGenerator(nn.Module):
-    """One MLP ``Linear(Q, W)-Tanh-Linear(W, L * K * 2 * W)`` that generates keys and values of all prompts.
+    """One MLP ``Linear(Q, W)-Tanh-Linear(W, L * K * 2 * key_value_size)`` for keys and values of all prompts.
 
     This is the form of the authors' public code (after P-tuning v2, Liu et al., ACL 2022).
 
@@ -64,11 +64,14 @@ class SharedPromptGenerator(nn.Module):
         num_layers: L.
         num_prompts: K.
         hidden_size: W.
+        key_value_size: Width of a layer's keys, and of its values; W in most families.
     """
 
-    def __init__(self, *, input_size: int, num_layers: int, num_prompts: int, hidden_size: int) -> None:
+    def __init__(
+        self, *, input_size: int, num_layers: int, num_prompts: int, hidden_size: int, key_value_size: int
+    ) -> None:
         super().__init__()
-        self.shape = (num_layers, num_prompts, 2 * hidden_size)
+        self.shape = (num_layers, num_prompts, 2 * key_value_size)
         self.projection = nn.Sequential(
             nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, math.prod(self.shape))
         )
@@ -79,6 +82,6 @@ class SharedPromptGenerator(nn.Module):
             q: Backbone representation, ``(B, Q)``.
 
         Returns:
-            Keys, then values, of the prompts of every layer, ``(L, B, K, 2 W)``.
+            Keys, then values, of the prompts of every layer, ``(L, B, K, 2 * key_value_size)``.
         """
         return self.projection(q).view(q.shape[0], *self.shape).transpose(0, 1)

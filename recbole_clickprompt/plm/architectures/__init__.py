@@ -8,7 +8,9 @@ from recbole_clickprompt.plm.architectures.base import ArchitectureAdapter, Laye
 from recbole_clickprompt.plm.architectures.bert import AlbertAdapter, BartAdapter, BertAdapter, DistilBertAdapter
 from recbole_clickprompt.plm.architectures.deberta import DebertaAdapter
 from recbole_clickprompt.plm.architectures.gpt2 import GPT2Adapter
+from recbole_clickprompt.plm.architectures.llama import LlamaAdapter, MistralAdapter
 from recbole_clickprompt.plm.architectures.modernbert import ModernBertAdapter
+from recbole_clickprompt.plm.architectures.t5 import T5Adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,8 +27,13 @@ ARCHITECTURES: dict[str, type[ArchitectureAdapter]] = {
     "distilbert": DistilBertAdapter,
     "electra": BertAdapter,
     "gpt2": GPT2Adapter,
+    "llama": LlamaAdapter,
+    "mistral": MistralAdapter,
     "modernbert": ModernBertAdapter,
+    "qwen2": LlamaAdapter,
+    "qwen3": LlamaAdapter,
     "roberta": BertAdapter,
+    "t5": T5Adapter,
     "xlm-roberta": BertAdapter,
 }
 

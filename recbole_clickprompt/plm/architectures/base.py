@@ -75,7 +75,7 @@ class LayerAdapter:
             positions: Positions of the states in the text, ``(B or 1, P)``; None for prompts.
 
         Returns:
-            A tensor of the shape of ``states``; heads are not split yet.
+            ``(B, P, H * D)``; heads are not split yet.
         """
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class LayerAdapter:
             positions: Positions of the states in the text, ``(B or 1, Z)``; None for prompts.
 
         Returns:
-            Two tensors of the shape of ``states``; heads are not split yet.
+            Two tensors ``(B, Z, key_value_size)``; heads are not split yet.
         """
         projections = self.key_value_projections()
         if projections is None:
@@ -103,7 +103,7 @@ class LayerAdapter:
         """The rest of the layer: output projection, residual connections, MLP and norms.
 
         Args:
-            attended: Concatenated outputs of the heads, ``(B, P, W)``.
+            attended: Concatenated outputs of the heads, ``(B, P, H * D)``.
             states: What entered the layer at the same positions, ``(B, P, W)``.
 
         Returns:
@@ -129,12 +129,12 @@ class LayerAdapter:
         """Position-dependent term that is added to the scaled scores of the text.
 
         Args:
-            query: Queries of the text, ``(B, P, W)``.
-            key: Keys of the text, ``(B, Z, W)``.
+            query: Queries of the text, ``(B, P, H * D)``.
+            key: Keys of the text, ``(B, Z, key_value_size)``.
             positions: Positions of the queries, ``(B or 1, P)``.
 
         Returns:
-            ``(B, H, P, Z)``, or None if there is no such term.
+            ``(B or 1, H, P, Z)``, or None if there is no such term.
         """
         return None
 
@@ -175,6 +175,11 @@ class ArchitectureAdapter:
     def layer(self, index: int) -> LayerAdapter:
         """Adapter of the layer ``index``, from 0."""
         return self.layer_class(self.model, self.blocks()[index])
+
+    @property
+    def key_value_size(self) -> int:
+        """Width of a layer's keys, and of its values: W, or less if several heads of queries share one of them."""
+        return self.model.config.hidden_size
 
     @property
     def final_norm(self) -> nn.Module:

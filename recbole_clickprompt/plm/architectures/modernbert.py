@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt.plm.architectures.base import ArchitectureAdapter, LayerAdapter, slice_projection
+from recbole_clickprompt.plm.architectures.rotary import rotate
 
 __all__ = ["ModernBertAdapter"]
 
@@ -37,9 +38,7 @@ class ModernBertLayer(LayerAdapter):
         """Rotary position embedding of queries or keys, ``(B, P, W)``, at positions ``(B or 1, P)``."""
         heads = states.unflatten(2, (self.config.num_attention_heads, -1))  # (B, P, H, D)
         cos, sin = self.model.rotary_emb(states, positions, self.block.attention_type)  # (B or 1, P, D)
-        first, second = heads.chunk(2, dim=3)
-        turned = torch.cat([-second, first], dim=3)
-        return (heads * cos.unsqueeze(2) + turned * sin.unsqueeze(2)).flatten(2)
+        return rotate(heads, cos, sin).flatten(2)
 
     def combine(self, attended: Tensor, states: Tensor) -> Tensor:
         layer = self.block

@@ -14,9 +14,9 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.text_inputs import build_masked_text, build_text_table
 from recbole_clickprompt.text.entity_texts import entity_texts
-from tests.conftest import SHORT
+from tests.conftest import CAUSAL, SHORT
 
-SEPARABLE = ["bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "deberta"]
+SEPARABLE = ["bert", "roberta", "electra", "distilbert", "modernbert", "deberta", *CAUSAL]
 
 
 @pytest.fixture(params=SEPARABLE)
@@ -59,7 +59,7 @@ def test_states_of_a_row_are_those_of_its_users_and_its_items_text_read_alone(se
 def test_upper_layers_over_the_states_below_them_equal_the_whole_plm(plm_folder):
     plm = load_plm(plm_folder, num_layers=None, dropout=0.0).encoder
     whole = PromptedEncoder(plm).eval()
-    if plm.config.model_type in ("albert", "bart"):
+    if plm.config.model_type in ("albert", "bart", "t5"):
         pytest.skip("its lower layers do not stand apart")
     upper = PromptedEncoder(plm, num_frozen_layers=2).eval()
     input_ids = torch.randint(5, 60, (3, 9))
@@ -170,6 +170,7 @@ def test_both_stages_train_and_the_frozen_layers_stay_as_they_were(make_config, 
             "lower layers of a 'albert' model cannot be run",
         ),
         ({"plm_interaction_layers": 1, "plm": "bart"}, "lower layers of a 'bart' model cannot be run"),
+        ({"plm_interaction_layers": 1, "plm": "t5"}, "lower layers of a 't5' model cannot be run"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(make_config, make_data, tiny_plms, settings, message):
@@ -206,7 +207,7 @@ def test_fixed_weights_score_as_changing_ones_do(make_config, make_data, tiny_pl
     expected = torch.sigmoid(model(rows)).detach()
     with torch.no_grad():
         scores = model.predict(rows)
-        assert (model._cache is None) is (family in ("modernbert", "deberta", "gpt2"))
+        assert (model._cache is None) is (family in ("modernbert", "deberta", *CAUSAL))
         torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
         for parameter in model.parameters():
             parameter.add_(0.05)

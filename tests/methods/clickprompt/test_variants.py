@@ -15,8 +15,18 @@ from recbole_clickprompt.plm.architectures import build_adapter
 from recbole_clickprompt.plm.encoder import PromptedEncoder, SharedPromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
 from recbole_clickprompt.plm.pooling import build_pooling
-from tests.conftest import SHORT
-from tests.plm.test_encoder import B, K, Z, blocks, deberta_scores_content_only, text_states
+from tests.conftest import CAUSAL, ROTARY, SHORT
+from tests.plm.test_encoder import (
+    B,
+    K,
+    Z,
+    blocks,
+    deberta_scores_content_only,
+    rotations,
+    t5_bias,
+    text_states,
+    window_of,
+)
 
 
 @pytest.fixture
@@ -40,19 +50,21 @@ def input_reference(plm, input_ids, lengths, prompt):
     seen = torch.cat([torch.ones(B, K, dtype=torch.bool), torch.arange(Z) < lengths.unsqueeze(1)], dim=1)
     for layer in blocks(plm):
         shown = seen[:, None, None].expand(-1, 1, K + Z, -1)
-        if family == "gpt2":
+        if family in CAUSAL:
             shown = shown & torch.ones(K + Z, K + Z, dtype=torch.bool).tril()
-        if getattr(layer, "attention_type", None) == "sliding_attention":
-            near = distance.abs() <= plm.config.sliding_window
+        if window := window_of(plm, layer):
+            near = distance.abs() <= window
             shown = shown & (near | is_prompt | is_prompt[:, None])
         mask = torch.zeros(shown.shape).masked_fill(~shown, torch.finfo(torch.float32).min)
         more = {}
-        if family == "modernbert":
-            more["position_embeddings"] = plm.rotary_emb(states, text_of.clamp(min=0)[None], layer.attention_type)
+        if family in ("modernbert", *ROTARY):
+            more = rotations(plm, layer, states, text_of)
         if family == "deberta-v2":
             deberta_scores_content_only(layer, is_prompt)
             more = {"relative_pos": build_relative_position(states[:, K:], states[:, K:], 4, 128)}
             more["rel_embeddings"], mask = plm.encoder.get_rel_embedding(), shown
+        if family == "t5":
+            more = {"position_bias": t5_bias(plm)}
         out = layer(states, attention_mask=mask, **more)
         states = out[0] if isinstance(out, tuple) else out
     return architecture.final_norm(states)[:, K:]
@@ -90,7 +102,7 @@ def test_shared_prompts_are_keys_and_values_as_they_come(plm, text):
 
 
 def test_the_shared_generator_is_one_two_layer_mlp():
-    generator = SharedPromptGenerator(input_size=5, num_layers=3, num_prompts=2, hidden_size=4)
+    generator = SharedPromptGenerator(input_size=5, num_layers=3, num_prompts=2, hidden_size=4, key_value_size=4)
     assert sum(p.numel() for p in generator.parameters()) == (5 * 4 + 4) + (4 * 48 + 48)
     q = torch.randn(7, 5)
     out = generator(q)
@@ -114,7 +126,7 @@ def test_average_poolings_are_means_over_real_tokens(tiny_bert, text, name, laye
 def test_cls_pooling_reads_the_first_token_or_the_last_of_a_causal_plm(plm, text):
     encoder = PromptedEncoder(plm)
     every = encoder(*text)
-    last = text[1] - 1 if plm.config.model_type == "gpt2" else torch.zeros(B, dtype=torch.long)
+    last = text[1] - 1 if plm.config.model_type in CAUSAL else torch.zeros(B, dtype=torch.long)
     pooled = build_pooling("cls")(encoder, *text, None)
     torch.testing.assert_close(pooled, every[torch.arange(B), last], rtol=0, atol=1e-5)
 
