@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -59,14 +59,18 @@ class StoredReads(TorchDispatchMode):
         if func in _LOOKUPS:
             table, rows = _LOOKUPS[func](*args)
             stored = self.stored.get(_address(table))
-            is_lookup = isinstance(rows, Tensor) and not rows.is_floating_point() and rows.dtype is not torch.bool
-            if stored is not None and is_lookup and len(table) == len(stored):
+            if stored is not None and len(table) == len(stored) and _are_rows(rows):
                 self.rows[_address(table)].update(rows.flatten().tolist())
         return func(*args, **(kwargs or {}))
 
     def count(self, model: nn.Module) -> int:
         """Number of the parameters of the model that were read."""
         return sum(weight.numel() for weight in model.parameters() if _address(weight) in self.read)
+
+
+def _are_rows(value: object) -> TypeGuard[Tensor]:
+    """Whether an index is numbers of rows, not a mask."""
+    return isinstance(value, Tensor) and not value.is_floating_point() and value.dtype is not torch.bool
 
 
 def read_parameters(model: nn.Module, score: Callable[[], object]) -> int:
