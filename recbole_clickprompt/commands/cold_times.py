@@ -39,7 +39,7 @@ def cold_ms(run: Restored, device: torch.device, *, batch_size: int, caches_rows
         None for any other model, for which no batch takes longer than another.
     """
     from recbole_clickprompt.text.states import StateTable
-    from recbole_clickprompt.trainer.protocols import encoded_levels
+    from recbole_clickprompt.trainer.text_vectors import encoded_levels
 
     if "item" in encoded_levels(run.model):
         timer = HitRateTimer(device, rates=[0.0], batch_size=batch_size, batches=_BATCHES, rounds=1)

@@ -68,7 +68,7 @@ class HitRateTimer:
     def add(self, name: str, run: Restored) -> None:
         """Times a run; does nothing if its model does not encode texts of items."""
         from recbole_clickprompt.serving.vector_cache import VectorCache
-        from recbole_clickprompt.trainer.protocols import encoded_levels
+        from recbole_clickprompt.trainer.text_vectors import encoded_levels
 
         if "item" not in encoded_levels(run.model):
             return
@@ -113,8 +113,8 @@ def _caller(run: Restored, cache: Any, device: torch.device) -> Callable[..., tu
     """A function of a batch, a hit rate and a random generator that returns milliseconds and encoded texts."""
     import torch
 
-    from recbole_clickprompt.trainer.protocols import vector_column
     from recbole_clickprompt.trainer.stage import autocast
+    from recbole_clickprompt.trainer.text_vectors import vector_column
 
     column = vector_column("item")
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
-from recbole_clickprompt.trainer.protocols import vector_column
 from recbole_clickprompt.trainer.stage import autocast
+from recbole_clickprompt.trainer.text_vectors import vector_column
 
 __all__ = ["LevelTexts", "TextTowers"]
 
@@ -50,7 +50,7 @@ class TextTowers(LabeledRowsModel):
         keys: The column of ids of each level, ``user`` and ``item``.
         towers: What encodes the texts of each level.
         texts: The texts of each level; not needed to score known ids.
-        vector_widths: A of each level; see ``trainer.protocols.EncodesTexts``.
+        vector_widths: A of each level; see ``trainer.text_vectors.EncodesTexts``.
     """
 
     towers: nn.ModuleDict

@@ -20,7 +20,7 @@ from recbole_clickprompt.serving.scores import STATES, OnnxScores, torch_scores
 from recbole_clickprompt.serving.text import INPUT_IDS, NEW_LENGTHS, NEW_TOKENS, TEXT_LENGTH
 from recbole_clickprompt.serving.text_states import TextStates
 from recbole_clickprompt.text.states import StateTable
-from recbole_clickprompt.trainer.protocols import encoded_levels
+from recbole_clickprompt.trainer.text_vectors import encoded_levels
 
 __all__ = ["Exported", "export"]
 

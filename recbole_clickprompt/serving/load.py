@@ -26,7 +26,7 @@ from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.scores import torch_scores
 from recbole_clickprompt.serving.vector_cache import CacheOptions
 from recbole_clickprompt.trainer.checkpoint import load_weights
-from recbole_clickprompt.trainer.protocols import encoded_levels
+from recbole_clickprompt.trainer.text_vectors import encoded_levels
 
 if TYPE_CHECKING:
     from recbole.config import Config

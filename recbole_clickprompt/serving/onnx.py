@@ -22,7 +22,7 @@ from recbole_clickprompt.plm.weights import first_line
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.serving.scores import STATES
 from recbole_clickprompt.serving.text import INPUT_IDS, TEXT_LENGTH
-from recbole_clickprompt.trainer.protocols import encoded_levels
+from recbole_clickprompt.trainer.text_vectors import encoded_levels
 
 __all__ = ["ExportError", "input_names", "quantize", "write_frozen_layers", "write_onnx"]
 

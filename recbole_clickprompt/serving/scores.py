@@ -20,8 +20,8 @@ from recbole_clickprompt.serving.text_vectors import TextVectors
 from recbole_clickprompt.serving.vector_cache import CacheOptions, VectorCache
 from recbole_clickprompt.text.states import StateTable
 from recbole_clickprompt.text.tokens import Batch
-from recbole_clickprompt.trainer.protocols import EncodesTexts
 from recbole_clickprompt.trainer.stage import autocast
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts
 
 __all__ = ["STATES", "OnnxScores", "OnnxSession", "TorchScores", "torch_scores"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from recbole_clickprompt.serving.vector_cache import VectorCache
-from recbole_clickprompt.trainer.protocols import vector_column
+from recbole_clickprompt.trainer.text_vectors import vector_column
 
 __all__ = ["TextVectors", "text_column"]
 

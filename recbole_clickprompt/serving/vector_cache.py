@@ -16,7 +16,7 @@ import torch
 from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.serving.memory_cache import MemoryCache
 from recbole_clickprompt.serving.redis_cache import RedisCache, RedisServer
-from recbole_clickprompt.trainer.protocols import EncodesTexts
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts
 
 __all__ = ["CacheOptions", "VectorCache"]
 

@@ -3,7 +3,7 @@
 A method (``methods/base.py``) provides the trainer with its stages. Each stage trains a model of its own and saves
 a checkpoint, from which the next stage or finetuning starts.
 
-Letters: B rows of a batch, A width of an adapted vector.
+Letters: B rows of a batch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
 __all__ = [
-    "LEVELS", "CTRModel", "EncodesTexts", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module",
-    "PretrainingStage", "ReadsLastStage", "StageModel", "Trainable", "ValidatedStage", "encoded_levels",
-    "vector_column",
+    "CTRModel", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module", "PretrainingStage",
+    "ReadsLastStage", "StageModel", "Trainable", "ValidatedStage",
 ]  # fmt: skip
-
-LEVELS = ("user", "item")  # what a text can describe
 
 _M = TypeVar("_M")
 
@@ -253,52 +250,6 @@ class ReadsLastStage(Protocol):
         Args:
             checkpoint: The checkpoint of the last stage, or the one that ``pre_model_path`` names; None without.
         """
-
-
-@runtime_checkable
-class EncodesTexts(Protocol):
-    """A ``CTRModel`` that reads a vector per user or item, made of its text alone.
-
-    Vectors of the users and items of training are part of the model, by id. In serving, rows with others have a
-    column of vectors, ``vector_column(level)``, ``(B, A)`` float32, on the model's device. ``forward`` uses the
-    column if a batch has it (``name in batch.interaction``), and its own vectors by id if not::
-
-        rows, unseen item with text   -> item_vector (B, A) from encode_texts or a cache
-        rows, known item              -> no column; the model's own vectors by id
-        rows, unseen item, no text    -> no column; id 0
-
-    A batch has the column for all of its rows or for none.
-
-    Attributes:
-        vector_widths: A by level, ``user`` or ``item``; a level that the model does not read is left out.
-    """
-
-    vector_widths: Mapping[str, int]
-
-    def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
-        """The vectors of some texts; computed without gradient, in evaluation mode and outside of autocast.
-
-        Args:
-            level: ``user`` or ``item``.
-            texts: Sentences such as ``"title is Se7en. genre is Crime."``, of the fields of the level in
-                ``text_fields``, without the id; or a text that the caller wrote.
-
-        Returns:
-            ``(len(texts), A)`` float32. A text has the same vector in any company, but for rounding.
-        """
-
-    def vectors_hash(self) -> str:
-        """A hash of all weights that ``encode_texts`` depends on: caches never mix the vectors of two models."""
-
-
-def encoded_levels(model: object) -> list[str]:
-    """The levels whose texts a model encodes; empty for most models."""
-    return [level for level in LEVELS if level in model.vector_widths] if isinstance(model, EncodesTexts) else []
-
-
-def vector_column(level: str) -> str:
-    """Name of the column of vectors of a level."""
-    return f"{level}_vector"
 
 
 class FinetuningMethod(Protocol):

@@ -23,8 +23,9 @@ from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.baselines import baseline_scores
 from recbole_clickprompt.trainer.predictions import predict_split, row_keys, training_rows
-from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod, encoded_levels
+from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
 from recbole_clickprompt.trainer.sampling import sample
+from recbole_clickprompt.trainer.text_vectors import encoded_levels
 
 if TYPE_CHECKING:
     from recbole.config import Config

@@ -16,7 +16,7 @@ from recbole_clickprompt.serving.columns import check_columns, to_table, with_fi
 from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from recbole_clickprompt.serving.scores import TorchScores
-from recbole_clickprompt.trainer.protocols import EncodesTexts, encoded_levels
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts, encoded_levels
 from tests.serving.conftest import atomic, check_script, with_features
 
 

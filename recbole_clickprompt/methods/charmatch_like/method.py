@@ -13,7 +13,7 @@ from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_u
 from recbole_clickprompt.methods.charmatch_like.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.protocols import LEVELS
+from recbole_clickprompt.trainer.text_vectors import LEVELS
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader

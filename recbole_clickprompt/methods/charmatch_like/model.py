@@ -23,7 +23,7 @@ from recbole_clickprompt.methods.text_towers import TextTowers
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.descriptions import descriptions
 from recbole_clickprompt.text.source import TextSource
-from recbole_clickprompt.trainer.protocols import LEVELS
+from recbole_clickprompt.trainer.text_vectors import LEVELS
 
 __all__ = ["CharMatchLike"]
 
@@ -74,7 +74,7 @@ class CharMatchLike(TextTowers):
 
     @torch.no_grad()
     def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
-        """The vectors of texts, ``(len(texts), A)``; see ``trainer.protocols.EncodesTexts``."""
+        """The vectors of texts, ``(len(texts), A)``; see ``trainer.text_vectors.EncodesTexts``."""
         encoded = encode(texts, self._longest)
         return self._encode(level, *encoded.padded(torch.arange(len(texts))))
 

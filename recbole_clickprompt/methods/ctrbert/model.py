@@ -24,8 +24,8 @@ from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.entity_texts import EntityTexts
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.texts_by_level import NewTexts, texts_by_level
-from recbole_clickprompt.trainer.protocols import LEVELS
 from recbole_clickprompt.trainer.stage import autocast
+from recbole_clickprompt.trainer.text_vectors import LEVELS
 
 __all__ = ["CTRBERT"]
 
@@ -120,7 +120,7 @@ class CTRBERT(TextTowers):
 
     @torch.no_grad()
     def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
-        """The vectors of texts, ``(len(texts), W)``; see ``trainer.protocols.EncodesTexts``."""
+        """The vectors of texts, ``(len(texts), W)``; see ``trainer.text_vectors.EncodesTexts``."""
         tokens, lengths = self._new_texts(texts, leading=level == self._leading)
         with autocast(self._device, self._enable_amp):
             return self._encode(level, tokens, lengths)

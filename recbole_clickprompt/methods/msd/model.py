@@ -24,7 +24,7 @@ from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.user_profiles import NUMBER, PROFILE
-from recbole_clickprompt.trainer.protocols import vector_column
+from recbole_clickprompt.trainer.text_vectors import vector_column
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -216,9 +216,9 @@ class MSD(LabeledRowsModel):
             self._reads_texts = False
 
     def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
-        """Vectors of new texts; see ``trainer.protocols.EncodesTexts``."""
+        """Vectors of new texts; see ``trainer.text_vectors.EncodesTexts``."""
         return self.texts.of_texts(level, texts)
 
     def vectors_hash(self) -> str:
-        """A hash of the weights that vectors depend on; see ``trainer.protocols.EncodesTexts``."""
+        """A hash of the weights that vectors depend on; see ``trainer.text_vectors.EncodesTexts``."""
         return self.texts.hash()

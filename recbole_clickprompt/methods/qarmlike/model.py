@@ -22,7 +22,7 @@ from recbole_clickprompt.methods.text_vectors.frozen_encoder import build_frozen
 from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
-from recbole_clickprompt.trainer.protocols import vector_column
+from recbole_clickprompt.trainer.text_vectors import vector_column
 
 __all__ = ["QARMLike"]
 
@@ -117,11 +117,11 @@ class QARMLike(LabeledRowsModel):
         return self.backbone.logit(type(interaction)({**interaction.interaction, _VECTORS: vectors}))
 
     def encode_texts(self, level: str, texts: Sequence[str]) -> Tensor:
-        """Codes of new texts as numbers, ``(N, R)`` float32; see ``trainer.protocols.EncodesTexts``."""
+        """Codes of new texts as numbers, ``(N, R)`` float32; see ``trainer.text_vectors.EncodesTexts``."""
         return assign_codes(self.encoder.of_texts(level, texts), self.codebooks).float()
 
     def vectors_hash(self) -> str:
-        """A hash of all that codes depend on; see ``trainer.protocols.EncodesTexts``."""
+        """A hash of all that codes depend on; see ``trainer.text_vectors.EncodesTexts``."""
         digest = hashlib.sha256(self.encoder.digest.encode())
         digest.update(self.codebooks.cpu().numpy().tobytes())
         return digest.hexdigest()

@@ -20,7 +20,7 @@ from recbole_clickprompt.methods.charmatch_like.characters import (
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.protocols import EncodesTexts
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts
 from tests.conftest import SHORT
 
 OWN = {"char_channels": 8, "max_characters": 64}

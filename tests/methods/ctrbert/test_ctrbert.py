@@ -16,7 +16,7 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.text.texts_by_level import texts_by_level
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.protocols import EncodesTexts
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts
 from tests.conftest import SHORT
 
 NO_DROPOUT = {"plm_dropout": 0.0, "head_dropout": 0.0}

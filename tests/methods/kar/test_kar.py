@@ -23,7 +23,8 @@ from recbole_clickprompt.methods.text_vectors.frozen_encoder import build_frozen
 from recbole_clickprompt.plm.sentence_encoder import SentenceEncoder
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.load import load_trained
-from recbole_clickprompt.trainer.protocols import EncodesTexts, FollowsTraining
+from recbole_clickprompt.trainer.protocols import FollowsTraining
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts
 from tests.conftest import SMALL
 
 KAR = {**SMALL, "shared_experts": 1, "level_experts": 2, "adaptor_size": 6, "user_blocks": 2, "profile_length": 3}

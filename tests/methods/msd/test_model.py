@@ -14,7 +14,8 @@ from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.preprocessing.from_dataset import observe
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.trainer.optimizer import build_optimizer
-from recbole_clickprompt.trainer.protocols import EncodesTexts, FollowsTraining, encoded_levels
+from recbole_clickprompt.trainer.protocols import FollowsTraining
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts, encoded_levels
 
 NO_DROPOUT = {"plm_lora": {"r": 4, "alpha": 8}}
 

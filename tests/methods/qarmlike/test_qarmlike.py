@@ -18,7 +18,7 @@ from recbole_clickprompt.methods.qarmlike.residual_kmeans import assign_codes, f
 from recbole_clickprompt.methods.text_vectors.texts import encoded_texts
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.load import load_trained
-from recbole_clickprompt.trainer.protocols import EncodesTexts
+from recbole_clickprompt.trainer.text_vectors import EncodesTexts
 from tests.conftest import SMALL
 
 QARM = {**SMALL, "codebook_size": 4}
