@@ -47,10 +47,12 @@ def attend(
         Concatenated outputs of the heads, ``(B, P, H * D)``.
     """
     size = query.shape[2] // heads  # D
-    # (B, P or K + Z, heads * D) -> (B, heads, P or K + Z, D)
-    query, key, value = (states.unflatten(2, (-1, size)).transpose(1, 2) for states in (query, key, value))
-    if key.shape[1] != heads:
-        key, value = (states.repeat_interleave(heads // states.shape[1], dim=1) for states in (key, value))
+    # (B, P or K + Z, heads * D) -> (B, P or K + Z, heads, D)
+    query, key, value = (states.unflatten(2, (-1, size)) for states in (query, key, value))
+    if key.shape[2] != heads:  # expanded, as torch cannot export repeat_interleave
+        shared = (-1, -1, -1, heads // key.shape[2], -1)
+        key, value = (states.unsqueeze(3).expand(shared).flatten(2, 3) for states in (key, value))
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))  # (B, H, P or K + Z, D)
     on_cpu = query.device.type == "cpu"
     if on_cpu and torch.is_grad_enabled() and (dropout or query.dtype is torch.bfloat16):
         # On a CPU torch has no fused kernel with dropout, and in bf16 its backward pass is 3 to 4 times slower

@@ -144,7 +144,7 @@ class SentinelHead(nn.Module):
     Each masked token is replaced by a sentinel token of its own, in the order of the text; the decoder reads every
     sentinel followed by the original token (teacher forcing), and its predictions after the sentinels count::
 
-        encoder reads     user <0> is <1> . [SEP]          and the prompts
+        encoder reads     user <0> is <1> . </s>           and the prompts
         decoder reads    start <0>  ID  <1>  u0            and the encoder's outputs
         decoder predicts        ID        u0
 

@@ -30,7 +30,7 @@ _OUTPUT = "score"
 # PLM families that torch's exporter does not support, and why
 _REFUSED = {
     "deberta-v2": "torch's exporter fails on attention with a bias; score with `recbole-cp predict`, "
-    "or train with a BERT, RoBERTa, ELECTRA, ALBERT, DistilBERT, ModernBERT, GPT-2 or BART",
+    "or train with a BERT, RoBERTa, ELECTRA, ALBERT, DistilBERT, ModernBERT, GPT-2, Llama, T5 or BART",
 }
 
 

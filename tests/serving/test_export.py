@@ -57,6 +57,14 @@ def test_an_export_with_plm_scores_raw_rows_as_pytorch_does(exported, with_plm):
     np.testing.assert_allclose(model.predict(unseen), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("family", ["t5", "qwen3"])
+def test_a_current_plm_exports(family, train, tiny_plms):
+    run = train("ClickPrompt", plm=str(tiny_plms[family]), plm_num_layers=1)
+    made = export(run.checkpoint, Path("model"), int8=False, rows=50)
+    assert made.difference <= 1e-5
+    np.testing.assert_allclose(load_model("model").predict(run.rows), run.scores, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(("family", "amp"), [("gpt2", False), ("roberta", True)])
 def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_texts(family, amp, train, tiny_plms):
     run = train("ClickPrompt", plm=str(tiny_plms[family]), plm_interaction_layers=1, enable_amp=amp)

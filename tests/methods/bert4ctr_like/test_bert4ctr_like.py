@@ -1,9 +1,11 @@
 """BERT4CTRLike: meta tokens read the text, which never reads them; the first step leaves the PLM unchanged."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transformers as tf
 from recbole.quick_start import run_recbole
 from recbole.utils import get_model
 from torch.nn import functional as F
@@ -82,6 +84,17 @@ def test_padding_and_company_have_no_effect(make_config, make_data, tiny_plms, f
     with torch.no_grad():
         alone = torch.cat([model(rows[[row]]) for row in range(12)])
         assert torch.allclose(model(rows), alone, atol=1e-5)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(make_config, make_data, tiny_plms, tmp_path):
+    folder = shutil.copytree(tiny_plms["t5"], tmp_path / "plm")
+    plm = tf.AutoConfig.from_pretrained(folder)
+    plm.num_heads = 3
+    tf.T5ForConditionalGeneration(plm).save_pretrained(folder)
+    config = make_config("BERT4CTRLike", plm=str(folder), **OWN)
+    message = "states of width 16 with the PLM's number of heads, 3, which does not divide it in this 't5' model"
+    with pytest.raises(SettingError, match=message):
+        get_model("BERT4CTRLike")(config, make_data(config)[0]._dataset)
 
 
 def test_the_first_step_leaves_the_plm_bit_equal_and_trains_the_rest(make_config, data):

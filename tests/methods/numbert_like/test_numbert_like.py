@@ -109,7 +109,7 @@ def test_appended_tokens_leave_no_gaps_and_texts_are_cut_for_them():
 
 
 @pytest.mark.parametrize(
-    "family", ["bert", "roberta", "gpt2", "albert", "modernbert", "deberta", "electra", "bart"]
+    "family", ["bert", "roberta", "gpt2", "albert", "modernbert", "deberta", "electra", "bart", "llama", "t5"]
 )
 def test_every_family_reads_new_tokens_and_the_old_ones_as_before(make_config, make_data, tiny_plms, family):
     config = make_config("NumBERTLike", plm=str(tiny_plms[family]))
