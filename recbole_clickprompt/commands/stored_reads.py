@@ -21,7 +21,7 @@ __all__ = ["StoredReads", "item_bytes", "read_parameters"]
 
 _COMPARED = 6  # items, or a few more
 # The table and the row numbers among the arguments of an operation
-_LOOKUPS: dict[Any, Callable[..., tuple[Tensor, object]]] = {
+_LOOKUPS: dict[Any, Callable[..., tuple[Tensor, Any]]] = {
     torch.ops.aten.embedding.default: lambda table, rows, *_: (table, rows),
     torch.ops.aten.index_select.default: lambda table, dim, rows: (table, rows if dim == 0 else None),
     torch.ops.aten.index.Tensor: lambda table, rows: (table, rows[0]),
@@ -59,8 +59,8 @@ class StoredReads(TorchDispatchMode):
         if func in _LOOKUPS:
             table, rows = _LOOKUPS[func](*args)
             stored = self.stored.get(_address(table))
-            is_lookup = isinstance(rows, Tensor) and not rows.is_floating_point() and rows.dtype is not torch.bool
-            if stored is not None and is_lookup and len(table) == len(stored):
+            by_number = isinstance(rows, Tensor) and rows.dtype in (torch.int32, torch.int64)
+            if stored is not None and by_number and len(table) == len(stored):
                 self.rows[_address(table)].update(rows.flatten().tolist())
         return func(*args, **(kwargs or {}))
 
