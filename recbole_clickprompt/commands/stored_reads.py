@@ -21,7 +21,7 @@ __all__ = ["StoredReads", "item_bytes", "read_parameters"]
 
 _COMPARED = 6  # items, or a few more
 # The table and the row numbers among the arguments of an operation
-_LOOKUPS: dict[Any, Callable[..., tuple[Tensor, object]]] = {
+_LOOKUPS: dict[Any, Callable[..., tuple[Tensor, Any]]] = {
     torch.ops.aten.embedding.default: lambda table, rows, *_: (table, rows),
     torch.ops.aten.index_select.default: lambda table, dim, rows: (table, rows if dim == 0 else None),
     torch.ops.aten.index.Tensor: lambda table, rows: (table, rows[0]),
