@@ -13,15 +13,17 @@ from torch.nn import functional as F
 from recbole_clickprompt import distributed
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.trainer.running_metrics import RunningMean, compute_and_reset
+from recbole_clickprompt.trainer.sampling import sample
 from recbole_clickprompt.trainer.stage import autocast
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
     from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["LabeledStageModel", "evaluate_labeled"]
+__all__ = ["LabeledStageModel", "evaluate_labeled", "labeled_rows"]
 
 
 class LabeledStageModel(LabeledRowsModel):
@@ -46,6 +48,11 @@ class LabeledStageModel(LabeledRowsModel):
         loss = F.binary_cross_entropy_with_logits(logit, label)
         self.metrics[self.stage].add(loss, (logit > 0) == (label > 0))
         return loss
+
+
+def labeled_rows(config: Settings, train_data: AbstractDataLoader) -> Dataset:
+    """The rows of a stage that reads labels: training rows, or a sample of them (``pretrain_rows``)."""
+    return sample(config, train_data._dataset, "pretrain_rows")
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
 from recbole_clickprompt.methods.bert4ctr_like.settings import SETTINGS
-from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining, pretraining_rows
+from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
@@ -18,6 +18,7 @@ from recbole_clickprompt.trainer.protocols import StageModel
 if TYPE_CHECKING:
     import torch
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
 __all__ = ["BERT4CTRLikeMethod"]
@@ -35,6 +36,14 @@ class _FrozenPLMStage(Pretraining):
     def reads_text(self, config: Settings) -> bool:
         """Always."""
         return True
+
+    def training_rows(
+        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
+    ) -> Dataset:
+        """See ``labeled_rows``."""
+        from recbole_clickprompt.methods.labeled_stage import labeled_rows
+
+        return labeled_rows(config, train_data)
 
     def build(self, config: Settings, dataset: TextSource) -> StageModel:
         """A ``WithFrozenPLM``."""
@@ -105,13 +114,14 @@ class BERT4CTRLikeMethod(Method):
         """Loads all weights of the stage, if it was trained."""
         from recbole_clickprompt.methods.bert4ctr_like.model import BERT4CTRLike
         from recbole_clickprompt.methods.initial_weights import begin_backbone
+        from recbole_clickprompt.methods.labeled_stage import labeled_rows
         from recbole_clickprompt.trainer.pretrained_checkpoint import load_components
 
         assert isinstance(model, BERT4CTRLike)
         trained_on = [train_data._dataset]
         if start is not None:
             load_components(model, start, ("backbone", "plm", "meta", "head"))
-            trained_on.append(pretraining_rows(config, all_rows, valid_data))
+            trained_on.append(labeled_rows(config, all_rows))
         begin_backbone(
             config,
             model.backbone.model,

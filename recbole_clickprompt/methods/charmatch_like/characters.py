@@ -56,7 +56,7 @@ class CharacterTexts:
 def encode(texts: Sequence[str], longest: int) -> CharacterTexts:
     """Numbers the characters of texts, which are lower-cased and without accents, up to ``longest`` per text."""
     rows = [
-        unicodedata.normalize("NFKD", text.lower()).translate(_NUMBERS)[:longest].encode("latin-1")
+        unicodedata.normalize("NFKD", text).lower().translate(_NUMBERS)[:longest].encode("latin-1")
         for text in texts
     ]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)

@@ -54,6 +54,7 @@ class StudentEncoder(nn.Module):
 
     Attributes:
         width: W.
+        pooling: The argument.
         num_frozen: Layers below those that are trained; 0 if all are trained.
 
     Raises:
@@ -77,7 +78,7 @@ class StudentEncoder(nn.Module):
                 f"student_pooling is last, but the student is the encoder-decoder {student.config.model_type!r}, "
                 "whose encoder reads in both directions; set mean"
             )
-        self._pooling = pooling
+        self.pooling = pooling
         self.base: Any = student.base_model if self._is_causal else student.get_encoder()
         self.family: str = student.config.model_type
         self.width = int(student.get_input_embeddings().weight.shape[1])
@@ -183,7 +184,7 @@ class StudentEncoder(nn.Module):
         if inputs.ndim == 2:
             inputs = self.lower(inputs, lengths)
         upper = self._layers[self.num_frozen :]
-        if self._pooling == "mean":
+        if self.pooling == "mean":
             states = self._run(upper, inputs, first=not self.num_frozen)
             return _mean(self._norm(states), lengths)
         *middle, top = upper
@@ -206,7 +207,7 @@ class StudentEncoder(nn.Module):
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (N, Z)
         extra = {"use_cache": False} if self._is_causal else {}
         states = self.base(input_ids=tokens, attention_mask=mask.long(), **extra).last_hidden_state
-        if self._pooling == "last":
+        if self.pooling == "last":
             return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
         return _mean(states, lengths)
 

@@ -59,7 +59,7 @@ class NearItems(nn.Module):
             ``(B, A)``.
         """
         clicks = F.embedding(places, items)  # (B, T, A)
-        cosine = _cosines(target, items, places, clicks).masked_fill(~seen, -torch.inf)
+        cosine = _cosines(target, clicks).masked_fill(~seen, -torch.inf)
         if self.count < places.shape[1]:
             cosine, index = cosine.topk(self.count, dim=1)
             clicks = clicks.gather(1, index.unsqueeze(2).expand(-1, -1, clicks.shape[2]))
@@ -99,17 +99,15 @@ class SimilarityHistogram(nn.Module):
     def forward(self, target: Tensor, items: Tensor, places: Tensor, seen: Tensor) -> Tensor:
         """As for ``NearItems``."""
         with torch.no_grad():
-            cosine = _cosines(target, items, places, F.embedding(places, items))
+            cosine = _cosines(target, F.embedding(places, items))
             counts = similarity_histogram(cosine, seen.to(cosine.dtype) / seen.shape[1])
         return self.projection(counts)
 
 
-def _cosines(target: Tensor, items: Tensor, places: Tensor, clicks: Tensor) -> Tensor:
-    """Cosines of each row's clicks with its target, ``(B, T)``; ``clicks``: their vectors, ``(B, T, A)``."""
-    # In training U is small: each distinct item once; in scoring it is all items, and the slots are fewer
-    norms = items.norm(dim=1)[places] if len(items) <= places.numel() else clicks.norm(dim=2)
+def _cosines(target: Tensor, clicks: Tensor) -> Tensor:
+    """Cosines of each row's clicks, ``(B, T, A)``, with its target, ``(B, A)``: ``(B, T)``."""
     unit = F.normalize(target, dim=1, eps=_EPS)
-    return torch.einsum("bta,ba->bt", clicks, unit) / norms.clamp(min=_EPS)
+    return torch.einsum("bta,ba->bt", clicks, unit) / clicks.norm(dim=2).clamp(min=_EPS)
 
 
 def latest_occurrences(items: Tensor, seen: Tensor) -> Tensor:

@@ -48,7 +48,9 @@ def dictionary_hash(name: str | None) -> str | None:
     try:
         return hashlib.sha256(Path(name).read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror}") from error
+        raise DataError(
+            f"phrase_dictionary: {name} cannot be read: {error.strerror}; give a file, or auto"
+        ) from error
 
 
 def read_dictionary(path: Path) -> dict[str, tuple[str, ...]]:

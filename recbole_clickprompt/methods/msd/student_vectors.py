@@ -102,7 +102,7 @@ class StudentVectors(nn.Module):
 
     def hash_with(self, others: Iterable[nn.Module]) -> str:
         """A hash of all weights and of the weights of other modules, in hexadecimal."""
-        start = f"{self._tokenize.max_length} {self._random} {self._enable_amp}"
+        start = f"{self._tokenize.max_length} {self.encoder.pooling} {self._random} {self._enable_amp}"
         return hash_weights(start, (self.encoder, *others))
 
     def _texts(self, level: Level) -> StudentTexts:

@@ -52,7 +52,8 @@ class ValueTokens(nn.Module):
         number        0      1  2               3         4         5        6
 
     Which values are known, and where numbers are cut, comes from training rows (``observe``) and is saved with the
-    model. A list has a token for each of its values. Missing values and empty lists are unknown.
+    model. A list has a token for each of its values. Missing values and empty lists are
+    unknown; a missing number is the mean of its column, by which RecBole replaces it.
 
     Args:
         config: Settings of the run: ``whole_text_fields``, ``numerical_features`` and ``number_buckets``.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
-from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining, pretraining_rows
+from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
 from recbole_clickprompt.methods.sukd_like.settings import SETTINGS, check_layers
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -18,6 +18,7 @@ from recbole_clickprompt.trainer.protocols import StageModel
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
     from torch import nn
 
 __all__ = ["SuKDLikeMethod"]
@@ -35,6 +36,14 @@ class _TeacherStage(Pretraining):
     def reads_text(self, config: Settings) -> bool:
         """Always."""
         return True
+
+    def training_rows(
+        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
+    ) -> Dataset:
+        """See ``labeled_rows``."""
+        from recbole_clickprompt.methods.labeled_stage import labeled_rows
+
+        return labeled_rows(config, train_data)
 
     def build(self, config: Settings, dataset: TextSource) -> StageModel:
         """A ``Teacher``."""
@@ -102,13 +111,14 @@ class SuKDLikeMethod(Method):
     ) -> None:
         """Loads backbone, head and the PLM's lower layers from the teacher, if there is one."""
         from recbole_clickprompt.methods.initial_weights import begin_backbone
+        from recbole_clickprompt.methods.labeled_stage import labeled_rows
         from recbole_clickprompt.methods.sukd_like.model import SuKDLike
 
         assert isinstance(model, SuKDLike)
         trained_on = [train_data._dataset]
         if start is not None:
             model.begin(start)
-            trained_on.append(pretraining_rows(config, all_rows, valid_data))
+            trained_on.append(labeled_rows(config, all_rows))
         begin_backbone(
             config,
             model.backbone.model,

@@ -40,9 +40,13 @@ class Standardized(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), torch.ones_like(deviation)))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors of N texts, ``(N, W)``, to ``(N, A)`` float32, also under autocast."""
+        """Vectors of N texts, ``(N, W)``, to ``(N, A)`` float32, also under autocast.
+
+        A vector of zeros is that of no text; it counts as the mean, from which it may be far away.
+        """
         with torch.autocast(vectors.device.type, enabled=False):
-            return self.layers((vectors.float() - self.mean) * self.scale)
+            standardized = (vectors.float() - self.mean) * self.scale
+            return self.layers(standardized * (vectors != 0).any(1, keepdim=True))
 
 
 class Adaptor(Standardized):

@@ -61,7 +61,7 @@ def with_phrases(
 
     Args:
         config: As for ``teacher_answers``.
-        texts: By id; empty ones stay empty.
+        texts: By id; where one is empty, what the teacher says is all.
         keys: Of the answers, by id.
         seed: Of ``shuffle_knowledge``.
         level: ``item`` or ``user``.
@@ -78,4 +78,4 @@ def with_phrases(
         phrases = "; ".join((*answers[key].explicit, *answers[key].implicit))
         return f"{answers[key].reasoning} {phrases}".strip() if reasoning else phrases
 
-    return [f"{text} {said(key)}." if text and said(key) else text for text, key in zip(texts, keys, strict=True)]
+    return [f"{text} {said(key)}.".lstrip() if said(key) else text for text, key in zip(texts, keys, strict=True)]

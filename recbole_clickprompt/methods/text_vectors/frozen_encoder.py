@@ -88,7 +88,7 @@ class FrozenEncoder(nn.Module):
         """Sets ``level.vectors`` to the vectors of all texts, from the file if there is one.
 
         Raises:
-            WeightsError: The model has no texts, as in serving; or the file is damaged.
+            WeightsError: The model has no texts, as in serving; or the file is damaged or of other texts.
             StorageError: The file cannot be written.
         """
         if not isinstance(level.texts, ListedTexts):
@@ -102,7 +102,12 @@ class FrozenEncoder(nn.Module):
             return self._directions(texts)
         digest = hashlib.sha256(json.dumps([_CACHE.format, self.digest, list(texts)]).encode())
         path = self._folder / f"text-vectors-{digest.hexdigest()[:16]}.safetensors"
-        _, tensors = _CACHE.read_or_write(path, lambda: _CACHE.write(path, {"vectors": self._encode(texts)}))
+        key = {"texts": digest.hexdigest()}
+        metadata, tensors = _CACHE.read_or_write(
+            path, lambda: _CACHE.write(path, {"vectors": self._encode(texts)}, key)
+        )
+        if metadata.get("texts") != key["texts"]:
+            raise WeightsError(f"{path} does not hold the vectors of these texts; delete it to compute it again")
         return tensors["vectors"].clone()  # the file stays unmapped, so it can be deleted
 
     def of_texts(self, level: str, texts: Sequence[str]) -> Tensor:

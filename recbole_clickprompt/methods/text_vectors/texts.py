@@ -70,7 +70,7 @@ def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str
     """The texts of a level: of items by id, of users by profile; with the teacher's answers if those are read.
 
     Raises:
-        SettingError: ``text_fields`` has no feature of items, or no user has a text.
+        SettingError: ``text_fields`` has no feature of items, or no user or no item has a text.
         DataError: A file of ``knowledge`` cannot be used.
     """
     texts = profile_descriptions(dataset) if level == "user" else descriptions(dataset, level)
@@ -79,9 +79,14 @@ def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str
             f"user_knowledge: {config['user_knowledge']} gives no user a text; name fields of users in "
             "text_fields, or set user_knowledge: none"
         )
-    if config["knowledge_vectors"] != "answers":
-        return texts
-    return with_phrases(config, texts, _keys(dataset, level), level=level, reasoning=True, seed=config["seed"])
+    if config["knowledge_vectors"] == "answers":
+        keys = _keys(dataset, level)
+        texts = with_phrases(config, texts, keys, level=level, reasoning=True, seed=config["seed"])
+    if not any(texts):
+        raise SettingError(
+            f"no {level} has a text: the fields of text_fields have no values; name fields of {level}s that have"
+        )
+    return texts
 
 
 def log_unanswered(config: Settings, dataset: TextSource, levels: Iterable[str]) -> None:

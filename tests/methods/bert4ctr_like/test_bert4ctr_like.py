@@ -115,6 +115,14 @@ def test_the_first_step_leaves_the_plm_bit_equal_and_trains_the_rest(make_config
             assert not torch.equal(weight, before[name]), name
 
 
+def test_the_first_step_never_learns_from_validation_rows(make_config, make_data):
+    config = make_config("BERT4CTRLike", pretrain_data="train_valid", pretrain_shuffle_items=True)
+    train, valid, _ = make_data(config)
+    (stage,) = find_method("BERT4CTRLike").stages
+    rows = stage.training_rows(config, train, valid)
+    assert torch.equal(rows.inter_feat["item_id"], train._dataset.inter_feat["item_id"])
+
+
 def test_finetuning_starts_from_the_first_step_and_a_run_is_served(small):
     settings = {**small, **SHORT, **OWN, "epochs": 1}
     run_recbole(model="BERT4CTRLike", dataset="tiny", config_dict=settings)

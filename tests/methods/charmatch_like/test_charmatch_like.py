@@ -50,6 +50,10 @@ def test_texts_become_numbers_of_characters():
     assert encode([""], 5).padded(torch.tensor([0]))[1].tolist() == [0]
 
 
+def test_compatible_characters_are_the_letters_that_they_stand_for():
+    assert torch.equal(encode(["\u210cat"], 8).characters, encode(["hat"], 8).characters)
+
+
 def test_padding_characters_have_no_influence():
     torch.manual_seed(0)
     tower, texts = CharacterTower(4, 4), encode(["golden river", "a", ""], 64)

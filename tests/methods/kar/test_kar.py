@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.kar.experts import build_experts
 from recbole_clickprompt.methods.registry import find_method
-from recbole_clickprompt.methods.text_vectors.answers import teacher_answers
+from recbole_clickprompt.methods.text_vectors.answers import teacher_answers, with_phrases
 from recbole_clickprompt.methods.text_vectors.frozen_encoder import build_frozen_encoder
 from recbole_clickprompt.plm.sentence_encoder import SentenceEncoder
 from recbole_clickprompt.serving import load_model
@@ -99,6 +100,28 @@ def test_the_encoder_reads_texts_with_answers_and_texts_without_one_alone(build,
     assert all("age is" in text for text in users.texts.texts if text)
     assert not vectors.requires_grad
     assert not level.vectors.rows[level.index[0]].any()  # no text
+
+
+def test_an_item_without_a_text_is_what_the_teacher_says_and_one_without_both_is_average(build, kar_config):
+    answers = teacher_answers(kar_config(), "item", seed=1)
+    texts = with_phrases(kar_config(), ["", "", "name is A."], ["[PAD]", "i1", "no answer"], seed=1)
+    assert texts[0] == ""
+    assert texts[1].startswith(answers["i1"].explicit[0])
+    assert texts[2] == "name is A."
+    model, _ = build()
+    adaptor = model.texts.named_levels()["item"].adaptor
+    average = adaptor(adaptor.mean.unsqueeze(0) + 1e-9)
+    torch.testing.assert_close(adaptor(torch.zeros(1, adaptor.width)), average, atol=1e-4, rtol=0)
+
+
+def test_files_of_other_texts_are_refused(build, tmp_path):
+    build()
+    first, second = sorted(Path("saved").glob("text-vectors-*.safetensors"))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    with pytest.raises(WeightsError, match="does not hold the vectors of these texts; delete it"):
+        build()
 
 
 def test_controls_read_the_text_alone_or_random_vectors_of_equal_length(build, kar_config):

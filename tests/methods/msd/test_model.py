@@ -389,6 +389,7 @@ def test_the_hash_of_vectors_follows_the_weights_that_they_depend_on(build):
     model, (train, *_) = build()
     first = model.vectors_hash()
     assert first == model.vectors_hash()
+    assert build(student_pooling="last")[0].vectors_hash() != first
     with torch.no_grad():
         model.backbone.model.token_embedding_table.embedding.weight.add_(1)
     assert model.vectors_hash() == first

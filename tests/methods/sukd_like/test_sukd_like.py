@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.methods.labeled_stage import evaluate_labeled
+from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.methods.sukd_like.model import build_teacher
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.pretrained_checkpoint import save_pretrained
@@ -106,6 +107,14 @@ def test_the_teacher_is_evaluated_without_dropout(make_config, data):
     with torch.no_grad():
         expected = F.binary_cross_entropy_with_logits(model(rows), rows["label"])
     assert first["teacher_loss"] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_the_teacher_never_learns_from_validation_rows(make_config, make_data):
+    config = make_config("SuKDLike", pretrain_data="train_valid", pretrain_shuffle_items=True)
+    train, valid, _ = make_data(config)
+    (stage,) = find_method("SuKDLike").stages
+    rows = stage.training_rows(config, train, valid)
+    assert torch.equal(rows.inter_feat["item_id"], train._dataset.inter_feat["item_id"])
 
 
 def test_a_whole_run_serves_the_small_towers_alone(small):
