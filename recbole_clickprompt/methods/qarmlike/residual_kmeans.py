@@ -32,7 +32,8 @@ def fit_codebooks(vectors: Tensor, *, levels: int, size: int, seed: int) -> Tens
         seed: Of the initial centroids.
 
     Raises:
-        SettingError: A level has fewer distinct residuals than centroids.
+        SettingError: There are fewer than two different vectors, or a level has fewer distinct residuals than
+            centroids.
     """
     from sklearn.cluster import KMeans
 
@@ -40,6 +41,11 @@ def fit_codebooks(vectors: Tensor, *, levels: int, size: int, seed: int) -> Tens
     codebooks = []
     for level in range(levels):
         distinct = len(np.unique(residuals.round(6), axis=0))
+        if not level and distinct < 2:
+            raise SettingError(
+                f"the items of training rows have {distinct} different texts, and codes need at least 2; name "
+                "fields of items that differ in text_fields"
+            )
         if distinct < size:
             left = "different texts of items" if not level else f"different residuals before level {level + 1}"
             raise SettingError(

@@ -83,6 +83,8 @@ def test_more_centroids_than_different_vectors_are_refused():
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     with pytest.raises(SettingError, match="codebook_size is 3, but the training rows have 2 different texts"):
         fit_codebooks(vectors, levels=1, size=3, seed=1)
+    with pytest.raises(SettingError, match="have 1 different texts, and codes need at least 2; name fields"):
+        fit_codebooks(vectors[1:], levels=1, size=2, seed=1)
     with pytest.raises(SettingError, match="1 different residuals before level 2; .* or lower code_levels"):
         fit_codebooks(vectors, levels=2, size=2, seed=1)
 
