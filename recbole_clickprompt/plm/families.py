@@ -11,7 +11,7 @@ from recbole_clickprompt.plm.architectures import ARCHITECTURES
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["COUNTED_FROM_PADDING", "ENCODER_DECODERS", "check_family", "model_class", "num_positions"]
+__all__ = ["COUNTED_FROM_PADDING", "ENCODER_DECODERS", "UNLIMITED", "check_family", "model_class", "num_positions"]
 
 # Not supported, with the reason and what to use instead
 _REFUSED = {
@@ -20,7 +20,7 @@ _REFUSED = {
 ENCODER_DECODERS = ("bart", "t5")
 # Keys of one text would be rotated by other angles than its queries, of which fewer are computed
 _LENGTH_DEPENDENT_ROTATIONS = ("dynamic", "longrope")
-_UNLIMITED = 1 << 20  # tokens
+UNLIMITED = 1 << 20  # tokens
 # RoBERTa and its relatives count positions from the padding id + 1
 COUNTED_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
 
@@ -37,7 +37,7 @@ def model_class(family: str) -> type[PreTrainedModel]:
 def num_positions(config: PreTrainedConfig) -> int:
     """Maximum number of tokens of a text that the PLM has positions for; T5's are relative and do not limit it."""
     if config.model_type == "t5":
-        return _UNLIMITED
+        return UNLIMITED
     unused = config.pad_token_id + 1 if config.model_type in COUNTED_FROM_PADDING else 0
     return config.max_position_embeddings - unused
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "LanguageModel", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer", "set_dropout",
+    "LanguageModel", "can_mask", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer",
+    "set_dropout",
 ]  # fmt: skip
 
 # Modules of the LM head in transformers' model for masked language modeling (causal families: causal)
@@ -43,6 +44,7 @@ _LM_HEADS = {
     "roberta": ("lm_head",),
     "xlm-roberta": ("lm_head",),
 }
+_SENTINEL = "<extra_id_{}>"
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
     "activation_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout_rate",
@@ -88,6 +90,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def can_mask(folder: Path) -> bool:
+    """Whether a PLM of a family in ``ARCHITECTURES`` has tokens to mask with, or needs none; T5 may have none.
+
+    Raises:
+        WeightsError: Its config or its tokenizer cannot be read.
+    """
+    if read_json(folder / "config.json").get("model_type") != "t5":
+        return True
+    tokenizer = read_tokenizer(folder, vocab_size=read_config(folder).vocab_size)
+    return tokenizer.mask_token_id is not None or _SENTINEL.format(0) in tokenizer.get_vocab()
+
+
 def read_tokenizer(folder: Path, *, vocab_size: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a model's folder; nothing outside the folder is read.
 
@@ -125,7 +139,7 @@ def read_tokenizer(folder: Path, *, vocab_size: int) -> PreTrainedTokenizerBase:
 def _sentinels(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens with which T5 masks, in their order; raises WeightsError if there are none."""
     vocabulary = tokenizer.get_vocab()
-    names = takewhile(vocabulary.__contains__, (f"<extra_id_{number}>" for number in count()))
+    names = takewhile(vocabulary.__contains__, map(_SENTINEL.format, count()))
     sentinels = [vocabulary[name] for name in names]
     if not sentinels:
         raise WeightsError(

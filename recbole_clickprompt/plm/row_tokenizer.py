@@ -1,7 +1,7 @@
 """Tokenizer and longest text of any language model that reads the text of rows.
 
-These are the families in ``ARCHITECTURES``, and encoder-decoders such as T5, which are used unchanged: they read
-text but no prompts.
+These are the families in ``ARCHITECTURES``, and encoder-decoders that are used unchanged: those that prompts
+cannot enter, and T5 without the tokens with which it masks.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.plm.architectures import ARCHITECTURES
+from recbole_clickprompt.plm.families import UNLIMITED
 from recbole_clickprompt.plm.generative import generative_config, generative_tokenizer
-from recbole_clickprompt.plm.loading import load_tokenizer, longest_text
+from recbole_clickprompt.plm.loading import can_mask, load_tokenizer, longest_text
 from recbole_clickprompt.plm.weight_files import read_json
 
 if TYPE_CHECKING:
@@ -41,12 +42,15 @@ def longest_row(folder: Path) -> int:
     """
     if _is_read_unchanged(folder):
         return getattr(generative_config(folder), "max_position_embeddings", None) or _LONGEST
-    return longest_text(folder)
+    positions = longest_text(folder)
+    return positions if positions < UNLIMITED else _LONGEST
 
 
 def _is_read_unchanged(folder: Path) -> bool:
-    """Whether a model is an encoder-decoder that prompts cannot enter."""
+    """Whether a model is an encoder-decoder that is not pretrained here."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     family = read_json(folder / "config.json").get("model_type")
-    return family in set(MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES) - set(ARCHITECTURES)
+    if family in ARCHITECTURES:
+        return not can_mask(folder)
+    return family in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES

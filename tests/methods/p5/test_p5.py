@@ -227,9 +227,9 @@ def test_it_learns_to_answer(make_p5):
     assert scores[batch["label"] > 0].mean() > scores[batch["label"] == 0].mean() + 0.5
 
 
-def test_other_methods_do_not_take_t5(make_config, make_data, random_t5):
+def test_other_methods_need_a_t5_that_can_mask(make_config, make_data, random_t5):
     config = make_config("PTab", plm=str(random_t5), train_stage="finetune")
-    with pytest.raises(WeightsError, match="'t5' model, which prompts cannot enter"):
+    with pytest.raises(WeightsError, match="no sentinels .*, which a 't5' model needs"):
         get_model("PTab")(config, make_data(config)[0]._dataset)
 
 
