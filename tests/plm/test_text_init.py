@@ -11,7 +11,7 @@ from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.backbones.adapter import build_backbone
 from recbole_clickprompt.backbones.unseen import token_embedding_tables
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.clickprompt import finetuning
+from recbole_clickprompt.methods import initial_weights
 from recbole_clickprompt.methods.clickprompt.model import ClickPromptNoPLM
 from recbole_clickprompt.plm import text_init
 from recbole_clickprompt.plm.text_init import init_embeddings_from_text, principal_components, text_vectors
@@ -128,7 +128,7 @@ def test_what_cannot_begin_from_text_is_told(build, settings, message):
 def test_training_begins_there_with_and_without_pretraining(make_config, make_data, monkeypatch, stage):
     begun = []
     # The pretraining stage imports it where it is called, finetuning as a module
-    for module, kind in ((text_init, "all"), (finetuning, "finetune")):
+    for module, kind in ((text_init, "all"), (initial_weights, "finetune")):
         monkeypatch.setattr(
             module,
             "init_embeddings_from_text",
