@@ -123,7 +123,7 @@ def test_the_shipped_comparison_runs_with_small_settings(small, tmp_path):
     shipped = yaml.safe_load(SHIPPED.read_text())
     models = [resolve_name(run["model"])[0] for run in shipped["runs"].values()]
     own = {method.name for method in methods() if type(method).__module__.startswith("recbole_clickprompt.")}
-    assert own - set(models) == {"P5"}  # whose weights are not at hand
+    assert own - set(models) == {"P5"}  # whose weights are not part of the set-up
     student = {"student": str(save_student(tmp_path / "student")), "student_num_layers": None, "lora_layers": 1}
     shared = {**small, **student, "dataset": "tiny", "distill_evaluated": 0, "baselines": False}
     shared |= {"train_rows": 64, "pretrain_rows": 64}

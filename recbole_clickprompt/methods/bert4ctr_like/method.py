@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
 from recbole_clickprompt.methods.bert4ctr_like.settings import SETTINGS
-from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+from recbole_clickprompt.methods.labeled_pretraining import LabeledPretraining
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
@@ -18,32 +18,15 @@ from recbole_clickprompt.trainer.protocols import StageModel
 if TYPE_CHECKING:
     import torch
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-    from recbole.data.dataset import Dataset
     from torch import nn
 
 __all__ = ["BERT4CTRLikeMethod"]
 
 
-class _FrozenPLMStage(Pretraining):
+class _FrozenPLMStage(LabeledPretraining):
     """The stage before finetuning: all weights but those of the language model are trained."""
 
     name = "frozen_plm"
-
-    def label(self, config: Settings) -> str:
-        """``<backbone>-frozen_plm``."""
-        return f"{config['backbone']}-{self.name}"
-
-    def reads_text(self, config: Settings) -> bool:
-        """Always."""
-        return True
-
-    def training_rows(
-        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
-    ) -> Dataset:
-        """See ``labeled_rows``."""
-        from recbole_clickprompt.methods.labeled_stage import labeled_rows
-
-        return labeled_rows(config, train_data)
 
     def build(self, config: Settings, dataset: TextSource) -> StageModel:
         """A ``WithFrozenPLM``."""
@@ -63,16 +46,6 @@ class _FrozenPLMStage(Pretraining):
             weight_decay=config["pretrain_weight_decay"],
             lazy_embedding_min_rows=config["lazy_embedding_min_rows"],
         )
-
-    def evaluate(self, config: Settings, model: nn.Module, data: AbstractDataLoader) -> dict[str, float]:
-        """See ``evaluate_labeled``."""
-        from recbole_clickprompt.methods.labeled_stage import evaluate_labeled
-
-        return evaluate_labeled(config, model, data)
-
-    def selection_metric(self, config: Settings, *, bigger: bool) -> str:
-        """``frozen_plm_accuracy`` or ``frozen_plm_loss``."""
-        return f"{self.name}_{'accuracy' if bigger else 'loss'}"
 
 
 class BERT4CTRLikeMethod(Method):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.backbones.settings import check_history_settings, check_takes_fields
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.base import Method, check_text_fields
+from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread
 from recbole_clickprompt.methods.kar.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -41,8 +41,7 @@ class KARMethod(Method):
         check_knowledge(settings)
         if not settings["shared_experts"] + settings["level_experts"]:
             raise SettingError("shared_experts and level_experts are both 0; at least one expert is needed")
-        if settings["pre_model_path"]:
-            raise SettingError("pre_model_path has no effect: KAR has no stage before finetuning; leave it out")
+        refuse_unread(settings, {"pre_model_path": "KAR has no stage before finetuning"})
 
     def model_class(self) -> type:
         from recbole_clickprompt.methods.kar.model import KAR

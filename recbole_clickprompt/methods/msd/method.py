@@ -7,8 +7,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
-from recbole_clickprompt.backbones.settings import check_history_settings
+from recbole_clickprompt.backbones.settings import check_history_settings, check_takes_fields
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.methods.base import Method
@@ -41,11 +40,7 @@ class MSDMethod(Method):
     def check(self, settings: Settings) -> None:
         """Raises SettingError for settings that do not go together."""
         backbone, fusion = settings["backbone"], settings["fusion"]
-        if backbone in WITHOUT_VECTORS:
-            able = ", ".join(name for name in BACKBONES if name not in WITHOUT_VECTORS)
-            raise SettingError(
-                f"MSD adds vectors of texts as fields, which {backbone} does not support; use one of {able}"
-            )
+        check_takes_fields(backbone, "MSD adds vectors of texts as fields")
         if "text_fields" not in settings:
             raise SettingError(
                 "text_fields is not set: list the fields that texts of items and users consist of, for example "

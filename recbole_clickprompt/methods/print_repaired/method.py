@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_clickprompt.backbones import BACKBONES, WITHOUT_VECTORS
-from recbole_clickprompt.backbones.settings import check_history_settings
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.backbones.settings import check_history_settings, check_takes_fields
 from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread, warn_of_row_fields
 from recbole_clickprompt.methods.print_repaired.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
@@ -41,13 +39,7 @@ class PRINTRepairedMethod(Method):
                 "plm_learning_rate": "PRINTRepaired's language model is frozen",
             },
         )
-        backbone = settings["backbone"]
-        if backbone in WITHOUT_VECTORS:
-            able = ", ".join(name for name in BACKBONES if name not in WITHOUT_VECTORS)
-            raise SettingError(
-                f"PRINTRepaired adds the vector of a pair as a field, which {backbone} does not support; use "
-                f"one of {able}"
-            )
+        check_takes_fields(settings["backbone"], "PRINTRepaired adds the vector of a pair as a field")
         check_history_settings(settings, reader="PRINTRepaired")
 
     def model_class(self) -> type:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.backbones.settings import check_history_settings, check_takes_fields
 from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.methods.base import Method, check_text_fields
+from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread
 from recbole_clickprompt.methods.qarmlike.settings import SETTINGS
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -41,10 +41,7 @@ class QARMLikeMethod(Method):
         check_knowledge(settings)
         if settings["user_knowledge"] != "none":
             raise SettingError("user_knowledge has no effect: QARMLike reads texts of items alone; leave it out")
-        if settings["pre_model_path"]:
-            raise SettingError(
-                "pre_model_path has no effect: QARMLike has no stage before finetuning; leave it out"
-            )
+        refuse_unread(settings, {"pre_model_path": "QARMLike has no stage before finetuning"})
 
     def model_class(self) -> type:
         from recbole_clickprompt.methods.qarmlike.model import QARMLike

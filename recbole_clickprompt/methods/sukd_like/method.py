@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recbole_clickprompt.backbones.settings import check_history_settings
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Curve, Method, check_text_fields
-from recbole_clickprompt.methods.clickprompt.pretraining import Pretraining
+from recbole_clickprompt.methods.labeled_pretraining import LabeledPretraining
 from recbole_clickprompt.methods.sukd_like.settings import SETTINGS, check_layers
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
@@ -18,48 +18,21 @@ from recbole_clickprompt.trainer.protocols import StageModel
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-    from recbole.data.dataset import Dataset
     from torch import nn
 
 __all__ = ["SuKDLikeMethod"]
 
 
-class _TeacherStage(Pretraining):
+class _TeacherStage(LabeledPretraining):
     """The stage before finetuning: the backbone and the large text tower are trained together."""
 
     name = "teacher"
-
-    def label(self, config: Settings) -> str:
-        """``<backbone>-teacher``."""
-        return f"{config['backbone']}-teacher"
-
-    def reads_text(self, config: Settings) -> bool:
-        """Always."""
-        return True
-
-    def training_rows(
-        self, config: Settings, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None
-    ) -> Dataset:
-        """See ``labeled_rows``."""
-        from recbole_clickprompt.methods.labeled_stage import labeled_rows
-
-        return labeled_rows(config, train_data)
 
     def build(self, config: Settings, dataset: TextSource) -> StageModel:
         """A ``Teacher``."""
         from recbole_clickprompt.methods.sukd_like.model import build_teacher
 
         return build_teacher(config, dataset)
-
-    def evaluate(self, config: Settings, model: nn.Module, data: AbstractDataLoader) -> dict[str, float]:
-        """See ``evaluate_labeled``."""
-        from recbole_clickprompt.methods.labeled_stage import evaluate_labeled
-
-        return evaluate_labeled(config, model, data)
-
-    def selection_metric(self, config: Settings, *, bigger: bool) -> str:
-        """``teacher_accuracy`` or ``teacher_loss``."""
-        return "teacher_accuracy" if bigger else "teacher_loss"
 
 
 class SuKDLikeMethod(Method):
