@@ -61,6 +61,15 @@ algorithm: exhaustive
 max_evals: 3
 seed: 7
 """
+QUICK = """\
+{model: LR, learning_rate: 1e-3, data_path: data, checkpoint_dir: saved, gpu_id: '', show_progress: False,
+  epochs: 1, eval_args: {split: {RS: [6, 2, 2]}, order: TO, group_by: ~, mode: labeled}}
+"""
+RECIPES = """\
+recipes: {plain backbone: quick.yaml}
+with_plm: {}
+space: {learning_rate: choice [1e-3, 0.1]}
+"""
 
 
 def build(folder: Path) -> Path:
@@ -115,8 +124,10 @@ def _files(target: Path) -> None:
     for name in ("mini", "parts"):
         shutil.copy(ROOT / "props" / "dataset" / "tiny.yaml", properties / f"{name}.yaml")
     save_tiny_plm("bert", target / "plm")
-    for name, text in (("small", SETTINGS), ("grid", GRID), ("tuning", TUNING)):
+    for name, text in (("small", SETTINGS), ("grid", GRID), ("tuning", TUNING), ("quick", QUICK)):
         (target / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (target / "props" / "best").mkdir()
+    (target / "props" / "best" / "recipes.yaml").write_text(RECIPES, encoding="utf-8")
     (target / "hyper.test").write_text("learning_rate choice [0.001,0.1]\nreg_weight choice [0.0]\n")
     _tables(target, lines[0].split("\t"), rows)
     ml_1m(target / "ml-1m.zip")

@@ -30,6 +30,7 @@ COMMANDS = [
     ["show", *_SMALL, "--model=ClickPrompt", "--plm_num_layers=1", "--text_fields={title: name}"],
     ["grid", "grid.yaml", "--seeds=[1]", "--epochs=1"],
     ["tune", "tuning.yaml", "--epochs=1"],
+    ["compare", "mini", "--minutes=0.001", "--epochs=1"],
     ["metrics", "saved/plain", "b=saved/text.pth", "--baseline=b", "--samples=20", "--seed=1", "--confidence=0.9"],
     ["metrics", "saved/plain", "--split=valid", "--samples=20", "--out=out.csv"],
     ["long-tail", "saved/plain", "saved/text", "--tail=0.2", "--unseen-is-tail", "--samples=20"],
