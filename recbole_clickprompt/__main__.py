@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "command_module", "main"]
 # Name of each command: its module in recbole_clickprompt.commands
 COMMANDS = {
     "attention": "attention",
+    "compare": "compare",
     "data": "data",
     "distill": "distill",
     "export": "export",

@@ -17,6 +17,7 @@ from recbole.trainer import HyperTuning
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from tests.conftest import SHORT
+from tests.methods.msd.students import save_student
 
 ROOT = Path(__file__).parents[1]
 TINY_RUN = ["run", "--model=DNN", "--dataset=tiny", f"--data_path={ROOT / 'dataset_atomic'}", "--gpu_id="]
@@ -153,6 +154,19 @@ def test_settings_that_did_best_are_found_by_name(small, name, model):
     assert config["pretrain_objectives"] == ["replaced_item"]
     assert config["weight_decay"] == 0.5  # the command line has the last word
     assert len(list(Path("saved").glob("tiny-DCNV2-pretrained-*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("name", ["plain", "history", "new-items-vectors", "new-items-knowledge"])
+def test_recipes_at_the_cost_of_an_id_model_train_by_name(small, tmp_path, name):
+    data = flags({"data_path": small["data_path"], "gpu_id": ""}, epochs=1, mlp_hidden_size=[8], train_rows=250)
+    reads = name.startswith("new-items")
+    if reads:
+        data += flags({}, student=str(save_student(tmp_path / "student")), student_num_layers=2)
+    assert main(["run", f"--config_files=best/{name}.yaml", "--dataset=tiny", *data]) == 0
+    (file,) = Path("saved").glob("*.pth")
+    config = torch.load(file)["config"]
+    assert (config["history_pooling"] == "attention") == (name == "history")
+    assert bool(config.get("read_answers")) == (name == "new-items-knowledge")
 
 
 def test_show_prints_labels_and_exact_sentences(small, capsys):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,13 +50,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         SettingError: The file is missing or invalid.
     """
-    from recbole.quick_start import run_recbole
-
     from recbole_clickprompt.commands.grid_costs import check_costs, methods_report
     from recbole_clickprompt.evaluation.baselines import grid_baselines
     from recbole_clickprompt.evaluation.summary import markdown, summarize
-    from recbole_clickprompt.trainer.run_logger import collect_finished_runs
-    from recbole_clickprompt.tuning.results import append_row, digest, read_results
+    from recbole_clickprompt.tuning.seeds import run_cells
 
     path = find_file(options.file, "grid file")
     given = parse_settings(settings)
@@ -78,31 +74,12 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         dataset = grid["settings"]["dataset"] = dataset_name(dataset)
     base = _base(grid["base"], dataset) if grid.get("base") else {}
     table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
-    columns = ["run", "seed", "auc", "logloss", "digest"]
-    cells = [(cell, config, digest(cell, config)) for cell, config in _cells(grid, base, vary)]
-    if lacking := next((cell["run"] for cell, config, _ in cells if config.get("dataset") is None), None):
+    cells = list(_cells(grid, base, vary))
+    if lacking := next((cell["run"] for cell, config in cells if config.get("dataset") is None), None):
         raise SettingError(f"{path}: the run {lacking} has no data set; add dataset to settings")
     if grid.get("costs"):
-        check_costs(grid, [config for _, config, _ in cells], path)
-    for number, (cell, config, key) in enumerate(cells, start=1):
-        # Another process may have added this run in the meantime
-        results = read_results(table, columns, numbers=["seed", "auc", "logloss"])
-        if key in set(results["digest"]):
-            continue
-        print(f"grid: run {number} of {len(cells)}: {cell}", flush=True)
-        start = time.monotonic()
-        with collect_finished_runs() as runs:
-            outcome = run_recbole(config_dict={**config, **_quoted_name(config.get("dataset"))})
-        row = {
-            **cell,
-            **outcome["test_result"],
-            "valid_score": outcome["best_valid_score"],
-            "minutes": round((time.monotonic() - start) / 60, 2),
-            "checkpoint": str(runs[-1]) if runs else None,  # RecBole's own models leave no run folder
-            "digest": key,
-        }
-        results = append_row(row, table)
-    requested = results[results["digest"].isin([key for _, _, key in cells])]
+        check_costs(grid, [config for _, config in cells], path)
+    requested = run_cells(cells, table, command="grid")
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
     print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
     trivial = grid_baselines(requested, by=list(vary))
@@ -111,14 +88,6 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if grid.get("costs") and baseline is not None:
         seed = (grid.get("seeds") or _SEEDS)[0]
         print(f"\n{methods_report(requested, baseline=baseline, seed=seed, table=table)}")
-
-
-def _quoted_name(dataset: object) -> dict[str, str]:
-    from recbole_clickprompt.host.untrusted_input import parse_literal
-
-    # RecBole would read the setting 007 as a number
-    is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
-    return {"dataset": repr(dataset)} if is_number else {}
 
 
 def _base(name: str, dataset: object) -> dict[str, Any]:

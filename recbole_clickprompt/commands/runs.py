@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.commands.arguments import check_minimum, reject_settings
-from recbole_clickprompt.errors import SettingError, nearest
+from recbole_clickprompt.errors import DataError, SettingError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def add_runs_and_baseline(parser: argparse.ArgumentParser) -> None:
     """The runs and a baseline among them."""
     parser.add_argument(
         "runs", nargs="+", metavar="RUN",
-        help="a run's .pth file or the folder next to it; NAME=RUN gives it a name",
+        help="a run's .pth file or the folder next to it, NAME=RUN to give it a name, or the table of a grid",
     )  # fmt: skip
     parser.add_argument("--baseline", metavar="NAME|RUN", help="the run that others are compared with")
 
@@ -91,17 +91,21 @@ def parse_runs(options: argparse.Namespace) -> tuple[dict[str, RunFolder], str |
 def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
     """The runs by name, in order.
 
-    The name is the NAME of ``NAME=RUN``, or else the title of the run's model, with the seed or the folder's name
+    A run may also be the table of a grid, which stands for its runs under their names. The name of another one is
+    the NAME of ``NAME=RUN``, or else the title of the run's model, with the seed or the folder's name
     appended where two runs would share it. Copies of one run in two folders are reported by a warning.
 
     Raises:
         SettingError: A name or a run is given twice.
-        DataError: There is no such finished run.
+        DataError: There is no such finished run or table.
     """
     from recbole_clickprompt.evaluation.run_folder import open_run
 
     given: list[tuple[str, RunFolder]] = []
     for argument in arguments:
+        if Path(argument).suffix in (".csv", ".parquet"):
+            given += _runs_of_grid(Path(argument))
+            continue
         name, equals, path = argument.partition("=")
         named = bool(equals and name) and not Path(argument).exists()
         given.append((name, open_run(path)) if named else ("", open_run(argument)))
@@ -124,6 +128,23 @@ def named_runs(arguments: Sequence[str]) -> dict[str, RunFolder]:
         if runs[first].info == runs[second].info:
             getLogger().warning(f"{first} and {second} are copies of one run: their run.json files are equal")
     return runs
+
+
+def _runs_of_grid(table: Path) -> list[tuple[str, RunFolder]]:
+    """The runs in a table that `recbole-cp grid` wrote; names have the seed where there are several."""
+    from recbole_clickprompt.evaluation.run_folder import open_run
+    from recbole_clickprompt.tuning.results import read_results
+
+    if not table.is_file():
+        raise DataError(f"there is no table of a grid {table}")
+    rows = read_results(table, ["run", "seed", "checkpoint"]).to_dict("records")
+    if lacking := next((row["run"] for row in rows if not isinstance(row["checkpoint"], str)), None):
+        raise DataError(f"{table}: the run {lacking} has no run folder; name the others one by one")
+    several = len({row["seed"] for row in rows}) > 1
+    return [
+        (f"{row['run']}, seed {row['seed']}" if several else str(row["run"]), open_run(row["checkpoint"]))
+        for row in rows
+    ]
 
 
 def baseline_of(runs: Mapping[str, RunFolder], baseline: str | None, others: Iterable[str] = ()) -> str | None:

@@ -83,6 +83,10 @@ class Trials:
         rows = self._rows[self._rows["digest"].isin(list(self._requested))]
         return rows.sort_values("valid_score", ascending=not self._bigger, na_position="last", kind="stable")
 
+    def minutes(self) -> float:
+        """What the trials of this search took together, failed ones aside."""
+        return float(self.requested()["minutes"].sum())
+
     def best(self, names: list[str]) -> dict[str, Any]:
         """The searched settings with the best validation score.
 

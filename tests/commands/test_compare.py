@@ -1,0 +1,168 @@
+"""`recbole-cp compare`: searches and runs of recipes on ``tiny``, what is left out, and the advice."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.commands import compare
+from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.advice import Outcome, advise
+from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.host.properties import property_folders
+from recbole_clickprompt.tuning.recipes import plan_rounds, read_recipes
+
+SHIPPED = property_folders()[1] / "best" / "recipes.yaml"
+FOLDER = Path("results/compare-tiny")
+SEARCHED = {"learning_rate": 0.01, "embedding_size": 4}
+SPACE = {"learning_rate": "loguniform -7, -4", "embedding_size": "choice [4, 8]"}
+
+
+def write_recipes(space=SPACE, **recipes):
+    """A list of recipes in ./props, which takes the place of the shipped one."""
+    Path("props/best").mkdir(parents=True, exist_ok=True)
+    for name, settings in recipes.items():
+        Path(f"props/best/{name}.yaml").write_text(yaml.safe_dump({**SEARCHED, **settings}))
+    content = {"recipes": {name: f"best/{name}.yaml" for name in recipes}, "with_plm": {}, "space": space}
+    path = Path("props/best/recipes.yaml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def recipes(small):
+    fast = {"data_path": small["data_path"], "epochs": 1, "train_rows": 250, "gpu_id": "", "mlp_hidden_size": [8]}
+    write_recipes(
+        plain={**fast, "model": "DNN"},
+        deep={**fast, "model": "DeepFM"},
+        knowing={**fast, "model": "MSD", "backbone": "DNN", "read_answers": True, "knowledge": None},
+    )
+
+
+def test_recipes_are_searched_run_compared_and_explained_once(recipes, monkeypatch, capsys):
+    monkeypatch.setattr("recbole_clickprompt.tuning.recipes.plan_rounds", lambda minutes, first: (3, 2))
+    assert main(["compare", "tiny", "--dropout_prob=0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "one trial of each took" in out
+    assert "left out: knowing: SettingError: " in out
+    trials = {name: pd.read_csv(FOLDER / "trials" / f"{name}.csv") for name in ("plain", "deep")}
+    for table in trials.values():
+        assert len(table) == 3
+        assert table["error"].isna().all()
+    for name in SEARCHED:
+        assert trials["plain"][name].tolist() == trials["deep"][name].tolist()
+        assert trials["plain"][name][0] == SEARCHED[name]
+    runs = pd.read_csv(FOLDER / "runs.csv")
+    assert runs[["run", "seed"]].to_numpy().tolist() == [["plain", 2], ["deep", 2], ["plain", 3], ["deep", 3]]
+    for row in runs.itertuples():
+        table = trials[row.run]
+        best = table.loc[table["valid_auc"].idxmax()]
+        settings = open_run(row.checkpoint).info["settings"]
+        assert settings["learning_rate"] == pytest.approx(best["learning_rate"])
+        assert (settings["embedding_size"], settings["dropout_prob"]) == (best["embedding_size"], 0.1)
+        found = yaml.safe_load((FOLDER / f"{row.run}.yaml").read_text())
+        assert (found["backbone"], found["learning_rate"]) == (settings["backbone"], settings["learning_rate"])
+        assert {"seed", "dataset"}.isdisjoint(found)
+    assert "| deep | 2 | 0." in out
+    assert "| logistic regression | 2 | 0." in out
+    assert "deep" in (FOLDER / "report.html").read_text()
+    assert out.splitlines()[-1].startswith(("train it: ", "Use "))
+    # again: everything is in the tables
+    saved = sorted(Path("saved").iterdir())
+    assert main(["compare", "tiny", "--dropout_prob=0.1"]) == 0
+    assert sorted(Path("saved").iterdir()) == saved
+    assert capsys.readouterr().out.splitlines()[-1] == out.splitlines()[-1]
+    assert main(["run", f"--config_files={FOLDER / 'deep.yaml'}", "--dataset=tiny", "--seed=3"]) == 0
+
+
+def test_new_items_are_compared_over_seeds_that_have_other_rows(recipes, monkeypatch, capsys):
+    monkeypatch.setattr("recbole_clickprompt.tuning.recipes.plan_rounds", lambda minutes, first: (1, 2))
+    assert main(["compare", "tiny", "--cold_start=item_id"]) == 0
+    out = capsys.readouterr().out
+    assert "| model | seeds | AUC | LogLoss | relative AUC | p |" in out
+    assert "p (users)" not in out
+
+
+def test_a_baseline_that_cannot_be_trained_ends_the_comparison(recipes, capsys):
+    write_recipes(plain={"model": "MSD", "backbone": "DNN", "read_answers": True, "knowledge": None})
+    assert main(["compare", "tiny"]) == 2
+    assert "error: plain: SettingError: read_answers has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--minutes=0"], "--minutes must be above 0, got 0"),
+        (["--minutes=nan"], "--minutes must be above 0, got nan"),
+        (["--seed=3"], "compare decides seed; leave out --seed"),
+        (["--backbone=DNN"], "compare decides backbone; leave out --backbone"),
+        (["--valid_metric=LogLoss"], "compare decides valid_metric"),
+        (["--epochs"], "'--epochs' is not a setting"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_runs(arguments, message, capsys):
+    assert main(["compare", "tiny", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not FOLDER.exists()
+
+
+def test_a_list_of_recipes_is_checked():
+    path = write_recipes(plain={"model": "DNN"}, space={"weight_decay": "choice [0, 1]"})
+    with pytest.raises(SettingError, match=r"plain.yaml: weight_decay is missing, which .*recipes.yaml searches"):
+        read_recipes(path, {}, dataset="tiny", plm=False)
+    path.write_text("recipes: {}\n")
+    with pytest.raises(SettingError, match="with_plm must be a dict, got None"):
+        read_recipes(path, {}, dataset="tiny", plm=False)
+
+
+def test_the_shipped_recipes_have_every_searched_setting_and_share_their_draws():
+    without = read_recipes(SHIPPED, {"weight_decay": 0.5}, dataset="tiny", plm=False)
+    recipes = read_recipes(SHIPPED, {"weight_decay": 0.5}, dataset="tiny", plm=True)
+    assert len(recipes.recipes) > len(without.recipes) > 3
+    assert recipes.recipes[0].settings["train_stage"] == "finetune"
+    for recipe in recipes.recipes:
+        assert recipe.settings["weight_decay"] == 0.5
+        assert set(recipe.first) == {draw.name for draw in recipes.space} == set(recipes.draw(1, seed=1))
+    assert recipes.draw(3, seed=1) == recipes.draw(3, seed=1)
+    assert len({recipes.draw(number, seed=1)["learning_rate"] for number in range(1, 9)}) == 8
+
+
+@pytest.mark.parametrize(
+    ("minutes", "first", "expected"),
+    [(30, 3, (6, 4)), (30, 10, (2, 1)), (30, 20, (1, 1)), (30, 100, (1, 1)), (30, 0, (20, 5)), (600, 3, (20, 5))],
+)
+def test_the_time_of_the_first_trials_decides_how_many_follow(minutes, first, expected):
+    trials, seeds = plan_rounds(minutes, first)
+    assert (trials, seeds) == expected
+    assert (trials + seeds) * first <= minutes or (trials, seeds) == (1, 1)
+
+
+PLAIN = Outcome(0.70, 0.69)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "regression", "choice", "part"),
+    [
+        (Outcome(0.72, 0.71, 0.01), 0.60, "recipe", "Use recipe: test AUC 0.7100 against 0.6900"),
+        (Outcome(0.72, 0.71, 0.20), 0.60, "plain", "not significant, test AUC 0.7100 against 0.6900 of the plain"),
+        (Outcome(0.72, 0.71), 0.60, "plain", "not tested: one seed"),
+        (Outcome(0.72, 0.68, 0.01), 0.60, "plain", "recipe is best on the validation rows, but"),
+        (Outcome(0.69, 0.71, 0.01), 0.60, "plain", "no recipe is better on the validation rows"),
+        (Outcome(0.72, 0.71, 0.01), 0.73, "regression", "Use regression: no model of this comparison is better"),
+    ],
+)  # fmt: skip
+def test_advice_is_chosen_on_validation_rows_and_judged_on_test_rows(recipe, regression, choice, part):
+    models, trivial = {"plain": PLAIN, "recipe": recipe}, {"regression": Outcome(regression, 0.65)}
+    name, sentence = advise(models, trivial, baseline="plain")
+    assert name == choice
+    assert part in sentence
+
+
+def test_advice_needs_no_trivial_baselines():
+    assert advise({"plain": PLAIN}, {}, baseline="plain")[0] == "plain"
+
+
+def test_files_of_recipes_have_plain_names():
+    assert compare._slug("vectors, of texts/é") == "vectors-of-texts-é"
