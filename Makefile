@@ -17,6 +17,13 @@ setup: .venv/.ready
 
 demo: setup
 	$(BIN)/python -m recbole_clickprompt grid demo.yaml
+	$(BIN)/python -m recbole_clickprompt grid demo-new-films.yaml
+	$(BIN)/python -m recbole_clickprompt report results/demo-ml-100k.csv --out=demo.html
+	$(BIN)/python -m recbole_clickprompt report results/demo-new-films-ml-100k.csv --out=demo-new-films.html
+	@echo
+	@echo "demo.html and demo-new-films.html compare the runs. On your own data:"
+	@echo "  recbole-cp from-table clicks.csv --help      makes a data set of a csv or parquet file"
+	@echo "  recbole-cp compare NAME --minutes=30         says which of these recipes helps on it"
 
 test: setup
 	$(BIN)/ruff check .
