@@ -143,7 +143,7 @@ def test_property_files_choose_model_and_data_set_unless_a_flag_does(small):
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("no-plm", "ClickPromptNoPLM"), ("with-plm", "ClickPrompt"), ("new-items", "ClickPrompt")],
+    [("no-plm", "ClickPromptNoPLM"), ("few-labels", "ClickPromptNoPLM"), ("with-plm", "ClickPrompt"), ("new-items", "ClickPrompt")],
 )
 def test_settings_that_did_best_are_found_by_name(small, name, model):
     settings = flags(small, epochs=1, pretrain_epochs=1, weight_decay=0.5, **SHORT)
@@ -183,7 +183,7 @@ BAD_INPUT = {
     "no setting": (["num_prompts=3"], "write --key=value"),
     "given twice": (["--seed=1", "--seed=2"], "--seed is given twice"),
     "broken value": (["--text_fields={a: b"], "--text_fields={a: b"),
-    "unknown PLM": (["--plm=nobody/nothing"], "plm 'nobody/nothing'"),
+    "unknown PLM": (["--plm=nobody/nothing"], "language model 'nobody/nothing'"),
     "PLM folder without tokenizer": (["--plm=PLM"], "has no tokenizer"),
     "missing text field": (["--text_fields={genres: genre}"], "did you mean genre"),
     "empty data set": (["--val_interval={rating: '[9,10]'}"], "has no rows left"),

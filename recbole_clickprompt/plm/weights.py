@@ -47,14 +47,15 @@ def find_plm(name: str, *, seed: int = 0) -> Path:
         return _checked(folder, name)
     if _is_path(name):
         raise WeightsError(
-            f"plm {name!r}: there is no such folder; give a folder, a Hugging Face id, minilm, smollm2 or hashed"
+            f"language model {name!r}: there is no such folder; give a folder, a Hugging Face id, "
+            "minilm, smollm2 or hashed"
         )
     try:
         return _checked(_fetch(name), name)
     except OSError as error:
         raise WeightsError(
-            f"plm {name!r}: no such local folder, and it cannot be downloaded from the Hugging Face hub "
-            f"({first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
+            f"language model {name!r}: no such local folder, and it cannot be downloaded from the Hugging Face "
+            f"hub ({first_line(error)}); check the name, or give the path of a folder saved by save_pretrained, "
             "or use minilm, or smollm2 where a model has to write text"
         ) from error
 
@@ -77,8 +78,8 @@ def kept_plm(name: str) -> str:
         return str(_fetch(name, local_files_only=True))
     except OSError as error:
         raise WeightsError(
-            f"plm {name!r}: neither a folder nor in the Hugging Face cache, and nothing is downloaded because a "
-            "checkpoint names it; download it yourself if you trust it (`hf download`), or put the folder back"
+            f"language model {name!r}: neither a folder nor in the Hugging Face cache, and nothing is downloaded "
+            "because a checkpoint names it; download it yourself if you trust it (`hf download`), or put the folder back"
         ) from error
 
 
@@ -139,11 +140,13 @@ def _fetch(repository: str, *, local_files_only: bool = False) -> Path:
 def _checked(folder: Path, name: str) -> Path:
     """The folder, after checks that it is complete and links to nothing outside; raises WeightsError."""
     if not (folder / "config.json").is_file():
-        raise WeightsError(f"plm {name!r}: {folder} has no config.json, so it is not a transformers model folder")
+        raise WeightsError(
+            f"language model {name!r}: {folder} has no config.json, so it is not a transformers model folder"
+        )
     check_files(folder)
     if not any(file.name in _TOKENIZERS or file.suffix == ".model" for file in folder.iterdir()):
         raise WeightsError(
-            f"plm {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a .model file); "
-            "save it there with tokenizer.save_pretrained"
+            f"language model {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a .model "
+            "file); save it there with tokenizer.save_pretrained"
         )
     return folder

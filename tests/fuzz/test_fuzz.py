@@ -1,4 +1,4 @@
-"""About a minute of the fuzzer; ``make fuzz`` runs thousands of mutations."""
+"""Half a minute of the fuzzer; ``make fuzz`` runs thousands of mutations."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.fuzz.cases import CASES
 
-MUTATIONS, SEED = 110, 2024  # fixed: a test must not fail by chance
+MUTATIONS, SEED = 55, 2024  # fixed: a test must not fail by chance
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def test_without_package_and_hub_minilm_lists_three_ways_out(monkeypatch):
 
 
 def test_an_id_the_hub_does_not_give_is_refused():
-    with pytest.raises(WeightsError, match="plm 'nobody/nothing': no such local folder, and it cannot"):
+    with pytest.raises(WeightsError, match="language model 'nobody/nothing': no such local folder, and it cannot"):
         find_plm("nobody/nothing")
 
 
