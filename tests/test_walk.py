@@ -143,7 +143,12 @@ def test_property_files_choose_model_and_data_set_unless_a_flag_does(small):
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("no-plm", "ClickPromptNoPLM"), ("few-labels", "ClickPromptNoPLM"), ("with-plm", "ClickPrompt"), ("new-items", "ClickPrompt")],
+    [
+        ("no-plm", "ClickPromptNoPLM"),
+        ("few-labels", "ClickPromptNoPLM"),
+        ("with-plm", "ClickPrompt"),
+        ("new-items", "ClickPrompt"),
+    ],
 )
 def test_settings_that_did_best_are_found_by_name(small, name, model):
     settings = flags(small, epochs=1, pretrain_epochs=1, weight_decay=0.5, **SHORT)

@@ -79,7 +79,8 @@ def kept_plm(name: str) -> str:
     except OSError as error:
         raise WeightsError(
             f"language model {name!r}: neither a folder nor in the Hugging Face cache, and nothing is downloaded "
-            "because a checkpoint names it; download it yourself if you trust it (`hf download`), or put the folder back"
+            "because a checkpoint names it; download it yourself if you trust it (`hf download`), or put the "
+            "folder back"
         ) from error
 
 
@@ -146,7 +147,7 @@ def _checked(folder: Path, name: str) -> Path:
     check_files(folder)
     if not any(file.name in _TOKENIZERS or file.suffix == ".model" for file in folder.iterdir()):
         raise WeightsError(
-            f"language model {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a .model "
-            "file); save it there with tokenizer.save_pretrained"
+            f"language model {name!r}: {folder} has no tokenizer (tokenizer.json, vocab.txt, vocab.json or a "
+            ".model file); save it there with tokenizer.save_pretrained"
         )
     return folder
