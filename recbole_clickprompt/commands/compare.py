@@ -37,6 +37,7 @@ __all__ = ["add_arguments", "execute"]
 _RECIPES = "best/recipes.yaml"
 _SEARCH_SEED = 1  # of all trials; the runs that are compared have others
 _FIRST_SEED = 2
+_QUIET = {"state": "warning"}  # many runs
 _DECIDED = ("seed", "model", "backbone", "dataset", "valid_metric", "save_predictions")
 
 
@@ -65,7 +66,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if not options.minutes > 0:
         raise SettingError(f"--minutes must be above 0, got {options.minutes:g}")
     dataset = dataset_name(options.dataset)
-    given = {"state": "warning", **parse_settings(settings)}
+    given = parse_settings(settings)
     if taken := next((name for name in _DECIDED if name in given), None):
         raise SettingError(f"compare decides {taken}; leave out --{taken}")
     given["valid_metric"] = "AUC"
@@ -83,7 +84,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     chosen = [recipe for recipe in recipes.recipes if recipe.name in searches]
     best = {recipe.name: searches[recipe.name].best(list(recipe.first)) for recipe in chosen}
     cells = [
-        ({"run": recipe.name, "seed": seed}, {**recipe.settings, **best[recipe.name], "seed": seed})
+        ({"run": recipe.name, "seed": seed}, {**_QUIET, **recipe.settings, **best[recipe.name], "seed": seed})
         for seed in range(_FIRST_SEED, _FIRST_SEED + seeds)
         for recipe in chosen
     ]
@@ -115,7 +116,7 @@ def _first_trials(recipes: Recipes, folder: Path) -> tuple[dict[str, Trials], di
     searches, left_out = {}, {}
     for recipe in recipes.recipes:
         print(f"compare: {recipe.name}", flush=True)
-        base = {**recipe.settings, "seed": _SEARCH_SEED}
+        base = {**_QUIET, **recipe.settings, "seed": _SEARCH_SEED}
         search = Trials(base, _trials_file(folder, recipe.name), bigger=True)
         if math.isfinite(search.run(recipe.first)):
             searches[recipe.name] = search

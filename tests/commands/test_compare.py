@@ -64,7 +64,7 @@ def test_recipes_are_searched_run_compared_and_explained_once(recipes, monkeypat
         assert (settings["embedding_size"], settings["dropout_prob"]) == (best["embedding_size"], 0.1)
         found = yaml.safe_load((FOLDER / f"{row.run}.yaml").read_text())
         assert (found["backbone"], found["learning_rate"]) == (settings["backbone"], settings["learning_rate"])
-        assert {"seed", "dataset"}.isdisjoint(found)
+        assert {"seed", "dataset", "state"}.isdisjoint(found)
     assert "| deep | 2 | 0." in out
     assert "| logistic regression | 2 | 0." in out
     assert "deep" in (FOLDER / "report.html").read_text()
