@@ -55,7 +55,7 @@ def check_files(folder: Path) -> None:
 
 def lacks_weights(folder: Path) -> bool:
     """Whether a folder describes its weights instead of containing them; see ``copy_plm``."""
-    return (folder / _DESCRIPTION).is_file()
+    return (folder / _DESCRIPTION).is_file() and not any((folder / name).is_file() for name in (_SINGLE, _INDEX))
 
 
 def copy_plm(source: Path, target: Path, *, weights: bool) -> None:
@@ -220,4 +220,5 @@ def text_files_hash(folder: Path) -> str:
 
 def _text_files(folder: Path) -> list[Path]:
     files = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]
-    return sorted(file for file in files if file.name != _DESCRIPTION)
+    described = lacks_weights(folder)
+    return sorted(file for file in files if not (described and file.name == _DESCRIPTION))

@@ -22,7 +22,7 @@ def limits(trained: Trained, numbers: RowNumbers | None) -> str:
     lines = [
         "Intended use: ranking items for users like those of the data, and research on such models. It was not "
         "tested for fairness between groups of users, nor on other data.",
-        f"Only users and items of the training rows have learned embeddings. {_new_ids(trained)}",
+        f"Of single users and items it knows what is in the training rows. {_new_ids(trained)}",
     ]
     if test := next((part for part in (numbers.parts if numbers else ()) if part.name == "test"), None):
         lines.append(

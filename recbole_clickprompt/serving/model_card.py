@@ -181,9 +181,7 @@ def _contents(trained: Trained, language_models: Mapping[str, bool], license: st
             f"`{setting}/`: the language model `{origin.name}`. Weights of it that are read are in {where}. "
             f"Their license: {origin.license}."
         )
-    method = find_method(config["model"])
-    reads = any(stage.is_enabled(config) and stage.reads_text(config) for stage in method.stages)
-    if (reads or method.reads_text(config)) and not language_models:
+    if not language_models and _was_taught_by_text(trained):
         origin = origin_of(config["plm"])
         lines.append(
             f"Trained with the help of the language model `{origin.name}`, which is not in this folder. License: "
@@ -194,6 +192,14 @@ def _contents(trained: Trained, language_models: Mapping[str, bool], license: st
         f"`{preprocessing.item}`){_features(trained)}. It holds no rows of the data."
     )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _was_taught_by_text(trained: Trained) -> bool:
+    """Whether a stage or finetuning read texts with the language model."""
+    config, method = trained.config, find_method(trained.config["model"])
+    has_stages = config["train_stage"] != "finetune" or config["pre_model_path"]
+    stages = [stage for stage in method.stages if has_stages and stage.is_enabled(config)]
+    return method.reads_text(config) or any(stage.reads_text(config) for stage in stages)
 
 
 def _features(trained: Trained) -> str:

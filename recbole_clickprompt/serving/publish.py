@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from recbole_clickprompt.errors import DataError, WeightsError
-from recbole_clickprompt.evaluation.run_folder import RunFolder, open_run
+from recbole_clickprompt.evaluation.run_folder import RunFolder, folder_of, open_run
+from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.host.published import CARD, is_published, write_published
 from recbole_clickprompt.methods.registry import find_method
@@ -111,7 +112,11 @@ def _replacing(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     with new_folder(fresh) as work:
         yield work
     folder.rename(old)
-    fresh.rename(folder)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
     shutil.rmtree(old)
 
 
@@ -132,11 +137,9 @@ def _write_states(trained: Trained, folder: Path) -> None:
 
 
 def _finished_run(run: Path) -> RunFolder | None:
-    """The folder of a run with its metrics; None if only a checkpoint is left."""
-    try:
-        return open_run(run)
-    except DataError:
-        return None
+    """The folder of a run; None if only the checkpoint is left. Raises DataError if it is damaged."""
+    folder = run if run.is_dir() else folder_of(run)
+    return open_run(folder) if (folder / INFO_FILE).is_file() else None
 
 
 def _difference(one: Trained, other: Trained) -> float:

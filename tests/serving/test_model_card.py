@@ -77,6 +77,11 @@ def test_weights_and_personal_data_inside_are_named(card, tiny_bert):
         assert "`gender`, `age`, `job`" in text
 
 
+def test_a_backbone_that_no_language_model_taught_names_none(without_plm, tmp_path):
+    publish(without_plm.checkpoint, tmp_path / "plain")
+    assert "language model" not in (tmp_path / "plain" / "README.md").read_text()
+
+
 def test_known_weights_have_a_license_and_paths_stay_private(tmp_path):
     assert origin_of("minilm").license == "Apache License 2.0"
     assert origin_of("smollm2").hub_id == "HuggingFaceTB/SmolLM2-135M-Instruct"
