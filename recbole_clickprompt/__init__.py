@@ -8,7 +8,7 @@ from recbole_clickprompt.host.missing_ray import replace_unusable_ray
 from recbole_clickprompt.host.third_party_warnings import ignore_third_party_warnings
 from recbole_clickprompt.methods.registry import register_method
 
-__all__ = ["__version__", "load_model", "register", "register_method"]
+__all__ = ["__version__", "from_pretrained", "load_model", "register", "register_method"]
 __version__ = "0.1.0"
 
 
@@ -32,10 +32,10 @@ def _starts_command() -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_model":  # imported on first access, because serving would slow down the import of the plug-in
-        from recbole_clickprompt.serving import load_model
+    if name in ("from_pretrained", "load_model"):  # on first access: serving would slow down importing the plug-in
+        from recbole_clickprompt import serving
 
-        return load_model
+        return getattr(serving, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "metrics": "metrics",
     "predict": "predict",
     "prepare": "prepare",
+    "publish": "publish",
     "report": "report",
     "run": "run",
     "runs": "run_folders",

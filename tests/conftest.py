@@ -310,3 +310,19 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> d
     folder = made_once(tmp_path_factory, "runs", train)
     names = json.loads((folder / "names.json").read_text())
     return {name: folder / "saved" / file for name, file in names.items()}
+
+
+@pytest.fixture(scope="session")
+def method_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Callable[[str], Path]:
+    """The checkpoint of a small run of a method, which is trained when a test first asks for it.
+
+    Runs are shared: copy what a test changes.
+    """
+    from tests.methods.small_runs import train_small
+
+    def run(method: str) -> Path:
+        folder = made_once(tmp_path_factory, f"run-{method}", lambda new: train_small(method, new, tiny_bert))
+        (checkpoint,) = (folder / "saved").glob("*.pth")
+        return checkpoint
+
+    return run

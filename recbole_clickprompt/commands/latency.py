@@ -8,7 +8,8 @@ and ClickPrompt of one data set and split. Each computes in the precision it was
 Models that encode texts of items are timed once more, on batches of items that training never saw, with caches
 that hold the vectors of some of them (--hit-rates).
 
-Reads the runs' checkpoints and their data set.
+Reads the runs' checkpoints and their data set. Published models (`recbole-cp publish`) are timed on rows made of
+their vocabularies instead, without caches.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recbole_clickprompt.commands.arguments import check_minimum
+from recbole_clickprompt.commands.published_models import add_published, published_baseline, published_models
 from recbole_clickprompt.commands.restored_runs import default_device, visit_runs
 from recbole_clickprompt.commands.runs import add_runs, check_options, emit_table, parse_runs
 from recbole_clickprompt.errors import SettingError
@@ -53,7 +55,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         WeightsError: A checkpoint cannot be restored.
     """
     check_options(options, settings)
-    runs, baseline = parse_runs(options)
+    published = published_models(options.runs)
+    runs, baseline = ({}, None) if published else parse_runs(options)
+    first = published_baseline(published, options.baseline) if published else baseline or next(iter(runs))
     check_minimum(options, 1, "batch_size", "batches", "rounds", "threads")
 
     import torch
@@ -75,7 +79,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         by_rate.add(name, run)
 
     visit_runs(runs, visit, device=device)
-    table, how = timer.measure(baseline or next(iter(runs)))
+    add_published(timer, published, device=device)
+    table, how = timer.measure(first)
     texts = [markdown(table, batch_size=options.batch_size), how]
     if len(rates := by_rate.measure()):
         texts.append(hit_rates.markdown(rates, batch_size=options.batch_size))

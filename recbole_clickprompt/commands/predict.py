@@ -27,7 +27,12 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, the rows and the file for the scores."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's .pth file or folder, or an export's folder")
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="a run's .pth file or folder, or the folder of a published model or an export",
+    )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a .csv, .tsv (also .gz) or .parquet file")
     parser.add_argument(
         "--output", "-o", type=Path, required=True, metavar="FILE",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,8 +13,10 @@ from recbole_clickprompt.evaluation.latency import summarize_times, time_interle
 
 if TYPE_CHECKING:
     import torch
+    from recbole.data.interaction import Interaction
 
     from recbole_clickprompt.host.restore import Restored
+    from recbole_clickprompt.trainer.protocols import CTRModel
 
 __all__ = ["PredictionTimer"]
 
@@ -44,7 +46,6 @@ class PredictionTimer:
             DataError: There are fewer test rows than one batch holds, or they are not those of the other runs.
         """
         from recbole_clickprompt.trainer.predictions import row_keys
-        from recbole_clickprompt.trainer.stage import autocast
 
         dataset, size = run.test_data._dataset, self.batch_size
         count = min(self.batches, len(dataset) // size)
@@ -53,17 +54,34 @@ class PredictionTimer:
                 f"{name} has {len(dataset)} test rows, fewer than one batch of {size}; recbole-cp latency "
                 "--batch-size=N times smaller ones"
             )
-        keys = row_keys(dataset)
+        parts = [dataset[number * size : (number + 1) * size].to(self.device) for number in range(count)]
+        self.add_batches(name, run.model, parts, row_keys(dataset), enable_amp=run.config["enable_amp"])
+
+    def add_batches(
+        self, name: str, model: CTRModel, parts: Sequence[Interaction], keys: pd.DataFrame, *, enable_amp: bool
+    ) -> None:
+        """Keeps a model and batches, which are on the device.
+
+        Args:
+            name: Of the model.
+            model: On the device, in evaluation mode.
+            parts: Batches of ``batch_size`` rows.
+            keys: What identifies the rows.
+            enable_amp: Compute in bf16.
+
+        Raises:
+            DataError: The rows are not those of the other models.
+        """
+        from recbole_clickprompt.trainer.stage import autocast
+
         check_same_rows({**self._rows, name: keys})
         self._rows = self._rows or {name: keys}
-        parts = [dataset[number * size : (number + 1) * size].to(self.device) for number in range(count)]
-        model, enable_amp = run.model, run.config["enable_amp"]
 
         def predict(number: int) -> torch.Tensor:
             with autocast(self.device, enable_amp):
                 return model.predict(parts[number])
 
-        self._calls[name], self.batches = predict, count
+        self._calls[name], self.batches = predict, len(parts)
 
     def measure(self, baseline: str) -> tuple[pd.DataFrame, str]:
         """Times all runs.

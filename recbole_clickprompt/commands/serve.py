@@ -31,7 +31,12 @@ _MEGABYTE = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, the address, and how requests are batched."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's .pth file or folder, or an export's folder")
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="a run's .pth file or folder, or the folder of a published model or an export",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 chooses a free one (default: %(default)s)")
     parser.add_argument(

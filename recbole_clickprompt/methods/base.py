@@ -95,6 +95,15 @@ class Method:
         """Files with a teacher's answers, or names of shipped ones, that a run with these settings learns from."""
         return []
 
+    def served_language_models(self, settings: Settings) -> Mapping[str, bool]:
+        """The language models that a published model needs: settings that name one, and whether with its weights.
+
+        False: config and tokenizer suffice, because the weights are part of the trained model, or none are read.
+        True: the language model has weights of its own, such as a frozen encoder of new texts. By default a model
+        that reads the text of rows is built around ``plm``.
+        """
+        return {"plm": False} if self.serves_text_with(settings) else {}
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
 

@@ -17,7 +17,7 @@ from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.text.entity_texts import EntityTexts
 
-__all__ = ["cached_hidden_states"]
+__all__ = ["cached_hidden_states", "states_file", "write_states"]
 
 _TEXTS_PER_BATCH = 128
 
@@ -34,8 +34,7 @@ def cached_hidden_states(
     plm: PromptedEncoder,
     texts: Sequence[tuple[EntityTexts, Tensor]],
     *,
-    folder: Path,
-    weights: str,
+    file: Path,
     enable_amp: bool,
     show_progress: bool,
 ) -> Tensor:
@@ -54,8 +53,7 @@ def cached_hidden_states(
     Args:
         plm: Encoder with frozen layers, which are run in evaluation mode on its device.
         texts: Texts of each key, each with the tokens to read, ``(tokens,)``, some of which may be masked.
-        folder: Folder of the file.
-        weights: Hash of the PLM's weights, part of what identifies the file.
+        file: The result of ``states_file`` for the same arguments.
         enable_amp: Run the layers in bf16.
         show_progress: Show a progress bar.
 
@@ -66,31 +64,54 @@ def cached_hidden_states(
         WeightsError: The file is damaged.
         StorageError: The file cannot be written.
     """
-    path = folder / f"states-{_key(plm, texts, weights, enable_amp)}.safetensors"
     rows = sum(int(text.in_row_mask().sum()) for text, _ in texts)
 
     def fill(out: np.ndarray) -> None:
         _encode_all(plm, texts, out, enable_amp=enable_amp, show_progress=show_progress)
 
     def write() -> None:
-        _CACHE.write_in_place(path, "states", (rows, plm.hidden_size), fill)
+        _CACHE.write_in_place(file, "states", (rows, plm.hidden_size), fill)
 
-    _, tensors = _CACHE.read_or_write(path, write)
+    _, tensors = _CACHE.read_or_write(file, write)
     states = tensors.get("states")
     if states is None or states.dtype is not torch.bfloat16 or states.shape != (rows, plm.hidden_size):
-        raise WeightsError(f"{path} is damaged: it does not hold the states of these texts; {_CACHE.recovery}")
+        raise WeightsError(f"{file} is damaged: it does not hold the states of these texts; {_CACHE.recovery}")
     return states
 
 
-def _key(plm: PromptedEncoder, texts: Sequence[tuple[EntityTexts, Tensor]], weights: str, enable_amp: bool) -> str:
-    """A hash of everything that determines the states, 16 hexadecimal digits."""
+def states_file(
+    plm: PromptedEncoder,
+    texts: Sequence[tuple[EntityTexts, Tensor]],
+    *,
+    folder: Path,
+    weights: str,
+    enable_amp: bool,
+) -> Path:
+    """The file of states of some texts, whose name has a hash of everything that determines them.
+
+    Args:
+        plm: As in ``cached_hidden_states``.
+        texts: As there.
+        folder: Folder of the file.
+        weights: Hash of the PLM's weights.
+        enable_amp: The layers are run in bf16.
+    """
     settings = [_CACHE.format, weights, plm.num_frozen_layers, enable_amp]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for text, tokens in texts:
         digest.update(json.dumps([text.prefix_len, text.suffix_len]).encode())
         digest.update(tokens.numpy().tobytes())
         digest.update(text.offsets.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return folder / f"states-{digest.hexdigest()[:16]}.safetensors"
+
+
+def write_states(file: Path, states: Tensor) -> None:
+    """Writes states, ``(row tokens, W)`` bf16, as ``cached_hidden_states`` does; raises StorageError."""
+
+    def fill(out: np.ndarray) -> None:
+        out[:] = states.cpu().view(torch.int16).numpy()
+
+    _CACHE.write_in_place(file, "states", tuple(states.shape), fill)
 
 
 def _encode_all(

@@ -13,8 +13,9 @@ from torch import nn
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.config import check_shapes, check_values
-from recbole_clickprompt.plm.loading import quiet, read_tokenizer, set_dropout
-from recbole_clickprompt.plm.weight_files import first_line, read_json
+from recbole_clickprompt.plm.loading import read_tokenizer, set_dropout
+from recbole_clickprompt.plm.read_weights import read_weights
+from recbole_clickprompt.plm.weight_files import read_json
 from recbole_clickprompt.plm.weights import find_plm
 
 if TYPE_CHECKING:
@@ -59,22 +60,10 @@ def load_generative(name: str, *, num_layers: int | None = None, dropout: float 
     folder = find_plm(name)
     config = generative_config(folder)
     set_dropout(config, dropout)
-    try:
-        with quiet():
-            model, info = _auto_class(config).from_pretrained(
-                folder,
-                config=config,
-                output_loading_info=True,
-                dtype="float32",
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except Exception as error:  # transformers passes on any error of its parsers
-        raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise WeightsError(f"{folder}: the weights {missing} are missing from its files")
+    model, missing = read_weights(folder, config, _auto_class(config))
+    if missing:
+        names = ", ".join(sorted(missing)[:3])
+        raise WeightsError(f"{folder}: the weights {names} are missing from its files")
     tokenizer = generative_tokenizer(folder, config)
     if num_layers is not None:
         keep_layers(model, num_layers, origin=str(folder))

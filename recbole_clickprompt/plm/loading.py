@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -17,14 +15,14 @@ from recbole_clickprompt.plm.config import read_config
 from recbole_clickprompt.plm.dropout import replace_dropout
 from recbole_clickprompt.plm.families import model_class, num_positions
 from recbole_clickprompt.plm.heads import DecoderHead, LMHead, SentinelHead, TokenHead
+from recbole_clickprompt.plm.read_weights import read_weights
 from recbole_clickprompt.plm.weight_files import first_line, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "LanguageModel", "can_mask", "load_plm", "load_tokenizer", "longest_text", "quiet", "read_tokenizer",
-    "set_dropout",
+    "LanguageModel", "can_mask", "load_plm", "load_tokenizer", "longest_text", "read_tokenizer", "set_dropout",
 ]  # fmt: skip
 
 # Modules of the LM head in transformers' model for masked language modeling (causal families: causal)
@@ -165,22 +163,6 @@ def set_dropout(config: PreTrainedConfig, rate: float | None) -> None:
             setattr(config, name, rate)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences transformers' messages about missing and unused weights; ``load_plm`` raises for relevant ones."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
 def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> LanguageModel:
     """Loads a PLM with its pretrained LM head, or with a new one tied to the input embeddings if it has none.
 
@@ -206,21 +188,9 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
             config.layer_types = config.layer_types[:num_layers]
     set_dropout(config, dropout)
     config.tie_word_embeddings = True
-    try:
-        with quiet():
-            model, info = model_class(config.model_type).from_pretrained(
-                folder,
-                config=config,
-                output_loading_info=True,
-                dtype="float32",
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except Exception as error:
-        raise WeightsError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
+    model, missing_keys = read_weights(folder, config, model_class(config.model_type))
     head_names = _LM_HEADS.get(config.model_type, ("final_logits_bias",))  # BART's, which is 0 if it is not stored
-    missing = [key for key in info["missing_keys"] if not key.startswith(head_names)]
+    missing = [key for key in missing_keys if not key.startswith(head_names)]
     if missing:
         raise WeightsError(f"{folder}: the weights {', '.join(sorted(missing)[:3])} are missing from its files")
     replace_dropout(model)
@@ -231,4 +201,4 @@ def load_plm(folder: Path, *, num_layers: int | None, dropout: float | None) -> 
         return LanguageModel(model.encoder, SentinelHead(model, _sentinels(folder, tokenizer)), head_is_new=False)
     modules = [getattr(model, name) for name in head_names]
     head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-    return LanguageModel(model.base_model, TokenHead(head), head_is_new=bool(info["missing_keys"]))
+    return LanguageModel(model.base_model, TokenHead(head), head_is_new=bool(missing_keys))

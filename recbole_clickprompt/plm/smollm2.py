@@ -22,7 +22,7 @@ import torch
 
 from recbole_clickprompt.errors import DataError, StorageError, WeightsError
 from recbole_clickprompt.files import locked, new_folder, user_cache
-from recbole_clickprompt.plm.loading import quiet
+from recbole_clickprompt.plm.read_weights import quiet
 from recbole_clickprompt.plm.weight_files import first_line, read_json
 
 if TYPE_CHECKING:

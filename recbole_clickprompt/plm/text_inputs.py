@@ -10,18 +10,20 @@ more                   ``StateTable``        ``MaskedStates`` (``NextStates``)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from recbole_clickprompt.errors import SettingError
-from recbole_clickprompt.plm.cached_states import cached_hidden_states
+from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.plm.cached_states import cached_hidden_states, states_file, write_states
 from recbole_clickprompt.plm.encoder import PromptedEncoder
+from recbole_clickprompt.plm.weight_files import lacks_weights
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.text.entity_texts import EntityTexts, entity_texts, state_offsets
+from recbole_clickprompt.text.entity_texts import EntityTexts, TextsOfKeys, entity_texts, state_offsets
 from recbole_clickprompt.text.masking import FieldMasker, MaskedText, MaskedValues, NextTokens, TokenMasker
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.states import MaskedStates, NextStates, StateTable
@@ -30,7 +32,7 @@ from recbole_clickprompt.text.tokens import TokenTable
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["build_masked_text", "build_text_table"]
+__all__ = ["build_masked_text", "build_text_table", "save_text_states"]
 
 _TEXTS_PER_BATCH = 8192
 # Masks of texts whose states are cached have a fixed seed, so that runs with different seeds share the file
@@ -54,6 +56,25 @@ def build_text_table(config: Settings, dataset: TextSource, plm: PromptedEncoder
         return table
     texts = entity_texts(table)
     return _state_table(config, table, texts, [[text.tokens for text in texts]], plm)
+
+
+def save_text_states(
+    config: Settings, tokens: TextsOfKeys, plm: PromptedEncoder, table: StateTable, folder: Path
+) -> None:
+    """Writes the states of unmasked text into another folder, where ``build_text_table`` finds them.
+
+    Args:
+        config: As for ``build_text_table``.
+        tokens: Of the rows.
+        plm: As there.
+        table: Its result.
+        folder: An existing folder.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    pairs = [(text, text.tokens) for text in entity_texts(tokens)]
+    write_states(_file(config, pairs, plm, folder), table.states)
 
 
 def build_masked_text(config: Settings, dataset: TextSource, plm: PromptedEncoder) -> nn.Module:
@@ -143,12 +164,12 @@ def _state_table(
         copies: For each copy and key, the tokens to read, ``(tokens,)``.
         plm: Its frozen layers compute the states.
     """
+    pairs = [pair for copy in copies for pair in zip(texts, copy, strict=True)]
     plm.to(config["device"])
     states = cached_hidden_states(
         plm,
-        [pair for copy in copies for pair in zip(texts, copy, strict=True)],
-        folder=Path(config["checkpoint_dir"]),
-        weights=weights_hash(find_plm(config["plm"], seed=config["seed"])),
+        pairs,
+        file=_file(config, pairs, plm),
         enable_amp=config["enable_amp"],
         show_progress=config["show_progress"],
     )
@@ -159,3 +180,29 @@ def _state_table(
         copies=len(copies),
         max_length=table.max_length,
     )
+
+
+def _file(
+    config: Settings,
+    texts: Sequence[tuple[EntityTexts, Tensor]],
+    plm: PromptedEncoder,
+    folder: Path | None = None,
+) -> Path:
+    """The file of the states of texts, in ``checkpoint_dir`` unless another folder is given.
+
+    Raises:
+        WeightsError: It is missing, and the PLM's folder lacks the weights to compute them.
+    """
+    source = find_plm(config["plm"], seed=config["seed"])
+    file = states_file(
+        plm,
+        texts,
+        folder=Path(folder or config["checkpoint_dir"]),
+        weights=weights_hash(source),
+        enable_amp=config["enable_amp"],
+    )
+    if lacks_weights(source) and not file.is_file():
+        raise WeightsError(
+            f"{file} is missing, which holds the states of texts; download or publish the model again"
+        )
+    return file

@@ -1,19 +1,26 @@
-"""The weight files of a PLM's folder, and the shapes in their headers."""
+"""The weight files of a PLM's folder, and the shapes in their headers.
+
+A published model that contains the trained weights of its PLM has the PLM's folder without weights: in their place
+is ``weights.json``, with their hash and their shapes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt.errors import WeightsError
 
 __all__ = [
-    "check_files", "first_line", "read_json", "stored_shapes", "text_files_hash", "weight_files", "weights_hash",
+    "check_files", "copy_plm", "first_line", "lacks_weights", "read_json", "stored_shapes", "text_files_hash",
+    "weight_files", "weights_hash",
 ]  # fmt: skip
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_DESCRIPTION = "weights.json"  # in place of the weights
 _READ = (".json", ".txt", ".model", ".safetensors", ".jinja")
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -42,14 +49,57 @@ def check_files(folder: Path) -> None:
         )
     for index in sorted(folder.glob("*.safetensors.index.json")):
         _shards(index)
-    weight_files(folder)
+    if not lacks_weights(folder):
+        weight_files(folder)
+
+
+def lacks_weights(folder: Path) -> bool:
+    """Whether a folder describes its weights instead of containing them; see ``copy_plm``."""
+    return (folder / _DESCRIPTION).is_file() and not any((folder / name).is_file() for name in (_SINGLE, _INDEX))
+
+
+def copy_plm(source: Path, target: Path, *, weights: bool) -> None:
+    """Copies what is read of a PLM's folder into a new folder.
+
+    Args:
+        source: A folder that passed ``check_files``.
+        target: The new folder.
+        weights: Copy the weights; otherwise only their hash and their shapes are written.
+
+    Raises:
+        WeightsError: As for ``stored_shapes``.
+    """
+    target.mkdir()
+    files = [*_text_files(source), *source.glob("*.jinja")]
+    if weights:
+        files += weight_files(source)
+    for file in dict.fromkeys(files):  # an index of shards is a text file too
+        shutil.copyfile(file, target / file.name)
+    if not weights:
+        description = {"sha256": weights_hash(source), "shapes": stored_shapes(source)}
+        (target / _DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
+
+
+def _described(folder: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
+    """Hash and shapes of the weights that a folder lacks; raises WeightsError."""
+    content = read_json(folder / _DESCRIPTION)
+    digest, shapes = content.get("sha256"), content.get("shapes")
+    if not (
+        isinstance(digest, str)
+        and isinstance(shapes, dict)
+        and all(
+            isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape) for shape in shapes.values()
+        )
+    ):
+        raise WeightsError(f"{folder / _DESCRIPTION} must have the sha256 and the shapes of a model's weights")
+    return digest, {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def _refuse_links(folder: Path) -> None:
     """Raises WeightsError if a file that transformers reads is a link out of the folder."""
     root = folder.resolve()
-    # In the hub's cache a folder of a revision consists of links into blobs/ next to snapshots/
-    root = root.parent.parent if root.parent.name == "snapshots" else root
+    # In the hub's cache, folders of revisions and those in them consist of links into blobs/ next to snapshots/
+    root = next((level.parent for level in list(root.parents)[:2] if level.name == "snapshots"), root)
     for file in sorted(folder.iterdir()):
         if file.suffix not in _READ or not file.is_symlink():
             continue
@@ -124,6 +174,8 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if lacks_weights(folder):
+        return _described(folder)[1]
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder):
         if file.suffix != ".safetensors":
@@ -148,6 +200,8 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def weights_hash(folder: Path) -> str:
     """SHA-256 over the bytes of ``weight_files``, in their order."""
+    if lacks_weights(folder):
+        return _described(folder)[0]
     digest = hashlib.sha256()
     for file in weight_files(folder):
         with file.open("rb") as stream:
@@ -159,6 +213,12 @@ def weights_hash(folder: Path) -> str:
 def text_files_hash(folder: Path) -> str:
     """SHA-256 over the bytes of a model's config and tokenizer files, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]):
+    for path in _text_files(folder):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _text_files(folder: Path) -> list[Path]:
+    files = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]
+    described = lacks_weights(folder)
+    return sorted(file for file in files if not (described and file.name == _DESCRIPTION))

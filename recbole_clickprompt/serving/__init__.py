@@ -1,5 +1,6 @@
-"""Serving of trained models: scores of raw rows, and export to ONNX."""
+"""Serving of trained models: scores of raw rows, publishing, and export to ONNX."""
 
+from recbole_clickprompt.serving.hub import from_pretrained
 from recbole_clickprompt.serving.load import load_model
 
-__all__ = ["load_model"]
+__all__ = ["from_pretrained", "load_model"]

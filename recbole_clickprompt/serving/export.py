@@ -12,11 +12,14 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_clickprompt.files import new_folder
+from recbole_clickprompt.host.published import is_published
 from recbole_clickprompt.preprocessing.checksums import write_checksums
 from recbole_clickprompt.serving.exported_files import FROZEN_FILE, ONNX_FILE, exported_states, save_states
 from recbole_clickprompt.serving.load import Trained, build_data, load_trained
 from recbole_clickprompt.serving.onnx import ExportError, input_names, quantize, write_frozen_layers, write_onnx
-from recbole_clickprompt.serving.scores import STATES, OnnxScores, torch_scores
+from recbole_clickprompt.serving.rows import Counts, RowEncoder
+from recbole_clickprompt.serving.sample_rows import sample_rows
+from recbole_clickprompt.serving.scores import STATES, OnnxScores, TorchScores, torch_scores
 from recbole_clickprompt.serving.text import INPUT_IDS, NEW_LENGTHS, NEW_TOKENS, TEXT_LENGTH
 from recbole_clickprompt.serving.text_states import TextStates
 from recbole_clickprompt.text.states import StateTable
@@ -36,15 +39,17 @@ class Exported:
 
     Attributes:
         files: Size in bytes of each file in the folder, by name.
-        rows: Number of test rows that were scored.
+        rows: Number of rows that were scored.
+        kind: Which rows these are, in words: test rows; or rows of known values, for a published model.
         difference: Largest absolute difference of a score from PyTorch's.
-        auc: AUC of the exported model on these rows; None if they have only one class.
+        auc: AUC of the exported model on these rows; None if they have only one class or no labels.
         auc_int8: AUC with 8-bit weights; None also if they were not exported.
         text_levels: Levels (user, item) whose texts the model encodes and the export does not.
     """
 
     files: dict[str, int]
     rows: int
+    kind: str
     difference: float
     auc: float | None
     auc_int8: float | None
@@ -55,10 +60,11 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
     """Writes a model and its preprocessing into a new folder, and checks it against PyTorch.
 
     Args:
-        run: Checkpoint, or the folder of a run.
+        run: Checkpoint, the folder of a run, or that of a published model.
         folder: Must not exist; it is not created on any error.
         int8: Also export 8-bit weights.
-        rows: Number of test rows to check, evenly spaced; at least 2.
+        rows: Number of rows to check, at least 2: evenly spaced test rows; for a published model, which has none,
+            rows made of its vocabulary.
 
     Raises:
         DataError: The folder exists, or the data set of the training run cannot be read.
@@ -67,10 +73,11 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
     """
     with new_folder(folder) as work:
         trained = load_trained(run, "cpu")
-        columns, labels = _test_rows(trained, rows)
+        compute = torch_scores(trained.model, trained.preprocessing, torch.device("cpu"), enable_amp=False)
+        published = is_published(run)
+        columns, labels = _known_rows(trained, compute, rows) if published else _test_rows(trained, rows)
         trained.preprocessing.save(work)
         path = work / ONNX_FILE
-        compute = torch_scores(trained.model, trained.preprocessing, torch.device("cpu"), enable_amp=False)
         sample = {name: values[:3] for name, values in columns.items()}
         states = None
         if compute.states is not None:
@@ -92,7 +99,8 @@ def export(run: Path, folder: Path, *, int8: bool, rows: int) -> Exported:
         write_checksums(work, but=[SCRIPT])
         return Exported(
             files={file.name: file.stat().st_size for file in sorted(work.iterdir())},
-            rows=len(labels),
+            rows=len(scores),
+            kind="rows of known values" if published else "test rows",
             difference=difference,
             auc=_auc(labels, scores),
             auc_int8=auc_int8,
@@ -115,10 +123,18 @@ def _states_of(table: StateTable, columns: Mapping[str, np.ndarray]) -> dict[str
     return {STATES: states.float().numpy(), TEXT_LENGTH: lengths.numpy()}
 
 
-def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+def _auc(labels: np.ndarray | None, scores: np.ndarray) -> float | None:
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
+    if labels is None or not 0 < labels.sum() < len(labels):
+        return None
+    return float(roc_auc_score(labels, scores))
+
+
+def _known_rows(trained: Trained, compute: TorchScores, rows: int) -> tuple[dict[str, np.ndarray], None]:
+    """Input columns of the exported model of rows made of its vocabulary, which have no labels."""
+    encode = RowEncoder(trained.preprocessing, separate_texts=compute.states is not None)
+    return encode(sample_rows(trained.preprocessing, rows), Counts()), None
 
 
 def _test_rows(trained: Trained, rows: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -1,4 +1,4 @@
-"""Loads a run or an export as a model that scores raw rows."""
+"""Loads a run, a published model or an export as a model that scores raw rows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import torch
 from recbole_clickprompt.errors import SettingError, StorageError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
+from recbole_clickprompt.host.published import CONFIG_FILE, is_published, read_published
 from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
+from recbole_clickprompt.plm.read_weights import weights_follow
 from recbole_clickprompt.preprocessing.checks import check_tokens
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS
 from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING, describe, observe
@@ -27,6 +29,7 @@ from recbole_clickprompt.serving.scores import torch_scores
 from recbole_clickprompt.serving.vector_cache import CacheOptions
 from recbole_clickprompt.trainer.checkpoint import load_weights
 from recbole_clickprompt.trainer.text_vectors import encoded_levels
+from recbole_clickprompt.trainer.tied_weights import tied
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.host.dataset import TextDataset
 
-__all__ = ["Trained", "build_data", "load_model", "load_trained"]
+__all__ = ["Trained", "build_data", "load_model", "load_trained", "serve_trained"]
 
 
 class Trained(NamedTuple):
@@ -65,7 +68,7 @@ def load_model(
 
     Args:
         run: The checkpoint of a finetuned model (``.pth``), the folder of its run, or a folder that
-            ``recbole-cp export`` wrote.
+            ``recbole-cp publish`` or ``recbole-cp export`` wrote.
         device: ``cpu`` or ``cuda``; default: cuda if available. Exports run on the CPU.
         cache_items: Maximum number of vectors of texts, of users and of items each, in the memory of this process;
             0 keeps none, None is 100,000. This and the following are for models that encode texts one by one.
@@ -75,14 +78,28 @@ def load_model(
     Raises:
         SettingError: There is no such device, an option of the cache is invalid, or the model has no use for it.
         WeightsError: The checkpoint is missing, damaged or of another model.
-        DataError: The data set of the training run is needed and cannot be read.
+        DataError: A file of a published model or an export is damaged; or the data set of the training run is
+            needed and cannot be read.
     """
-    cache = CacheOptions(cache_items, cache_ttl, redis_url)
-    if any((Path(run) / name).is_file() for name in (ONNX_FILE, CHECKSUMS)):
+    run, cache = Path(run), CacheOptions(cache_items, cache_ttl, redis_url)
+    if not is_published(run) and any((run / name).is_file() for name in (ONNX_FILE, CHECKSUMS)):
         if cache.given:
             raise SettingError(f"{run} is an export, which encodes no texts; leave out {', '.join(cache.given)}")
-        return load_export(Path(run))
-    model, preprocessing = (trained := load_trained(Path(run), device)).model, trained.preprocessing
+        return load_export(run)
+    return serve_trained(load_trained(run, device), cache)
+
+
+def serve_trained(trained: Trained, cache: CacheOptions = CacheOptions()) -> ServedModel:  # noqa: B008 - frozen
+    """A loaded model as one that scores raw rows.
+
+    Args:
+        trained: The model.
+        cache: Where the vectors of texts are kept.
+
+    Raises:
+        SettingError: An option of the cache is invalid, or the model has no use for it.
+    """
+    model, preprocessing = trained.model, trained.preprocessing
     scores = torch_scores(
         model, preprocessing, trained.config["device"], enable_amp=trained.config["enable_amp"], cache=cache
     )
@@ -98,7 +115,7 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     """The model of a run, built without the training data if the run saved its preprocessing.
 
     Args:
-        run: Checkpoint, or the folder of a run.
+        run: Checkpoint, the folder of a run, or that of a published model.
         device: As for ``load_model``.
 
     Raises:
@@ -117,7 +134,9 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         data = build_data(config)
         serves_text = find_method(config["model"]).serves_text_with(config)
         preprocessing = observe(data[0], config["plm"] if serves_text else None)
-    model = _build(config, preprocessing, _file(run))
+    with weights_follow():
+        model = _build(config, preprocessing, _file(run))
+    checkpoint["state_dict"] |= tied(model, checkpoint["state_dict"])
     load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
     if data is not None and (levels := encoded_levels(model)):
         preprocessing = replace(preprocessing, descriptions=describe(data[0], levels))
@@ -140,6 +159,8 @@ def _build(config: Config, preprocessing: Preprocessing, file: Path) -> Abstract
 def _file(run: Path) -> Path:
     if not run.is_dir():
         return run
+    if is_published(run):
+        return run / CONFIG_FILE
     if (run / INFO_FILE).is_file():
         return open_run(run).checkpoint
     folder = run.resolve()  # `.` has no name of its own
@@ -147,6 +168,8 @@ def _file(run: Path) -> Path:
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:
+    if is_published(run):
+        return read_published(run, method_names())
     path = _file(run)
     if not path.is_file():
         raise WeightsError(

@@ -14,6 +14,7 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.trainer.checkpoint import check_numbers
+from recbole_clickprompt.trainer.tied_weights import storage, tied, without_ties
 
 if TYPE_CHECKING:
     from recbole_clickprompt.trainer.protocols import Module
@@ -42,13 +43,9 @@ def save_pretrained(model: Module, path: Path, *, inputs: dict[str, Any], epoch:
 
 
 def _write(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
-    tensors: dict[str, torch.Tensor] = {}
-    written = set()
-    for name, tensor in model.state_dict().items():
-        if _storage(tensor) not in written:
-            written.add(_storage(tensor))
-            tensors[name] = tensor.contiguous().cpu()
-    _CACHE.write(path, tensors, {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)})
+    _CACHE.write(
+        path, without_ties(model.state_dict()), {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)}
+    )
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
@@ -104,7 +101,7 @@ def load_components(
             tables = _tables(module)
             rest = {name: tensor for name, tensor in module.state_dict().items() if name not in tables}
             state = rest | {name: tensor for name, tensor in state.items() if name in tables}
-        state |= _tied(module, state)
+        state |= tied(module, state)
         check_numbers(module.state_dict(), state, path)
         try:
             module.load_state_dict(state, strict=True)
@@ -113,17 +110,6 @@ def load_components(
                 f"{path}: its {part} does not fit this run, so it was pretrained with other settings: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
-
-
-def _tied(module: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tied weights, which a checkpoint contains under one of their names, under those that it lacks."""
-    expected = module.state_dict()
-    stored = {_storage(expected[name]): tensor for name, tensor in state.items() if name in expected}
-    return {
-        name: stored[_storage(tensor)]
-        for name, tensor in expected.items()
-        if name not in state and _storage(tensor) in stored
-    }
 
 
 def _tables(module: nn.Module) -> set[str]:
@@ -139,19 +125,14 @@ def load_pretrained(model: Module, path: Path) -> None:
     """
     _, state = _read(path)
     expected = model.state_dict()
-    written = {_storage(expected[name]) for name in state if name in expected}
-    missing = [name for name, tensor in expected.items() if name not in state and _storage(tensor) not in written]
+    written = {storage(expected[name]) for name in state if name in expected}
+    missing = [name for name, tensor in expected.items() if name not in state and storage(tensor) not in written]
     foreign = [name for name in state if name not in expected or state[name].shape != expected[name].shape]
     if missing or foreign:
         raise WeightsError(f"{path} does not fit this run: {', '.join([*missing, *foreign][:3])} differ")
     check_numbers(expected, state, path)
     # Only tied weights, which are loaded under another name, are missing from the file
     model.load_state_dict(state, strict=False)
-
-
-def _storage(tensor: torch.Tensor) -> tuple[int, torch.Size]:
-    # Equal for tied weights, which are the same tensor under two names
-    return tensor.data_ptr(), tensor.shape
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

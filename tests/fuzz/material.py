@@ -85,6 +85,7 @@ def build(folder: Path) -> Path:
     _call(target, lambda: _keep_run("plain", [*no_plm, "--backbone=DeepFM"]))
     _call(target, lambda: _keep_state([*no_plm, "--train_stage=finetune", "--checkpoint_dir=states"]))
     _call(target, lambda: _main(["export", "saved/text.pth", "--out=export", "--rows=20"]))
+    _call(target, lambda: _main(["publish", "saved/text.pth", "published"]))
     _call(target, lambda: _main(["grid", "grid.yaml"]))
     _call(target, lambda: _main(["tune", "tuning.yaml"]))
     _call(target, lambda: _main(["latency", "saved/plain", "--out=latency.csv", "--batches=1", "--rounds=1",

@@ -1,6 +1,5 @@
 """Each method works by its name in run, grid, tune, predict and report, and a killed run is resumed exactly."""
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -16,26 +15,13 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.methods.p5.t5 import save_random_t5
+from tests.methods.small_runs import OWN, SETTINGS
 from tests.trainer.whole_run import in_child
 
 METHODS = [
     "CTRBERT", "CTRL", "FLIP", "P5", "KAR", "QARMLike", "LLaCTR", "SuKDLike", "NumBERTLike", "BERT4CTRLike",
     "CharMatchLike", "PRINTRepaired",
 ]  # fmt: skip
-OWN = {
-    "CTRBERT": {"tabular": True, "plm_learning_rate": 1e-3},
-    "CTRL": {"contrast_width": 16, "pretrain_rows": 128},
-    "FLIP": {"contrast_width": 16, "pretrain_rows": 128},
-    "P5": {"plm": "random-t5", "plm_num_layers": None},
-    "KAR": {"level_experts": 2, "adaptor_size": 8, "user_blocks": 2},
-    "QARMLike": {"codebook_size": 4},
-    "LLaCTR": {"field_values": 40},
-    "SuKDLike": {"pretrain_rows": 128, "plm_num_layers": 2, "student_layers": 1},
-    "NumBERTLike": {},
-    "BERT4CTRLike": {"pretrain_rows": 128},
-    "CharMatchLike": {"char_channels": 4, "max_characters": 32},
-    "PRINTRepaired": {"backbone": "DIN", "history_length": 3},
-}
 STAGES = {
     **{model: ["finetune"] for model in METHODS},
     "CTRL": ["contrast", "finetune"],
@@ -47,17 +33,15 @@ STAGES = {
 
 
 @pytest.fixture
-def settings(small):
+def settings(tiny_bert):
     save_random_t5(Path("random-t5"))
-    return {**small, "backbone": "DCNV2", "plm_num_layers": 1, "train_rows": 128, "epochs": 1}
+    return {**SETTINGS, "plm": str(tiny_bert)}
 
 
 @pytest.mark.parametrize("model", METHODS)
-def test_run_predict_and_report_take_it(settings, model, capsys):
-    given = {**settings, **OWN[model]}
-    flags = [f"--{key}={json.dumps(value)}" for key, value in given.items()]
-    assert main(["run", f"--model={model}", "--dataset=tiny", *flags]) == 0
-    (run,) = Path("saved").glob(f"{model}-*.pth")
+def test_run_predict_and_report_take_it(method_run, model, capsys):
+    run = method_run(model)
+    assert run.name.startswith(f"{model}-")
     folder = open_run(run)
     assert list(folder.history()["stage"].unique()) == STAGES[model]
     assert folder.info["title"].startswith(model)

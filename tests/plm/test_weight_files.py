@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.plm.loading import load_plm, load_tokenizer
+from recbole_clickprompt.plm.read_weights import weights_follow
+from recbole_clickprompt.plm.weight_files import copy_plm, lacks_weights, stored_shapes, text_files_hash
 from recbole_clickprompt.plm.weights import find_plm, weights_hash
 
 
@@ -133,3 +135,24 @@ def test_weights_of_other_precisions_are_read(tiny_bert, tmp_path, dtype):
     save_file({key: w.to(dtype) for key, w in load_file(file).items()}, file, metadata={"format": "pt"})
     expected = load(tiny_bert).encoder.get_input_embeddings().weight
     torch.testing.assert_close(load(folder).encoder.get_input_embeddings().weight, expected, atol=1e-2, rtol=0)
+
+
+def test_a_copy_without_weights_has_their_hash_and_shapes(tiny_bert, tmp_path):
+    copy_plm(tiny_bert, tmp_path / "without", weights=False)
+    assert lacks_weights(find_plm(str(tmp_path / "without")))
+    assert weights_hash(tmp_path / "without") == weights_hash(tiny_bert)
+    assert stored_shapes(tmp_path / "without") == stored_shapes(tiny_bert)
+    assert text_files_hash(tmp_path / "without") == text_files_hash(tiny_bert)
+    with weights_follow():
+        assert load(tmp_path / "without").encoder.config.hidden_size == 16
+    (tmp_path / "without" / "weights.json").write_text('{"sha256": "0", "shapes": {"x": [-1]}}')
+    with pytest.raises(WeightsError, match=r"weights.json must have the sha256 and the shapes"):
+        load(tmp_path / "without")
+
+
+def test_a_file_of_that_name_next_to_weights_is_like_any_other(tiny_bert, tmp_path):
+    folder = copy(tiny_bert, tmp_path / "plm")
+    (folder / "weights.json").write_text('{"scale": 1}')
+    assert not lacks_weights(folder)
+    assert load(folder).encoder.config.hidden_size == 16
+    assert text_files_hash(folder) != text_files_hash(tiny_bert)

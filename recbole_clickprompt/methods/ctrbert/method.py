@@ -54,6 +54,10 @@ class CTRBERTMethod(Method):
 
         return CTRBERT
 
+    def served_language_models(self, settings: Settings) -> Mapping[str, bool]:
+        """``plm``, whose weights are those of the two towers."""
+        return {"plm": False}
+
     def reads_text(self, settings: Settings) -> bool:
         """Always: training encodes texts."""
         return True

@@ -54,6 +54,12 @@ class KARMethod(Method):
 
         return answer_files(settings)
 
+    def served_language_models(self, settings: Settings) -> Mapping[str, bool]:
+        """``plm``, which encodes new texts and is no part of the trained model."""
+        from recbole_clickprompt.methods.text_vectors.texts import frozen_language_model
+
+        return frozen_language_model(settings)
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the encoder's files and of the texts that it reads."""
         from recbole_clickprompt.methods.text_vectors.texts import frozen_inputs

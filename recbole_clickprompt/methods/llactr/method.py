@@ -50,6 +50,10 @@ class LLaCTRMethod(Method):
 
         return LLaCTR
 
+    def served_language_models(self, settings: Settings) -> Mapping[str, bool]:
+        """``plm``, of which the width is read."""
+        return {"plm": False} if settings["field_alignment_weight"] else {}
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the encoder's files; the names of fields are settings."""
         from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash

@@ -92,6 +92,10 @@ class MSDMethod(Method):
         reads = settings["read_answers"] or distillation.epochs(settings) > 0
         return settings["knowledge"] if settings["knowledge"] and reads else []
 
+    def served_language_models(self, settings: Settings) -> Mapping[str, bool]:
+        """``student``, whose weights are part of the trained model."""
+        return {"student": False}
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the student's files and of the texts that it reads."""
         from recbole_clickprompt.methods.msd.inputs import student_inputs

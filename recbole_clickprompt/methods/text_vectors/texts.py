@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from logging import getLogger
 from typing import Any
 
@@ -17,7 +17,8 @@ from recbole_clickprompt.text.descriptions import descriptions, profile_descript
 from recbole_clickprompt.text.source import TextSource
 
 __all__ = [
-    "ListedTexts", "answer_files", "check_knowledge", "encoded_texts", "frozen_inputs", "log_unanswered"
+    "ListedTexts", "answer_files", "check_knowledge", "encoded_texts", "frozen_inputs", "frozen_language_model",
+    "log_unanswered",
 ]  # fmt: skip
 
 
@@ -64,6 +65,11 @@ def check_knowledge(settings: Settings) -> None:
 def answer_files(settings: Settings) -> Sequence[str]:
     """The files of ``knowledge`` if a frozen encoder reads answers, else none."""
     return settings["knowledge"] if settings["knowledge_vectors"] == "answers" else []
+
+
+def frozen_language_model(settings: Settings) -> Mapping[str, bool]:
+    """As for ``Method.served_language_models``: the encoder with its weights, unless vectors are random."""
+    return {"plm": settings["knowledge_vectors"] != "random"}
 
 
 def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str]:

@@ -7,7 +7,7 @@ CASES: list[Case] = [
     tables.UserTable(), tables.RowsToScore(), atomic.AtomicFile(), configs.PropertyFile(),
     configs.DataSetProperties(),
     configs.GridFile(), configs.SearchFile(), results.ResultTable(), results.RunFolder(), models.Checkpoint(),
-    models.Preprocessing(), models.Export(), training.StageCheckpoint(), training.ResumeState(),
-    training.PlmFolder(),
+    models.Preprocessing(), models.Export(), models.Published(), training.StageCheckpoint(),
+    training.ResumeState(), training.PlmFolder(),
     training.RawFiles(), command_line.CommandLine(),
 ]  # fmt: skip

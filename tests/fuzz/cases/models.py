@@ -1,4 +1,4 @@
-"""Trained models: checkpoints, exports and preprocessing folders, with and without their checksums."""
+"""Trained models: checkpoints, exports, published and preprocessing folders, with and without their checksums."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import save_file
 
 from recbole_clickprompt.preprocessing.checksums import CHECKSUMS, write_checksums
 from tests.fuzz.case import Attempt, Case
@@ -115,11 +116,27 @@ class Export(Case):
         return _edited_folder(Path("export"), "export", ["predict", "export"], rng)
 
 
+class Published(Case):
+    """The folder of a published model."""
+
+    name = "published models"
+    weight = 3
+    outputs = ("out.csv",)
+
+    def attempt(self, rng: Random) -> Attempt:
+        return _edited_folder(Path("published"), "text", ["predict", "published"], rng)
+
+
 def _edited_folder(folder: Path, name: str, command: list[str], rng: Random) -> Attempt:
-    path = rng.choice([path for path in sorted(folder.iterdir()) if path.name != "score.py"])
+    editable = ("score.py", "README.md")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in editable]
+    path = rng.choice(files)
     before = path.read_bytes()
     if path.suffix == ".json":
         what, _ = edit_json(path, rng)
+    elif path.suffix == ".safetensors" and rng.random() < 0.7:
+        metadata, tensors, what = edit_safetensors(path, rng)
+        save_file(tensors, path, metadata=metadata)
     else:
         what = edit_arrays(path, rng) if path.suffix == ".npz" and rng.random() < 0.7 else edit_bytes(path, rng)
     if rng.random() < 0.05:
@@ -130,7 +147,8 @@ def _edited_folder(folder: Path, name: str, command: list[str], rng: Random) -> 
     if path.name == CHECKSUMS:
         judge = lambda answer: same_scores(name, answer)  # noqa: E731
     elif rng.random() < 0.75:
-        write_checksums(folder, but=["score.py"])
+        for sums in sorted(folder.rglob(CHECKSUMS), reverse=True):  # those of a folder in it first
+            write_checksums(sums.parent, but=editable)
         judge, what = any_scores, f"{what}, with its checksum"
     return Attempt(what, [*command, "rows.csv", "--keep=n", "--output=out.csv"], judge)
 
