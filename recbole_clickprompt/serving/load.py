@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, StorageError, WeightsError
-from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.evaluation.run_info import INFO_FILE
+from recbole_clickprompt.evaluation.run_folder import checkpoint_of
 from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
 from recbole_clickprompt.preprocessing.checks import check_tokens
@@ -109,7 +108,7 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
     config, checkpoint = _read(run)
     config["device"] = _device(device)
     # Where training stored the states of texts, and where they are stored if they have to be computed again
-    config["checkpoint_dir"], config["show_progress"] = str(_file(run).parent), sys.stderr.isatty()
+    config["checkpoint_dir"], config["show_progress"] = str(checkpoint_of(run).parent), sys.stderr.isatty()
     saved, data = (run if run.is_dir() else run.with_suffix("")) / PREPROCESSING, None
     if saved.is_dir():
         preprocessing = Preprocessing.load(saved)
@@ -117,8 +116,8 @@ def load_trained(run: Path, device: str | None = None) -> Trained:
         data = build_data(config)
         serves_text = find_method(config["model"]).serves_text_with(config)
         preprocessing = observe(data[0], config["plm"] if serves_text else None)
-    model = _build(config, preprocessing, _file(run))
-    load_weights(model, checkpoint, _file(run), fitting=f"the data set {config['dataset']} as it is now")
+    model = _build(config, preprocessing, checkpoint_of(run))
+    load_weights(model, checkpoint, checkpoint_of(run), fitting=f"the data set {config['dataset']} as it is now")
     if data is not None and (levels := encoded_levels(model)):
         preprocessing = replace(preprocessing, descriptions=describe(data[0], levels))
     if preprocessing.text is not None:
@@ -137,17 +136,8 @@ def _build(config: Config, preprocessing: Preprocessing, file: Path) -> Abstract
             return build_model(config, SchemaDataset(preprocessing), file)
 
 
-def _file(run: Path) -> Path:
-    if not run.is_dir():
-        return run
-    if (run / INFO_FILE).is_file():
-        return open_run(run).checkpoint
-    folder = run.resolve()  # `.` has no name of its own
-    return folder.parent / f"{folder.name}.pth"
-
-
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:
-    path = _file(run)
+    path = checkpoint_of(run)
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}; give the .pth file that training wrote, or the folder next to it"

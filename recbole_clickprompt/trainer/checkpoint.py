@@ -168,6 +168,8 @@ def save_model(trainer: Trainer, epoch: int, verbose: bool = True, saved_model_f
         "other_parameter": trainer.model.other_parameter(),
         "optimizer": trainer.optimizer.state_dict(),
     }
+    if trainer.encoding is not None:
+        state["encoding"] = trainer.encoding.pack()
     if distributed.current().is_main:
         write_checkpoint(Path(path), state)
     distributed.current().barrier()

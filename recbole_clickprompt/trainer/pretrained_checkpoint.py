@@ -12,20 +12,35 @@ from torch import nn
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.trainer.checkpoint import check_numbers
 
 if TYPE_CHECKING:
     from recbole_clickprompt.trainer.protocols import Module
 
-__all__ = ["load_components", "load_pretrained", "read_checksum", "read_inputs", "save_pretrained"]
+__all__ = [
+    "has_encoding", "load_components", "load_pretrained", "read_checksum", "read_inputs", "read_stage",
+    "save_pretrained", "storage_of",
+]  # fmt: skip
 
 _CACHE = TensorCache(
     "clickprompt-pretraining-2", "pretraining checkpoint of ClickPrompt", "delete it and pretrain again"
 )
 
 
-def save_pretrained(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
+_ENCODING = "encoding:"  # begins the names of tensors that are no weights, and of their header
+
+
+def save_pretrained(
+    model: Module,
+    path: Path,
+    *,
+    inputs: dict[str, Any],
+    epoch: int,
+    stage: str = "",
+    encoding: Encoding | None = None,
+) -> None:
     """Writes all weights of a pretraining model (tied ones once) and the inputs that determined them.
 
     Rank 0 writes; all ranks return when the file exists.
@@ -35,20 +50,27 @@ def save_pretrained(model: Module, path: Path, *, inputs: dict[str, Any], epoch:
         path: The file.
         inputs: The result of ``fingerprint.stage_inputs``.
         epoch: Number of trained epochs.
+        stage: Name of the stage.
+        encoding: Of the data set, if weights belong to its ids.
     """
     if distributed.current().is_main:
-        _write(model, path, inputs=inputs, epoch=epoch)
+        metadata = {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch), "stage": stage}
+        extra: dict[str, torch.Tensor] = {}
+        if encoding is not None:
+            metadata[_ENCODING], packed = encoding.pack()
+            extra = {f"{_ENCODING}{name}": tensor for name, tensor in packed.items()}
+        _CACHE.write(path, _untied(model) | extra, metadata)
     distributed.current().barrier()
 
 
-def _write(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
+def _untied(model: Module) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
     written = set()
     for name, tensor in model.state_dict().items():
-        if _storage(tensor) not in written:
-            written.add(_storage(tensor))
+        if storage_of(tensor) not in written:
+            written.add(storage_of(tensor))
             tensors[name] = tensor.contiguous().cpu()
-    _CACHE.write(path, tensors, {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)})
+    return tensors
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
@@ -70,6 +92,31 @@ def read_inputs(path: Path) -> dict[str, Any]:
             "pretrain again"
         )
     return inputs
+
+
+def read_stage(path: Path) -> tuple[str, dict[str, torch.Tensor], Encoding | None]:
+    """The stage that wrote a checkpoint (empty before version 1.0), its weights, and the encoding of its data set.
+
+    Raises:
+        WeightsError: As for ``read_inputs``.
+    """
+    metadata, tensors = _CACHE.read(path)
+    return metadata.get("stage", ""), _weights(tensors), _encoding(metadata, tensors)
+
+
+def has_encoding(path: Path, encoding: Encoding) -> bool:
+    """Whether the ids of a checkpoint stand for these values, as far as it says; raises WeightsError."""
+    found = _encoding(*_CACHE.read(path))
+    return found is None or found.digest() == encoding.digest()
+
+
+def _encoding(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Encoding | None:
+    packed = {name.removeprefix(_ENCODING): t for name, t in tensors.items() if name.startswith(_ENCODING)}
+    return Encoding.unpack(metadata[_ENCODING], packed) if _ENCODING in metadata else None
+
+
+def _weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_ENCODING)}
 
 
 def read_checksum(path: Path) -> str:
@@ -118,11 +165,11 @@ def load_components(
 def _tied(module: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tied weights, which a checkpoint contains under one of their names, under those that it lacks."""
     expected = module.state_dict()
-    stored = {_storage(expected[name]): tensor for name, tensor in state.items() if name in expected}
+    stored = {storage_of(expected[name]): tensor for name, tensor in state.items() if name in expected}
     return {
-        name: stored[_storage(tensor)]
+        name: stored[storage_of(tensor)]
         for name, tensor in expected.items()
-        if name not in state and _storage(tensor) in stored
+        if name not in state and storage_of(tensor) in stored
     }
 
 
@@ -139,8 +186,10 @@ def load_pretrained(model: Module, path: Path) -> None:
     """
     _, state = _read(path)
     expected = model.state_dict()
-    written = {_storage(expected[name]) for name in state if name in expected}
-    missing = [name for name, tensor in expected.items() if name not in state and _storage(tensor) not in written]
+    written = {storage_of(expected[name]) for name in state if name in expected}
+    missing = [
+        name for name, tensor in expected.items() if name not in state and storage_of(tensor) not in written
+    ]
     foreign = [name for name in state if name not in expected or state[name].shape != expected[name].shape]
     if missing or foreign:
         raise WeightsError(f"{path} does not fit this run: {', '.join([*missing, *foreign][:3])} differ")
@@ -149,7 +198,7 @@ def load_pretrained(model: Module, path: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def _storage(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+def storage_of(tensor: torch.Tensor) -> tuple[int, torch.Size]:
     # Equal for tied weights, which are the same tensor under two names
     return tensor.data_ptr(), tensor.shape
 
@@ -157,4 +206,5 @@ def _storage(tensor: torch.Tensor) -> tuple[int, torch.Size]:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such pretraining checkpoint; check pre_model_path")
-    return _CACHE.read(path)
+    metadata, tensors = _CACHE.read(path)
+    return metadata, _weights(tensors)

@@ -15,7 +15,7 @@ from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-    from torch import nn
+    from torch import Tensor, nn
 
     from recbole_clickprompt.text.source import TextSource
 
@@ -81,6 +81,12 @@ class QARMLikeMethod(Method):
         log_unanswered(config, dataset, ["item"])
         items = dataset.inter_feat[dataset.iid_field].unique().long()
         model.fit_codes(encoded_texts(config, dataset, "item"), items, seed=config["seed"])
+
+    def sizes_from(self, settings: Settings, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """``codebook_size``, which follows from the number of items if it is None."""
+        if settings["codebook_size"] is not None or "codebooks" not in weights:
+            return {}
+        return {"codebook_size": weights["codebooks"].shape[1]}
 
     def title(self, config: Settings) -> str:
         return f"QARMLike ({config['backbone']})"
