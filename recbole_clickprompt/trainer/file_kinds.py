@@ -97,11 +97,20 @@ def kind_of(path: Path) -> FileKind:
     return _TEXT if _is_text(start) else _UNKNOWN
 
 
-def refuse_other_kinds(path: Path, *expected: FileKind) -> None:
-    """Raises WeightsError if a file is of another kind than the expected ones; names the first of them."""
+def refuse_other_kinds(path: Path, *kinds: FileKind, expected: str) -> None:
+    """Checks that a file is what it is read as.
+
+    Args:
+        path: The file.
+        kinds: Those that pass; a file that is damaged has a kind too.
+        expected: In words, what is read.
+
+    Raises:
+        WeightsError: It is of another kind: says of which, what was expected and what to do.
+    """
     kind = kind_of(path)
-    if kind not in expected:
-        raise WeightsError(f"{path} is {kind.words}; expected {expected[0].words}; {kind.advice}")
+    if kind not in kinds:
+        raise WeightsError(f"{path} is {kind.words}; expected {expected}; {kind.advice}")
 
 
 def _kind_of_archive(path: Path) -> FileKind:

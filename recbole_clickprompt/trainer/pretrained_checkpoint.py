@@ -15,6 +15,7 @@ from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.trainer.checkpoint import check_numbers
+from recbole_clickprompt.trainer.file_kinds import PRETRAINED, refuse_other_kinds
 
 if TYPE_CHECKING:
     from recbole_clickprompt.trainer.protocols import Module
@@ -204,7 +205,8 @@ def storage_of(tensor: torch.Tensor) -> tuple[int, torch.Size]:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"{path}: no such pretraining checkpoint; check pre_model_path")
+    refuse_other_kinds(path, PRETRAINED, expected=PRETRAINED.words)
     metadata, tensors = _CACHE.read(path)
     return metadata, _weights(tensors)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pandas as pd
 import torch
 from recbole.model.abstract_recommender import ContextRecommender
+from recbole.model.layers import FMFirstOrderLinear
 from torch import Tensor, nn
 
 from recbole_clickprompt.backbones.unseen import token_embedding_tables
@@ -75,7 +76,7 @@ def table_rows(model: Module) -> dict[str, Rows | None]:
     found: dict[str, Rows | None] = {}
     for prefix, module in _modules(model):
         named: Mapping[str, Rows | None] = {}
-        if isinstance(module, ContextRecommender):
+        if isinstance(module, ContextRecommender | FMFirstOrderLinear):
             named = _of_recbole(module)
         elif isinstance(module, HasTableRows):
             named = module.table_rows()
@@ -95,16 +96,21 @@ def _modules(model: Module) -> list[tuple[str, nn.Module]]:
     return [(f"{name}." if name else "", module) for name, module in model.named_modules(remove_duplicate=False)]
 
 
-def _of_recbole(model: ContextRecommender) -> dict[str, Rows]:
-    """Tables of all fields with one id, field after field; and of each field with lists of ids."""
-    fused = {id(table) for table in token_embedding_tables(model)} if model.token_field_names else set()
+def _of_recbole(model: ContextRecommender | FMFirstOrderLinear) -> dict[str, Rows]:
+    """Of all tables, the fields with one id, field after field; the field with lists of ids; or no ids."""
+    fused = {id(model.token_embedding_table.embedding)} if model.token_field_names else set()
+    if isinstance(model, ContextRecommender) and model.token_field_names:
+        fused = {id(table) for table in token_embedding_tables(model)}
     found: dict[str, Rows] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        if not isinstance(module, nn.Embedding):
-            continue
         *path, last = name.split(".")
+        # The first-order terms have fields of their own: in DSSM they also read those of the context
+        if not isinstance(module, nn.Embedding) or path[0] == "first_order_linear":
+            continue
         if id(module) in fused:
             found[f"{name}.weight"] = tuple(model.token_field_names)
         elif any("token_seq" in part for part in path):
             found[f"{name}.weight"] = (model.token_seq_field_names[int(last)],)
+        else:
+            found[f"{name}.weight"] = (module.num_embeddings,)
     return found
