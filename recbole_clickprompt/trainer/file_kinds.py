@@ -42,7 +42,7 @@ UNFINISHED = FileKind(
 )
 _RECBOLE = FileKind(
     "a checkpoint that RecBole's own trainer wrote",
-    "train the backbone with this package (recbole-cp run --model=<backbone>)",
+    "train the model with this package (recbole-cp run --model=<backbone>)",
 )
 _WEIGHTS_ALONE = FileKind(
     "a file of weights without settings, as torch.save(model.state_dict()) writes",
@@ -57,8 +57,8 @@ _LANGUAGE_MODEL = FileKind(
 )
 _CACHE = FileKind("a file that this package computes itself and keeps for later runs", _GIVE)
 _ONNX = FileKind(
-    "an exported ONNX model, which cannot be trained",
-    "use the .pth file of the run, or predict with it",
+    "an exported ONNX model",
+    "to score rows, give predict the folder that export wrote; to train, use the .pth file of the exported run",
 )
 _FOLDER = FileKind("a folder without a run", _GIVE)
 _RUN_FOLDER = FileKind("a run folder", "give the .pth file next to it")

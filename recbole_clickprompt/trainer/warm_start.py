@@ -254,8 +254,8 @@ class WarmStart:
     def _report(self, ids: IdMap) -> None:
         logger = getLogger()
         for field in ids.new_ids:
-            if not ids.is_identity(field):
-                added, gone = len(ids.added(field)), ids.gone(field)
+            added, gone = len(ids.added(field)), ids.gone(field)
+            if added or gone:
                 known = ids.sizes[field] - added - 1  # without padding
                 logger.info(f"warm start: {field}: {known} known values, {added} new, {gone} gone")
         if lost := {field: ids.gone(field) for field in ids.new_ids if ids.gone(field)}:
