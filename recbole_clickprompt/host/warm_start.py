@@ -29,7 +29,9 @@ def begin_warm_start(config: Config) -> None:
     """
     if config["warm_start"] is None or config["model"] not in method_names():
         return
-    saved = read_saved_run(checkpoint_of(Path(config["warm_start"])))
+    given = Path(config["warm_start"])
+    file = checkpoint_of(given)
+    saved = read_saved_run(file if file.is_file() else given)
     method = find_method(config["model"])
     if saved.stage == FINETUNE:
         _check_finetuned(config, saved)

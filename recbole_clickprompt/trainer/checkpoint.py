@@ -96,8 +96,10 @@ def read_model(path: Path, *, device: torch.device | str = "cpu") -> dict[str, A
 
 
 def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"{path}: no such file; expected {kind}")
+    if path.is_dir():
+        refuse_other_kinds(path, expected=kind)
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
@@ -127,6 +129,7 @@ def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
             f"({reason})"
         ) from error
     if not isinstance(state, dict):
+        refuse_other_kinds(path, FINETUNED, UNFINISHED, expected=kind)
         raise WeightsError(f"{path} is not {kind}: it contains a {type(state).__name__}")
     return state
 

@@ -138,9 +138,10 @@ def _kind_of_safetensors(path: Path, start: bytes) -> FileKind:
     try:
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get("format", "")
-    except (SafetensorError, OSError):  # damaged: by the name of its format, which is at the beginning
-        found = _PRETRAINING_FORMAT if _PRETRAINING_FORMAT.encode() in start else ""
-        return PRETRAINED if found else _LANGUAGE_MODEL
+    except (SafetensorError, OSError):  # damaged: by the name of its format, which is in the header
+        with path.open("rb") as stream:
+            header = stream.read(min(8 + int.from_bytes(start[:8], "little"), _MOST_READ))
+        return PRETRAINED if _PRETRAINING_FORMAT.encode() in header else _LANGUAGE_MODEL
     if found.startswith(_PRETRAINING_FORMAT):
         return PRETRAINED
     return _LANGUAGE_MODEL if found in ("", "pt", "tf", "flax", "np", "mlx") else _CACHE

@@ -42,7 +42,7 @@ class SavedRun(NamedTuple):
         stage: ``finetune``, or the name of the earlier stage whose result it is.
         settings: Those of its run that its weights depend on.
         weights: By name.
-        encoding: Of its data set; None if no weight depends on it.
+        encoding: Of its data set; None if no weight depends on it, or an earlier version wrote the file.
         optimizer: The state of the optimizer; None in results of earlier stages.
         checksum: SHA-256 of the file.
     """
@@ -77,12 +77,9 @@ def read_saved_run(path: Path) -> SavedRun:
         return SavedRun(path, stage, settings, weights, encoding, None, checksum)
     saved = read_model(path)
     try:
-        encoding = Encoding.unpack(*saved["encoding"])
-    except (KeyError, TypeError) as error:
-        raise WeightsError(
-            f"warm_start: {path} does not contain the values that its ids stand for: it was written by an earlier "
-            "version; train it again"
-        ) from error
+        encoding = Encoding.unpack(*saved["encoding"]) if "encoding" in saved else None
+    except TypeError as error:
+        raise WeightsError(f"warm_start: {path} is damaged: its encoding is not that of a data set") from error
     settings = settings_of_saved_run(saved["config"])
     optimizer = saved.get("optimizer")
     return SavedRun(path, FINETUNE, settings, saved["state_dict"], encoding, optimizer, checksum)
