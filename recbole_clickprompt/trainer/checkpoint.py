@@ -11,7 +11,13 @@ import torch
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
-from recbole_clickprompt.trainer.file_kinds import FINETUNED, UNFINISHED, refuse_other_kinds
+from recbole_clickprompt.trainer.file_kinds import (
+    FINETUNED,
+    OTHER_TORCH,
+    UNFINISHED,
+    WEIGHTS_ALONE,
+    refuse_other_kinds,
+)
 from recbole_clickprompt.trainer.pickle_scan import scan
 from recbole_clickprompt.trainer.plain_values import RECORD_NAMES, SavedConfig, check_plain, records_only, to_plain
 
@@ -122,7 +128,7 @@ def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
         with records_only():
             state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        refuse_other_kinds(path, FINETUNED, UNFINISHED, expected=kind)
+        refuse_other_kinds(path, FINETUNED, UNFINISHED, OTHER_TORCH, WEIGHTS_ALONE, expected=kind)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
             f"{path} is not {kind}: it contains more than tensors and plain values, none of which was executed "

@@ -11,7 +11,10 @@ from safetensors import SafetensorError, safe_open
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
 
-__all__ = ["FINETUNED", "PRETRAINED", "UNFINISHED", "FileKind", "kind_of", "refuse_other_kinds"]
+__all__ = [
+    "FINETUNED", "OTHER_TORCH", "PRETRAINED", "UNFINISHED", "WEIGHTS_ALONE", "FileKind", "kind_of",
+    "refuse_other_kinds",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ _RECBOLE = FileKind(
     "a checkpoint that RecBole's own trainer wrote",
     "train the model with this package (recbole-cp run --model=<backbone>)",
 )
-_WEIGHTS_ALONE = FileKind(
+WEIGHTS_ALONE = FileKind(
     "a file of weights without settings, as torch.save(model.state_dict()) writes",
     "the settings of a run are needed too: " + _GIVE,
 )
-_TORCH = FileKind("a file that torch wrote, but no checkpoint of this package", _GIVE)
+OTHER_TORCH = FileKind("a file that torch wrote, but no checkpoint of this package", _GIVE)
 _PICKLE = FileKind("a pickle, or a file in torch's format before version 1.6, which is never loaded", _GIVE)
 _ARCHIVE = FileKind("a zip archive that torch did not write", _GIVE)
 _LANGUAGE_MODEL = FileKind(
@@ -131,7 +134,7 @@ def _kind_of_archive(path: Path) -> FileKind:
         return _RECBOLE
     if b"state_dict" in content and b"config" in content:
         return FINETUNED
-    return _WEIGHTS_ALONE if b"_rebuild_tensor" in content or b"_rebuild_parameter" in content else _TORCH
+    return WEIGHTS_ALONE if b"_rebuild_tensor" in content or b"_rebuild_parameter" in content else OTHER_TORCH
 
 
 def _kind_of_safetensors(path: Path, start: bytes) -> FileKind:

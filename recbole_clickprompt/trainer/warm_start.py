@@ -253,6 +253,7 @@ class WarmStart:
 
     def _report(self, ids: IdMap) -> None:
         logger = getLogger()
+        logger.info(f"warm start: continues from {self.saved.path}, stage {self.saved.stage}")
         for field in ids.new_ids:
             added, gone = len(ids.added(field)), ids.gone(field)
             if added or gone:
