@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["CHECKSUMS", "verify_checksums", "write_checksums"]
+__all__ = ["CHECKSUMS", "sha256_of", "verify_checksums", "write_checksums"]
 
 CHECKSUMS = "checksums.json"
 
@@ -23,7 +23,7 @@ def write_checksums(folder: Path, *, but: Iterable[str] = ()) -> None:
         but: Names of files to leave out, because users may edit them.
     """
     left_out = {CHECKSUMS, *but}
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name not in left_out}
+    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name not in left_out}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def verify_checksums(folder: Path, needed: Iterable[str]) -> None:
             fault = "is missing"
         elif name not in sums:
             fault = f"has no checksum in {CHECKSUMS}"
-        elif _sha256(folder / name) != sums[name]:
+        elif sha256_of(folder / name) != sums[name]:
             fault = f"was modified: its checksum differs from {CHECKSUMS}"
         else:
             continue
@@ -67,7 +67,8 @@ def _read(path: Path) -> dict[str, object]:
     return sums
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from recbole.data.dataset import Dataset
 
-__all__ = ["Report", "carry_over", "load_stage_model", "run_stage", "stages_after", "stages_of"]
+__all__ = ["Report", "carry_over", "load_stage_model", "run_stage", "stages_of"]
 
 # Called with the number of each epoch, from 0, and its metrics; also for the epochs of a stage that is reused
 Report = Callable[[int, dict[str, float]], None]
@@ -53,14 +53,6 @@ def stages_of(config: Settings, stages: Iterable[PretrainingStage]) -> list[Pret
         return enabled
     names = [stage.name for stage in enabled]
     return enabled[: names.index(wanted) + 1] if wanted in names else []
-
-
-def stages_after(warm: WarmStart | None, stages: list[PretrainingStage]) -> list[PretrainingStage]:
-    """The stages that a warm start leaves to run: none after finetuning, else its own stage and the later ones."""
-    if warm is None:
-        return stages
-    names = [stage.name for stage in stages]
-    return stages[names.index(warm.saved.stage) :] if warm.saved.stage in names else []
 
 
 def carry_over(

@@ -37,6 +37,7 @@ from recbole_clickprompt.trainer.protocols import (
 )
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 from recbole_clickprompt.trainer.reporting import stage_reporter
+from recbole_clickprompt.trainer.restored_optimizer import restore_optimizer
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
 from recbole_clickprompt.trainer.run_logger import RunLogger
@@ -47,7 +48,6 @@ from recbole_clickprompt.trainer.stages import (
     carry_over,
     load_stage_model,
     run_stage,
-    stages_after,
     stages_of,
 )
 from recbole_clickprompt.trainer.warm_start import WarmStart, find_warm_start
@@ -120,7 +120,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         self.encoding = Encoding.of(train_data._dataset)
         warm = find_warm_start(config, self.encoding)
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
-        stages = stages_after(warm, stages_of(config, self.method.stages))
+        stages = stages_of(config, self.method.stages)
+        stages = stages if warm is None else warm.remaining(stages)
         finetunes = config["train_stage"] in ("all", "finetune")
         allowed = (*(stage.name for stage in stages), *(["finetune"] if finetunes else []))
         state_file, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed, warm)
@@ -197,7 +198,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
                 but=config["init_from_text"] or (),
             )
             if config["warm_start_optimizer"] == "restored":
-                warm.restore_optimizer(self.optimizer, self.model)
+                restore_optimizer(self.optimizer, self.model, warm.saved, warm.ids, learner=config["learner"])
 
     def _stage_named(self, name: str) -> PretrainingStage:
         return next(stage for stage in self.method.stages if stage.name == name)

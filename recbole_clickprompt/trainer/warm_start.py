@@ -8,11 +8,12 @@ Rows of tables are copied by the value that they stand for, not by its id, which
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from recbole_clickprompt.trainer.warm_start_file import FINETUNE, SavedRun, read
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-    from recbole_clickprompt.trainer.protocols import Module
+    from recbole_clickprompt.trainer.protocols import Module, PretrainingStage
 
 __all__ = ["WarmStart", "find_warm_start", "trained_ids"]
 
@@ -67,7 +68,12 @@ class WarmStart:
         """Whether the saved run is a finetuned model, and not the result of an earlier stage."""
         return self.saved.stage == FINETUNE
 
-    @property
+    def remaining(self, stages: list[PretrainingStage]) -> list[PretrainingStage]:
+        """The stages that are left to run: none after finetuning, else that of the saved run and later ones."""
+        names = [stage.name for stage in stages]
+        return stages[names.index(self.saved.stage) :] if self.saved.stage in names else []
+
+    @functools.cached_property
     def ids(self) -> IdMap:
         """Where the saved values are in the present vocabulary."""
         return IdMap(self._encoding, self.encoding)
@@ -123,54 +129,6 @@ class WarmStart:
         for module, tensors in self._takers(model):
             module.after_warm_start(tensors)
         self._report(ids)
-
-    def restore_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-        """Loads the saved state of the optimizer; rows of new ids have none, and learning rates are not changed.
-
-        Raises:
-            SettingError: There is no state, or it is of other parameters.
-        """
-        path, saved = self.saved.path, self.saved.optimizer
-        if saved is None:
-            raise SettingError(
-                f"warm_start_optimizer: restored needs the state of an optimizer, which {path}, the result of the "
-                f"stage {self.saved.stage}, does not have; set it to fresh"
-            )
-        groups = optimizer.state_dict()["param_groups"]
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        sizes = [[len(group["params"]) for group in some] for some in (groups, saved["param_groups"])]
-        if sizes[0] != sizes[1]:
-            raise self._other_optimizer()
-        ids, layouts, state = self.ids, table_rows(model), {}
-        for number, parameter in enumerate(parameters):
-            entry = saved["state"].get(number)
-            if entry is not None:
-                rows = layouts.get(names[id(parameter)])
-                state[number] = {name: self._moments(value, parameter, rows, ids) for name, value in entry.items()}
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-    def _moments(self, value: Any, parameter: Tensor, rows: Rows | None, ids: IdMap) -> Any:
-        """A value of the optimizer's state of a parameter; one tensor per row follows the ids."""
-        if not isinstance(value, Tensor) or not value.ndim:
-            return value
-        if rows is None:
-            if value.shape != parameter.shape:
-                raise self._other_optimizer()
-            return value
-        places, size = ids.rows(rows)
-        if len(value) != len(places) or value.shape[1:] != parameter.shape[1:]:
-            raise self._other_optimizer()
-        moved = value.new_zeros(size, *value.shape[1:])
-        there = places >= 0
-        moved[places[there]] = value[there]
-        return moved
-
-    def _other_optimizer(self) -> SettingError:
-        return SettingError(
-            f"warm_start_optimizer: the optimizer of {self.saved.path} has other parameters; use the learner, "
-            "plm_learning_rate and lazy_embedding_min_rows of its run, or set warm_start_optimizer: fresh"
-        )
 
     def _takers(self, model: Module) -> Iterator[tuple[TakesWarmStart, dict[str, Tensor]]]:
         assert isinstance(model, nn.Module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.plm.weights import find_plm, kept_plm, text_files_hash, weights_hash
+from recbole_clickprompt.preprocessing.checksums import sha256_of
 from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.settings.old_names import settings_of_saved_run
 from recbole_clickprompt.settings.registry import declared
@@ -68,7 +68,7 @@ def read_saved_run(path: Path) -> SavedRun:
             f"warm_start: {path} is {kind.words}; expected {FINETUNED.words}, its run folder, or "
             f"{PRETRAINED.words}; {kind.advice}"
         )
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    checksum = sha256_of(path)
     if kind is PRETRAINED:
         stage, weights, encoding = read_stage(path)
         if not stage:

@@ -84,9 +84,10 @@ class QARMLikeMethod(Method):
 
     def sizes_from(self, settings: Settings, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """``codebook_size``, which follows from the number of items if it is None."""
-        if settings["codebook_size"] is not None or "codebooks" not in weights:
+        codebooks = weights.get("codebooks")
+        if settings["codebook_size"] is not None or codebooks is None or codebooks.ndim != 3:
             return {}
-        return {"codebook_size": weights["codebooks"].shape[1]}
+        return {"codebook_size": codebooks.shape[1]}
 
     def title(self, config: Settings) -> str:
         return f"QARMLike ({config['backbone']})"

@@ -77,7 +77,7 @@ class QARMLike(LabeledRowsModel):
 
     def before_warm_start(self, saved: Mapping[str, Tensor]) -> None:
         """Keeps the centroids, so that codes mean what they meant; see ``TakesWarmStart``."""
-        self._fitted = saved["codebooks"]
+        self._fitted = saved.get("codebooks")
 
     def after_warm_start(self, saved: Mapping[str, Tensor]) -> None:
         """Nothing more."""
