@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from recbole.quick_start import run_recbole
-from recbole.utils import FeatureType
+from safetensors.torch import load_file
 
 from recbole_clickprompt.backbones.unseen import token_embedding_tables
 from recbole_clickprompt.host.restore import restore
@@ -144,6 +144,20 @@ def test_a_stage_continues_from_its_result(settings, model, monkeypatch):
     assert any(bool(row.any()) for name, row in started.items() if name not in saved)  # as a stage starts them
 
 
+def test_a_stage_whose_examples_are_no_rows_continues_from_its_result(settings, monkeypatch):
+    given = {**settings_of(settings, "LLaCTR"), "train_stage": "fields"}
+    run_recbole(model="LLaCTR", dataset="monday", config_dict=given)
+    (result,) = Path("saved").glob("monday-*.safetensors")
+    saved = load_file(result)
+    again = {**given, "warm_start": str(result)}
+    new = began(monkeypatch, lambda: run_recbole(model="LLaCTR", dataset="tuesday", config_dict=again), "fields")
+    weights = new["model"].state_dict()
+    fresh = began(monkeypatch, lambda: run_recbole(model="LLaCTR", dataset="tuesday", config_dict=given), "fields")
+    assert saved.keys() <= weights.keys()
+    assert all(torch.equal(weight, weights[name]) for name, weight in saved.items())
+    assert not all(torch.equal(weight, weights[name]) for name, weight in fresh["model"].state_dict().items())
+
+
 @pytest.mark.parametrize("model", ["ClickPrompt", "FLIP"])
 def test_finetuning_starts_from_the_result_of_a_stage_of_an_earlier_day(settings, model, monkeypatch):
     given = settings_of(settings, model)
@@ -159,4 +173,3 @@ def test_finetuning_starts_from_the_result_of_a_stage_of_an_earlier_day(settings
     trained = {name: row for name, row in saved.items() if bool(row.any())}
     assert len(trained) > len(saved) / 2
     assert all(torch.equal(row, started[name]) for name, row in trained.items())
-    assert new["data"].field2type["item_id"] is FeatureType.TOKEN

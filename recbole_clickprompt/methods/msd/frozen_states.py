@@ -142,7 +142,7 @@ def _encode(
     order = wanted[torch.from_numpy(texts.tokens.lengths[wanted.numpy()].argsort(kind="stable"))]
     getLogger().info(f"frozen layers read {len(wanted)} of {len(texts)} texts, the others are known")
     with tqdm(total=len(wanted), unit="texts", desc="frozen layers", disable=not show_progress) as bar:
-        for numbers in order.split(_TEXTS_PER_BATCH):  # similar lengths, little padding
+        for numbers in order.split(_TEXTS_PER_BATCH) if len(order) else ():  # similar lengths, little padding
             tokens, lengths = texts.padded(numbers)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enable_amp):
                 states = encoder.lower(tokens.to(device), lengths.to(device)).float().cpu()
