@@ -51,7 +51,7 @@ def _check_finetuned(config: Config, saved: SavedRun) -> None:
     if model not in method_names():
         raise WeightsError(
             f"warm_start: {saved.path} is a checkpoint of RecBole's model {str(model)[:60]!r}, which RecBole's "
-            f"trainer wrote; expected one of {method.name}; train it with recbole-cp run"
+            f"trainer wrote; expected a run of {method.name}; train the model with recbole-cp run"
         )
     if model != method.name:
         raise SettingError(

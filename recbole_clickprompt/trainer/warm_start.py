@@ -205,7 +205,8 @@ class WarmStart:
             if not backbone.token_field_names:
                 continue
             offsets = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
-            new = torch.cat([ids.added(field) + begin for field, begin in offsets.items() if field not in but])
+            parts = [ids.added(field) + begin for field, begin in offsets.items() if field not in but]
+            new = torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
             for table in token_embedding_tables(backbone):
                 table.weight[new.to(table.weight.device)] = 0.0
 
