@@ -5,7 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -335,13 +334,13 @@ def test_grid_and_tune_take_it(days, capsys):
 
 
 def on_tuesday(settings):
-    """The weights of a run on Tuesday."""
-    weights = torch.load(run(**settings)["checkpoint"])["state_dict"]
-    return {name: weight.numpy() for name, weight in weights.items()}
+    run(**settings)
 
 
 def test_several_processes_start_from_the_same_weights(days):
     settings = {"warm_start": run("monday")["checkpoint"], "warm_start_optimizer": "restored"}
-    alone = on_tuesday(settings)
-    together, _ = on_ranks(on_tuesday, {**settings, "checkpoint_dir": "together"}, world=2)
-    assert all(np.allclose(weight, together[name], atol=1e-5) for name, weight in alone.items())
+    alone = torch.load(run(**settings)["checkpoint"])["state_dict"]
+    on_ranks(on_tuesday, {**settings, "checkpoint_dir": "together"}, world=2)
+    (file,) = Path("together").glob("*.pth")
+    together = torch.load(file)["state_dict"]
+    assert all(torch.allclose(weight, together[name], atol=1e-5) for name, weight in alone.items())
