@@ -154,6 +154,15 @@ class TensorCache:
             raise WeightsError(f"{path} is damaged: its checksum does not match; {self.recovery}")
         return metadata, tensors
 
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        """The metadata alone, which are not verified; empty if the file is damaged or of another format."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+        except (SafetensorError, OSError):
+            return {}
+        return metadata if metadata.get("format") == self.format else {}
+
     def read_or_write(self, path: Path, write: Callable[[], None]) -> tuple[dict[str, str], dict[str, Tensor]]:
         """Reads a file that calls with equal arguments share; if it is missing, one process writes it first.
 

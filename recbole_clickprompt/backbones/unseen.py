@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
     from recbole.model.abstract_recommender import ContextRecommender
 
-__all__ = ["token_embedding_tables", "zero_unseen_rows"]
+__all__ = ["token_embedding_tables", "unseen_values", "zero_unseen_rows"]
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def zero_unseen_rows(model: ContextRecommender, datasets: Sequence[Dataset], *, 
 
     Args:
         model: A context-aware RecBole model, changed in place.
-        datasets: Data sets on whose rows the model is trained.
+        datasets: Data sets on whose rows the model is trained; ids in the ``known_ids`` of one count as trained.
         but: Fields to leave unchanged.
 
     Returns:
@@ -34,7 +34,7 @@ def zero_unseen_rows(model: ContextRecommender, datasets: Sequence[Dataset], *, 
         return 0
     unseen = torch.cat(
         [
-            torch.zeros(size, dtype=torch.bool) if field in but else _unseen(datasets, field, size)
+            torch.zeros(size, dtype=torch.bool) if field in but else unseen_values(datasets, field, size)
             for field, size in zip(model.token_field_names, model.token_field_dims, strict=True)
         ]
     )
@@ -54,11 +54,13 @@ def token_embedding_tables(model: ContextRecommender) -> Iterator[nn.Embedding]:
             yield module
 
 
-def _unseen(datasets: Sequence[Dataset], field: str, size: int) -> Tensor:
-    """True at values of a field that occur in no row, ``(size,)``."""
+def unseen_values(datasets: Sequence[Dataset], field: str, size: int) -> Tensor:
+    """True at values of a field that occur in no row, and that no earlier run was trained on, ``(size,)``."""
     unseen = torch.ones(size, dtype=torch.bool)
     for dataset in datasets:
         unseen[_values(dataset, field).long()] = False
+        if field in dataset.known_ids:
+            unseen[dataset.known_ids[field]] = False
     return unseen
 
 

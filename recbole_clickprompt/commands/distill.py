@@ -43,7 +43,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import init_logger, init_seed
 
+    from recbole_clickprompt.preprocessing.encoding import Encoding
     from recbole_clickprompt.trainer.stages import run_stage
+    from recbole_clickprompt.trainer.warm_start import find_warm_start
 
     default = next((method.name for method in methods() if _stage_of(method)), None)
     described = parse_run(options, settings, model=default)
@@ -61,7 +63,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
     path = run_stage(
         stage, config, train_data, valid_data, allowed=(_STAGE,), show_progress=config["show_progress"],
-        report=report,
+        report=report, warm_start=find_warm_start(config, Encoding.of(train_data._dataset)),
     )  # fmt: skip
     print(
         f"\n{stage.summary(config, stage.training_rows(config, train_data, valid_data), path)}\n\nstudent: {path}"

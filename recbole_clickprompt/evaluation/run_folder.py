@@ -26,7 +26,7 @@ from recbole_clickprompt.evaluation.run_tables import PREDICTIONS_FILE, read_cou
 from recbole_clickprompt.evaluation.value_checks import reject_rows
 from recbole_clickprompt.evaluation.word_tables import WordTable, read_word_tables
 
-__all__ = ["RunFolder", "find_runs", "folder_of", "open_run"]
+__all__ = ["RunFolder", "checkpoint_of", "find_runs", "folder_of", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,16 @@ class RunFolder:
 def folder_of(checkpoint: str | Path) -> Path:
     """The run folder that belongs to a checkpoint."""
     return Path(checkpoint).with_suffix("")
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint that a path means: a file itself; of a folder, that of its run, whether finished or not."""
+    if not run.is_dir():
+        return run
+    if (run / INFO_FILE).is_file():
+        return open_run(run).checkpoint
+    folder = run.resolve()  # `.` has no name of its own
+    return folder.parent / f"{folder.name}.pth"
 
 
 def open_run(path: str | Path) -> RunFolder:

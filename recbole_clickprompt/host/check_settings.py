@@ -88,6 +88,11 @@ def check_settings(
             f"learner: {final['learner']} uses weight_decay as an L2 penalty, for which the default for adamw, "
             f"{final['weight_decay']}, is too strong; set weight_decay too, for example to 0.0"
         )
+    if final.get("warm_start_optimizer", "fresh") != "fresh" and final.get("warm_start") is None:
+        raise SettingError(
+            f"warm_start_optimizer: {final['warm_start_optimizer']} has no effect without warm_start; name a "
+            "checkpoint in warm_start, or leave it out"
+        )
     method = find_method(model)
     stages = ("all", *(stage.name for stage in method.stages), "finetune")
     if final["train_stage"] not in stages:

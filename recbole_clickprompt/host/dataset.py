@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +38,12 @@ from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin
 from recbole_clickprompt.host.history import HistoryLog, add_histories, check_history
 from recbole_clickprompt.host.ids import remap_ids
+from recbole_clickprompt.host.kept_scales import bin_with, fill_with, kept_scales, normalize_with
 from recbole_clickprompt.host.missing_numbers import missing_numbers
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
 from recbole_clickprompt.host.split_rows import ROW, TIME, SplitRows
 from recbole_clickprompt.host.user_profiles import add_profiles, check_profiles
+from recbole_clickprompt.host.warm_start import begin_warm_start
 from recbole_clickprompt.plm.row_tokenizer import row_tokenizer
 from recbole_clickprompt.plm.weights import find_plm
 from recbole_clickprompt.preprocessing.scaling import Scale, observe_means, signed_log, with_bins, with_ranges
@@ -70,6 +73,7 @@ class TextDataset(CountedFilters):
     - ``benchmark_filename`` names files written by ``recbole-cp prepare``; if they are missing, the rows are split
       as ``eval_args`` says. Filters apply to these files too; RecBole silently ignores filters for them.
     - ``cold_start`` splits by users or items, so that those of validation and test rows are new.
+    - With ``warm_start``, numbers are scaled as in the earlier run.
     - ``text_only_fields`` are read like ``whole_text_fields``, and are no features of models.
     - ``rename_fields`` renames fields of the files.
     - Rows are indexed by tensors; RecBole converts the index to a Python list for each column.
@@ -90,6 +94,8 @@ class TextDataset(CountedFilters):
     history_log: HistoryLog | None = None
     # Of a split part: what its rows may know about their users; None without ``user_knowledge``
     user_profiles: UserProfiles | None = None
+    # By field, ids that an earlier run was trained on, which a warm start continues
+    known_ids: Mapping[str, torch.Tensor] = MappingProxyType({})
     file_times: pd.Series | None = None
 
     def __getitem__(
@@ -133,6 +139,9 @@ class TextDataset(CountedFilters):
         self.file_size_list = np.bincount(part, minlength=len(sizes)).tolist()
 
     def _get_preset(self) -> None:
+        if not is_from_checkpoint(self.config):
+            begin_warm_start(self.config)
+        self._kept = kept_scales(self.config)
         super()._get_preset()
         self.origins: dict[str, FieldOrigin] = {}
 
@@ -195,11 +204,17 @@ class TextDataset(CountedFilters):
             feat[field] = signed_log(feat[field]) if is_number else feat[field].map(signed_log)
         self.scales: dict[str, Scale] = observe_means(self)
         self.missing_rows, self.missing_ids = missing_numbers(self)
+        if self._kept is not None:
+            self.scales |= self._kept
+            fill_with(self, self._kept)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
             self.file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
 
     def _normalize(self) -> None:
+        if self._kept is not None:
+            normalize_with(self, self._kept)
+            return
         self.scales = with_ranges(self.scales, self)
         label = self.inter_feat[self.label_field].copy() if self.label_field in self.inter_feat else None
         super()._normalize()
@@ -207,6 +222,9 @@ class TextDataset(CountedFilters):
             self.inter_feat[self.label_field] = label
 
     def _discretization(self) -> None:
+        if self._kept is not None:
+            bin_with(self, self._kept)
+            return
         warn_unscaled(self)
         self.scales = with_bins(self.scales, self)
         super()._discretization()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from recbole.data.dataset import Dataset
-    from torch import nn
+    from torch import Tensor, nn
 
     from recbole_clickprompt.text.source import TextSource
     from recbole_clickprompt.trainer.protocols import PretrainingStage
@@ -133,6 +133,15 @@ class Method:
             valid_data: Loader of the validation rows, or None.
             all_rows: Loader of all training rows; ``train_data`` may be a sample of them.
         """
+
+    def sizes_from(self, settings: Settings, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Settings that a model derives from its data where they are None, as they were in a saved run.
+
+        Args:
+            settings: Of the run that continues from it.
+            weights: Of the saved model.
+        """
+        return {}
 
     def title(self, config: Settings) -> str:
         """A readable name of a run's model, for tables and reports."""

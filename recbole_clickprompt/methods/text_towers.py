@@ -71,6 +71,10 @@ class TextTowers(LabeledRowsModel):
         for level, key in self.keys.items():
             self.register_buffer(f"{level}_vectors", torch.zeros(dataset.num(key), width))
 
+    def table_rows(self) -> dict[str, None]:
+        """Vectors are computed again; see ``HasTableRows``."""
+        return {f"{level}_vectors": None for level in self.keys}
+
     @property
     def texts(self) -> Mapping[str, LevelTexts]:
         raise NotImplementedError

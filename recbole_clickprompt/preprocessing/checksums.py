@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from recbole_clickprompt.errors import DataError
 
-__all__ = ["CHECKSUMS", "verify_checksums", "write_checksums"]
+__all__ = ["CHECKSUMS", "sha256_of", "verify_checksums", "write_checksums"]
 
 CHECKSUMS = "checksums.json"
 
@@ -23,7 +23,7 @@ def write_checksums(folder: Path, *, but: Iterable[str] = ()) -> None:
         but: Names of files to leave out, because users may edit them.
     """
     names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    sums = {name: _sha256(path) for name, path in names.items() if name not in {CHECKSUMS, *but}}
+    sums = {name: sha256_of(path) for name, path in names.items() if name not in {CHECKSUMS, *but}}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
@@ -56,7 +56,7 @@ def verify_checksums(
             fault = "is missing"
         elif name not in sums:
             fault = f"has no checksum in {CHECKSUMS}"
-        elif _sha256(folder / name) != sums[name]:
+        elif sha256_of(folder / name) != sums[name]:
             fault = f"was modified: its checksum differs from {CHECKSUMS}"
         else:
             continue
@@ -79,7 +79,8 @@ def _is_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and str(path) == name and "\\" not in name
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -43,14 +43,20 @@ class Scale:
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Fills and scales numbers, ``(N,)``, in which NaN means missing; values are not clipped to [0, 1]."""
         values = signed_log(values) if self.log else values
-        filled = np.where(np.isnan(values), self.missing, values)
+        return self.normalized(np.where(np.isnan(values), self.missing, values))
+
+    def normalized(self, filled: np.ndarray) -> np.ndarray:
+        """The last step of ``scaled``, of numbers without missing ones, ``(N,)``."""
         if self.low is None or self.high is None:
             return filled
         return (filled - self.low) / (self.high - self.low) if self.high > self.low else np.ones_like(filled)
 
     def feature(self, values: np.ndarray) -> np.ndarray:
         """Numbers as a numerical feature, ``(N, 2)``: a factor and the embedding row that it multiplies."""
-        scaled = self.scaled(values)
+        return self.binned(self.scaled(values))
+
+    def binned(self, scaled: np.ndarray) -> np.ndarray:
+        """The last step of ``feature``, of scaled numbers, ``(N,)``."""
         if self.edges is not None and self.bins is not None:
             low, high = self.edges
             index = np.floor((scaled - low) * self.bins / (high - low) + 1) if high > low else self.bins

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from recbole_clickprompt.errors import SettingError, StorageError, WeightsError
-from recbole_clickprompt.evaluation.run_folder import open_run
-from recbole_clickprompt.evaluation.run_info import INFO_FILE
+from recbole_clickprompt.evaluation.run_folder import checkpoint_of
 from recbole_clickprompt.host.published import CONFIG_FILE, is_published, read_published
 from recbole_clickprompt.host.saved_model import build_model, read_run
 from recbole_clickprompt.methods.registry import find_method, method_names
@@ -157,20 +156,13 @@ def _build(config: Config, preprocessing: Preprocessing, file: Path) -> Abstract
 
 
 def _file(run: Path) -> Path:
-    if not run.is_dir():
-        return run
-    if is_published(run):
-        return run / CONFIG_FILE
-    if (run / INFO_FILE).is_file():
-        return open_run(run).checkpoint
-    folder = run.resolve()  # `.` has no name of its own
-    return folder.parent / f"{folder.name}.pth"
+    return run / CONFIG_FILE if is_published(run) else checkpoint_of(run)
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:
     if is_published(run):
         return read_published(run, method_names())
-    path = _file(run)
+    path = checkpoint_of(run)
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}; give the .pth file that training wrote, or the folder next to it"

@@ -75,6 +75,21 @@ _TRAINING = {
         "For train_stage finetune: the pretraining checkpoint to start from. None: start from scratch.",
         "finetune",
     ),
+    "warm_start": Setting(
+        optional(NAME),
+        None,
+        "The .pth file or run folder of an earlier run of this method, or the result of one of its stages, to "
+        "continue from. Known ids keep their embeddings; new ids start as unseen_id_embeddings and init_from_text "
+        "say. None: start from scratch.",
+        "none",
+    ),
+    "warm_start_optimizer": Setting(
+        choice("fresh", "restored"),
+        "fresh",
+        "With warm_start: fresh: the optimizer starts without moments. restored: it has those of the earlier run, "
+        "and none for new ids.",
+        "finetune",
+    ),
     "resume": Setting(
         optional(NAME),
         None,

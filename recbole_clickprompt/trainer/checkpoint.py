@@ -11,6 +11,13 @@ import torch
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
+from recbole_clickprompt.trainer.file_kinds import (
+    FINETUNED,
+    OTHER_TORCH,
+    UNFINISHED,
+    WEIGHTS_ALONE,
+    refuse_other_kinds,
+)
 from recbole_clickprompt.trainer.pickle_scan import scan
 from recbole_clickprompt.trainer.plain_values import RECORD_NAMES, SavedConfig, check_plain, records_only, to_plain
 
@@ -84,6 +91,7 @@ def read_model(path: Path, *, device: torch.device | str = "cpu") -> dict[str, A
         state["config"] = config
     _checked(state, path, kind)
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        refuse_other_kinds(path, FINETUNED, expected=kind)
         raise WeightsError(f"{path} is not {kind}: it has no config")
     weights = state.get("state_dict")
     if not isinstance(weights, dict) or not all(
@@ -94,8 +102,10 @@ def read_model(path: Path, *, device: torch.device | str = "cpu") -> dict[str, A
 
 
 def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"{path}: no such file; expected {kind}")
+    if path.is_dir():
+        refuse_other_kinds(path, expected=kind)
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
@@ -104,6 +114,7 @@ def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
             # torch writes checksums but never verifies them
             damaged = None if packed or fault else archive.testzip()
     except Exception as error:  # zipfile raises errors of many types for damaged files
+        refuse_other_kinds(path, FINETUNED, UNFINISHED, expected=kind)
         raise WeightsError(f"{path} is damaged or foreign, expected {kind}: {error}; {_RECOVER}") from error
     if packed:
         raise WeightsError(f"{path} is not {kind}: its part {packed[0]} is compressed, which torch never writes")
@@ -117,12 +128,14 @@ def _load(path: Path, kind: str, device: torch.device | str) -> dict[str, Any]:
         with records_only():
             state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
+        refuse_other_kinds(path, FINETUNED, UNFINISHED, OTHER_TORCH, WEIGHTS_ALONE, expected=kind)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
             f"{path} is not {kind}: it contains more than tensors and plain values, none of which was executed "
             f"({reason})"
         ) from error
     if not isinstance(state, dict):
+        refuse_other_kinds(path, FINETUNED, UNFINISHED, expected=kind)
         raise WeightsError(f"{path} is not {kind}: it contains a {type(state).__name__}")
     return state
 
@@ -168,6 +181,8 @@ def save_model(trainer: Trainer, epoch: int, verbose: bool = True, saved_model_f
         "other_parameter": trainer.model.other_parameter(),
         "optimizer": trainer.optimizer.state_dict(),
     }
+    if trainer.encoding is not None:
+        state["encoding"] = trainer.encoding.pack()
     if distributed.current().is_main:
         write_checkpoint(Path(path), state)
     distributed.current().barrier()

@@ -12,21 +12,37 @@ from torch import nn
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.tensor_cache import TensorCache
 from recbole_clickprompt.trainer.checkpoint import check_numbers
+from recbole_clickprompt.trainer.file_kinds import PRETRAINED, refuse_other_kinds
 from recbole_clickprompt.trainer.tied_weights import storage, tied, without_ties
 
 if TYPE_CHECKING:
     from recbole_clickprompt.trainer.protocols import Module
 
-__all__ = ["load_components", "load_pretrained", "read_checksum", "read_inputs", "save_pretrained"]
+__all__ = [
+    "has_encoding", "load_components", "load_pretrained", "read_checksum", "read_inputs", "read_stage",
+    "save_pretrained",
+]  # fmt: skip
 
 _CACHE = TensorCache(
     "clickprompt-pretraining-2", "pretraining checkpoint of ClickPrompt", "delete it and pretrain again"
 )
 
 
-def save_pretrained(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
+_ENCODING = "encoding:"  # begins the names of tensors that are no weights, and of their header
+
+
+def save_pretrained(
+    model: Module,
+    path: Path,
+    *,
+    inputs: dict[str, Any],
+    epoch: int,
+    stage: str = "",
+    encoding: Encoding | None = None,
+) -> None:
     """Writes all weights of a pretraining model (tied ones once) and the inputs that determined them.
 
     Rank 0 writes; all ranks return when the file exists.
@@ -36,16 +52,17 @@ def save_pretrained(model: Module, path: Path, *, inputs: dict[str, Any], epoch:
         path: The file.
         inputs: The result of ``fingerprint.stage_inputs``.
         epoch: Number of trained epochs.
+        stage: Name of the stage.
+        encoding: Of the data set, if weights belong to its ids.
     """
     if distributed.current().is_main:
-        _write(model, path, inputs=inputs, epoch=epoch)
+        metadata = {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch), "stage": stage}
+        extra: dict[str, torch.Tensor] = {}
+        if encoding is not None:
+            metadata[_ENCODING], packed = encoding.pack()
+            extra = {f"{_ENCODING}{name}": tensor for name, tensor in packed.items()}
+        _CACHE.write(path, without_ties(model.state_dict()) | extra, metadata)
     distributed.current().barrier()
-
-
-def _write(model: Module, path: Path, *, inputs: dict[str, Any], epoch: int) -> None:
-    _CACHE.write(
-        path, without_ties(model.state_dict()), {"inputs": json.dumps(inputs, sort_keys=True), "epoch": str(epoch)}
-    )
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
@@ -67,6 +84,31 @@ def read_inputs(path: Path) -> dict[str, Any]:
             "pretrain again"
         )
     return inputs
+
+
+def read_stage(path: Path) -> tuple[str, dict[str, torch.Tensor], Encoding | None]:
+    """The stage that wrote a checkpoint (empty before version 1.0), its weights, and the encoding of its data set.
+
+    Raises:
+        WeightsError: As for ``read_inputs``.
+    """
+    metadata, tensors = _CACHE.read(path)
+    return metadata.get("stage", ""), _weights(tensors), _encoding(metadata, tensors)
+
+
+def has_encoding(path: Path, encoding: Encoding) -> bool:
+    """Whether the ids of a checkpoint stand for these values, as far as it says; raises WeightsError."""
+    found = _encoding(*_CACHE.read(path))
+    return found is None or found.digest() == encoding.digest()
+
+
+def _encoding(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Encoding | None:
+    packed = {name.removeprefix(_ENCODING): t for name, t in tensors.items() if name.startswith(_ENCODING)}
+    return Encoding.unpack(metadata[_ENCODING], packed) if _ENCODING in metadata else None
+
+
+def _weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_ENCODING)}
 
 
 def read_checksum(path: Path) -> str:
@@ -136,6 +178,8 @@ def load_pretrained(model: Module, path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"{path}: no such pretraining checkpoint; check pre_model_path")
-    return _CACHE.read(path)
+    refuse_other_kinds(path, PRETRAINED, expected=PRETRAINED.words)
+    metadata, tensors = _CACHE.read(path)
+    return metadata, _weights(tensors)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
 
 __all__ = [
-    "CTRModel", "ExampleStage", "FinetuningMethod", "FollowsTraining", "Module", "PretrainingStage",
-    "ReadsLastStage", "StageModel", "Trainable", "ValidatedStage",
+    "CTRModel", "ExampleStage", "FinetuningMethod", "FollowsTraining", "HasTableRows", "Module",
+    "PretrainingStage", "ReadsLastStage", "StageModel", "TakesWarmStart", "Trainable", "ValidatedStage",
 ]  # fmt: skip
 
 _M = TypeVar("_M")
@@ -250,6 +250,32 @@ class ReadsLastStage(Protocol):
         Args:
             checkpoint: The checkpoint of the last stage, or the one that ``pre_model_path`` names; None without.
         """
+
+
+@runtime_checkable
+class HasTableRows(Protocol):
+    """A module with tensors that depend on the ids of fields; RecBole's context-aware models need not say so."""
+
+    def table_rows(self) -> Mapping[str, Sequence[str | int] | None]:
+        """How a warm start copies tensors of the module, by their names in its ``state_dict``.
+
+        A list names the fields whose ids the rows of a tensor are, one field after the other; a number stands for
+        so many rows that are no ids. None: the tensor is computed from the data, and not copied.
+        """
+
+
+@runtime_checkable
+class TakesWarmStart(Protocol):
+    """A module that has to do more in a warm start than to have its tensors copied.
+
+    ``saved`` has the saved tensors of the module by their names in its ``state_dict``.
+    """
+
+    def before_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Called before ``FinetuningMethod.begin_finetuning``."""
+
+    def after_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Called when tensors have been copied; raises SettingError if the module cannot continue from them."""
 
 
 class FinetuningMethod(Protocol):

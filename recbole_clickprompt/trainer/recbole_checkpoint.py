@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.trainer.checkpoint import load_weights, read_model, save_model
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class PlainCheckpoints:
     logger: Any
     device: Any
     saved_model_file: str
+    encoding: Encoding | None = None  # of the data set, which is saved with the weights
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: str) -> None:
         save_model(self, epoch, verbose, **kwargs)

@@ -19,6 +19,7 @@ from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.files import is_alive
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
+from recbole_clickprompt.trainer.file_kinds import OTHER_TORCH, UNFINISHED, refuse_other_kinds
 from recbole_clickprompt.trainer.fingerprint import differences
 from recbole_clickprompt.trainer.resume_schema import fault_of_state
 from recbole_clickprompt.trainer.stage import TrainingStage
@@ -61,6 +62,7 @@ def load_resume_state(
     path = default if resume == "auto" else Path(resume)
     state = read_checkpoint(path, kind=_KIND)
     if state.get("format") != _FORMAT or _KEYS - state.keys():
+        refuse_other_kinds(path, UNFINISHED, OTHER_TORCH, expected=_KIND)
         got = state.get("format") or "something else"
         raise WeightsError(
             f"{path} is not {_KIND} ({_FORMAT}), but {got}; leave out --resume to start over, or resume with the "

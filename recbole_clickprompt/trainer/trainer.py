@@ -17,6 +17,7 @@ from recbole.utils import EvaluatorType, get_local_time
 from recbole_clickprompt import distributed
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.files import remove_leftovers
+from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
 from recbole_clickprompt.trainer.epoch_parts import EpochParts
@@ -36,12 +37,20 @@ from recbole_clickprompt.trainer.protocols import (
 )
 from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 from recbole_clickprompt.trainer.reporting import stage_reporter
+from recbole_clickprompt.trainer.restored_optimizer import restore_optimizer
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
 from recbole_clickprompt.trainer.run_logger import RunLogger
 from recbole_clickprompt.trainer.sampling import finetuning_loader
 from recbole_clickprompt.trainer.stage import TrainingStage, autocast
-from recbole_clickprompt.trainer.stages import Report, load_stage_model, run_stage, stages_of
+from recbole_clickprompt.trainer.stages import (
+    Report,
+    carry_over,
+    load_stage_model,
+    run_stage,
+    stages_of,
+)
+from recbole_clickprompt.trainer.warm_start import WarmStart, find_warm_start
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -108,26 +117,29 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         """Runs what ``train_stage`` selects; arguments and results are those of RecBole's ``fit``."""
         config = self.config
         all_rows, train_data = train_data, finetuning_loader(config, train_data)
+        self.encoding = Encoding.of(train_data._dataset)
+        warm = find_warm_start(config, self.encoding)
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         stages = stages_of(config, self.method.stages)
+        stages = stages if warm is None else warm.remaining(stages)
         finetunes = config["train_stage"] in ("all", "finetune")
         allowed = (*(stage.name for stage in stages), *(["finetune"] if finetunes else []))
-        state_file, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed)
+        state_file, state, inputs = self._finetuning_state(train_data, valid_data, start, stages, allowed, warm)
         reads_stage = isinstance(self.model, ReadsLastStage)
         if state is None or reads_stage:  # a resumed run reuses the results of its stages
             for stage in stages:
                 start = run_stage(
-                    stage, config, all_rows, valid_data, previous=start, allowed=allowed,
+                    stage, config, all_rows, valid_data, previous=start, allowed=allowed, warm_start=warm,
                     show_progress=show_progress, report=self._reporter(verbose, stage.name),
                 )  # fmt: skip
+            if not stages and warm is not None and not warm.is_finetuned:
+                start = carry_over(self._stage_named(warm.saved.stage), config, all_rows, valid_data, warm)
             if not finetunes:
                 return self._evaluate_last(stages[-1], start, all_rows, valid_data)
         if reads_stage:
             self.model.read_stage(start)
         if state is None:
-            self.method.begin_finetuning(
-                config, self.model, start=start, train_data=train_data, valid_data=valid_data, all_rows=all_rows
-            )
+            self._begin_finetuning(start, train_data, valid_data, all_rows, warm)
         self._stage = TrainingStage.from_config(
             config,
             name="finetune",
@@ -159,6 +171,38 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         with self._checkpointer.handle_signals(), self._in_fit():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
+    def _begin_finetuning(
+        self,
+        start: Path | None,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        all_rows: AbstractDataLoader,
+        warm: WarmStart | None,
+    ) -> None:
+        """Sets the weights that finetuning starts from: those of ``start``, or of a finetuned model."""
+        config = self.config
+        if warm is not None:
+            train_data._dataset.known_ids = warm.known_ids()
+        continues = warm is not None and warm.is_finetuned
+        if warm is not None and continues:
+            warm.prepare(self.model)
+        self.method.begin_finetuning(
+            config, self.model, start=None if continues else start,
+            train_data=train_data, valid_data=valid_data, all_rows=all_rows,
+        )  # fmt: skip
+        if warm is not None and continues:
+            warm.copy_into(
+                self.model,
+                config,
+                zero=config["unseen_id_embeddings"] == "zero",
+                but=config["init_from_text"] or (),
+            )
+            if config["warm_start_optimizer"] == "restored":
+                restore_optimizer(self.optimizer, self.model, warm.saved, warm.ids, learner=config["learner"])
+
+    def _stage_named(self, name: str) -> PretrainingStage:
+        return next(stage for stage in self.method.stages if stage.name == name)
+
     def _finetuning_state(
         self,
         train_data: AbstractDataLoader,
@@ -166,6 +210,7 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         start: Path | None,
         stages: Sequence[PretrainingStage],
         allowed: tuple[str, ...],
+        warm: WarmStart | None,
     ) -> tuple[Path, dict[str, Any] | None, dict[str, Any]]:
         """The state file of finetuning, the state to resume from if any, and the inputs that determine it."""
         config = self.config
@@ -175,7 +220,10 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             valid_data,
             read_checksum(start) if start else None,
             reads_text=self.method.reads_text(config) or any(stage.reads_text(config) for stage in stages),
-            further=self.method.inputs(config, train_data._dataset),
+            further={
+                **self.method.inputs(config, train_data._dataset),
+                **({} if warm is None else {"warm_start": warm.digest()}),
+            },
         )
         default = state_path(config, f"{config['model']}-finetune", inputs)
         return *load_resume_state(config, default, stage="finetune", inputs=inputs, allowed=allowed), inputs

@@ -32,7 +32,7 @@ FINETUNING = {
     "mask_items", "mask_rate", "read_answers", "knowledge_vectors", "shared_experts", "level_experts",
     "code_levels", "codebook_size", "field_interaction_weight", "field_alignment_weight",
     "student_layers", "distill_weight", "number_buckets",
-    "max_characters", "char_channels", "finetune_towers", "p5_ids",
+    "max_characters", "char_channels", "finetune_towers", "p5_ids", "warm_start_optimizer",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
@@ -46,7 +46,7 @@ WITHOUT_EFFECT = {
     "nproc", "ip", "port", "single_spec", "plm", "checkpoint_dir", "data_path", "save_dataset",
     "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "config_files", "config_file_list",
     "column_names", "list_separators", "sampled_negatives", "distill_evaluated", "phrase_references",
-    "phrase_threshold",
+    "phrase_threshold", "warm_start",
 }  # fmt: skip
 
 

@@ -259,8 +259,8 @@ def spoil(path, how):
     ("how", "message"),
     [
         ("truncated", "is damaged or not a safetensors file"),
-        ("text", "is damaged or not a safetensors file"),
-        ("foreign", "is not a pretraining checkpoint of ClickPrompt"),
+        ("text", "is a text file; expected the result of a stage"),
+        ("foreign", "is a safetensors file of another program"),
         ("missing", "no such pretraining checkpoint"),
     ],
 )

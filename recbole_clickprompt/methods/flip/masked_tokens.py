@@ -58,6 +58,12 @@ class TokenPredictor(nn.Module):
         self.vocabulary: Tensor
         self.register_buffer("vocabulary", vocabulary, persistent=False)
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the weights with a row per token of the vocabulary."""
+        last = len(self.head) - 1
+        return [f"head.{last}.weight", f"head.{last}.bias"]
+
     def sample(self, interaction: Interaction) -> dict[str, Tensor]:
         """Masks the text of B rows.
 

@@ -125,6 +125,16 @@ class FLIPPretraining(WholeBatchModel):
         """Row numbers of parts with texts of similar length."""
         return self.text.lengths(interaction).argsort(stable=True).split(size)
 
+    def table_rows(self) -> dict[str, Sequence[str | int] | None]:
+        """The vectors of values; the output layer over tokens of the data starts again (``HasTableRows``)."""
+        found: dict[str, Sequence[str | int] | None] = {}
+        if self.id_masker is not None:
+            found["field_predictor.values.weight"] = self.id_masker.fields
+        size = self.plm.encoder.config.vocab_size
+        if self.token_predictor is not None and len(self.token_predictor.vocabulary) < size:
+            found |= {f"token_predictor.{name}": None for name in self.token_predictor.output_names}
+        return found
+
     def masked(self, interaction: Interaction) -> Interaction:
         """A batch with columns of what is masked in each row."""
         columns = dict(interaction.interaction)

@@ -62,6 +62,7 @@ def encode_all(
     tokens: Ragged,
     states: FrozenStates | None = None,
     *,
+    wanted: Tensor | None = None,
     show_progress: bool = False,
     shared: bool = False,
 ) -> Tensor:
@@ -71,12 +72,13 @@ def encode_all(
         encoder: The student.
         tokens: Of all texts.
         states: Of the frozen layers, if they are kept.
+        wanted: Numbers of the texts to encode, ``(N,)``; the others have the vector 0. None: all.
         show_progress: Show a progress bar.
         shared: All processes call this; each encodes a part of the texts, and all get the result.
     """
     device, group = next(encoder.parameters()).device, distributed.current()
     rank, world = (group.rank, group.world) if shared else (0, 1)
-    parts = _batches(tokens)[rank::world]
+    parts = _batches(tokens, wanted)[rank::world]
     training = encoder.training
     encoder.eval()
     try:
@@ -96,9 +98,10 @@ def encode_all(
     return vectors.to(device)
 
 
-def _batches(tokens: Ragged) -> list[Tensor]:
+def _batches(tokens: Ragged, wanted: Tensor | None) -> list[Tensor]:
     """Numbers of texts of similar length, in groups of at most ``_TOKENS_PER_BATCH`` tokens with padding."""
-    order = tokens.lengths.argsort(kind="stable")
+    numbers = np.arange(len(tokens.lengths)) if wanted is None else wanted.numpy()
+    order = numbers[tokens.lengths[numbers].argsort(kind="stable")]
     groups: list[Tensor] = []
     begin = 0
     for end, length in enumerate(tokens.lengths[order].tolist()):  # ascending: the last text is the longest

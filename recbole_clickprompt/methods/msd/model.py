@@ -81,6 +81,10 @@ class MSD(LabeledRowsModel):
 
     # Training
 
+    def table_rows(self) -> dict[str, None]:
+        """Rates of masking follow from the present rows; see ``HasTableRows``."""
+        return {"mask_rates": None}
+
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """Parameters of the student, which are trained at ``plm_learning_rate``."""
         return list(self.texts.student.parameters())

@@ -6,6 +6,7 @@ Letters: N texts, Z tokens of the longest of them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recbole_clickprompt.methods.msd.texts import student_tokens
+from recbole_clickprompt.methods.text_vectors.kept_texts import hash_texts
 from recbole_clickprompt.text.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class StudentTexts:
             Tokens, ``(N, Z)`` int64, 0 at padding; and lengths, ``(N,)``; on the CPU.
         """
         return padded(self.tokens, texts.cpu().numpy())
+
+    def hashes(self) -> Tensor:
+        """A hash of each text's tokens, ``(U, HASH_SIZE)`` uint8."""
+        bounds = itertools.pairwise(self.tokens.offsets)
+        return hash_texts(self.tokens.values[begin:end].tobytes() for begin, end in bounds)
 
     def digest(self) -> str:
         """A hash of all tokens and of which id has which."""

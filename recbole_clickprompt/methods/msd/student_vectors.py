@@ -16,6 +16,7 @@ from recbole_clickprompt.methods.msd.encoder import StudentEncoder
 from recbole_clickprompt.methods.msd.encoding import encode, encode_all, random_directions
 from recbole_clickprompt.methods.msd.frozen_states import FrozenStates, frozen_states
 from recbole_clickprompt.methods.msd.student_texts import StudentTexts, StudentTokenizer
+from recbole_clickprompt.methods.text_vectors.kept_texts import places_of
 from recbole_clickprompt.methods.text_vectors.level import Level, Rows
 from recbole_clickprompt.methods.text_vectors.tables import TextTables, hash_weights
 
@@ -49,6 +50,24 @@ class StudentVectors(nn.Module):
         self._folder, self._random = folder, random
         self._states: dict[str, FrozenStates] = {}  # of the frozen layers by level, once they are needed
         self._enable_amp, self._show_progress = enable_amp, show_progress
+        # By level, hashes of texts and their vectors by the present weights, from an earlier run
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def start_from(self, weights: Mapping[str, Tensor], known: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Takes the student of an earlier run and the vectors that it has made, if the weights fit.
+
+        Args:
+            weights: Of this module.
+            known: By level, hashes of texts, ``(U, HASH_SIZE)``, and their vectors, ``(U, W)``.
+        """
+        own = {name: weight.shape for name, weight in self.state_dict().items()}
+        if own == {name: weight.shape for name, weight in weights.items()}:
+            self.load_state_dict(weights)
+            self._known = {name: parts for name, parts in known.items() if len(parts[0]) == len(parts[1])}
+
+    def weights_change(self) -> None:
+        """To be called before a step that changes weights: earlier vectors are then of no use."""
+        self._known = {}
 
     def is_trained(self) -> bool:
         """Whether any weight is trained."""
@@ -70,14 +89,21 @@ class StudentVectors(nn.Module):
                     enable_amp=self._enable_amp,
                     show_progress=self._show_progress,
                 )
+            hashes = texts.hashes()
+            known, stored = self._known.get(level.name, (hashes[:0], torch.zeros(0, self.encoder.width)))
+            places = places_of(hashes, known)
+            found = places >= 0
             vectors = encode_all(
                 self.encoder,
                 texts.tokens,
                 self._states.get(level.name),
+                wanted=(~found).nonzero().squeeze(1),
                 show_progress=self._show_progress,
                 shared=True,
             )
+        vectors[found.to(vectors.device)] = stored[places[found]].to(vectors)
         level.vectors.rows = random_directions(vectors, texts.tokens) if self._random else vectors
+        level.text_hashes = hashes.to(vectors.device)
 
     def encoded(self, level: Level, ids: Tensor) -> Rows:
         """Adapted vectors of ids of any shape, each distinct text read once, with gradients into the student."""
@@ -135,6 +161,25 @@ class StudentTables(TextTables):
     def reader(self) -> StudentVectors:
         """The student."""
         return self.student
+
+    def before_step(self) -> None:
+        """As for ``TextTables``; vectors of an earlier run are no longer those of the weights."""
+        if self.student.is_trained():
+            self.student.weights_change()
+        super().before_step()
+
+    def before_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Takes the earlier student and its vectors of texts, so that only new texts are read."""
+        known = {
+            name: (saved[f"levels.{name}.text_hashes"], saved[f"levels.{name}.vectors.rows"])
+            for name in self.named_levels()
+            if f"levels.{name}.text_hashes" in saved
+        }
+        weights = {k.removeprefix("student."): v for k, v in saved.items() if k.startswith("student.")}
+        self.student.start_from(weights, known)
+
+    def after_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Nothing more."""
 
     def training_rows(self, name: str, ids: Tensor, *, trained: bool) -> Rows:
         """Adapted vectors of ids of any shape in training; ``trained``: with gradients into the student."""

@@ -5,6 +5,7 @@ Letters: see ``plm/__init__.py``; S slots for the values of a row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -97,6 +98,12 @@ class NumBERTLike(LabeledRowsModel):
                 f"a row has up to {slots} values, which are a token each, but {config['plm']} reads at most "
                 f"{longest} tokens; use another plm, or shorten lists with seq_len"
             )
+
+    def table_rows(self) -> dict[str, Sequence[str | int]]:
+        """The embeddings of values; see ``HasTableRows``."""
+        added = self._embeddings[0].added
+        names = [name for name, module in self.named_modules(remove_duplicate=False) if module is added]
+        return {f"{name}.weight": self.values.rows for name in names}
 
     def begin(self, dataset: Dataset) -> int:
         """Sets which values are known from the rows that are trained on.

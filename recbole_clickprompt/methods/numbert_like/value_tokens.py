@@ -89,6 +89,15 @@ class ValueTokens(nn.Module):
         self.register_buffer("known", torch.zeros(self.size, dtype=torch.bool))
         self.register_buffer("edges", torch.zeros(numbers, config["number_buckets"] - 1))
 
+    @property
+    def rows(self) -> list[str | int]:
+        """Whose ids the tokens are: those of a field, or of a number field none; see ``HasTableRows``."""
+        return [field.size if field.type is FeatureType.FLOAT else field.name for field in self.fields]
+
+    def table_rows(self) -> dict[str, list[str | int]]:
+        """Values that were known stay known; see ``HasTableRows``."""
+        return {"known": self.rows}
+
     @torch.no_grad()
     def observe(self, dataset: Dataset) -> None:
         """Sets the known values and the edges of buckets from rows that are trained on."""

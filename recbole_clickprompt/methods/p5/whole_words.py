@@ -45,6 +45,10 @@ class WholeWords(nn.Module):
         self.embeddings = nn.Embedding(size, width)
         nn.init.zeros_(self.embeddings.weight)
 
+    def table_rows(self) -> dict[str, tuple[int]]:
+        """Rows are places of words, and no ids; see ``HasTableRows``."""
+        return {"embeddings.weight": (self.embeddings.num_embeddings,)}
+
     def numbers(self, text: Tensor, lengths: Tensor) -> Tensor:
         """Numbers of words, ``(B, Z)`` int64.
 

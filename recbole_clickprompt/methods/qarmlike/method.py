@@ -15,7 +15,7 @@ from recbole_clickprompt.settings.values import Settings
 
 if TYPE_CHECKING:
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-    from torch import nn
+    from torch import Tensor, nn
 
     from recbole_clickprompt.text.source import TextSource
 
@@ -87,6 +87,13 @@ class QARMLikeMethod(Method):
         log_unanswered(config, dataset, ["item"])
         items = dataset.inter_feat[dataset.iid_field].unique().long()
         model.fit_codes(encoded_texts(config, dataset, "item"), items, seed=config["seed"])
+
+    def sizes_from(self, settings: Settings, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """``codebook_size``, which follows from the number of items if it is None."""
+        codebooks = weights.get("codebooks")
+        if settings["codebook_size"] is not None or codebooks is None or codebooks.ndim != 3:
+            return {}
+        return {"codebook_size": codebooks.shape[1]}
 
     def title(self, config: Settings) -> str:
         return f"QARMLike ({config['backbone']})"

@@ -7,7 +7,7 @@ embedding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from recbole.data.interaction import Interaction
@@ -64,13 +64,26 @@ class QARMLike(LabeledRowsModel):
         self.register_buffer("codes", torch.full((items, levels), size))
         self.register_buffer("codebooks", torch.zeros(levels, size, self.encoder.width))
         self.vector_widths = {"item": levels}
+        self._fitted: Tensor | None = None  # centroids of an earlier run, which a warm start keeps
         width = config["embedding_size"]
         self.tables = nn.ModuleList(_code_table(size, width) for _ in range(levels))
         count = levels * (2 if self._reads_history else 1)
         self.backbone = build_backbone(config, dataset, [ReadyVectors(_VECTORS, count=count)])
 
+    def table_rows(self) -> dict[str, Sequence[str | int] | None]:
+        """Codes are assigned again, and embeddings are those of codes; see ``HasTableRows``."""
+        rows = self.codebooks.shape[1] + 1
+        return {"codes": None, **{f"tables.{level}.weight": (rows,) for level in range(len(self.tables))}}
+
+    def before_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Keeps the centroids, so that codes mean what they meant; see ``TakesWarmStart``."""
+        self._fitted = saved.get("codebooks")
+
+    def after_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Nothing more."""
+
     def fit_codes(self, texts: Sequence[str], items: Tensor, *, seed: int) -> None:
-        """Fits the centroids, and gives every item its codes.
+        """Fits the centroids, unless a warm start keeps earlier ones, and gives every item its codes.
 
         Args:
             texts: Of all items by id; empty ones have no codes.
@@ -83,7 +96,10 @@ class QARMLike(LabeledRowsModel):
         vectors = self.encoder.kept(texts)
         fitted = vectors[items.cpu()]
         levels, size, _ = self.codebooks.shape
-        self.codebooks.copy_(fit_codebooks(fitted[fitted.any(dim=1)], levels=levels, size=size, seed=seed))
+        if self._fitted is not None and self._fitted.shape == self.codebooks.shape:
+            self.codebooks.copy_(self._fitted)
+        else:
+            self.codebooks.copy_(fit_codebooks(fitted[fitted.any(dim=1)], levels=levels, size=size, seed=seed))
         distributed.current().broadcast([self.codebooks])  # threads add up in another order
         self.codes.copy_(assign_codes(vectors, self.codebooks))
 

@@ -60,7 +60,8 @@ class SuKDLikeMethod(Method):
             check_layers(settings["student_layers"], settings["plm_num_layers"])
         (stage,) = self.stages
         has_stage = settings["train_stage"] != "finetune" and stage.is_enabled(settings)
-        if settings["distill_weight"] and not has_stage and not settings["pre_model_path"]:
+        starts = settings["pre_model_path"] or settings["warm_start"]
+        if settings["distill_weight"] and not has_stage and not starts:
             raise SettingError(
                 f"distill_weight is {settings['distill_weight']}, but without the stage teacher there is no "
                 "teacher to learn from; set pretrain_epochs to 1 or more and train_stage to all, name a teacher "

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_clickprompt.errors import SettingError, WeightsError
+from recbole_clickprompt.methods.text_vectors.kept_texts import earlier_files, hash_texts, places_of
 from recbole_clickprompt.methods.text_vectors.level import Level
 from recbole_clickprompt.methods.text_vectors.tables import hash_weights
 from recbole_clickprompt.methods.text_vectors.texts import ListedTexts
@@ -96,19 +98,47 @@ class FrozenEncoder(nn.Module):
         level.vectors.rows = self.kept(level.texts.texts).to(level.vectors.rows.device)
 
     def kept(self, texts: Sequence[str]) -> Tensor:
-        """Vectors for training, ``(N, W)`` float32 on the CPU, from a file that calls with equal texts share."""
+        """Vectors for training, ``(N, W)`` float32 on the CPU, from a file that calls with equal texts share.
+
+        If there is none yet, only texts that are in no file of the same PLM are encoded.
+        """
         self.trained_with.copy_(self._digest_bytes())
         if self._random:
             return self._directions(texts)
         digest = hashlib.sha256(json.dumps([_CACHE.format, self.digest, list(texts)]).encode())
         path = self._folder / f"text-vectors-{digest.hexdigest()[:16]}.safetensors"
         key = {"texts": digest.hexdigest()}
-        metadata, tensors = _CACHE.read_or_write(
-            path, lambda: _CACHE.write(path, {"vectors": self._encode(texts)}, key)
-        )
+        metadata, tensors = _CACHE.read_or_write(path, lambda: self._write(path, texts, key))
         if metadata.get("texts") != key["texts"]:
             raise WeightsError(f"{path} does not hold the vectors of these texts; delete it to compute it again")
         return tensors["vectors"].clone()  # the file stays unmapped, so it can be deleted
+
+    def _write(self, path: Path, texts: Sequence[str], key: dict[str, str]) -> None:
+        hashes = hash_texts(text.encode("utf-8", "surrogatepass") for text in texts)
+        vectors, missing = torch.zeros(len(texts), self.width), torch.ones(len(texts), dtype=torch.bool)
+        for earlier in earlier_files(_CACHE, self._folder, "text-vectors-*.safetensors", self.digest):
+            _, tensors = _CACHE.read(earlier)
+            places = places_of(hashes, tensors["hashes"])
+            found = missing & (places >= 0)
+            vectors[found] = tensors["vectors"][places[found]]
+            missing &= ~found
+        new = missing.nonzero().squeeze(1).tolist()
+        if new:
+            vectors[new] = self._encode([texts[number] for number in new])
+        getLogger().info(f"{len(new)} of {len(texts)} texts are encoded, the others are known")
+        _CACHE.write(path, {"vectors": vectors, "hashes": hashes}, {**key, "encoder": self.digest})
+
+    def after_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Raises SettingError if the saved model read vectors of another PLM; see ``TakesWarmStart``."""
+        if not torch.equal(saved["trained_with"].cpu(), self._digest_bytes()):
+            raise SettingError(
+                f"warm_start: the saved model was trained with other vectors of texts than those of plm: "
+                f"{self._plm}, max_text_length: {self._max_length}, knowledge_vectors: "
+                f"{'random' if self._random else 'texts or answers'}; use the files and settings of its run"
+            )
+
+    def before_warm_start(self, saved: Mapping[str, Tensor]) -> None:
+        """Nothing: vectors are found in files."""
 
     def of_texts(self, level: str, texts: Sequence[str]) -> Tensor:
         """Vectors of any texts, ``(N, W)`` float32 on the device; equal at both levels.

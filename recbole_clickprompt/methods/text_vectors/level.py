@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt.methods.text_vectors.adaptors import Standardized
+from recbole_clickprompt.methods.text_vectors.kept_texts import HASH_SIZE
 
 __all__ = ["DistinctTexts", "Level", "Rows", "VectorTable"]
 
@@ -100,9 +101,23 @@ class Level(nn.Module):
         self.adaptor = adaptor
         self.vectors = VectorTable(adaptor.width, persistent=saves_vectors)
         self.adapted = VectorTable(out, ids=ids)
+        self.text_hashes: Tensor  # of the texts whose vectors there are, if these are saved
+        self.register_buffer("text_hashes", _no_hashes(), persistent=saves_vectors)
+        self._saves_vectors = saves_vectors
         self.index: Tensor
         index = torch.zeros(0, dtype=torch.int64) if texts is None else texts.index
         self.register_buffer("index", index, persistent=False)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if self._saves_vectors:
+            hashes = state_dict.setdefault(f"{prefix}text_hashes", _no_hashes())  # earlier versions had none
+            if hashes.ndim == 2:
+                self.text_hashes = self.text_hashes.new_zeros(len(hashes), HASH_SIZE)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def table_rows(self) -> dict[str, None]:
+        """Nothing of it is copied: texts are read again, or found by their hashes; see ``HasTableRows``."""
+        return dict.fromkeys(("vectors.rows", "adapted.rows", "text_hashes"))
 
     @torch.no_grad()
     def adapt(self) -> None:
@@ -117,3 +132,7 @@ class Level(nn.Module):
         """Adapted vectors of ids of any shape, from those of their texts; gradients reach the adaptor alone."""
         texts, places = torch.unique(self.index[ids], return_inverse=True)
         return Rows(self.adaptor(self.vectors.rows[texts]), places)
+
+
+def _no_hashes() -> Tensor:
+    return torch.zeros(0, HASH_SIZE, dtype=torch.uint8)

@@ -67,6 +67,10 @@ class TextTables(nn.Module):
         """The levels by name."""
         return cast("dict[str, Level]", dict(self.levels.items()))
 
+    def table_rows(self) -> dict[str, None]:
+        """Adapted vectors are computed again; see ``HasTableRows``."""
+        return {"is_current": None}
+
     def _forget(self) -> None:
         """Loaded weights have other vectors; whether the loaded adapted ones are current has been loaded too."""
         self._refreshed = False

@@ -1,0 +1,62 @@
+"""The page about new rows every day: its script, its commands and its loop, as they are written."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recbole_clickprompt.evaluation.run_folder import find_runs
+from tests.documentation.markdown import ROOT, blocks
+
+PAGE = ROOT / "docs" / "daily.md"
+
+
+@pytest.fixture
+def root():
+    """A working folder like the root of the repository."""
+    shutil.copytree(ROOT / "dataset_atomic", "dataset_atomic")
+    shutil.copytree(ROOT / "props", "props")
+    script, loop = blocks(PAGE, "python")
+    Path("make_days.py").write_text(script, encoding="utf-8")
+    Path("loop.py").write_text(loop, encoding="utf-8")
+    command = Path("bin") / "recbole-cp"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m recbole_clickprompt "$@"\n')
+    command.chmod(0o755)
+
+
+def shell(line):
+    path = f"{Path('bin').resolve()}:{os.environ['PATH']}"
+    line = re.sub(r"^python ", f"{sys.executable} ", line, flags=re.MULTILINE)
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PATH": path, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["bash", "-ec", line], env=environment, check=True)
+
+
+def settings():
+    """Of the finished runs, oldest first."""
+    return [run.info["settings"] for run in reversed(find_runs(Path("saved")))]
+
+
+def test_the_loop_continues_from_one_day_to_the_next(root):
+    runpy.run_path("make_days.py")
+    runpy.run_path("loop.py")
+    runs = settings()
+    assert [run["dataset"] for run in runs] == ["day1", "day2", "day3", "day4"]
+    assert runs[0]["warm_start"] is None
+    oldest = [str(run.checkpoint) for run in reversed(find_runs(Path("saved")))]
+    assert [run["warm_start"] for run in runs[1:]] == oldest[:3]
+
+
+@pytest.mark.slow
+def test_every_command_does_what_the_page_says(root):
+    for block in blocks(PAGE, ""):
+        shell(block)
+    assert [run["dataset"] for run in settings()] == ["day1", "day2", "day3", "day2"]
+    tomorrow = pd.read_csv("days/day3/tomorrow.csv")
+    assert len(pd.read_csv("scores.csv")) == len(tomorrow)
