@@ -6,6 +6,7 @@ depend on the number of ranks. With a single rank these functions do nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.backbones.batch_norm import batch_norm_over_ranks
+from recbole_clickprompt.embeddings.table import sharded_tables
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
@@ -156,6 +158,8 @@ def predict(model: CTRModel, interaction: Interaction, device: torch.device) -> 
     blocks = model.blocks(interaction, ranks.world)
     local = [torch.zeros(0, device=device)]
     local += [model.predict(interaction[rows]) for rows in blocks[ranks.rank :: ranks.world]]
+    if len(local) - 1 < math.ceil(len(blocks) / ranks.world) and any(sharded_tables(cast(nn.Module, model))):
+        model.predict(interaction[:1])  # other ranks wait for the rows of this one
     sizes = [sum(map(len, blocks[rank :: ranks.world])) for rank in range(ranks.world)]
     scores = gather(torch.cat(local), sizes)
     rows = torch.cat([block for rank in range(ranks.world) for block in blocks[rank :: ranks.world]])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.embeddings.files import load_tables, remove_tables
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
@@ -75,6 +76,7 @@ class ResumeCheckpointer:
         """Restores the stage from a result of ``load_resume_state``; returns the number of the current epoch."""
         try:
             self.stage.model.load_state_dict(state["model"])
+            load_tables(self.stage.model, state.get("tables"), self.path)
             self.stage.optimizer.load_state_dict(state["optimizer"])
             self.stage.scheduler.load_state_dict(state["scheduler"])
             self._restored = {key: state[key] for key in ("progress", "order", "random")}
@@ -149,6 +151,7 @@ class ResumeCheckpointer:
         self._snapshot_state = self._written = None
         if distributed.current().is_main:
             self.path.unlink(missing_ok=True)
+            remove_tables(self.path)
             if superseded:
                 remove_checkpoint(superseded)
 

@@ -15,6 +15,7 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, get_local_time
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.embeddings.torchrec_rows import shard_tables
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.files import remove_leftovers
 from recbole_clickprompt.trainer.checkpoint import check_writable
@@ -38,6 +39,7 @@ from recbole_clickprompt.trainer.recbole_checkpoint import PlainCheckpoints
 from recbole_clickprompt.trainer.reporting import stage_reporter
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
+from recbole_clickprompt.trainer.rowwise_adagrad import EPS
 from recbole_clickprompt.trainer.run_logger import RunLogger
 from recbole_clickprompt.trainer.sampling import finetuning_loader
 from recbole_clickprompt.trainer.stage import TrainingStage, autocast
@@ -73,6 +75,15 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         if distributed.current().is_main and (removed := remove_leftovers(folder)):
             names = ", ".join(str(path) for path in removed)
             getLogger().warning(f"removed unfinished files of killed processes: {names}")
+        if config["embedding_engine"] == "torchrec":
+            shard_tables(
+                model,
+                sharding=config["embedding_sharding"],
+                device=config["device"],
+                batch_size=config["train_batch_size"],
+                learning_rate=config["learning_rate"],
+                eps=EPS,
+            )
         super().__init__(config, model)
         if metrics_of_recbole(config["metrics"]) != list(config["metrics"]):
             self.eval_collector, self.evaluator = GroupCollector(config), GroupEvaluator(config)
