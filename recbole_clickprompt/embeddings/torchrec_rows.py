@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ def shard_tables(
     from torchrec.distributed.embedding import EmbeddingCollectionSharder
     from torchrec.distributed.types import ShardingEnv
 
+    # It warns of a property of torch that TorchRec itself asks for
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     group = distributed.current()
     if not dist.is_initialized():  # TorchRec needs a group for a single process too
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

@@ -15,8 +15,9 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, get_local_time
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.embeddings.table import sharded_tables
 from recbole_clickprompt.embeddings.torchrec_rows import shard_tables
-from recbole_clickprompt.errors import TrainingError
+from recbole_clickprompt.errors import SettingError, TrainingError
 from recbole_clickprompt.files import remove_leftovers
 from recbole_clickprompt.trainer.checkpoint import check_writable
 from recbole_clickprompt.trainer.data_parallel import predict
@@ -119,6 +120,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         """Runs what ``train_stage`` selects; arguments and results are those of RecBole's ``fit``."""
         config = self.config
         all_rows, train_data = train_data, finetuning_loader(config, train_data)
+        if any(sharded_tables(self.model)) and len(train_data._dataset) < distributed.current().world:
+            raise SettingError(
+                f"{distributed.current().world} processes share {len(train_data._dataset)} training rows; start at "
+                "most as many processes as there are rows"
+            )
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         stages = stages_of(config, self.method.stages)
         finetunes = config["train_stage"] in ("all", "finetune")
@@ -274,6 +280,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
     def _neg_sample_batch_eval(
         self, batched_data: tuple[Interaction, Any, Any, Any]
     ) -> tuple[Interaction, torch.Tensor, Any, Any]:
+        if self._checkpointer is not None and self._fitting:
+            self._checkpointer.stop_if_asked()
         # Predictions are sharded over ranks only for metrics of scores; otherwise each rank predicts all rows
         if distributed.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
             return super()._neg_sample_batch_eval(batched_data)
