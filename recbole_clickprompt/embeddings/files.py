@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_clickprompt import distributed
-from recbole_clickprompt.embeddings.table import Rows, ShardedTable, TrainedRows, sharded_tables
+from recbole_clickprompt.embeddings.table import HasModules, Rows, ShardedTable, TrainedRows, sharded_tables
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
 
@@ -30,7 +30,7 @@ def tables_folder(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name}.tables")
 
 
-def write_tables(checkpoint: Path, model: nn.Module) -> Manifest:
+def write_tables(checkpoint: Path, model: HasModules) -> Manifest:
     """Writes the rows of each process into a new file; all processes call it.
 
     The files become part of the checkpoint only when the result is written into it, so a job that ends in between
@@ -81,7 +81,7 @@ def remove_tables(checkpoint: Path, *, keep: Manifest | None = None) -> None:
 
 
 @torch.no_grad()
-def load_tables(model: nn.Module, manifest: object, checkpoint: Path) -> None:
+def load_tables(model: HasModules, manifest: object, checkpoint: Path) -> None:
     """Loads the sharded tables of a model.
 
     A process that trains reads its own rows. Otherwise tables stay in the files, which are memory-mapped, and
@@ -147,28 +147,32 @@ class _Files:
         self._folder, self._manifest = folder, manifest
         self._read: dict[str, dict[str, Tensor]] = {}
 
-    def parts(self, name: str, table: ShardedTable, begin: int, end: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    def parts(
+        self, name: str, table: ShardedTable, begin: int, end: int
+    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Rows ``begin`` to ``end`` of a table in their order: the number of the first, ``weight`` and ``sums``."""
         blocks = sorted((*rows[name], file) for file, rows in self._manifest.items() if name in rows)
         ends = [0, *(block[1] for block in blocks)]
         if [block[0] for block in blocks] != ends[:-1] or ends[-1] != table.num_embeddings:
             raise WeightsError(
-                f"{self._folder} does not have each of the {table.num_embeddings} rows of {name} once; restore it "
-                "from a copy, or use the data set and settings of training"
+                f"{self._folder} does not have each of the {table.num_embeddings} rows of {name} once; restore "
+                "it from a copy, or use the data set and settings of training"
             )
         for first, last, file in blocks:
             low, high = max(begin, first), min(end, last)
             if low < high:
                 tensors = self._open(file)
-                part = {kind: tensors.get(f"{name}.{kind}") for kind in ("weight", "sums")}
                 shapes = {"weight": (last - first, table.embedding_dim), "sums": (last - first,)}
-                for kind, tensor in part.items():
-                    if tensor is None or tuple(tensor.shape) != shapes[kind] or tensor.dtype != torch.float32:
+                part: dict[str, Tensor] = {}
+                for kind, shape in shapes.items():
+                    tensor = tensors.get(f"{name}.{kind}")
+                    if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
                         raise WeightsError(
-                            f"{self._folder / file} does not fit this model: {name}.{kind} must be float32 of shape "
-                            f"{shapes[kind]}; use the data set and settings of training"
+                            f"{self._folder / file} does not fit this model: {name}.{kind} must be float32 of "
+                            f"shape {shape}; use the data set and settings of training"
                         )
-                yield low, {kind: tensor[low - first : high - first] for kind, tensor in part.items()}
+                    part[kind] = tensor[low - first : high - first]
+                yield low, part
 
     def _open(self, file: str) -> dict[str, Tensor]:
         if file not in self._read:

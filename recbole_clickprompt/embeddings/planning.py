@@ -111,6 +111,6 @@ def plan_tables(
         size = sum(weight.numel() * weight.element_size() for weight in modules.parameters())
         raise SettingError(
             f"embedding_sharding: {sharding} finds no place for tables of {size / 2**30:.3g} GiB in {world} "
-            f"processes with {memory / 2**30:.3g} GiB each, {_RESERVED:.0%} of it reserved for other things; start "
-            "more processes, on more machines, or take a smaller embedding_size"
+            f"processes with {memory / 2**30:.3g} GiB each, of which {_RESERVED:.0%} are reserved; start more "
+            "processes, on more machines, or take a smaller embedding_size"
         ) from error

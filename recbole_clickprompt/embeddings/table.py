@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt import distributed
 from recbole_clickprompt.embeddings.initial_values import Draw, Draws
 
-__all__ = ["MIN_ROWS", "Rows", "ShardedTable", "TrainedRows", "replace_tables", "sharded_tables"]
+__all__ = ["MIN_ROWS", "HasModules", "Rows", "ShardedTable", "TrainedRows", "replace_tables", "sharded_tables"]
 
 # Smaller tables, such as those of genres, stay complete in every process
 MIN_ROWS = 100
@@ -35,8 +39,12 @@ class TrainedRows(Rows):
     weight: Tensor
     sums: Tensor
 
-    def set_learning_rate(self, rate: float) -> None:
-        """The learning rate of the next update, which takes place in the backward pass."""
+    def begin_step(self, rate: float) -> None:
+        """Called before the first look-up of a step, with its learning rate."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """Updates the rows by the gradients of all look-ups of the step; all processes call it."""
         raise NotImplementedError
 
 
@@ -95,6 +103,26 @@ class ShardedTable(nn.Module):
         local.sums.zero_()
 
     @torch.no_grad()
+    def set_rows(self, ids: Tensor, values: Tensor) -> None:
+        """Sets rows.
+
+        Args:
+            ids: Their numbers, ``(n,)``; equal on all processes.
+            values: ``(n, d)``.
+        """
+        local = self.local
+        mine = (ids >= local.begin) & (ids < local.begin + len(local.weight))
+        local.weight[ids[mine].to(local.weight.device) - local.begin] = values[mine].to(local.weight)
+
+    @torch.no_grad()
+    def std(self) -> float:
+        """The standard deviation of all weights; all processes call it."""
+        weight, count = self.local.weight, self.num_embeddings * self.embedding_dim
+        sums = [float(weight.sum(dtype=torch.float64)), float(weight.double().square().sum())]
+        total, squares = distributed.current().all_reduce(sums, weight.device)
+        return math.sqrt((squares - total**2 / count) / (count - 1))
+
+    @torch.no_grad()
     def set_zero(self, rows: Tensor) -> None:
         """Sets rows to zero.
 
@@ -124,7 +152,13 @@ def _replacement(table: nn.Embedding, draw: Draw) -> nn.Module:
     return nn.Embedding.from_pretrained(values, freeze=False)
 
 
-def sharded_tables(model: nn.Module) -> Iterator[tuple[str, ShardedTable]]:
+class HasModules(Protocol):
+    """The part of ``nn.Module`` by which tables are found."""
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+
+
+def sharded_tables(model: HasModules) -> Iterator[tuple[str, ShardedTable]]:
     """The sharded tables of a model by name, in the order of the model."""
     for name, module in model.named_modules():
         if isinstance(module, ShardedTable):

@@ -1,4 +1,13 @@
-"""The engine TorchRec: rows are exchanged in the forward pass and updated in the backward pass."""
+"""The engine TorchRec: processes exchange rows in the forward pass, and their gradients when tables are updated.
+
+A fused optimizer updates a table in each backward pass through a look-up. Several look-ups of a table in one step,
+such as those of the target item and of the history in DIN, or of the parts of a batch, must be one update, so the
+backward pass of the model ends at the rows that were looked up, and ``update`` continues it once per step::
+
+    look_up:   ids -> TorchRec -> rows -> detached rows -> model -> loss -> gradients of the detached rows
+    update:    TorchRec <- gradients                  (one look-up)
+               TorchRec again, for all ids <- gradients  (several)
+"""
 
 from __future__ import annotations
 
@@ -6,6 +15,8 @@ import importlib.util
 import logging
 import math
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,7 +26,7 @@ from torch import Tensor, nn
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.embeddings.planning import FEATURE, collections, padded_width, plan_tables
-from recbole_clickprompt.embeddings.table import TrainedRows, sharded_tables
+from recbole_clickprompt.embeddings.table import HasModules, ShardedTable, TrainedRows, sharded_tables
 from recbole_clickprompt.errors import SettingError
 
 if TYPE_CHECKING:
@@ -28,18 +39,17 @@ def check_installed() -> None:
     """Raises SettingError if TorchRec or its kernels are not installed."""
     if missing := [name for name in ("torchrec", "fbgemm_gpu") if importlib.util.find_spec(name) is None]:
         raise SettingError(
-            f"embedding_engine: torchrec needs {' and '.join(missing)}, which are not installed; install the extra "
-            "torchrec as docs/scaling.md shows, or leave embedding_engine out"
+            f"embedding_engine: torchrec needs {' and '.join(missing)}, which are not installed; install the "
+            "extra torchrec as docs/scaling.md shows, or leave embedding_engine out"
         )
 
 
 def shard_tables(
-    model: nn.Module, *, sharding: str, device: torch.device, batch_size: int, learning_rate: float, eps: float
+    model: HasModules, *, sharding: str, device: torch.device, batch_size: int, learning_rate: float, eps: float
 ) -> None:
     """Gives each process its rows of the tables of a model, with their initial values.
 
-    All processes call it. Rows are updated by row-wise Adagrad in the backward pass, by the sum of the gradients of
-    all processes.
+    All processes call it. Rows are updated by row-wise Adagrad with the sum of the gradients of all processes.
 
     Args:
         model: A model with ``ShardedTable`` modules.
@@ -54,16 +64,25 @@ def shard_tables(
     """
     # A model that was loaded from files is not trained
     tables = {name.replace(".", "-"): table for name, table in sharded_tables(model) if table.rows is None}
-    if not tables:
-        return
+    if tables:
+        with _quiet():
+            _shard(tables, sharding, device, batch_size, learning_rate, eps)
+
+
+def _shard(
+    tables: Mapping[str, ShardedTable],
+    sharding: str,
+    device: torch.device,
+    batch_size: int,
+    learning_rate: float,
+    eps: float,
+) -> None:
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
     from fbgemm_gpu.split_table_batched_embeddings_ops_common import BoundsCheckMode
     from torchrec.distributed.comm_ops import set_gradient_division
     from torchrec.distributed.embedding import EmbeddingCollectionSharder
     from torchrec.distributed.types import ShardingEnv
 
-    # It warns of a property of torch that TorchRec itself asks for
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     group = distributed.current()
     if not dist.is_initialized():  # TorchRec needs a group for a single process too
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -93,10 +112,25 @@ def shard_tables(
     for name, table in tables.items():
         scale = _padding_scale(table.embedding_dim)
         sharder = EmbeddingCollectionSharder(fused_params={**parameters, "eps": scale * eps})
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # it draws values of its own
+        with torch.random.fork_rng(
+            devices=[device] if device.type == "cuda" else []
+        ):  # it draws values of its own
             sharded = sharder.shard(modules[name], plan[name], environment, device, name)
         table.rows = TorchRecRows(sharded, name, table.embedding_dim)
         table.draw_rows()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A context without the messages in which TorchRec and FBGEMM list their arguments."""
+    # Later it warns of a property of torch that TorchRec itself asks for
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _free_memory(device: torch.device, local_world: int) -> int:
@@ -126,6 +160,9 @@ class TorchRecRows(TrainedRows):
 
     def __init__(self, sharded: ShardedEmbeddingCollection, name: str, width: int) -> None:
         self._sharded, self._width = sharded, width
+        self._read: list[
+            tuple[Tensor, Tensor, Tensor]
+        ] = []  # ids, rows, and detached rows of the look-ups of a step
         self._optimizer = sharded.fused_optimizer
         key = f"embeddings.{name}.weight"
         self.begin, self.weight, self.sums = 0, torch.empty(0, width), torch.empty(0)
@@ -138,18 +175,35 @@ class TorchRecRows(TrainedRows):
 
     def look_up(self, ids: Tensor) -> Tensor:
         """As ``Rows.look_up``; rows come from the processes that hold them."""
-        from torchrec import KeyedJaggedTensor
-
         distinct, places = ids.unique(return_inverse=True)
-        request = KeyedJaggedTensor(
-            keys=[FEATURE], values=distinct, lengths=torch.tensor([len(distinct)], device=ids.device)
-        )
-        vectors = self._sharded(request)[FEATURE].values()
-        return nn.functional.embedding(places, vectors)[:, : self._width]
+        rows = self._fetch(distinct)
+        if torch.is_grad_enabled():
+            detached = rows.detach().requires_grad_()
+            self._read.append((distinct, rows, detached))
+            rows = detached
+        return nn.functional.embedding(places, rows)[:, : self._width]
 
-    def set_learning_rate(self, rate: float) -> None:
-        """As ``TrainedRows.set_learning_rate``."""
+    def begin_step(self, rate: float) -> None:
+        """As ``TrainedRows.begin_step``; FBGEMM reads the rate in the forward pass."""
+        self._read = []
         for group in self._optimizer.param_groups:
             group["lr"] = rate * _padding_scale(self._width)
         self._optimizer.step()  # which only passes the rate on
 
+    def update(self) -> None:
+        """As ``TrainedRows.update``."""
+        reads, self._read = self._read, []
+        if not reads:
+            return
+        rows = reads[0][1] if len(reads) == 1 else self._fetch(torch.cat([ids for ids, _, _ in reads]))
+        gradients = [torch.zeros_like(d) if d.grad is None else d.grad for _, _, d in reads]
+        rows.backward(torch.cat(gradients))
+
+    def _fetch(self, ids: Tensor) -> Tensor:
+        """Rows of ids from the processes that hold them, ``(n, padded d)``; their backward pass is an update."""
+        from torchrec import KeyedJaggedTensor
+
+        request = KeyedJaggedTensor(
+            keys=[FEATURE], values=ids, lengths=torch.tensor([len(ids)], device=ids.device)
+        )
+        return self._sharded(request)[FEATURE].values()

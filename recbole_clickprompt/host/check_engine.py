@@ -24,14 +24,14 @@ def check_engine(settings: Mapping[str, Any], method: Method) -> None:
     """
     if settings["learner"] == "rowwise_adagrad" and settings["weight_decay"]:
         raise SettingError(
-            f"learner: rowwise_adagrad has no weight decay, got weight_decay: {settings['weight_decay']}; set it to "
-            "0.0, or use adamw"
+            f"learner: rowwise_adagrad has no weight decay, got weight_decay: {settings['weight_decay']}; set it "
+            "to 0.0, or use adamw"
         )
     if settings["embedding_engine"] == "torch":
         if settings["embedding_sharding"] != "auto":
             raise SettingError(
-                f"embedding_sharding: {settings['embedding_sharding']} has no effect with embedding_engine: torch, "
-                "where every process has complete tables; leave it out, or set embedding_engine to torchrec"
+                f"embedding_sharding: {settings['embedding_sharding']} has no effect with embedding_engine: "
+                "torch; leave it out, or set embedding_engine to torchrec"
             )
         return
     engine = "embedding_engine: torchrec"
@@ -43,12 +43,11 @@ def check_engine(settings: Mapping[str, Any], method: Method) -> None:
         )
     if settings["learner"] != "rowwise_adagrad":
         raise SettingError(
-            f"{engine} requires learner: rowwise_adagrad, got {settings['learner']}: tables are updated in the "
-            "backward pass, for which TorchRec has no other tested optimizer"
+            f"{engine} requires learner: rowwise_adagrad, got {settings['learner']}: TorchRec has no other "
+            "optimizer for CPUs, and none was tested on GPUs"
         )
     if settings["clip_grad_norm"]:
         raise SettingError(
-            f"{engine} does not support clip_grad_norm, as tables are updated before all gradients are known; leave "
-            "it out"
+            f"{engine} does not support clip_grad_norm, as no process knows all gradients of a row; leave it out"
         )
     check_installed()

@@ -68,7 +68,7 @@ class TrainingStage:
         micro_batch_size: Rows, over all ranks, that pass through the model at once; gradients are accumulated over
             the batch.
         clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
-        tables: The model's sharded tables, which are updated in the backward pass.
+        tables: The model's sharded tables, which have an optimizer of their own.
         checkpointer: Saves the state of training, or None.
     """
 
@@ -170,7 +170,7 @@ class TrainingStage:
         """
         self.optimizer.zero_grad()
         for table in self.tables:
-            table.local.set_learning_rate(self.scheduler.get_last_lr()[0])
+            table.local.begin_step(float(self.scheduler.get_last_lr()[0]))
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
         with rank_rng(self.scheduler.last_epoch, self.device):
@@ -185,6 +185,8 @@ class TrainingStage:
         if self.clip_grad_norm:
             clip_gradients(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
+        for table in self.tables:
+            table.local.update()
         self.scheduler.step()
         return total
 

@@ -122,8 +122,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         all_rows, train_data = train_data, finetuning_loader(config, train_data)
         if any(sharded_tables(self.model)) and len(train_data._dataset) < distributed.current().world:
             raise SettingError(
-                f"{distributed.current().world} processes share {len(train_data._dataset)} training rows; start at "
-                "most as many processes as there are rows"
+                f"{distributed.current().world} processes share {len(train_data._dataset)} training rows; start "
+                "at most as many processes as there are rows"
             )
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
         stages = stages_of(config, self.method.stages)
