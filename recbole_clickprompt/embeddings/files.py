@@ -150,13 +150,13 @@ class _Files:
     def parts(
         self, name: str, table: ShardedTable, begin: int, end: int
     ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """Rows ``begin`` to ``end`` of a table in their order: the number of the first, ``weight`` and ``sums``."""
+        """Rows ``begin`` to ``end`` of a table in their order: number of the first, ``weight`` and ``sums``."""
         blocks = sorted((*rows[name], file) for file, rows in self._manifest.items() if name in rows)
         ends = [0, *(block[1] for block in blocks)]
         if [block[0] for block in blocks] != ends[:-1] or ends[-1] != table.num_embeddings:
             raise WeightsError(
-                f"{self._folder} does not have each of the {table.num_embeddings} rows of {name} once; restore "
-                "it from a copy, or use the data set and settings of training"
+                f"{self._folder} must have each of the {table.num_embeddings} rows of {name} once; restore it "
+                "from a copy, or use the data set and settings of training"
             )
         for first, last, file in blocks:
             low, high = max(begin, first), min(end, last)

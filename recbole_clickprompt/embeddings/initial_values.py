@@ -24,7 +24,7 @@ class Draw:
     """Random numbers of a table, which can be drawn again in any process.
 
     Attributes:
-        shape: ``(N, d)``.
+        shape: ``(rows, d)``.
         method: ``normal_`` or ``uniform_``.
         arguments: Mean and standard deviation, or the limits.
         state: The state of torch's generator before the numbers were drawn.

@@ -32,7 +32,7 @@ def collections(shapes: Mapping[str, tuple[int, int]]) -> nn.ModuleDict:
     """TorchRec's ``EmbeddingCollection`` of each table, without memory.
 
     Args:
-        shapes: ``(N, d)`` by table. Names contain no dots.
+        shapes: ``(rows, d)`` by table. Names contain no dots.
     """
     from torchrec import EmbeddingCollection, EmbeddingConfig
 

@@ -22,7 +22,7 @@ class Rows:
     """Where the rows of a table are."""
 
     def look_up(self, ids: Tensor) -> Tensor:
-        """Embeddings of ids, ``(n,)`` to ``(n, d)``; all processes call it, each with ids of its own."""
+        """Embeddings of ids, ``(ids,)`` to ``(ids, d)``; all processes call it, each with ids of its own."""
         raise NotImplementedError
 
 
@@ -59,8 +59,8 @@ class ShardedTable(nn.Module):
         draw: Its initial values.
 
     Attributes:
-        num_embeddings: N.
-        embedding_dim: d.
+        num_embeddings: Rows of the complete table.
+        embedding_dim: Width of an embedding, d.
         rows: The rows; None until they are attached.
     """
 
@@ -107,8 +107,8 @@ class ShardedTable(nn.Module):
         """Sets rows.
 
         Args:
-            ids: Their numbers, ``(n,)``; equal on all processes.
-            values: ``(n, d)``.
+            ids: Their numbers, ``(ids,)``; equal on all processes.
+            values: ``(ids, d)``.
         """
         local = self.local
         mine = (ids >= local.begin) & (ids < local.begin + len(local.weight))
@@ -127,7 +127,7 @@ class ShardedTable(nn.Module):
         """Sets rows to zero.
 
         Args:
-            rows: True at these rows, ``(N,)``; equal on all processes.
+            rows: True at these rows, ``(num_embeddings,)``; equal on all processes.
         """
         local = self.local
         mask = rows[local.begin : local.begin + len(local.weight)]

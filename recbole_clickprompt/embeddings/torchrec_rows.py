@@ -200,7 +200,7 @@ class TorchRecRows(TrainedRows):
         rows.backward(torch.cat(gradients))
 
     def _fetch(self, ids: Tensor) -> Tensor:
-        """Rows of ids from the processes that hold them, ``(n, padded d)``; their backward pass is an update."""
+        """Rows of ids from the processes that hold them, ``(ids, padded d)``; their backward pass is an update."""
         from torchrec import KeyedJaggedTensor
 
         request = KeyedJaggedTensor(

@@ -57,7 +57,7 @@ def shares(model: Trainable, parts: Iterable[tuple[Any, float]]) -> Iterator[tup
         yield from parts
         return
     for part, weight in parts:
-        rows = torch.arange(ranks.rank, model.rows(part), ranks.world)
+        rows = torch.arange(model.rows(part))[ranks.rank :: ranks.world]
         ranks.is_padding = not len(rows)
         try:
             selected, share = model.select(part, rows if len(rows) else torch.zeros(1, dtype=torch.long))

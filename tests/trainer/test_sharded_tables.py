@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
+from recbole_clickprompt import distributed
+from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.embeddings.files import MappedRows, tables_folder
 from recbole_clickprompt.embeddings.table import sharded_tables
+from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.host.restore import restore
 from recbole_clickprompt.trainer import resume
 from recbole_clickprompt.trainer.predictions import predict_split
@@ -52,13 +56,57 @@ def train(settings):
     }
 
 
-@pytest.mark.parametrize("backbone", ["DeepFM"])
-def test_two_processes_with_parts_of_the_tables_train_as_one_with_complete_ones(small, backbone):
-    settings = {**small, "backbone": backbone}
-    (alone,) = on_ranks(train, {**settings, **ADAGRAD, "checkpoint_dir": "alone"}, world=1)
-    for rank in on_ranks(train, {**settings, **TORCHREC, "checkpoint_dir": "together"}):
+@pytest.mark.parametrize(
+    ("world", "settings"),
+    [
+        # Four processes share the 211 rows in batches of 105, of which the last one has a single row
+        (4, {"backbone": "DeepFM", "embedding_sharding": "row_wise", "train_batch_size": 105, "train_rows": 211}),
+        # Two look-ups of one table in each step
+        (2, {"backbone": "DIN", "history_length": 3, "embedding_sharding": "table_wise"}),
+    ],
+)
+def test_processes_with_parts_of_the_tables_train_as_one_with_complete_ones(small, world, settings):
+    settings = {**small, **settings, "eval_batch_size": 37}
+    complete = {**settings, **ADAGRAD, "embedding_sharding": "auto"}
+    (alone,) = on_ranks(train, {**complete, "checkpoint_dir": "alone"}, world=1)
+    for rank in on_ranks(train, {**settings, **TORCHREC, "checkpoint_dir": "together"}, world=world):
         np.testing.assert_allclose(rank["losses"], alone["losses"], rtol=0, atol=1e-5)
         assert rank["metrics"] == pytest.approx(alone["metrics"], abs=1e-5)
+
+
+def first_losses(settings):
+    """Of the first steps, and the scores after them."""
+    trainer, data = build(settings)
+    loaders = {"train_data": data[0], "valid_data": data[1], "all_rows": data[0]}
+    trainer.method.begin_finetuning(trainer.config, trainer.model, start=None, **loaders)
+    stage = TrainingStage.from_config(
+        trainer.config, name="finetune", model=trainer.model, optimizer=trainer.optimizer, steps=4, epochs=1,
+        schedule="cosine", warmup_ratio=0.5, enable_amp=False,
+    )  # fmt: skip
+    trainer.model.train()
+    losses = [stage.train_batch(batch) for batch, _ in zip(data[0], range(3), strict=False)]
+    with torch.no_grad():
+        scores = trainer.model.eval().predict(next(iter(data[1]))[0])
+    return [*losses, *scores.tolist()], len(stage.tables)
+
+
+def all_backbones(settings):
+    """For each backbone, the results with complete and with sharded tables, and the number of sharded ones."""
+    results = []
+    for backbone in BACKBONES:
+        history = {"history_length": 3} if backbone == "DIN" else {}
+        complete, _ = first_losses({**settings, **ADAGRAD, "backbone": backbone, **history})
+        sharded, number = first_losses({**settings, **TORCHREC, "backbone": backbone, **history})
+        results.append((backbone, complete, sharded, number))
+    return results
+
+
+def test_every_backbone_trains_with_sharded_tables_as_with_complete_ones(small):
+    (results,) = on_ranks(all_backbones, small, world=1)
+    assert len(results) == len(BACKBONES)
+    for backbone, complete, sharded, number in results:
+        assert number >= 2, backbone  # of embeddings and of first-order weights
+        np.testing.assert_allclose(sharded, complete, rtol=1e-5, atol=1e-5, err_msg=backbone)
 
 
 def ended_after(steps, settings):
@@ -91,13 +139,27 @@ def test_a_run_that_was_ended_resumes_bit_for_bit(small):
     assert not list(Path("broken").glob("*.resume*"))
 
 
-def test_one_process_scores_with_the_tables_that_two_have_written(small):
-    settings = {**small, **TORCHREC, "checkpoint_dir": "saved", "epochs": 1}
+def test_the_files_of_two_processes_are_read_by_one_and_by_three(small):
+    settings = {**small, **TORCHREC, "checkpoint_dir": "saved", "epochs": 1, "init_from_text": ["item_id"]}
     (run, _) = on_ranks(train, settings)
     folder = Path(run["file"]).with_suffix("")
     (scores,) = on_ranks(scores_of, run["file"], world=1)
     predictions = pd.read_parquet(folder / "predictions.parquet")
     np.testing.assert_allclose(scores, predictions[predictions["split"] == "test"]["score"], rtol=0, atol=1e-6)
+    for metrics in on_ranks(metrics_of, settings, run["file"], world=3):
+        assert metrics == pytest.approx(run["metrics"][-len(metrics) :], abs=1e-6)
+    (tables_folder(Path(run["file"]))).rename("elsewhere")
+    with pytest.raises(
+        WeightsError, match=r"no such file; a checkpoint with sharded tables is complete only with"
+    ):
+        scores_of(run["file"])
+
+
+def metrics_of(settings, file):
+    """Test metrics with the tables of a file, of which each rank loads its own rows."""
+    trainer, data = build(settings)
+    trainer.load_best(file)
+    return list(trainer.evaluate(data[2], load_best_model=False).values())
 
 
 def scores_of(file):
@@ -107,3 +169,27 @@ def scores_of(file):
     return predict_split(
         run.model, run.test_data, split="test", device=torch.device("cpu"), enable_amp=False, show_progress=False
     )["score"].to_numpy()
+
+
+def after_a_failure(settings):
+    """What ends this rank when rank 1 fails in its second step, which then closes its connections."""
+    step, done = TrainingStage.train_batch, []
+
+    def failing(stage, interaction):
+        done.append(step(stage, interaction))
+        if len(done) == 2 and distributed.current().rank == 1:
+            dist.destroy_process_group()
+            raise OSError("the disk is on fire")
+        return done[-1]
+
+    TrainingStage.train_batch = failing
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        train(settings)
+    distributed._group = distributed.ProcessGroup()  # nothing to wait for
+    return str(caught.value)
+
+
+def test_a_rank_that_fails_ends_the_others(small):
+    first, second = on_ranks(after_a_failure, {**small, **TORCHREC, "epochs": 500})
+    assert "Connection closed by peer" in first
+    assert second == "the disk is on fire"
