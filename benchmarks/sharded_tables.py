@@ -2,8 +2,7 @@
 
 ``python -m benchmarks.sharded_tables`` prints a table for docs/performance.md. Every line is trained by new
 processes: DCNV2 with tables of users and items of equal size and six fields of 1,000 values, batches of 8,192 rows
-of ids drawn uniformly, row-wise Adagrad. The estimate for GPUs is that of TorchRec's planner; nothing is trained for
-it.
+of ids drawn uniformly, row-wise Adagrad. The estimate for GPUs is that of TorchRec's planner; nothing is trained.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def check_installed() -> None:
         )
 
 
-def shard_tables(
-    model: HasModules, *, sharding: str, device: torch.device, batch_size: int, learning_rate: float, eps: float
-) -> None:
+def shard_tables(model: HasModules, *, sharding: str, device: torch.device, batch_size: int, eps: float) -> None:
     """Gives each process its rows of the tables of a model, with their initial values.
 
     All processes call it. Rows are updated by row-wise Adagrad with the sum of the gradients of all processes.
@@ -56,7 +54,6 @@ def shard_tables(
         sharding: One of ``planning.SHARDINGS``.
         device: Of this process.
         batch_size: Rows per step, of all processes.
-        learning_rate: The first learning rate.
         eps: Added to the square root of the accumulated mean squares.
 
     Raises:
@@ -66,16 +63,11 @@ def shard_tables(
     tables = {name.replace(".", "-"): table for name, table in sharded_tables(model) if table.rows is None}
     if tables:
         with _quiet():
-            _shard(tables, sharding, device, batch_size, learning_rate, eps)
+            _shard(tables, sharding, device, batch_size, eps)
 
 
 def _shard(
-    tables: Mapping[str, ShardedTable],
-    sharding: str,
-    device: torch.device,
-    batch_size: int,
-    learning_rate: float,
-    eps: float,
+    tables: Mapping[str, ShardedTable], sharding: str, device: torch.device, batch_size: int, eps: float
 ) -> None:
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
     from fbgemm_gpu.split_table_batched_embeddings_ops_common import BoundsCheckMode
@@ -90,7 +82,7 @@ def _shard(
     modules = collections({name: (table.num_embeddings, table.embedding_dim) for name, table in tables.items()})
     parameters = {
         "optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
-        "learning_rate": learning_rate,
+        "learning_rate": 0.0,  # each step sets it
         "bounds_check_mode": BoundsCheckMode.FATAL,
     }
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", group.world))
@@ -105,16 +97,15 @@ def _shard(
             local_world=local_world,
             memory=memory,
             batch_size=math.ceil(batch_size / group.world),
-            reads=1.0,
+            reads=1.0,  # it compares tables that are read equally often
         )
     )
     environment = ShardingEnv.from_process_group(dist.group.WORLD)
     for name, table in tables.items():
         scale = _padding_scale(table.embedding_dim)
         sharder = EmbeddingCollectionSharder(fused_params={**parameters, "eps": scale * eps})
-        with torch.random.fork_rng(
-            devices=[device] if device.type == "cuda" else []
-        ):  # it draws values of its own
+        # It draws initial values of its own
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             sharded = sharder.shard(modules[name], plan[name], environment, device, name)
         table.rows = TorchRecRows(sharded, name, table.embedding_dim)
         table.draw_rows()
@@ -160,9 +151,8 @@ class TorchRecRows(TrainedRows):
 
     def __init__(self, sharded: ShardedEmbeddingCollection, name: str, width: int) -> None:
         self._sharded, self._width = sharded, width
-        self._read: list[
-            tuple[Tensor, Tensor, Tensor]
-        ] = []  # ids, rows, and detached rows of the look-ups of a step
+        # Ids, rows, and detached rows of the look-ups of a step
+        self._read: list[tuple[Tensor, Tensor, Tensor]] = []
         self._optimizer = sharded.fused_optimizer
         key = f"embeddings.{name}.weight"
         self.begin, self.weight, self.sums = 0, torch.empty(0, width), torch.empty(0)

@@ -82,7 +82,6 @@ class StagedTrainer(PlainCheckpoints, Trainer):
                 sharding=config["embedding_sharding"],
                 device=config["device"],
                 batch_size=config["train_batch_size"],
-                learning_rate=config["learning_rate"],
                 eps=EPS,
             )
         super().__init__(config, model)
