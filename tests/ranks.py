@@ -15,7 +15,8 @@ _CONTEXT = mp.get_context("forkserver")
 # Imported once for all ranks of all tests; the server has computed nothing, so its children may
 _CONTEXT.set_forkserver_preload(
     ["recbole_clickprompt.trainer", "recbole_clickprompt.host.atomic_reader",
-     "transformers.models.bert.modeling_bert", "tokenizers", "sklearn.metrics", "pytest", "torch.distributed"]
+     "transformers.models.bert.modeling_bert", "tokenizers", "sklearn.metrics", "pytest", "torch.distributed",
+     "torchrec"]
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ LAYERS = (
     {"errors"},
     {"files", "distributed", "settings"},
     {"data", "evaluation", "tensor_cache"},
-    {"text"},
+    {"text", "embeddings"},
     {"backbones", "plm", "preprocessing"},
     {"trainer", "knowledge"},
     {"methods"},

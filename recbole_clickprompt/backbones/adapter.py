@@ -33,6 +33,8 @@ from recbole_clickprompt.backbones.representation_hooks import HOOKS, Representa
 from recbole_clickprompt.backbones.vector_fields import VectorSource, with_vector_fields
 from recbole_clickprompt.backbones.wukong import WuKong
 from recbole_clickprompt.backbones.xdeepfm import xDeepFM
+from recbole_clickprompt.embeddings.initial_values import recorded_draws
+from recbole_clickprompt.embeddings.table import replace_tables
 from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["Backbone", "build_backbone", "recbole_model"]
@@ -125,6 +127,8 @@ def recbole_model(name: str) -> type[nn.Module]:
 def build_backbone(config: Settings, dataset: Dataset, sources: Sequence[VectorSource] = ()) -> Backbone:
     """The backbone of the setting ``backbone``, with random weights.
 
+    With ``embedding_engine: torchrec`` its tables have no rows yet; see ``embeddings/table.py``.
+
     Args:
         config: Settings of the run, the backbone's among them.
         dataset: Data set whose fields the model embeds.
@@ -140,4 +144,10 @@ def build_backbone(config: Settings, dataset: Dataset, sources: Sequence[VectorS
         model = with_vector_fields(
             model, lambda model: [*([HistoryPooling(config, dataset, model)] if pools else []), *sources]
         )
-    return Backbone(model=model(config, dataset), hooks=HOOKS[name], amp=config["backbone_amp"])
+    if config["embedding_engine"] == "torch":
+        built = model(config, dataset)
+    else:
+        with recorded_draws() as draws:
+            built = model(config, dataset)
+        replace_tables(built, draws)
+    return Backbone(model=built, hooks=HOOKS[name], amp=config["backbone_amp"])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from recbole_clickprompt.embeddings.table import ShardedTable
+
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
     from recbole.model.abstract_recommender import ContextRecommender
@@ -39,18 +41,21 @@ def zero_unseen_rows(model: ContextRecommender, datasets: Sequence[Dataset], *, 
         ]
     )
     for table in token_embedding_tables(model):
-        table.weight[unseen.to(table.weight.device)] = 0.0
+        if isinstance(table, ShardedTable):
+            table.set_zero(unseen)
+        else:
+            table.weight[unseen.to(table.weight.device)] = 0.0
     return int(unseen.sum())
 
 
-def token_embedding_tables(model: ContextRecommender) -> Iterator[nn.Embedding]:
+def token_embedding_tables(model: ContextRecommender) -> Iterator[nn.Embedding | ShardedTable]:
     """The embedding tables of a backbone that contain all ``token`` fields, field after field.
 
     Row ``token_field_offsets[i] + id`` of such a table is the embedding of an id of field i.
     """
     size = sum(model.token_field_dims)
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and module.num_embeddings == size and "seq" not in name:
+        if isinstance(module, nn.Embedding | ShardedTable) and module.num_embeddings == size and "seq" not in name:
             yield module
 
 

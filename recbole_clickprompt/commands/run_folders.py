@@ -128,13 +128,14 @@ def _shortened(text: str) -> str:
 
 
 def _files_to_remove(run: RunFolder) -> list[Path]:
-    """The checkpoint of a run and the files in its folder, in the order in which they are removed.
+    """The checkpoint of a run, its sharded tables and the files in its folder, in the order of their removal.
 
     ``run.json`` is last, so that an interrupted removal can be repeated.
 
     Raises:
         DataError: The folder is a link, or contains files that are not of a run.
     """
+    from recbole_clickprompt.embeddings.files import tables_folder
     from recbole_clickprompt.preprocessing.from_dataset import PREPROCESSING
     from recbole_clickprompt.preprocessing.preprocessing import PREPROCESSING_FILES
 
@@ -149,7 +150,8 @@ def _files_to_remove(run: RunFolder) -> list[Path]:
     checkpoint = run.checkpoint
     # If only the folder was copied, the checkpoint belongs to the folder of its name
     of_other_run = checkpoint.with_suffix("").is_dir() and not checkpoint.with_suffix("").samefile(run.folder)
-    return [*([checkpoint] if checkpoint.is_file() and not of_other_run else []), *inside]
+    own = [] if of_other_run else [path for path in (checkpoint, tables_folder(checkpoint)) if path.exists()]
+    return [*own, *inside]
 
 
 def _remove(folder: Path, files: Sequence[Path]) -> None:

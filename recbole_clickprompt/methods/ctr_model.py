@@ -49,6 +49,8 @@ class LabeledRowsModel(AbstractRecommender):
         super().__init__()
         self.label_field = config["LABEL_FIELD"]
         self.micro_batch_size = config["micro_batch_size"]
+        if config["embedding_engine"] == "torchrec":
+            self.no_export = "its embedding tables are in files of their own"
         self.text: TokenTable | StateTable | None = None
         self._pos_weight = config["pos_weight"]
         # The odds of a click are 1 / s times as high where only a share s of the other rows was trained on

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from recbole_clickprompt.backbones.unseen import token_embedding_tables
+from recbole_clickprompt.embeddings.table import ShardedTable
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.plm.encoder import PromptedEncoder
 from recbole_clickprompt.plm.loading import load_plm
@@ -53,7 +54,10 @@ def init_embeddings_from_text(backbone: ContextRecommender, config: Settings, da
     if not tables or config["backbone"] == "LR":  # LR has such tables but never reads them
         raise SettingError(f"init_from_text: {config['backbone']} has no embeddings of ids; leave it out")
     begins = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
-    deviations = [_SCALE * table.weight.std().item() for table in tables]
+    deviations = [
+        _SCALE * (table.std() if isinstance(table, ShardedTable) else table.weight.std().item())
+        for table in tables
+    ]
     number = 0
     for field in config["init_from_text"]:
         vectors, has_text = text_vectors(config, dataset, field)
@@ -65,7 +69,11 @@ def init_embeddings_from_text(backbone: ContextRecommender, config: Settings, da
                     "of the PLM; take smaller embeddings"
                 )
             components = principal_components(vectors[ids], table.embedding_dim)
-            table.weight[begins[field] + ids.to(table.weight.device)] = (deviation * components).to(table.weight)
+            if isinstance(table, ShardedTable):
+                table.set_rows(begins[field] + ids, deviation * components)
+            else:
+                rows = begins[field] + ids.to(table.weight.device)
+                table.weight[rows] = (deviation * components).to(table.weight)
         number += len(ids)
     return number
 

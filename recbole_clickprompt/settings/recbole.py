@@ -61,9 +61,10 @@ _TRAINING = {
     ),
     "eval_step": Setting(integer(0), RECBOLE, "Epochs between validations. 0: no validation.", "finetune"),
     "learner": Setting(
-        choice("adam", "adamw", "sgd", "adagrad", "rmsprop"),
+        choice("adam", "adamw", "sgd", "adagrad", "rmsprop", "rowwise_adagrad"),
         "adamw",
-        "The optimizer: adamw, adam, sgd, adagrad or rmsprop.",
+        "The optimizer: adamw, adam, sgd, adagrad or rmsprop; or rowwise_adagrad, Adagrad with one accumulated "
+        "number per row of an embedding table, instead of one per weight.",
         "pretrain",
     ),
     "clip_grad_norm": Setting(

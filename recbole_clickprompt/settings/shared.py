@@ -164,6 +164,20 @@ _TRAINING = {
         "time. Requires adamw or adam. None: every step updates all rows.",
         "pretrain",
     ),
+    "embedding_engine": Setting(
+        choice("torch", "torchrec"),
+        "torch",
+        "torch: every process holds complete embedding tables. torchrec: each holds some of their rows; requires "
+        "learner rowwise_adagrad, and TorchRec to be installed.",
+        "finetune",
+    ),
+    "embedding_sharding": Setting(
+        choice("auto", "row_wise", "table_wise"),
+        "auto",
+        "With embedding_engine torchrec: which rows a process holds. row_wise: a block of each table. table_wise: "
+        "whole tables. auto: what TorchRec's planner expects to be fastest, of these, for each table.",
+        "finetune",
+    ),
     "init_from_text": Setting(
         optional(list_of(TEXT)),
         None,

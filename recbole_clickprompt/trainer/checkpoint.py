@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.embeddings.files import load_tables, remove_tables, write_tables
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.file_kinds import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from recbole.model.abstract_recommender import AbstractRecommender
     from recbole.trainer import Trainer
 
+    from recbole_clickprompt.trainer.protocols import Module
+
 __all__ = [
     "check_numbers",
     "check_writable",
@@ -33,6 +36,7 @@ __all__ = [
     "read_model",
     "save_model",
     "write_checkpoint",
+    "write_with_tables",
 ]
 
 # Settings that are derived from others and from the machine
@@ -183,11 +187,28 @@ def save_model(trainer: Trainer, epoch: int, verbose: bool = True, saved_model_f
     }
     if trainer.encoding is not None:
         state["encoding"] = trainer.encoding.pack()
-    if distributed.current().is_main:
-        write_checkpoint(Path(path), state)
+    write_with_tables(Path(path), state, trainer.model)
     distributed.current().barrier()
     if verbose:
         trainer.logger.info(f"Saving current: {path}")
+
+
+def write_with_tables(path: Path, state: dict[str, Any], model: Module) -> None:
+    """Writes a checkpoint and, in files of their own, the model's sharded tables; all processes call it.
+
+    Args:
+        path: The checkpoint.
+        state: Everything but the sharded tables.
+        model: The model.
+
+    Raises:
+        StorageError: A file cannot be written; the previous checkpoint is unchanged.
+    """
+    tables = write_tables(path, model)
+    if distributed.current().is_main:
+        write_checkpoint(path, {**state, "tables": tables} if tables else state)
+        if tables:
+            remove_tables(path, keep=tables)
 
 
 def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: Path, *, fitting: str) -> None:
@@ -214,6 +235,7 @@ def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: P
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {fitting}: {' '.join(str(error).split())[:300]}") from error
     model.load_other_parameter(other)
+    load_tables(model, checkpoint.get("tables"), path)
 
 
 def check_numbers(expected: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -6,6 +6,7 @@ depend on the number of ranks. With a single rank these functions do nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from recbole_clickprompt import distributed
 from recbole_clickprompt.backbones.batch_norm import batch_norm_over_ranks
+from recbole_clickprompt.embeddings.table import sharded_tables
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
@@ -55,7 +57,7 @@ def shares(model: Trainable, parts: Iterable[tuple[Any, float]]) -> Iterator[tup
         yield from parts
         return
     for part, weight in parts:
-        rows = torch.arange(ranks.rank, model.rows(part), ranks.world)
+        rows = torch.arange(model.rows(part))[ranks.rank :: ranks.world]
         ranks.is_padding = not len(rows)
         try:
             selected, share = model.select(part, rows if len(rows) else torch.zeros(1, dtype=torch.long))
@@ -109,7 +111,9 @@ def _sum_rows(tables: Sequence[nn.Parameter]) -> None:
     counts = gather(counts, [1] * distributed.current().world)  # (world, tables)
     for table, (rows, values), sizes in zip(tables, local, counts.T.tolist(), strict=True):
         read, summands = gather(rows, sizes), gather(values, sizes)
-        table.grad = torch.sparse_coo_tensor(read.unsqueeze(0), summands, table.shape).coalesce()
+        table.grad = torch.sparse_coo_tensor(
+            read.unsqueeze(0), summands, table.shape, check_invariants=False
+        ).coalesce()
 
 
 def _rows_and_values(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,6 +160,8 @@ def predict(model: CTRModel, interaction: Interaction, device: torch.device) -> 
     blocks = model.blocks(interaction, ranks.world)
     local = [torch.zeros(0, device=device)]
     local += [model.predict(interaction[rows]) for rows in blocks[ranks.rank :: ranks.world]]
+    if len(local) - 1 < math.ceil(len(blocks) / ranks.world) and any(sharded_tables(model)):
+        model.predict(interaction[:1])  # other ranks wait for the rows of this one
     sizes = [sum(map(len, blocks[rank :: ranks.world])) for rank in range(ranks.world)]
     scores = gather(torch.cat(local), sizes)
     rows = torch.cat([block for rank in range(ranks.world) for block in blocks[rank :: ranks.world]])

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.trainer import rowwise_adagrad
 from recbole_clickprompt.trainer.lazy_adam import row_tables, update_rows
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _LEARNERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adagrad": torch.optim.Adagrad,
     "rmsprop": torch.optim.RMSprop,
+    "rowwise_adagrad": torch.optim.Adagrad,
 }
 _ROWWISE = ("adam", "adamw")
 
@@ -40,7 +42,7 @@ def build_optimizer(
     """Builds an optimizer with a separate learning rate for pretrained parameters; at rate 0 they are frozen.
 
     Biases and normalization weights have no weight decay. Tables with row-wise updates are a group of their own,
-    with ``rowwise`` set.
+    with ``rowwise`` set. ``rowwise_adagrad`` updates all tables so, and other weights by Adagrad.
 
     Args:
         model: The model; only ``modules``, ``parameters`` and ``pretrained_parameters`` are used.
@@ -61,7 +63,8 @@ def build_optimizer(
     pretrained = model.pretrained_parameters()
     pretrained_ids = {id(p) for p in pretrained}
     new = [p for p in model.parameters() if id(p) not in pretrained_ids]
-    tables = row_tables(model, lazy_embedding_min_rows)
+    row_wise = learner == "rowwise_adagrad"
+    tables = row_tables(model, 1 if row_wise else lazy_embedding_min_rows)
     groups = []
     for rate, parameters in ((learning_rate, new), (plm_learning_rate, pretrained)):
         # Parameters frozen by LoRA, and a fixed fusion weight, stay frozen
@@ -71,10 +74,20 @@ def build_optimizer(
         if rate > 0:
             kinds = _by_kind(members, tables, weight_decay)
             groups += [{**kind, "lr": rate} for kind in kinds if kind["params"]]
-    options = {"fused": True} if learner in ("adam", "adamw", "sgd", "adagrad") else {}
-    optimizer = _LEARNERS[learner](groups, **options)  # type: ignore[arg-type]
-    if tables:
-        optimizer.register_step_pre_hook(update_rows)
+    options: dict[str, Any] = {"fused": True} if learner != "rmsprop" else {}
+    if not row_wise:
+        optimizer = _LEARNERS[learner](groups, **options)
+        if tables:
+            optimizer.register_step_pre_hook(update_rows)
+        return optimizer
+    # Adagrad allocates its sums when it is built, as many as weights; tables have fewer
+    optimizer = torch.optim.Adagrad(
+        [group for group in groups if not group["rowwise"]], eps=rowwise_adagrad.EPS, **options
+    )
+    for group in groups:
+        if group["rowwise"]:
+            optimizer.add_param_group(group)
+    optimizer.register_step_pre_hook(rowwise_adagrad.update_rows)
     return optimizer
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.embeddings.files import load_tables, remove_tables
 from recbole_clickprompt.errors import TrainingError, WeightsError
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.random_state import random_states, restore_random_states
@@ -75,6 +76,7 @@ class ResumeCheckpointer:
         """Restores the stage from a result of ``load_resume_state``; returns the number of the current epoch."""
         try:
             self.stage.model.load_state_dict(state["model"])
+            load_tables(self.stage.model, state.get("tables"), self.path)
             self.stage.optimizer.load_state_dict(state["optimizer"])
             self.stage.scheduler.load_state_dict(state["scheduler"])
             self._restored = {key: state[key] for key in ("progress", "order", "random")}
@@ -149,6 +151,7 @@ class ResumeCheckpointer:
         self._snapshot_state = self._written = None
         if distributed.current().is_main:
             self.path.unlink(missing_ok=True)
+            remove_tables(self.path)
             if superseded:
                 remove_checkpoint(superseded)
 
@@ -175,11 +178,21 @@ class ResumeCheckpointer:
             signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
     def _on_sigterm(self, *_: object) -> None:
-        if self._training:
+        if self._training or self.stage.tables:  # all processes save their rows at the same point
             self._asked_to_stop = True  # stops after the current batch
             return
         self.flush(begin=True)  # during evaluation the weights do not change
         self._stop()
+
+    def stop_if_asked(self) -> None:
+        """Between two batches of a validation: saves the state and exits if SIGTERM was received.
+
+        Only for models with sharded tables; other states are saved by the signal handler itself.
+        """
+        if self.stage.tables and any(distributed.current().all_gather(self._asked_to_stop)):
+            self._asked_to_stop = True
+            self.flush(begin=True)
+            self._stop()
 
     def _should_save(self) -> bool:
         is_late = bool(self.every_minutes) and monotonic() - self._last >= 60 * self.every_minutes
@@ -190,7 +203,8 @@ class ResumeCheckpointer:
 
     def _snapshot(self) -> None:
         """Captures the current state, which ``_write`` saves with the weights."""
-        if not all(bool(torch.isfinite(weight).all()) for weight in self.stage.model.parameters()):
+        weights = [*self.stage.model.parameters(), *(table.local.weight for table in self.stage.tables)]
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             raise TrainingError(f"{self.stage.name}: weights are no longer finite; lower the learning rate")
         progress = self._progress
         self._snapshot_state = {

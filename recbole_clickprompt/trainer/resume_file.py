@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt import distributed
+from recbole_clickprompt.embeddings.files import remove_tables
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import folder_of
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.files import is_alive
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_checkpoint
+from recbole_clickprompt.trainer.checkpoint import read_checkpoint, write_with_tables
 from recbole_clickprompt.trainer.file_kinds import OTHER_TORCH, UNFINISHED, refuse_other_kinds
 from recbole_clickprompt.trainer.fingerprint import differences
 from recbole_clickprompt.trainer.resume_schema import fault_of_state
@@ -147,8 +148,7 @@ def save_resume_state(
         "process": (socket.gethostname(), os.getpid()),
         **snapshot,
     }
-    if distributed.current().is_main:
-        write_checkpoint(path, state)
+    write_with_tables(path, state, stage.model)
 
 
 def superseded_checkpoint(path: Path) -> Path | None:
@@ -178,6 +178,7 @@ def remove_checkpoint(checkpoint: Path) -> None:
     """Removes a result of ``superseded_checkpoint`` with the learning curves of its run, and logs one line."""
     folder = folder_of(checkpoint)
     checkpoint.unlink(missing_ok=True)
+    remove_tables(checkpoint)
     (folder / "history.jsonl").unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or there is none
         folder.rmdir()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from recbole_clickprompt.embeddings.table import sharded_tables
 from recbole_clickprompt.evaluation.baselines import Baselines, better_baseline, measure_baselines
 from recbole_clickprompt.evaluation.history import append_epoch, change_epochs, history_beside, read_epochs
 from recbole_clickprompt.evaluation.metrics import auc
@@ -128,7 +129,12 @@ class RunLogger:
             best_valid_score: RecBole's score of the best epoch.
             show_progress: Whether to show progress bars.
         """
-        if self._finished or not self.writes or test_data is self.valid_data:
+        if self._finished or test_data is self.valid_data:
+            return
+        if not self.writes:
+            if self.config["save_predictions"] and any(sharded_tables(model)):  # its rows are needed
+                for data in filter(None, (self.valid_data, test_data)):
+                    self._predict(model, data, "", show_progress=False)
             return
         self._finished = True
         parts = {"valid": self.valid_data, "test": test_data}
@@ -137,12 +143,11 @@ class RunLogger:
         valid_auc = best_valid_score if str(self.config["valid_metric"]).lower() == "auc" else float("nan")
         if self.config["save_predictions"]:
             tables = {
-                split: predict_split(
-                    model, data, split=split, device=self.config["device"],
-                    enable_amp=self.config["enable_amp"], show_progress=show_progress,
-                ).join(scores.get(split, pd.DataFrame()))
+                split: self._predict(model, data, split, show_progress=show_progress).join(
+                    scores.get(split, pd.DataFrame())
+                )
                 for split, data in loaders.items()
-            }  # fmt: skip
+            }
             write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
             plm = self.config["plm"] if self.method.serves_text_with(self.config) else None
             save_preprocessing(self.train_data._dataset, self.folder, plm, encoded_levels(model))
@@ -173,6 +178,14 @@ class RunLogger:
         _log_baselines(baselines, title, float(valid_auc))
         for finished in _watchers:
             finished.append(self.checkpoint)
+
+    def _predict(
+        self, model: CTRModel, data: AbstractDataLoader, split: str, *, show_progress: bool
+    ) -> pd.DataFrame:
+        device, enable_amp = self.config["device"], self.config["enable_amp"]
+        return predict_split(
+            model, data, split=split, device=device, enable_amp=enable_amp, show_progress=show_progress
+        )
 
     def _baseline_scores(self, parts: dict[str, Dataset]) -> dict[str, pd.DataFrame]:
         if not self.config["baselines"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from recbole_clickprompt.embeddings.table import ShardedTable, sharded_tables
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, broadcast_parameters, rank_rng, shares
@@ -67,6 +68,7 @@ class TrainingStage:
         micro_batch_size: Rows, over all ranks, that pass through the model at once; gradients are accumulated over
             the batch.
         clip_grad_norm: Arguments of ``clip_grad_norm_``, or None.
+        tables: The model's sharded tables, which have an optimizer of their own.
         checkpointer: Saves the state of training, or None.
     """
 
@@ -79,6 +81,7 @@ class TrainingStage:
     device: torch.device
     enable_amp: bool
     clip_grad_norm: dict[str, Any] | None
+    tables: Sequence[ShardedTable] = ()
     checkpointer: BatchCheckpointer | None = None
 
     @classmethod
@@ -108,6 +111,7 @@ class TrainingStage:
             device=config["device"],
             enable_amp=enable_amp,
             clip_grad_norm=config["clip_grad_norm"],
+            tables=[table for _, table in sharded_tables(model)],
         )
 
     def train_epoch(self, loader: AbstractDataLoader, epoch: int, *, show_progress: bool) -> float:
@@ -165,6 +169,8 @@ class TrainingStage:
             TrainingError: The loss is not finite.
         """
         self.optimizer.zero_grad()
+        for table in self.tables:
+            table.local.begin_step(float(self.scheduler.get_last_lr()[0]))
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
         with rank_rng(self.scheduler.last_epoch, self.device):
@@ -179,6 +185,8 @@ class TrainingStage:
         if self.clip_grad_norm:
             clip_gradients(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
+        for table in self.tables:
+            table.local.update()
         self.scheduler.step()
         return total
 

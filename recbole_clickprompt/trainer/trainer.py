@@ -15,7 +15,9 @@ from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, get_local_time
 
 from recbole_clickprompt import distributed
-from recbole_clickprompt.errors import TrainingError
+from recbole_clickprompt.embeddings.table import sharded_tables
+from recbole_clickprompt.embeddings.torchrec_rows import shard_tables
+from recbole_clickprompt.errors import SettingError, TrainingError
 from recbole_clickprompt.files import remove_leftovers
 from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.trainer.checkpoint import check_writable
@@ -40,6 +42,7 @@ from recbole_clickprompt.trainer.reporting import stage_reporter
 from recbole_clickprompt.trainer.restored_optimizer import restore_optimizer
 from recbole_clickprompt.trainer.resume import ResumeCheckpointer
 from recbole_clickprompt.trainer.resume_file import load_resume_state
+from recbole_clickprompt.trainer.rowwise_adagrad import EPS
 from recbole_clickprompt.trainer.run_logger import RunLogger
 from recbole_clickprompt.trainer.sampling import finetuning_loader
 from recbole_clickprompt.trainer.stage import TrainingStage, autocast
@@ -82,6 +85,14 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         if distributed.current().is_main and (removed := remove_leftovers(folder)):
             names = ", ".join(str(path) for path in removed)
             getLogger().warning(f"removed unfinished files of killed processes: {names}")
+        if config["embedding_engine"] == "torchrec":
+            shard_tables(
+                model,
+                sharding=config["embedding_sharding"],
+                device=config["device"],
+                batch_size=config["train_batch_size"],
+                eps=EPS,
+            )
         super().__init__(config, model)
         if metrics_of_recbole(config["metrics"]) != list(config["metrics"]):
             self.eval_collector, self.evaluator = GroupCollector(config), GroupEvaluator(config)
@@ -117,6 +128,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         """Runs what ``train_stage`` selects; arguments and results are those of RecBole's ``fit``."""
         config = self.config
         all_rows, train_data = train_data, finetuning_loader(config, train_data)
+        if any(sharded_tables(self.model)) and len(train_data._dataset) < distributed.current().world:
+            raise SettingError(
+                f"{distributed.current().world} processes share {len(train_data._dataset)} training rows; start "
+                "at most as many processes as there are rows"
+            )
         self.encoding = Encoding.of(train_data._dataset)
         warm = find_warm_start(config, self.encoding)
         start = Path(config["pre_model_path"]) if config["pre_model_path"] else None
@@ -311,6 +327,8 @@ class StagedTrainer(PlainCheckpoints, Trainer):
     def _neg_sample_batch_eval(
         self, batched_data: tuple[Interaction, Any, Any, Any]
     ) -> tuple[Interaction, torch.Tensor, Any, Any]:
+        if self._checkpointer is not None and self._fitting:
+            self._checkpointer.stop_if_asked()
         # Predictions are sharded over ranks only for metrics of scores; otherwise each rank predicts all rows
         if distributed.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
             return super()._neg_sample_batch_eval(batched_data)

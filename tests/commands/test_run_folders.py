@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.embeddings.files import tables_folder
 from recbole_clickprompt.evaluation.run_folder import open_run
 
 
@@ -78,6 +79,14 @@ def test_rm_removes_folder_and_checkpoint_and_nothing_else(saved, capsys):
     assert main(["runs", "rm", str(folder), str(saved["plain"])]) == 0
     assert files_below() == other - {str(saved["plain"]), str(folder)}
     assert capsys.readouterr().out.splitlines() == [f"removed {folder}", f"removed {saved['plain']}"]
+
+
+def test_rm_removes_sharded_tables_too(saved):
+    tables = tables_folder(saved["plain"])
+    tables.mkdir()
+    (tables / "a-00000.safetensors").touch()
+    assert main(["runs", "rm", str(saved["plain"])]) == 0
+    assert not tables.exists()
 
 
 @pytest.mark.parametrize(

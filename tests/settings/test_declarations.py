@@ -32,7 +32,8 @@ FINETUNING = {
     "mask_items", "mask_rate", "read_answers", "knowledge_vectors", "shared_experts", "level_experts",
     "code_levels", "codebook_size", "field_interaction_weight", "field_alignment_weight",
     "student_layers", "distill_weight", "number_buckets",
-    "max_characters", "char_channels", "finetune_towers", "p5_ids", "warm_start_optimizer",
+    "max_characters", "char_channels", "finetune_towers", "p5_ids", "warm_start_optimizer", "embedding_engine",
+    "embedding_sharding",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",
