@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
     from recbole.model.abstract_recommender import ContextRecommender
 
-__all__ = ["token_embedding_tables", "unseen_values", "zero_unseen_rows"]
+__all__ = ["token_embedding_tables", "unseen_values", "zero_rows", "zero_unseen_rows"]
 
 
 @torch.no_grad()
@@ -40,12 +40,23 @@ def zero_unseen_rows(model: ContextRecommender, datasets: Sequence[Dataset], *, 
             for field, size in zip(model.token_field_names, model.token_field_dims, strict=True)
         ]
     )
+    zero_rows(model, unseen)
+    return int(unseen.sum())
+
+
+@torch.no_grad()
+def zero_rows(model: ContextRecommender, rows: Tensor) -> None:
+    """Sets rows of the tables of all ``token`` fields to zero.
+
+    Args:
+        model: A context-aware RecBole model, changed in place.
+        rows: True at these rows, ``(sum of token_field_dims,)``.
+    """
     for table in token_embedding_tables(model):
         if isinstance(table, ShardedTable):
-            table.set_zero(unseen)
+            table.set_zero(rows)
         else:
-            table.weight[unseen.to(table.weight.device)] = 0.0
-    return int(unseen.sum())
+            table.weight[rows.to(table.weight.device)] = 0.0
 
 
 def token_embedding_tables(model: ContextRecommender) -> Iterator[nn.Embedding | ShardedTable]:

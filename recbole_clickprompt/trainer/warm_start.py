@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from recbole_clickprompt.backbones.unseen import token_embedding_tables, unseen_values
+from recbole_clickprompt.backbones.unseen import unseen_values, zero_rows
 from recbole_clickprompt.errors import SettingError, WeightsError
 from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.settings.values import Settings
@@ -204,11 +204,12 @@ class WarmStart:
         for backbone in backbones_of(model):
             if not backbone.token_field_names:
                 continue
-            offsets = dict(zip(backbone.token_field_names, backbone.token_field_offsets.tolist(), strict=True))
-            parts = [ids.added(field) + begin for field, begin in offsets.items() if field not in but]
-            new = torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
-            for table in token_embedding_tables(backbone):
-                table.weight[new.to(table.weight.device)] = 0.0
+            new = torch.zeros(sum(backbone.token_field_dims), dtype=torch.bool)
+            offsets = backbone.token_field_offsets.tolist()
+            for field, begin in zip(backbone.token_field_names, offsets, strict=True):
+                if field not in but:
+                    new[ids.added(field) + begin] = True
+            zero_rows(backbone, new)
 
     def _report(self, ids: IdMap) -> None:
         logger = getLogger()
