@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_clickprompt.embeddings.table import sharded_tables
 from recbole_clickprompt.errors import DataError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import RunFolder, folder_of, open_run
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
@@ -63,12 +64,18 @@ def publish(run: Path, folder: Path, *, license: str | None = None, overwrite: b
 
     Raises:
         DataError: The folder exists, or the data set of the training run is needed and cannot be read.
-        WeightsError: The run or its language model cannot be read, or the scores of the folder differ.
+        WeightsError: The run or its language model cannot be read, it has sharded tables, or the scores of the
+            folder differ.
     """
     if is_published(run) or (run / CHECKSUMS).is_file():
         raise DataError(f"{run} is a published model or an export, not a run; give the .pth file of the run")
     with _replacing(folder, overwrite=overwrite) as work:
         trained = load_trained(run, "cpu")
+        if any(sharded_tables(trained.model)):
+            raise WeightsError(
+                f"{run}: a run with embedding_engine: torchrec cannot be published, as its tables may not "
+                "fit into memory; train it with embedding_engine: torch"
+            )
         needed = _copy_language_models(trained, work)
         names = {setting: origin_of(trained.config[setting]).name for setting in needed}
         write_published(work, trained.config, trained.model, names)

@@ -19,6 +19,7 @@ from recbole_clickprompt.embeddings.files import MappedRows, tables_folder
 from recbole_clickprompt.embeddings.table import sharded_tables
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.host.restore import restore
+from recbole_clickprompt.serving.publish import publish
 from recbole_clickprompt.trainer import resume
 from recbole_clickprompt.trainer.predictions import predict_split
 from recbole_clickprompt.trainer.stage import TrainingStage
@@ -146,6 +147,9 @@ def test_the_files_of_two_processes_are_read_by_one_and_by_three(small):
     (scores,) = on_ranks(scores_of, run["file"], world=1)
     predictions = pd.read_parquet(folder / "predictions.parquet")
     np.testing.assert_allclose(scores, predictions[predictions["split"] == "test"]["score"], rtol=0, atol=1e-6)
+    with pytest.raises(WeightsError, match="a run with embedding_engine: torchrec cannot be published"):
+        publish(folder, Path("published"))
+    assert not Path("published").exists()
     for metrics in on_ranks(metrics_of, settings, run["file"], world=3):
         assert metrics == pytest.approx(run["metrics"][-len(metrics) :], abs=1e-6)
     (tables_folder(Path(run["file"]))).rename("elsewhere")
