@@ -306,4 +306,4 @@ def test_a_damaged_or_missing_checkpoint_is_told(own_runs, capsys):
     assert "there is no checkpoint" in capsys.readouterr().err
     checkpoint.write_bytes(b"no zip")
     assert main(["latency", str(folder)]) == 2
-    assert "is damaged or foreign, expected a model saved" in capsys.readouterr().err
+    assert "expected a model saved by RecBole or ClickPrompt" in capsys.readouterr().err

@@ -38,9 +38,13 @@ def shell(line):
     subprocess.run(["bash", "-ec", line], env=environment, check=True)
 
 
+def finished():
+    """The finished runs, oldest first; their dates have no fractions of a second."""
+    return sorted(find_runs(Path("saved")), key=lambda run: run.checkpoint.stat().st_mtime_ns)
+
+
 def settings():
-    """Of the finished runs, oldest first."""
-    return [run.info["settings"] for run in reversed(find_runs(Path("saved")))]
+    return [run.info["settings"] for run in finished()]
 
 
 def test_the_loop_continues_from_one_day_to_the_next(root):
@@ -49,7 +53,7 @@ def test_the_loop_continues_from_one_day_to_the_next(root):
     runs = settings()
     assert [run["dataset"] for run in runs] == ["day1", "day2", "day3", "day4"]
     assert runs[0]["warm_start"] is None
-    oldest = [str(run.checkpoint) for run in reversed(find_runs(Path("saved")))]
+    oldest = [str(run.checkpoint) for run in finished()]
     assert [run["warm_start"] for run in runs[1:]] == oldest[:3]
 
 

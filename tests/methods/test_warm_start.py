@@ -19,7 +19,7 @@ from tests.methods.msd.students import save_student
 from tests.methods.p5.t5 import save_random_t5
 from tests.methods.test_by_name import OWN
 
-METHODS = ["ClickPrompt", "ClickPromptNoPLM", "PTab", "MSD", *OWN]
+METHODS = [*dict.fromkeys(["ClickPrompt", "ClickPromptNoPLM", "PTab", *OWN])]
 FEW = {"pretrain_rows": 100, "train_rows": None}
 MORE = {
     "ClickPrompt": FEW, "ClickPromptNoPLM": FEW, "PTab": FEW,
@@ -51,7 +51,8 @@ def settings(small, student):
 
 
 def settings_of(settings, model):
-    given = {**settings, **OWN.get(model, {}), **FEW, **MORE.get(model, {})}
+    own = {name: value for name, value in OWN.get(model, {}).items() if name not in ("data_path", "student")}
+    given = {**settings, **own, **FEW, **MORE.get(model, {})}
     known = {*find_method(model).settings()}
     shared = {name: value for name, value in given.items() if name not in ("student", "student_num_layers")}
     return given if "student" in known else shared
