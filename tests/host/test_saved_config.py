@@ -214,7 +214,7 @@ def test_a_checkpoint_fetches_no_plm(run, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     change(run, {"plm": "evil/repo"})
     with pytest.raises(
-        WeightsError, match="run.pth: plm 'evil/repo': neither a folder nor in the Hugging Face cache"
+        WeightsError, match="run.pth: language model 'evil/repo': neither a folder nor in the Hugging Face cache"
     ):
         read_run(run, method_names())
     assert asked == [("evil/repo", True)]
