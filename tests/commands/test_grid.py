@@ -225,6 +225,7 @@ def test_the_papers_grids_hold_possible_settings(table, configs):
         "evidence/few-labels",
         "evidence/joint-layers",
         "evidence/history",
+        "evidence/new-items-recipes",
     ],
 )
 def test_the_shipped_grids_hold_possible_settings(name, configs):

@@ -265,7 +265,8 @@ def test_another_model_is_an_error_that_names_both_values(days, tiny_bert, chang
 def test_the_same_language_model_in_another_folder_is_accepted(days, tiny_bert):
     result = run("monday", plm=str(tiny_bert))
     shutil.copytree(tiny_bert, "moved")
-    run(warm_start=result["checkpoint"], plm="moved")
+    second = run(warm_start=result["checkpoint"], plm="moved")
+    assert second["checkpoint"] != result["checkpoint"]
 
 
 class Undeclared(nn.Module):
