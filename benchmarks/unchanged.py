@@ -3,11 +3,14 @@
     python -m benchmarks.unchanged before.json          # in a checkout without the change
     python -m benchmarks.unchanged after.json           # in one with it, on the same machine
     python -m benchmarks.unchanged after.json --compare before.json
+    python -m benchmarks.unchanged before.json --keep=runs     # keeps the runs of the code without the change,
+    python -m benchmarks.unchanged --rescore=runs              # for the code with it, which restores them
 
 Trains variants on ``tiny`` and, with --demo, the models of the demo on ml-100k, with one seed and one thread each,
 and records the test metrics, the scores of the test rows and the SHA-256 of every tensor of the final checkpoints.
-It only uses RecBole's entry point and settings, so it works with any version of the package; settings have the
-names and defaults of version 0.1.0.
+Training uses RecBole's entry point and settings alone, so it works with any version of the package; settings have
+the names and defaults of version 0.1.0. Where random numbers of dropout have changed, trained models differ: what
+equal weights give is then shown by restoring kept runs, whose test rows are scored again.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import hashlib
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +27,7 @@ from typing import Any
 import pandas as pd
 import torch
 from recbole.quick_start import run_recbole
+from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 import recbole_clickprompt  # noqa: F401 - registers the models
@@ -68,10 +73,10 @@ DEMO_SETTINGS: dict[str, Any] = {
 OLD_DEFAULTS: dict[str, Any] = {"unseen_embeddings": "random"}
 
 
-def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
+def train(dataset: str, settings: dict[str, Any], keep: Path | None) -> dict[str, Any]:
     """Trains a model; returns test metrics, scores of test rows and the digest of every tensor it saved."""
-    with TemporaryDirectory() as folder:
-        given = {"model": "ClickPrompt", **OLD_DEFAULTS, **settings, "checkpoint_dir": folder}
+    with nullcontext(keep) if keep else TemporaryDirectory() as folder:
+        given = {"model": "ClickPrompt", **OLD_DEFAULTS, **settings, "checkpoint_dir": str(folder)}
         result = run_recbole(dataset=dataset, config_dict=given)
         (file,) = Path(folder).glob("*.pth")
         weights = torch.load(file, weights_only=True)["state_dict"]
@@ -83,19 +88,49 @@ def train(dataset: str, settings: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Trains, or compares two files; returns 1 if they differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="JSON file with the results")
+    parser.add_argument("file", type=Path, nargs="?", help="JSON file with the results")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="compare with this file, without training")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the runs, in a new folder")
+    parser.add_argument("--rescore", type=Path, metavar="FOLDER", help="score the test rows of kept runs again")
     parser.add_argument("--demo", action="store_true", help="also the models of the demo, on ml-100k")
     options = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole reads the command line of the process
+    torch.set_num_threads(1)
+    if options.rescore:
+        return rescore(options.rescore)
+    if not options.file:
+        parser.error("the JSON file is missing")
     if options.compare:
         return compare(json.loads(options.compare.read_text()), json.loads(options.file.read_text()))
-    torch.set_num_threads(1)
-    found = {name: train("tiny", {**SMALL, **variant}) for name, variant in tqdm(VARIANTS.items())}
+    kept = {name: options.keep / name if options.keep else None for name in VARIANTS | DEMO}
+    found = {name: train("tiny", {**SMALL, **variant}, kept[name]) for name, variant in tqdm(VARIANTS.items())}
     if options.demo:
-        found |= {name: train("ml-100k", {**DEMO_SETTINGS, **variant}) for name, variant in tqdm(DEMO.items())}
+        found |= {
+            name: train("ml-100k", {**DEMO_SETTINGS, **variant}, kept[name])
+            for name, variant in tqdm(DEMO.items())
+        }
     options.file.write_text(json.dumps(found, indent=1))
     return 0
+
+
+def rescore(folder: Path) -> int:
+    """Scores test rows of kept runs again; returns 1 if a score differs by more than 1e-5, or an AUC by 1e-4."""
+    from recbole_clickprompt.host.restore import restore  # not in all versions
+
+    changed = 0
+    for run in sorted(path for path in folder.iterdir() if path.is_dir()):
+        (file,) = run.glob("*.pth")
+        before = pd.read_parquet(file.with_suffix("") / "predictions.parquet")
+        restored = restore(file, device=torch.device("cpu"))
+        with torch.inference_mode():
+            scores = torch.cat([restored.model.predict(batch[0]).float() for batch in restored.test_data]).numpy()
+        apart = abs(scores - before["score"]).max()
+        auc = [roc_auc_score(before["label"], values) for values in (before["score"], scores)]
+        changed += not (apart <= 1e-5 and abs(auc[0] - auc[1]) <= 1e-4)
+        print(
+            f"{run.name}: scores differ by {apart:.1e} at most; test AUC {auc[0]:.6f} and {auc[1]:.6f}", flush=True
+        )
+    return int(bool(changed))
 
 
 def _distance(one: float, other: float) -> float:

@@ -5,10 +5,11 @@ each after the same number of trials of a search by validation AUC, then with se
 sentence of advice, and writes into results/compare-NAME/ the trials, the runs, the settings found for each recipe
 (<recipe>.yaml, for --config_files) and report.html.
 
-The first trial of a recipe has the settings of its property file. The time of these trials decides how many trials
-and seeds fit into --minutes; two rounds over all recipes always run. Trial i of all recipes has the same searched
-settings. The same command continues an interrupted comparison. With more than half a million rows, larger batches
-such as --train_batch_size=4096 save most of the time.
+The first trial of a recipe has the settings of its property file. The time of these trials decides how many
+trials and seeds fit into --minutes; two rounds over all recipes always run, and a line says so if they take longer.
+Trial i of all recipes has the same searched settings. The same command continues an interrupted comparison. With
+more than half a million rows, larger batches, fewer passes or a sample of the training rows save most of the time,
+as with --train_batch_size=4096 --epochs=3 --train_rows=200000.
 
 --key=value is a setting of all recipes, which is then not searched, such as --cold_start=item_id to ask about new
 items. ./props/best/recipes.yaml takes the place of the shipped list of recipes.
@@ -74,12 +75,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     recipes = read_recipes(find_file(_RECIPES, "file of recipes"), given, dataset=dataset, plm=options.plm)
     folder = Path("results") / f"compare-{dataset}"
     baseline = recipes.recipes[0].name
-    searches, left_out = _first_trials(recipes, folder)
+    searches, left_out = _first_trials(recipes, folder, minutes=options.minutes)
     minutes = sum(search.minutes() for search in searches.values())
     trials, seeds = plan_rounds(options.minutes, minutes)
     print(f"compare: one trial of each took {minutes:.1f} minutes; {trials} trials and {seeds} seeds", flush=True)
-    if 2 * minutes > options.minutes:
-        print(f"compare: this takes {2 * minutes:.0f} minutes; --train_batch_size=4096 is faster on large data")
     for number in range(1, trials):
         values = recipes.draw(number, seed=_SEARCH_SEED)
         for search in searches.values():
@@ -106,8 +105,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"train it: recbole-cp run --config_files={files[name]} --dataset={dataset}")
 
 
-def _first_trials(recipes: Recipes, folder: Path) -> tuple[dict[str, Trials], dict[str, str]]:
+def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[dict[str, Trials], dict[str, str]]:
     """The searches, after their first trial; and the reasons why recipes are left out.
+
+    Warns as soon as the time of the baseline tells that two rounds over all recipes take longer than ``minutes``.
 
     Raises:
         DataError: The baseline fails, so there is nothing to compare with.
@@ -123,6 +124,14 @@ def _first_trials(recipes: Recipes, folder: Path) -> tuple[dict[str, Trials], di
         search = Trials(base, _trials_file(folder, recipe.name), bigger=True)
         if math.isfinite(search.run(recipe.first)):
             searches[recipe.name] = search
+            expected = 2 * len(recipes.recipes) * search.minutes()
+            if len(searches) == 1 and expected > minutes:
+                print(
+                    f"compare: this took {search.minutes():.1f} minutes, so two rounds over {len(recipes.recipes)}"
+                    f" recipes take {expected:.0f} or more, not {minutes:g}; --train_batch_size=4096, --epochs=3"
+                    " and --train_rows=200000 are ways to take less",
+                    flush=True,
+                )
         else:
             left_out[recipe.name] = str(search.requested()["error"].iloc[0])
             if not searches:
