@@ -6,7 +6,7 @@ sentence of advice, and writes into results/compare-NAME/ the trials, the runs, 
 (<recipe>.yaml, for --config_files) and report.html.
 
 The first trial of a recipe has the settings of its property file. The time of these trials decides how many
-trials and seeds fit into --minutes; two rounds over all recipes always run, and a line says so if they take longer.
+trials and seeds fit into --minutes; two rounds over all recipes always run, and a line says if they take longer.
 Trial i of all recipes has the same searched settings. The same command continues an interrupted comparison. With
 more than half a million rows, larger batches, fewer passes or a sample of the training rows save most of the time,
 as with --train_batch_size=4096 --epochs=3 --train_rows=200000.
