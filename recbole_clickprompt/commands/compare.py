@@ -2,8 +2,8 @@
 
 Trivial baselines, logistic regression, the plain backbone, and every recipe that the data set can be used with,
 each after the same number of trials of a search by validation AUC, then with several seeds. Prints a table and one
-sentence of advice, and writes into results/compare-NAME/ the trials, the runs, the settings found for each recipe
-(<recipe>.yaml, for --config_files) and report.html.
+sentence of advice, and writes the trials, the runs, the settings found for each recipe (<recipe>.yaml, for
+--config_files) and report.html into results/compare-NAME/, or with --key=value into a folder beside it.
 
 The first trial of a recipe has the settings of its property file. The time of these trials decides how many
 trials and seeds fit into --minutes; two rounds over all recipes always run, and a line says if they take longer.
@@ -18,7 +18,6 @@ items. ./props/best/recipes.yaml takes the place of the shipped list of recipes.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +62,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """
     from recbole_clickprompt.evaluation.advice import advise, compare_results
     from recbole_clickprompt.tuning.recipes import plan_rounds, read_recipes
+    from recbole_clickprompt.tuning.results import digest
     from recbole_clickprompt.tuning.seeds import run_cells
 
     if not options.minutes > 0:
@@ -71,9 +71,10 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     given = parse_settings(settings)
     if taken := next((name for name in _DECIDED if name in given), None):
         raise SettingError(f"compare decides {taken}; leave out --{taken}")
+    folder = Path("results") / f"compare-{dataset}{f'-{digest(given)[:8]}' if given else ''}"
     given["valid_metric"] = "AUC"
     recipes = read_recipes(find_file(_RECIPES, "file of recipes"), given, dataset=dataset, plm=options.plm)
-    folder = Path("results") / f"compare-{dataset}"
+    _check_recorded(folder, recipes.recipes[0].settings)
     baseline = recipes.recipes[0].name
     searches, left_out = _first_trials(recipes, folder, minutes=options.minutes)
     minutes = sum(search.minutes() for search in searches.values())
@@ -92,17 +93,35 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     ]
     results = run_cells(cells, folder / "runs.csv", command="compare")
     text, models, trivial = compare_results(results, baseline=baseline)
-    files = {recipe.name: folder / f"{_slug(recipe.name)}.yaml" for recipe in chosen}
+    files = {recipe.name: folder / f"{recipe.file_name}.yaml" for recipe in chosen}
     for recipe in chosen:
         _write_settings(recipe, best[recipe.name], files[recipe.name])
     print(f"\n{text}\n")
     for name, reason in left_out.items():
-        print(f"left out: {name}: {reason} (to try again, remove {_trials_file(folder, name)})")
+        print(f"left out: {name}: {reason}")
     _write_report(results, folder / "report.html", baseline=baseline)
     name, sentence = advise(models, trivial, baseline=baseline)
     print(sentence)
     if name in files:
         print(f"train it: recbole-cp run --config_files={files[name]} --dataset={dataset}")
+
+
+def _check_recorded(folder: Path, settings: dict[str, Any]) -> None:
+    """Checks that the runs of a comparison that is continued are there, and read the files that there are now.
+
+    Raises:
+        DataError: They do not.
+    """
+    from recbole_clickprompt.tuning.data_files import check_same_data, data_digest
+    from recbole_clickprompt.tuning.results import read_results
+
+    now = data_digest(settings)
+    for table in (*sorted(folder.glob("trials/*.csv")), folder / "runs.csv"):
+        rows = read_results(table, [])
+        check_same_data(rows, now, table=folder, dataset=settings["dataset"])
+        for run in rows.get("checkpoint", ()):
+            if not Path(run).exists():
+                raise DataError(f"{run} does not exist any more; remove {table} to run its models again")
 
 
 def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[dict[str, Trials], dict[str, str]]:
@@ -121,7 +140,8 @@ def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[di
     for recipe in recipes.recipes:
         print(f"compare: {recipe.name}", flush=True)
         base = {**_QUIET, **recipe.settings, "seed": _SEARCH_SEED}
-        search = Trials(base, _trials_file(folder, recipe.name), bigger=True)
+        table = folder / "trials" / f"{recipe.file_name}.csv"
+        search = Trials(base, table, bigger=True, keep_failures=False)
         if math.isfinite(search.run(recipe.first)):
             searches[recipe.name] = search
             expected = 2 * len(recipes.recipes) * search.minutes()
@@ -135,17 +155,8 @@ def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[di
         else:
             left_out[recipe.name] = str(search.requested()["error"].iloc[0])
             if not searches:
-                file = _trials_file(folder, recipe.name)
-                raise DataError(f"{recipe.name}: {left_out[recipe.name]} (to try again, remove {file})")
+                raise DataError(f"{recipe.name}: {left_out[recipe.name]}")
     return searches, left_out
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", name)
-
-
-def _trials_file(folder: Path, name: str) -> Path:
-    return folder / "trials" / f"{_slug(name)}.csv"
 
 
 def _write_settings(recipe: Recipe, values: dict[str, Any], file: Path) -> None:

@@ -14,6 +14,8 @@ from recbole_clickprompt.methods.registry import resolve_name
 
 __all__ = ["Run", "add_run_arguments", "check_names", "dataset_name", "parse_run", "parse_settings"]
 
+_EMPTY = "gpu_id"  # RecBole reads an empty one as the CPU
+
 
 class Run(NamedTuple):
     """A run as the command line and its property files describe it: the arguments of ``run_recbole``, in order."""
@@ -84,7 +86,7 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
     """``--key=value`` arguments, their values read as YAML.
 
     Raises:
-        SettingError: An argument is not ``--key=value``, or a key is given twice.
+        SettingError: An argument is not ``--key=value``, has no value, or a key is given twice.
     """
     settings: dict[str, Any] = {}
     for argument in arguments:
@@ -93,6 +95,8 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
             raise SettingError(f"{argument!r} is not a setting; write --key=value")
         if key in settings:
             raise SettingError(f"--{key} is given twice")
+        if not value.strip() and key != _EMPTY:  # such as a path that a shell did not find
+            raise SettingError(f"--{key}= has no value; write --{key}=~ for None, or leave it out")
         try:
             settings[key] = parse_yaml(value, key)
         except yaml.YAMLError as error:

@@ -48,15 +48,25 @@ def advise(models: Mapping[str, Outcome], trivial: Mapping[str, Outcome], *, bas
     Returns:
         The name of the model or trivial baseline to use, and a sentence that says why.
     """
-    best = max(models, key=lambda name: models[name].valid_auc)
-    simple = max(trivial, key=lambda name: trivial[name].valid_auc, default=None)
-    if simple is not None and trivial[simple].valid_auc >= models[best].valid_auc:
+    name, sentence = _advise_model(models, baseline)
+    simple = max(trivial, key=lambda other: trivial[other].valid_auc, default=None)
+    if simple is None or trivial[simple].valid_auc < models[name].valid_auc:
+        return name, sentence
+    figures = (
+        f"AUC {trivial[simple].valid_auc:.4f} against {models[name].valid_auc:.4f} of the {name} on the "
+        f"validation rows, {trivial[simple].test_auc:.4f} against {models[name].test_auc:.4f} on the test rows"
+    )
+    if trivial[simple].test_auc >= models[name].test_auc:
         return simple, (
-            f"Use {simple}: no model of this comparison is better on the validation rows (AUC "
-            f"{trivial[simple].valid_auc:.4f} against {models[best].valid_auc:.4f} of {best}; on the test rows "
-            f"{trivial[simple].test_auc:.4f} against {models[best].test_auc:.4f}); more rows, or more fields of "
-            "users and items, may change that."
+            f"Use {simple}, which is better than the models: {figures}; more rows, or more fields of users and "
+            "items, may change that."
         )
+    return name, f"{sentence} Do not rely on it: {simple} is better in part ({figures})."
+
+
+def _advise_model(models: Mapping[str, Outcome], baseline: str) -> tuple[str, str]:
+    """What to use of the models alone."""
+    best = max(models, key=lambda name: models[name].valid_auc)
     if best == baseline:
         return baseline, (
             f"Stay with the {baseline}: no recipe is better on the validation rows; its AUC on the test rows is "
@@ -67,12 +77,13 @@ def advise(models: Mapping[str, Outcome], trivial: Mapping[str, Outcome], *, bas
         f"test AUC {chosen.test_auc:.4f} against {base.test_auc:.4f} of the {baseline} "
         f"({percent(chosen.test_auc / base.test_auc - 1)}"
     )
-    if chosen.test_auc > base.test_auc and chosen.p < _SIGNIFICANT:
+    significant = chosen.p < _SIGNIFICANT
+    if significant and chosen.test_auc > base.test_auc:
         return best, f"Use {best}: {figures}, p {chosen.p:.2g})."
+    on_test = f"{'significantly worse' if significant else 'not significantly better'} on the test rows"
     reason = "not tested: one seed" if chosen.p != chosen.p else f"p {chosen.p:.2g}"
     return baseline, (
-        f"Stay with the {baseline}: {best} is best on the validation rows, but its difference on the test rows is "
-        f"not significant, {figures}, {reason})."
+        f"Stay with the {baseline}: {best} is best on the validation rows, but {on_test}, {figures}, {reason})."
     )
 
 

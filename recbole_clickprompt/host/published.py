@@ -28,7 +28,7 @@ from recbole_clickprompt.errors import DataError, WeightsError
 from recbole_clickprompt.host.saved_config import rebuild_config
 from recbole_clickprompt.host.saved_sizes import check_sizes
 from recbole_clickprompt.plm.weight_files import lacks_weights, stored_shapes
-from recbole_clickprompt.preprocessing.checksums import verify_checksums
+from recbole_clickprompt.preprocessing.checksums import CHECKSUMS, verify_checksums
 from recbole_clickprompt.settings.registry import of_stage
 from recbole_clickprompt.trainer.plain_values import to_plain
 from recbole_clickprompt.trainer.tied_weights import without_ties
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from recbole.config import Config
     from recbole.model.abstract_recommender import AbstractRecommender
 
-__all__ = ["CARD", "CONFIG_FILE", "is_published", "published_settings", "read_published", "write_published"]
+__all__ = [
+    "CARD", "CONFIG_FILE", "check_replaceable", "is_published", "published_settings", "read_published",
+    "write_published",
+]  # fmt: skip
 
 CARD, CONFIG_FILE, WEIGHTS_FILE = "README.md", "config.json", "model.safetensors"
 _LIBRARY = "recbole-clickprompt"
@@ -57,6 +60,27 @@ _SPARE_PARAMETERS = 1 << 30
 def is_published(folder: Path) -> bool:
     """Whether a folder is that of a published model, which may be damaged."""
     return any((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
+
+
+def check_replaceable(folder: Path) -> None:
+    """Checks that a folder is a published model with nothing else in it, before it is removed.
+
+    Raises:
+        DataError: It is something else, or has files that publishing did not write.
+    """
+    try:
+        _read_config(folder)
+        written = {*json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")), CARD, CHECKSUMS}
+    except (DataError, OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{folder} is no published model, and --overwrite replaces nothing else; choose another folder"
+        ) from error
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if others := sorted(files - written):
+        raise DataError(
+            f"{folder} also has files that publishing did not write, such as {others[0]}, and --overwrite would "
+            "remove them; move them away, or choose another folder"
+        )
 
 
 def published_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +117,7 @@ def write_published(
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
     save_file(without_ties(model.state_dict()), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod((folder / CONFIG_FILE).stat().st_mode)  # save_file lets no other user read it
 
 
 def read_published(folder: Path, models: Collection[str]) -> tuple[Config, dict[str, Any]]:

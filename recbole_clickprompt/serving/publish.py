@@ -16,7 +16,7 @@ from recbole_clickprompt.errors import DataError, WeightsError
 from recbole_clickprompt.evaluation.run_folder import RunFolder, folder_of, open_run
 from recbole_clickprompt.evaluation.run_info import INFO_FILE
 from recbole_clickprompt.files import new_folder
-from recbole_clickprompt.host.published import CARD, is_published, write_published
+from recbole_clickprompt.host.published import CARD, check_replaceable, is_published, write_published
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.plm.origin import origin_of
 from recbole_clickprompt.plm.text_inputs import save_text_states
@@ -111,10 +111,7 @@ def _replacing(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         raise DataError(
             f"{folder} already exists; choose another folder, or replace a published model by --overwrite"
         )
-    if not is_published(folder):
-        raise DataError(
-            f"{folder} is no published model, and --overwrite replaces nothing else; choose another folder"
-        )
+    check_replaceable(folder)
     fresh, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
     with new_folder(fresh) as work:
         yield work

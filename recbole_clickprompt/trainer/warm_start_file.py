@@ -29,7 +29,9 @@ _MEANING = (
     "discretization", "log_scale_fields", "USER_ID_FIELD", "ITEM_ID_FIELD", "LABEL_FIELD",
 )  # fmt: skip
 _PLMS = ("plm", "student")
-# Groups of settings that determine neither the shape of a weight nor the meaning of an input
+# Groups of settings that determine neither the shape of a weight nor the meaning of an input, but for the
+# objectives, each of which has weights of its own
+_OBJECTIVES = "pretrain_objectives"
 _OTHER_GROUPS = ("Training", "Pretraining", "Evaluation", "Output", "Data", "Experimental")
 _MOST_NAMED = 5
 
@@ -109,7 +111,7 @@ def structural_differences(saved: Mapping[str, Any], config: Settings) -> list[s
         f"{name} (saved {saved[name]!r}, now {config[name]!r})"
         for name in sorted(saved)
         if name in settings
-        and settings[name].group not in _OTHER_GROUPS
+        and (settings[name].group not in _OTHER_GROUPS or name == _OBJECTIVES)
         and settings[name].stage != "none"
         and _plain(saved[name]) != _plain(config[name])
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,11 @@ class Recipe:
     settings: dict[str, Any]
     first: dict[str, Any]
 
+    @property
+    def file_name(self) -> str:
+        """The name as a part of file names."""
+        return re.sub(r"[^\w-]+", "-", self.name)
+
 
 @dataclass(frozen=True)
 class Recipes:
@@ -67,11 +73,15 @@ def read_recipes(path: Path, given: Mapping[str, Any], *, dataset: str, plm: boo
     content = read_yaml(path)
     if lacking := next((key for key in _KEYS if not isinstance(content.get(key), dict)), None):
         raise SettingError(f"{path}: {lacking} must be a dict, got {content.get(lacking)!r}")
+    if unknown := sorted(map(str, content.keys() - set(_KEYS))):
+        raise SettingError(f"{path}: {unknown[0]} must be one of {', '.join(_KEYS)}")
+    if not content["recipes"]:
+        raise SettingError(f"{path}: recipes is empty; its first entry is the baseline")
     given = dict(given)
     use_new_names(given, where="command line")
     space = [draw for draw in read_space(content["space"], path) if draw.name not in given]
     files = {**content["recipes"], **(content["with_plm"] if plm else {})}
-    recipes = []
+    recipes: list[Recipe] = []
     for name, file in files.items():
         found = find_file(str(file), "property file")
         settings = read_yaml(found)
@@ -80,7 +90,10 @@ def read_recipes(path: Path, given: Mapping[str, Any], *, dataset: str, plm: boo
         if absent := next((draw.name for draw in space if draw.name not in settings), None):
             raise SettingError(f"{found}: {absent} is missing, which {path} searches")
         first = {draw.name: settings.pop(draw.name) for draw in space}
-        recipes.append(Recipe(str(name), settings, first))
+        recipe = Recipe(str(name), settings, first)
+        if same := next((other.name for other in recipes if other.file_name == recipe.file_name), None):
+            raise SettingError(f"{path}: {name!r} and {same!r} would write the same files; rename one of them")
+        recipes.append(recipe)
     return Recipes(recipes, space)
 
 

@@ -22,7 +22,7 @@ __all__ = ["append_row", "digest", "read_results"]
 
 
 # Columns that are text even if their values look like numbers, such as the name of a run
-_TEXT = dict.fromkeys(("run", "checkpoint", "error", "digest"), str)
+_TEXT = dict.fromkeys(("run", "checkpoint", "error", "digest", "data"), str)
 # Hex digits can look like a number: pandas 2 crashes on 12e3456789012345, and reads 1234567890123456 as an integer
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
+from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_digest
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 if TYPE_CHECKING:
@@ -30,15 +31,21 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
 
     Returns:
         The lines of the table that belong to ``cells``: ``run``, ``seed`` and varied settings, the test metrics,
-        ``valid_score``, ``minutes``, ``checkpoint`` (missing for models without a run folder) and ``digest``.
+        ``valid_score``, ``minutes``, ``checkpoint`` (missing for models without a run folder), ``digest`` and
+        ``data``.
 
     Raises:
-        DataError: The table cannot be read.
+        DataError: The table cannot be read, or its runs read other files of the data set than there are now.
         StorageError: It cannot be written.
     """
     from recbole.quick_start import run_recbole
 
     keys = [digest(cell, config) for cell, config in cells]
+    recorded = _read(table)
+    for (_, config), key in zip(cells, keys, strict=True):
+        rows = recorded[recorded["digest"] == key]
+        if len(rows):
+            check_same_data(rows, data_digest(config), table=table, dataset=str(config["dataset"]))
     for number, ((cell, config), key) in enumerate(zip(cells, keys, strict=True), start=1):
         if key in set(_read(table)["digest"]):  # another process may have added it in the meantime
             continue
@@ -53,6 +60,7 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
             "minutes": round((time.monotonic() - start) / 60, 2),
             "checkpoint": str(runs[-1]) if runs else None,  # RecBole's own models leave no run folder
             "digest": key,
+            DATA: data_digest(config),
         }
         append_row(row, table)
     results = _read(table)

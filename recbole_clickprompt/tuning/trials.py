@@ -14,6 +14,7 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.tables import markdown_table, number
 from recbole_clickprompt.host.properties import quote_strings
 from recbole_clickprompt.host.tuning import objective_function
+from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_digest
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["Trials"]
@@ -26,10 +27,13 @@ class Trials:
         base: Settings that all trials share, including model and data set.
         table: A csv or parquet file.
         bigger: Whether a higher validation score is better.
+        keep_failures: Whether failed trials are recorded, too, and thus not repeated by another search.
     """
 
-    def __init__(self, base: dict[str, Any], table: Path, *, bigger: bool) -> None:
+    def __init__(self, base: dict[str, Any], table: Path, *, bigger: bool, keep_failures: bool = True) -> None:
         self._base, self._table, self._bigger = base, table, bigger
+        self._keep_failures = keep_failures
+        self._failures: list[dict[str, Any]] = []  # those that are not in the table
         self._rows = self._read()
         self._requested: dict[str, dict[str, Any]] = {}
 
@@ -38,7 +42,10 @@ class Trials:
 
         The loss is the validation score, negated if higher is better, or infinity if the trial failed.
 
-        Any exception except an interruption counts as a failure of the trial, and is recorded with its message.
+        Any exception except an interruption counts as a failure of the trial.
+
+        Raises:
+            DataError: The recorded trial read other files of the data set than there are now.
         """
         key = digest(self._base, values)
         self._requested[key] = values
@@ -48,6 +55,9 @@ class Trials:
             print(f"tune: trial {len(self._requested)}: {values}", flush=True)
             self._record(values, self._attempt(values))
             found = self._rows[self._rows["digest"] == key]
+        else:
+            dataset = str(self._base["dataset"])
+            check_same_data(found, data_digest(self._base), table=self._table, dataset=dataset)
         score = float(found["valid_score"].iloc[0])
         if math.isnan(score):
             return math.inf
@@ -55,7 +65,8 @@ class Trials:
 
     def _read(self) -> pd.DataFrame:
         columns = ["valid_score", "error", "digest"]
-        return read_results(self._table, columns, numbers=["valid_*", "test_*"])
+        rows = read_results(self._table, columns, numbers=["valid_*", "test_*"])
+        return pd.concat([rows, pd.DataFrame(self._failures)], ignore_index=True) if self._failures else rows
 
     def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()
@@ -75,8 +86,12 @@ class Trials:
 
     def _record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
         shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
-        row = {**shown, **row, "digest": digest(self._base, values)}
-        self._rows = append_row(row, self._table)
+        row = {**shown, **row, "digest": digest(self._base, values), DATA: data_digest(self._base)}
+        if row["error"] is not None and not self._keep_failures:
+            self._failures.append(row)
+        else:
+            append_row(row, self._table)
+        self._rows = self._read()
 
     def requested(self) -> pd.DataFrame:
         """The rows of this search, best first and failed ones last."""

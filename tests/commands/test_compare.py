@@ -8,15 +8,14 @@ import pytest
 import yaml
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.commands import compare
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.evaluation.advice import Outcome, advise
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.host.properties import property_folders
-from recbole_clickprompt.tuning.recipes import plan_rounds, read_recipes
+from recbole_clickprompt.tuning.recipes import Recipe, plan_rounds, read_recipes
 
 SHIPPED = property_folders()[1] / "best" / "recipes.yaml"
-FOLDER = Path("results/compare-tiny")
+RESULTS = Path("results")
 SEARCHED = {"learning_rate": 0.01, "embedding_size": 4}
 SPACE = {"learning_rate": "loguniform -7, -4", "embedding_size": "choice [4, 8]"}
 
@@ -48,14 +47,15 @@ def test_recipes_are_searched_run_compared_and_explained_once(recipes, monkeypat
     out = capsys.readouterr().out
     assert "one trial of each took" in out
     assert "left out: knowing: SettingError: " in out
-    trials = {name: pd.read_csv(FOLDER / "trials" / f"{name}.csv") for name in ("plain", "deep")}
+    (folder,) = RESULTS.glob("compare-tiny-*")
+    trials = {name: pd.read_csv(folder / "trials" / f"{name}.csv") for name in ("plain", "deep")}
     for table in trials.values():
         assert len(table) == 3
         assert table["error"].isna().all()
     for name in SEARCHED:
         assert trials["plain"][name].tolist() == trials["deep"][name].tolist()
         assert trials["plain"][name][0] == SEARCHED[name]
-    runs = pd.read_csv(FOLDER / "runs.csv")
+    runs = pd.read_csv(folder / "runs.csv")
     assert runs[["run", "seed"]].to_numpy().tolist() == [["plain", 2], ["deep", 2], ["plain", 3], ["deep", 3]]
     for row in runs.itertuples():
         table = trials[row.run]
@@ -63,19 +63,19 @@ def test_recipes_are_searched_run_compared_and_explained_once(recipes, monkeypat
         settings = open_run(row.checkpoint).info["settings"]
         assert settings["learning_rate"] == pytest.approx(best["learning_rate"])
         assert (settings["embedding_size"], settings["dropout_prob"]) == (best["embedding_size"], 0.1)
-        found = yaml.safe_load((FOLDER / f"{row.run}.yaml").read_text())
+        found = yaml.safe_load((folder / f"{row.run}.yaml").read_text())
         assert (found["backbone"], found["learning_rate"]) == (settings["backbone"], settings["learning_rate"])
         assert {"seed", "dataset", "state"}.isdisjoint(found)
     assert "| deep | 2 | 0." in out
     assert "| logistic regression | 2 | 0." in out
-    assert "deep" in (FOLDER / "report.html").read_text()
+    assert "deep" in (folder / "report.html").read_text()
     assert out.splitlines()[-1].startswith(("train it: ", "Use "))
     # again: everything is in the tables
     saved = sorted(Path("saved").iterdir())
     assert main(["compare", "tiny", "--dropout_prob=0.1"]) == 0
     assert sorted(Path("saved").iterdir()) == saved
     assert capsys.readouterr().out.splitlines()[-1] == out.splitlines()[-1]
-    assert main(["run", f"--config_files={FOLDER / 'deep.yaml'}", "--dataset=tiny", "--seed=3"]) == 0
+    assert main(["run", f"--config_files={folder / 'deep.yaml'}", "--dataset=tiny", "--seed=3"]) == 0
 
 
 def test_new_items_are_compared_over_seeds_that_have_other_rows(recipes, monkeypatch, capsys):
@@ -107,16 +107,21 @@ def test_a_baseline_that_cannot_be_trained_ends_the_comparison(recipes, capsys):
 def test_wrong_arguments_are_refused_before_anything_runs(arguments, message, capsys):
     assert main(["compare", "tiny", *arguments]) == 2
     assert message in capsys.readouterr().err
-    assert not FOLDER.exists()
+    assert not RESULTS.exists()
 
 
 def test_a_list_of_recipes_is_checked():
     path = write_recipes(plain={"model": "DNN"}, space={"weight_decay": "choice [0, 1]"})
     with pytest.raises(SettingError, match=r"plain.yaml: weight_decay is missing, which .*recipes.yaml searches"):
         read_recipes(path, {}, dataset="tiny", plm=False)
-    path.write_text("recipes: {}\n")
-    with pytest.raises(SettingError, match="with_plm must be a dict, got None"):
-        read_recipes(path, {}, dataset="tiny", plm=False)
+    for content, message in (
+        ("recipes: {}\n", "with_plm must be a dict, got None"),
+        ("recipes: {}\nwith_plm: {}\nspace: {}\n", "recipes is empty; its first entry is the baseline"),
+        ("recipes: {}\nwith_plm: {}\nspace: {}\nseed: 1\n", "seed must be one of recipes, with_plm, space"),
+    ):
+        path.write_text(content)
+        with pytest.raises(SettingError, match=message):
+            read_recipes(path, {}, dataset="tiny", plm=False)
 
 
 def test_the_shipped_recipes_have_every_searched_setting_and_share_their_draws():
@@ -141,22 +146,26 @@ def test_the_time_of_the_first_trials_decides_how_many_follow(minutes, first, ex
     assert (trials + seeds) * first <= minutes or (trials, seeds) == (1, 1)
 
 
-PLAIN = Outcome(0.70, 0.69)
+PLAIN, WEAK = Outcome(0.70, 0.69), Outcome(0.60, 0.65)
 
 
 @pytest.mark.parametrize(
     ("recipe", "regression", "choice", "part"),
     [
-        (Outcome(0.72, 0.71, 0.01), 0.60, "recipe", "Use recipe: test AUC 0.7100 against 0.6900"),
-        (Outcome(0.72, 0.71, 0.20), 0.60, "plain", "not significant, test AUC 0.7100 against 0.6900 of the plain"),
-        (Outcome(0.72, 0.71), 0.60, "plain", "not tested: one seed"),
-        (Outcome(0.72, 0.68, 0.01), 0.60, "plain", "recipe is best on the validation rows, but"),
-        (Outcome(0.69, 0.71, 0.01), 0.60, "plain", "no recipe is better on the validation rows"),
-        (Outcome(0.72, 0.71, 0.01), 0.73, "regression", "Use regression: no model of this comparison is better"),
+        (Outcome(0.72, 0.71, 0.01), WEAK, "recipe", "Use recipe: test AUC 0.7100 against 0.6900"),
+        (Outcome(0.72, 0.71, 0.20), WEAK, "plain", "not significantly better on the test rows, test AUC 0.7100"),
+        (Outcome(0.72, 0.71), WEAK, "plain", "not tested: one seed"),
+        (Outcome(0.72, 0.68, 0.01), WEAK, "plain", "validation rows, but significantly worse on the test rows"),
+        (Outcome(0.69, 0.71, 0.01), WEAK, "plain", "no recipe is better on the validation rows"),
+        (Outcome(0.72, 0.71, 0.01), Outcome(0.73, 0.72), "regression", "AUC 0.7300 against 0.7200 of the recipe"),
+        # better than what remains once the recipe is rejected
+        (Outcome(0.72, 0.71, 0.20), Outcome(0.71, 0.70), "regression", "0.7000 against 0.6900 on the test rows"),
+        # means of validation labels that are noise
+        (Outcome(0.69, 0.71, 0.01), Outcome(0.73, 0.50), "plain", "regression is better in part"),
     ],
 )  # fmt: skip
 def test_advice_is_chosen_on_validation_rows_and_judged_on_test_rows(recipe, regression, choice, part):
-    models, trivial = {"plain": PLAIN, "recipe": recipe}, {"regression": Outcome(regression, 0.65)}
+    models, trivial = {"plain": PLAIN, "recipe": recipe}, {"regression": regression}
     name, sentence = advise(models, trivial, baseline="plain")
     assert name == choice
     assert part in sentence
@@ -166,5 +175,8 @@ def test_advice_needs_no_trivial_baselines():
     assert advise({"plain": PLAIN}, {}, baseline="plain")[0] == "plain"
 
 
-def test_files_of_recipes_have_plain_names():
-    assert compare._slug("vectors, of texts/é") == "vectors-of-texts-é"
+def test_files_of_recipes_have_plain_names_of_their_own():
+    assert Recipe("vectors, of texts/é", {}, {}).file_name == "vectors-of-texts-é"
+    path = write_recipes(**{"a b": {"model": "DNN"}, "a-b": {"model": "DNN"}})
+    with pytest.raises(SettingError, match="'a-b' and 'a b' would write the same files"):
+        read_recipes(path, {}, dataset="tiny", plm=False)

@@ -101,6 +101,8 @@ def test_a_property_file_that_holds_no_plain_values_is_refused(capsys, tmp_path,
         ("--USER_ID_FIELD=[a, b]", "USER_ID_FIELD must be the name of a field"),
         ("--TIME_FIELD=3", "TIME_FIELD must be the name of a field"),
         ("--gpu_id=first", "gpu_id must be numbers of GPUs"),
+        ("--warm_start=", "--warm_start= has no value; write --warm_start=~ for None"),
+        ("--knowledge= ", "--knowledge= has no value"),
     ],
 )
 def test_names_that_cannot_be_are_refused_and_never_replaced_by_a_default(capsys, flag, message):

@@ -235,10 +235,25 @@ def test_an_existing_folder_is_replaced_on_request_alone_and_only_a_published_on
     monkeypatch.undo()
     published("PTab", overwrite=True)
     assert (folder / "plm").is_dir()
-    (folder.parent / "mine").mkdir()
+    mine = folder.parent / "mine"
+    mine.mkdir()
+    (mine / "config.json").write_text('{"port": 80}')
     with pytest.raises(DataError, match="mine is no published model, and --overwrite replaces nothing else"):
-        publish(method_run("PTab"), folder.parent / "mine", overwrite=True)
+        publish(method_run("PTab"), mine, overwrite=True)
+    assert [path.name for path in mine.iterdir()] == ["config.json"]
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").touch()
+    with pytest.raises(
+        DataError, match="published also has files that publishing did not write, such as .git/HEAD"
+    ):
+        published("PTab", overwrite=True)
+    assert (folder / ".git" / "HEAD").exists()
     assert {path.name for path in folder.parent.iterdir()} == {"published", "mine"}
+
+
+def test_other_accounts_may_read_all_files_of_a_published_folder(published):
+    modes = {path.stat().st_mode & 0o777 for path in published("ClickPromptNoPLM").rglob("*") if path.is_file()}
+    assert len(modes) == 1
 
 
 def test_only_runs_are_published(published, tmp_path):

@@ -23,7 +23,7 @@ from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
 from recbole_clickprompt.trainer.table_rows import IdMap
 from recbole_clickprompt.trainer.warm_start import WarmStart
-from recbole_clickprompt.trainer.warm_start_file import SavedRun
+from recbole_clickprompt.trainer.warm_start_file import SavedRun, structural_differences
 from tests.conftest import SMALL
 from tests.days import SETTINGS, write_day
 from tests.ranks import on_ranks
@@ -260,6 +260,12 @@ def test_another_model_is_an_error_that_names_both_values(days, tiny_bert, chang
     with pytest.raises(SettingError, match=message):
         run(**{"plm": str(tiny_bert), "warm_start": result["checkpoint"], **changed})
     assert len(list(Path("saved").glob("*.pth"))) == 1
+
+
+def test_objectives_of_pretraining_explain_weights_that_do_not_fit():
+    saved = {"pretrain_objectives": ["replaced_item"], "pretrain_epochs": 3}
+    now = {"pretrain_objectives": ["mlm"], "pretrain_epochs": 4}
+    assert structural_differences(saved, now) == ["pretrain_objectives (saved ['replaced_item'], now ['mlm'])"]
 
 
 def test_the_same_language_model_in_another_folder_is_accepted(days, tiny_bert):

@@ -1,0 +1,79 @@
+"""Recorded runs on other files of a data set are refused, not mixed with new ones."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.tuning.data_files import check_same_data, data_digest
+from recbole_clickprompt.tuning.results import append_row, digest
+from recbole_clickprompt.tuning.seeds import run_cells
+from recbole_clickprompt.tuning.trials import Trials
+from tests.conftest import ROOT
+
+SETTINGS = {"model": "DNN", "dataset": "own", "data_path": "data"}
+CELL = {"run": "plain", "seed": 2}
+
+
+@pytest.fixture
+def own():
+    """A data set in ./data that a test can change."""
+    folder = Path("data/own")
+    folder.mkdir(parents=True)
+    for part in ("inter", "user", "item"):
+        shutil.copy(ROOT / "dataset_atomic" / "tiny" / f"tiny.{part}", folder / f"own.{part}")
+    return folder
+
+
+def test_a_digest_depends_on_the_content_of_files_and_of_the_property_file(own):
+    first = data_digest(SETTINGS)
+    assert data_digest(SETTINGS) == first
+    file = own / "own.item"
+    text = file.read_text()
+    file.write_text(text.replace("i1\t", "i01\t", 1))
+    assert data_digest(SETTINGS) != first
+    file.write_text(text)
+    assert data_digest(SETTINGS) == first
+    properties = Path("props/dataset/own.yaml")
+    properties.parent.mkdir(parents=True)
+    properties.write_text("threshold: {rating: 4}\n")
+    second = data_digest(SETTINGS)
+    assert second != first
+    properties.write_text("# a comment\nthreshold: {rating: 4}\n")
+    assert data_digest(SETTINGS) == second
+
+
+def test_a_data_set_that_is_not_there_yet_has_no_digest():
+    assert data_digest({**SETTINGS, "dataset": "not there"}) is None
+
+
+def test_rows_of_earlier_versions_are_not_refused():
+    check_same_data(pd.DataFrame({"run": ["plain"]}), "abc", table=Path("t.csv"), dataset="own")
+    check_same_data(pd.DataFrame({"data": [None, "abc"]}), "abc", table=Path("t.csv"), dataset="own")
+
+
+def test_a_grid_refuses_runs_on_other_files(own):
+    table = Path("t.csv")
+    metrics = {"auc": 0.6, "logloss": 0.6}
+    append_row({**CELL, **metrics, "digest": digest(CELL, SETTINGS), "data": "of yesterday"}, table)
+    with pytest.raises(DataError, match=r"t.csv has runs on data set own as it was before its files"):
+        run_cells([(CELL, SETTINGS)], table, command="grid")
+    assert pd.read_csv(table)["data"].tolist() == ["of yesterday"]
+
+
+def test_a_search_refuses_trials_on_other_files(own):
+    table, values = Path("t.csv"), {"learning_rate": 0.1}
+    row = {"valid_score": 0.6, "error": None, "digest": digest(SETTINGS, values), "data": "of yesterday"}
+    append_row(row, table)
+    with pytest.raises(DataError, match=r"t.csv has runs on data set own as it was before its files"):
+        Trials(SETTINGS, table, bigger=True).run(values)
+
+
+def test_a_search_may_forget_failed_trials(own):
+    table, wrong = Path("t.csv"), {"embedding_size": "wide"}
+    search = Trials(SETTINGS, table, bigger=True, keep_failures=False)
+    assert search.run(wrong) == float("inf")
+    assert search.requested()["error"].notna().tolist() == [True]
+    assert not table.exists()
