@@ -13,7 +13,7 @@ FILE.yaml holds
 
 --key=value overrides `settings`, and --seeds=[1,2,3] overrides `seeds`. A run that is already in the table, with
 equal settings, is not repeated: an interrupted grid continues where it stopped, and if a grid is started twice,
-each run counts once.
+each run counts once. A grid whose data set has changed since is refused.
 """
 
 from __future__ import annotations
