@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,10 +60,11 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
             "valid_score": outcome["best_valid_score"],
             "minutes": round((time.monotonic() - start) / 60, 2),
             "checkpoint": str(runs[-1]) if runs else None,  # RecBole's own models leave no run folder
-            "digest": key,
             DATA: data_digest(config),
+            "digest": key,  # the last column: a line without its end does not count
         }
         append_row(row, table)
+        gc.collect()  # reference cycles hold the data and the model of the run
     results = _read(table)
     return results[results["digest"].isin(keys)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from pathlib import Path
@@ -54,6 +55,7 @@ class Trials:
         if not len(found):
             print(f"tune: trial {len(self._requested)}: {values}", flush=True)
             self._record(values, self._attempt(values))
+            gc.collect()  # reference cycles hold the data and the model of the trial
             found = self._rows[self._rows["digest"] == key]
         else:
             dataset = str(self._base["dataset"])
@@ -86,7 +88,7 @@ class Trials:
 
     def _record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
         shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
-        row = {**shown, **row, "digest": digest(self._base, values), DATA: data_digest(self._base)}
+        row = {**shown, **row, DATA: data_digest(self._base), "digest": digest(self._base, values)}
         if row["error"] is not None and not self._keep_failures:
             self._failures.append(row)
         else:
