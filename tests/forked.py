@@ -49,19 +49,28 @@ class Program:
         self._process = CONTEXT.Process(target=_start, args=(self.command, os.getcwd(), variables, files))
         self._process.start()
 
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return Path(self._streams[1].name).read_text()
+
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
 
     def finish(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Waits for its end; then its exit status, negative for a signal, and what it printed."""
         self._process.join(timeout)
         if self._process.is_alive():
-            self._process.kill()
+            self.kill()
             raise subprocess.TimeoutExpired(self.command, timeout)
-        _, out, err = (Path(stream.name).read_text() for stream in self._streams)
-        for stream in self._streams:
-            stream.close()
-        return subprocess.CompletedProcess(self.command, self._process.exitcode, out, err)
+        errors = Path(self._streams[2].name).read_text()
+        return subprocess.CompletedProcess(self.command, self._process.exitcode, self.printed(), errors)
 
 
 def run(
