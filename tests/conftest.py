@@ -225,7 +225,7 @@ def _parse_each_yaml_text_once() -> Iterator[None]:
 def _make_the_table_of_onnx_operators_once() -> Iterator[None]:
     # torch's exporter makes it for each file, which is a quarter of its time
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", functools.cache(ONNXRegistry.from_torchlib))
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
         yield
 
 
