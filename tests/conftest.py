@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -24,8 +25,10 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from recbole_clickprompt.files import locked
+from recbole_clickprompt.host import properties
 
 ROOT = Path(__file__).parents[1]
 TEXT = [
@@ -195,20 +198,34 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+def _once_per_text(parse: Callable[..., Any]) -> Callable[..., Any]:
+    parsed: dict[Any, bytes] = {}
+
+    def parse_once(text: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(text, str):
+            return parse(text, *arguments, **options)
+        key = (text, *arguments, *options.items())
+        if key not in parsed:
+            parsed[key] = pickle.dumps(parse(text, *arguments, **options))
+        return pickle.loads(parsed[key])
+
+    return parse_once
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _parse_each_yaml_text_once() -> Iterator[None]:
     # A config reads some 30 property files, in Python, and RecBole's loader gets slower with each config
-    load, parsed = yaml.load, {}
-
-    def load_once(stream: Any, Loader: Any) -> Any:
-        if not isinstance(stream, str):
-            return load(stream, Loader)
-        if (stream, Loader) not in parsed:
-            parsed[stream, Loader] = pickle.dumps(load(stream, Loader))
-        return pickle.loads(parsed[stream, Loader])
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yaml, "load", load_once)
+        patch.setattr(yaml, "load", _once_per_text(yaml.load))
+        patch.setattr(properties, "load_yaml", _once_per_text(properties.load_yaml))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _make_the_table_of_onnx_operators_once() -> Iterator[None]:
+    # torch's exporter makes it for each file, which is a quarter of its time
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import pickle
 import socket
@@ -11,13 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-_CONTEXT = mp.get_context("forkserver")
-# Imported once for all ranks of all tests; the server has computed nothing, so its children may
-_CONTEXT.set_forkserver_preload(
-    ["recbole_clickprompt.trainer", "recbole_clickprompt.host.atomic_reader",
-     "transformers.models.bert.modeling_bert", "tokenizers", "sklearn.metrics", "pytest", "torch.distributed",
-     "torchrec"]
-)  # fmt: skip
+from tests.forked import CONTEXT
 
 
 def on_ranks(function: Callable[..., Any], *arguments: Any, world: int = 2, timeout: float = 120) -> list[Any]:
@@ -27,9 +20,9 @@ def on_ranks(function: Callable[..., Any], *arguments: Any, world: int = 2, time
         port = probe.getsockname()[1]
     pipes, processes = [], []
     for rank in range(world):
-        receiver, sender = _CONTEXT.Pipe(duplex=False)
+        receiver, sender = CONTEXT.Pipe(duplex=False)
         place = {"local_rank": rank, "nproc": world, "offset": 0, "world": world, "ip": "localhost", "port": port}
-        process = _CONTEXT.Process(
+        process = CONTEXT.Process(
             target=_work, args=(sender, place, os.getcwd(), function, arguments), daemon=True
         )
         process.start()

@@ -1,7 +1,6 @@
 """RecBole's own entry points, and the command line end to end, on ``tiny``."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from recbole.trainer import HyperTuning
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from tests.conftest import SHORT
+from tests.forked import run
 from tests.methods.msd.students import save_student
 
 ROOT = Path(__file__).parents[1]
@@ -27,20 +27,6 @@ FIRST_ROWS = [
     "0  user ID is u43. gender is male. age is 25-34. job is poet. device is tablet. film ID is i0. "
     "title is Happy Summer, The.",
 ]
-
-
-def in_fresh_process(code_or_file, *arguments, **environment):
-    """Runs Python outside this process, in the working folder of the test."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        *(["-c"] if "\n" in code_or_file else []),
-        code_or_file,
-        *arguments,
-    ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
 def flags(settings, **more):
@@ -84,41 +70,33 @@ def test_hyper_tuning_trials_share_one_pretraining(small):
 
 def test_saved_models_load_in_a_fresh_process_and_score_the_same(trained_runs):
     files = [str(trained_runs[name]) for name in ("with", "plain")]  # of both models
-    answer = in_fresh_process(
-        f"""
+    answer = run(["-c", f"""
 import recbole_clickprompt
 from recbole.quick_start import load_data_and_model
 from recbole.utils import get_trainer
 for file in {files!r}:
     config, model, _, _, _, test = load_data_and_model(file)
     print("ANSWER", dict(get_trainer(config["MODEL_TYPE"], config["model"])(config, model).evaluate(test, False)))
-"""
-    )
+"""])  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     loaded = [line.removeprefix("ANSWER ") for line in answer.stdout.splitlines() if line.startswith("ANSWER ")]
     assert loaded == [str(open_run(file).info["test_result"]) for file in files]
 
 
 def test_the_import_leaves_heavy_packages_alone():
-    answer = in_fresh_process(
-        """
+    code = """
 import sys
 import recbole_clickprompt
 print([name for name in ("transformers", "polars", "peft") if name in sys.modules])
 """
-    )
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.endswith("[]\n")
 
 
 def test_the_command_line_trains_and_tests(small):
-    answer = in_fresh_process(
-        str(ROOT / "run_recbole_cp.py"),
-        "--model=ClickPrompt",
-        "--dataset=tiny",
-        *flags(small, show_progress=True, epochs=1),
-        HF_HUB_OFFLINE="1",
-    )
+    program = [str(ROOT / "run_recbole_cp.py"), "--model=ClickPrompt", "--dataset=tiny"]
+    answer = run([*program, *flags(small, show_progress=True, epochs=1)])
     assert answer.returncode == 0, answer.stderr
     assert "test result" in answer.stdout + answer.stderr
     assert "rows/s" in answer.stderr

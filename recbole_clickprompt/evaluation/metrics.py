@@ -64,18 +64,24 @@ def gauc(user: Column, label: Column, score: Column) -> float:
 
     This is GAUC weighted by impressions (Zhu et al., KDD 2017, Eq. 7). Nan if no user has both classes.
     """
-    rows = pd.DataFrame({"user": np.asarray(user), "label": np.asarray(label) > 0, "score": np.asarray(score)})
-    by_user = rows.groupby("user", sort=False)
+    users = pd.factorize(np.asarray(user))[0]  # -1 for a missing one
+    label, score = np.asarray(label) > 0, np.asarray(score)
+    order = np.lexsort((score, users))
+    order = order[users[order] >= 0]
+    users, label, score = users[order], label[order], score[order]
+    starts = np.diff(users, prepend=-1) > 0
+    # Ranks within users, in which equal scores share the mean of theirs
+    equal = np.cumsum(starts | (np.diff(score, prepend=np.nan) != 0)) - 1
+    places = np.bincount(equal, np.arange(len(users))) / np.bincount(equal)
+    ranks = places[equal] - np.flatnonzero(starts)[users] + 1
     # Sum of the ranks of the positive rows (Mann-Whitney U), for all users at once
-    rows["rank"] = by_user["score"].rank(method="average") * rows["label"]
-    users = by_user.agg(rows=("label", "size"), positive=("label", "sum"), ranks=("rank", "sum"))
-    negative = users["rows"] - users["positive"]
-    users = users[(users["positive"] > 0) & (negative > 0)]
-    if users.empty:
+    rows, positive, sums = np.bincount(users), np.bincount(users, label), np.bincount(users, ranks * label)
+    mixed = (positive > 0) & (positive < rows)
+    if not mixed.any():
         return float("nan")
-    above = users["ranks"] - users["positive"] * (users["positive"] + 1) / 2
-    within = above / (users["positive"] * (users["rows"] - users["positive"]))
-    return float(np.average(within, weights=users["rows"]))
+    rows, positive, sums = rows[mixed], positive[mixed], sums[mixed]
+    within = (sums - positive * (positive + 1) / 2) / (positive * (rows - positive))
+    return float(np.average(within, weights=rows))
 
 
 def calibration(label: Column, score: Column, *, bins: int = 15) -> pd.DataFrame:

@@ -1,13 +1,28 @@
 """The benchmark's command on ``tiny``."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.bench import main
+from benchmarks.stages import process
 from benchmarks.stages.job import Figure, Job
 from benchmarks.stages.process import measure_memory
+from tests.forked import run
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Worker processes are forks of a process that has imported the libraries, and not new ones."""
+
+    def run_fork(command, *, input, text, env, check):
+        assert command[:3] == [sys.executable, "-W", "ignore"]
+        return run(command[3:], env, input)
+
+    monkeypatch.setattr(process.subprocess, "run", run_fork)
+
 
 FIRST = ("plain reference", "ours bf16, exact", "RecBole", "backbone alone")
 
@@ -17,7 +32,7 @@ def flags(settings):
     return [f"--{key}={json.dumps(value)}" for key, value in settings.items() if key not in where]
 
 
-def test_it_times_every_stage_and_writes_what_it_prints(small, capsys):
+def test_it_times_every_stage_and_writes_what_it_prints(small, capsys, forked_workers):
     options = ["--quick", "--dataset=tiny", "--no-memory", "--threads=1", "--device=cpu", "--out=r/bench.json"]
     variant = ["--variant", "num_prompts=1 enable_amp=True"]
     assert main([*options, *variant, *flags(small)]) == 0
@@ -34,7 +49,7 @@ def test_it_times_every_stage_and_writes_what_it_prints(small, capsys):
     assert "1 threads" in out
 
 
-def test_some_contenders_can_be_left_out(small, capsys):
+def test_some_contenders_can_be_left_out(small, capsys, forked_workers):
     options = ["--quick", "--dataset=tiny", "--no-memory", "--device=cpu", "--out=bench.json"]
     assert main([*options, "--stages", "backbone", "--only", "bf16", *flags(small)]) == 0
     figures = json.loads(Path("bench.json").read_text())["figures"]
@@ -71,7 +86,7 @@ def test_impossible_options_are_one_line_of_error(arguments, message, capsys, mo
     assert message in capsys.readouterr().err
 
 
-def test_what_a_process_refuses_is_told_by_the_command(small, capsys):
+def test_what_a_process_refuses_is_told_by_the_command(small, capsys, forked_workers):
     options = ["--quick", "--dataset=tiny", "--stages", "pamlm"]
     assert main([*options, *flags({**small, "num_prompts": 0})]) == 2
     assert "num_prompts must be an integer, 1 or more, got 0" in capsys.readouterr().err

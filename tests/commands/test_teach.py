@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from recbole_clickprompt.commands import teach
 from recbole_clickprompt.commands.teach_progress import Progress, duration
 from recbole_clickprompt.knowledge.records import read_answers, read_records
 from tests.conftest import ROOT
+from tests.forked import Program
 from tests.knowledge.chat_server import GOOD, serve_chat
 from tests.knowledge.test_local import save
 
@@ -311,21 +311,18 @@ def test_what_was_answered_before_the_end_stays(references, server, number, code
 
     server.script = script
     arguments = [*TINY, f"--teacher=http:{server.url}/v1", references, "--example=random", "--out=k.jsonl"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recbole_clickprompt", *arguments], stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    program = Program(["-m", "recbole_clickprompt", *arguments])
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (
         not Path("k.jsonl").exists() or Path("k.jsonl").read_bytes().count(b"\n") < 12
     ):
         time.sleep(0.05)
     time.sleep(1)  # the twelfth answer is in the file before it counts; then the process waits for the server
-    process.send_signal(number)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == code, message
+    program.send_signal(number)
+    ended = program.finish(timeout=60)
+    assert ended.returncode == code, ended.stderr
     if number != signal.SIGKILL:
-        assert message.splitlines()[-1] == (
+        assert ended.stderr.splitlines()[-1] == (
             "interrupted; k.jsonl has answers about 12, and the same command continues"
         )
     served.set()

@@ -16,6 +16,7 @@ import torch.multiprocessing as mp
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError, UserError
 from recbole_clickprompt.host.launch import _first_failure, launch
+from tests.forked import Program
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,10 +25,11 @@ def flags(settings, **more):
     return [f"--{key}={json.dumps(value)}" for key, value in {**settings, **more}.items()]
 
 
-def start(*command):
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, "-W", "ignore", *command], env=env, **pipes)
+@pytest.fixture
+def forked_ranks(monkeypatch):
+    """Ranks are forks of a process that has imported the libraries, and not new ones."""
+    start = mp.start_processes
+    monkeypatch.setattr(mp, "start_processes", lambda *a, **kw: start(*a, **{**kw, "start_method": "forkserver"}))
 
 
 def written():
@@ -65,7 +67,7 @@ class Fault(dict):
     ("how", "message"),
     [("raises", "rank 1 failed and the run has ended:(?s:.)*the disk is on fire"), ("is killed", "SIGKILL")],
 )
-def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small, how, message):
+def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small, how, message, forked_ranks):
     settings = {**small, "train_stage": "finetune", "epochs": 500, "clip_grad_norm": Fault(how)}
     with pytest.raises(RuntimeError, match=message):
         launch(
@@ -75,12 +77,13 @@ def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small,
     assert time.time() - Path("died").stat().st_mtime < 60
 
 
-def test_two_processes_train_and_write_once_and_bad_input_is_one_line(small, capsys):
-    arguments = ["run", "--nproc=2", "-d", "tiny", *flags({**small, "epochs": 1})]
-    assert main([*arguments, "-m", "DNN"]) == 0
+def test_two_processes_train_and_write_once(small):
+    assert main(["run", "--nproc=2", "-d", "tiny", "-m", "DNN", *flags({**small, "epochs": 1})]) == 0
     assert written() == WRITTEN_ONCE
-    capsys.readouterr()
-    assert main([*arguments, "--backbone=DCNv3"]) == 2
+
+
+def test_bad_input_of_two_processes_is_one_line(small, capsys, forked_ranks):
+    assert main(["run", "--nproc=2", "-d", "tiny", *flags(small), "--backbone=DCNv3"]) == 2
     (line,) = re.findall("error: .*", capsys.readouterr().err)
     assert "did you mean DCNV2?" in line
 
@@ -146,11 +149,23 @@ def test_torchrun_starts_the_front_door(small):
         "--nproc_per_node=2",
         str(ROOT / "run_recbole_cp.py"),
     ]
-    process = start(*command, "-m", "DNN", "-d", "tiny", *flags(small, epochs=1))
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert output.count("test result") == 1
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", *command, "-m", "DNN", "-d", "tiny", *flags(small, epochs=1)],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout
+    assert process.stdout.count("test result") == 1
     assert written() == WRITTEN_ONCE
+
+
+MACHINE = f"""
+import runpy
+import torch.multiprocessing as mp
+start = mp.start_processes
+mp.start_processes = lambda *a, **kw: start(*a, **{{**kw, "start_method": "fork"}})
+runpy.run_path({str(ROOT / "run_recbole_cp.py")!r}, run_name="__main__")
+"""
 
 
 @pytest.mark.slow
@@ -158,12 +173,12 @@ def test_several_machines_meet_at_the_address_of_the_first(small):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    where = [str(ROOT / "run_recbole_cp.py"), "--nproc=1", "--world_size=2", "--ip=127.0.0.1", f"--port={port}"]
+    where = ["--nproc=1", "--world_size=2", "--ip=127.0.0.1", f"--port={port}"]
     machines = [
-        start(*where, f"--group_offset={offset}", "-m", "DNN", "-d", "tiny", *flags(small, epochs=1))
-        for offset in (0, 1)
+        Program(["-c", MACHINE, *where, f"--group_offset={n}", "-m", "DNN", "-d", "tiny", *flags(small, epochs=1)])
+        for n in (0, 1)
     ]
-    outputs = [machine.communicate(timeout=300)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], outputs
-    assert ["test result" in output for output in outputs] == [True, False]
+    ended = [machine.finish() for machine in machines]
+    assert [machine.returncode for machine in ended] == [0, 0], ended
+    assert ["test result" in machine.stdout + machine.stderr for machine in ended] == [True, False]
     assert written() == WRITTEN_ONCE

@@ -67,7 +67,9 @@ def test_a_current_plm_exports(family, train, tiny_plms):
 
 @pytest.mark.parametrize(("family", "amp"), [("gpt2", False), ("roberta", True)])
 def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_texts(family, amp, train, tiny_plms):
-    run = train("ClickPrompt", plm=str(tiny_plms[family]), plm_interaction_layers=1, enable_amp=amp)
+    run = train(
+        "ClickPrompt", plm=str(tiny_plms[family]), plm_num_layers=2, plm_interaction_layers=1, enable_amp=amp
+    )
     made = export(run.checkpoint, Path("model"), int8=False, rows=50)
     assert made.difference <= 1e-5
     assert {"states.npy", "frozen_layers.onnx"} <= set(made.files)

@@ -4,11 +4,9 @@ import asyncio
 import gzip
 import http.client
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.http_server import _listener
 from tests.conftest import ROOT
+from tests.forked import Program
 from tests.serving.test_text_vectors import unseen
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
@@ -39,8 +38,8 @@ sys.exit(main(["serve", *sys.argv[1:]]))
 class Client:
     """Requests to a server in a process of its own."""
 
-    def __init__(self, process, port):
-        self.process, self.port = process, port
+    def __init__(self, program, port):
+        self.program, self.port = program, port
 
     def ask(self, method, path, body=None, headers=None):
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
@@ -55,16 +54,14 @@ class Client:
 
 @contextmanager
 def serving(run, *options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", COMMAND, str(run), "--port=0", *options]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = Program(["-c", COMMAND, str(run), "--port=0", *options])
     try:
-        line = process.stdout.readline()
-        assert re.search(r"is served at http://127\.0\.0\.1:\d+; Ctrl-C ends it", line), process.stderr.read()
-        yield Client(process, int(re.search(r":(\d+);", line)[1]))
+        while not (line := program.printed()).endswith("\n") and program.is_running():
+            time.sleep(0.02)
+        assert re.search(r"is served at http://127\.0\.0\.1:\d+; Ctrl-C ends it", line), program.finish().stderr
+        yield Client(program, int(re.search(r":(\d+);", line)[1]))
     finally:
-        process.kill()
-        process.communicate()
+        program.kill()
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +266,7 @@ def test_accepted_requests_are_answered_before_the_end(without_plm):
             )
             waiting = pool.submit(client.score, rows)
             time.sleep(0.5)
-            client.process.send_signal(signal.SIGTERM)
+            client.program.send_signal(signal.SIGTERM)
             time.sleep(0.3)
             half.sendall(whole[9:])
             answer = b""
@@ -279,7 +276,7 @@ def test_accepted_requests_are_answered_before_the_end(without_plm):
         assert status == 200
         np.testing.assert_allclose(scores["scores"], without_plm.scores[:2], atol=1e-6, rtol=0)
         assert answer.startswith(b"HTTP/1.1 200")
-        out, err = client.process.communicate(timeout=20)
-        assert client.process.returncode == 0
-        assert out == "all accepted requests were answered\n"
-        assert "Traceback" not in err
+        ended = client.program.finish(timeout=20)
+        assert ended.returncode == 0
+        assert ended.stdout.splitlines()[1:] == ["all accepted requests were answered"]
+        assert "Traceback" not in ended.stderr

@@ -105,19 +105,29 @@ def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_da
     assert states() == []
 
 
-@pytest.fixture
-def stopped(make_config, make_data):
-    """A finetuning that was ended in its third epoch: its settings, its data and its state."""
+@pytest.fixture(scope="module")
+def ended_run(tmp_path_factory, make_config, make_data):
+    """The folder of a finetuning that was ended in its third epoch, and its settings."""
     settings = {**RUN, **NO_PLM}
-    data = make_data(make_config(**settings))
 
     def work():
         at(25, TrainingStage, "train_batch", terminate)
-        whole_run(make_config(**settings), data)
+        whole_run(make_config(**settings), make_data(make_config(**settings)))
 
-    assert in_child(work, Path("answer")) == 143
+    folder = tmp_path_factory.mktemp("ended")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert in_child(work, folder / "answer") == 143
+    return folder, settings
+
+
+@pytest.fixture
+def stopped(ended_run, make_config, make_data):
+    """Settings, data and state of a copy of the ended run."""
+    folder, settings = ended_run
+    shutil.copytree(folder / "saved", "saved")
     (file,) = Path("saved").glob("*.resume")
-    return settings, data, file
+    return settings, make_data(make_config(**settings)), file
 
 
 def go_on(make_config, settings, data, **more):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from recbole_clickprompt.trainer.predictions import predict_split
 from recbole_clickprompt.trainer.stage import TrainingStage
 from tests.ranks import on_ranks
 
-pytest.importorskip("torchrec", reason="TorchRec is not installed")
+# The ranks import it, which takes seconds
+pytestmark = pytest.mark.skipif(find_spec("torchrec") is None, reason="TorchRec is not installed")
 
 ADAGRAD = {
     "train_stage": "finetune",

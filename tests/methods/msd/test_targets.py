@@ -1,9 +1,6 @@
 """Targets of distillation: phrases change places, their meaning stays."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ from recbole_clickprompt.knowledge.answers import Answer, parse
 from recbole_clickprompt.methods.msd.generation import Written
 from recbole_clickprompt.methods.msd.phrase_dictionary import build_dictionary, read_dictionary
 from recbole_clickprompt.methods.msd.targets import Targets, kept, target_text
+from tests.forked import run
 
 ANSWER = Answer("A dark story.", ("crime", "1995 film", "city"), ("serial killer", "detective", "rain", "sins"))
 
@@ -56,10 +54,8 @@ def test_another_process_has_the_same_targets():
         "from tests.methods.msd.test_targets import targets, ANSWER;"
         "print(repr(targets().text('item', '7', ANSWER, 3)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True,
-        env={"PYTHONHASHSEED": "3", "PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""},
-    )  # fmt: skip
+    done = run(["-c", code])  # which hashes texts in another way
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == repr(targets().text("item", "7", ANSWER, 3))
 
 
