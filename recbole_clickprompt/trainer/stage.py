@@ -13,9 +13,16 @@ from tqdm import tqdm
 from recbole_clickprompt.embeddings.table import ShardedTable, sharded_tables
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, broadcast_parameters, rank_rng, shares
+from recbole_clickprompt.trainer.data_parallel import (
+    all_reduce_gradients,
+    broadcast_parameters,
+    own_share,
+    rank_rng,
+    shares,
+)
 from recbole_clickprompt.trainer.lazy_adam import clip_gradients
 from recbole_clickprompt.trainer.optimizer import build_scheduler
+from recbole_clickprompt.trainer.own_rows import OwnRowsLoader
 from recbole_clickprompt.trainer.protocols import FollowsTraining
 
 if TYPE_CHECKING:
@@ -144,7 +151,8 @@ class TrainingStage:
                 if follower is not None:
                     with autocast(self.device, self.enable_amp):
                         follower.begin_batch(epoch, done.batches)
-                done.loss += self.train_batch(interaction.to(self.device))
+                share = loader.share(done.batches) if isinstance(loader, OwnRowsLoader) else None
+                done.loss += self.train_batch(interaction.to(self.device), share)
                 done.batches += 1
                 if bar.update(
                     len(interaction)
@@ -159,8 +167,12 @@ class TrainingStage:
             )
         return loss
 
-    def train_batch(self, interaction: Interaction) -> float:
+    def train_batch(self, interaction: Interaction, share: float | None = None) -> float:
         """Takes one optimizer step.
+
+        Args:
+            interaction: The batch, equal on all ranks, or this rank's rows of it.
+            share: Of the rows of the batch, in the latter case.
 
         Returns:
             Loss of the batch over all ranks.
@@ -174,7 +186,7 @@ class TrainingStage:
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
         with rank_rng(self.scheduler.last_epoch, self.device):
-            for part, weight in shares(self.model, parts):
+            for part, weight in shares(self.model, parts) if share is None else own_share(parts, share):
                 with autocast(self.device, self.enable_amp):
                     loss = weight * self.model.calculate_loss(part)
                 loss.backward()
