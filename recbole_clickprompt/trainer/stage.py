@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +35,7 @@ __all__ = ["Progress", "TrainingStage", "autocast"]
 
 # A constant prediction has a loss of 0.7 for clicks and about 10 for masked tokens
 _ABSURD_LOSS = 1000.0
+_Parts = Iterable[tuple[Any, float]]  # of a batch, and their weights
 
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
@@ -151,8 +152,11 @@ class TrainingStage:
                 if follower is not None:
                     with autocast(self.device, self.enable_amp):
                         follower.begin_batch(epoch, done.batches)
-                share = loader.share(done.batches) if isinstance(loader, OwnRowsLoader) else None
-                done.loss += self.train_batch(interaction.to(self.device), share)
+                batch = interaction.to(self.device)
+                if isinstance(loader, OwnRowsLoader):
+                    done.loss += self.train_own_rows(batch, loader.share(done.batches))
+                else:
+                    done.loss += self.train_batch(batch)
                 done.batches += 1
                 if bar.update(
                     len(interaction)
@@ -167,12 +171,8 @@ class TrainingStage:
             )
         return loss
 
-    def train_batch(self, interaction: Interaction, share: float | None = None) -> float:
+    def train_batch(self, interaction: Interaction) -> float:
         """Takes one optimizer step.
-
-        Args:
-            interaction: The batch, equal on all ranks, or this rank's rows of it.
-            share: Of the rows of the batch, in the latter case.
 
         Returns:
             Loss of the batch over all ranks.
@@ -180,13 +180,25 @@ class TrainingStage:
         Raises:
             TrainingError: The loss is not finite.
         """
+        return self._step(interaction, lambda parts: shares(self.model, parts))
+
+    def train_own_rows(self, interaction: Interaction, share: float) -> float:
+        """Like ``train_batch``, where ranks share the rows of the data set.
+
+        Args:
+            interaction: The rows that this rank has of the batch, or a row of padding.
+            share: Their share of the batch.
+        """
+        return self._step(interaction, lambda parts: own_share(parts, share))
+
+    def _step(self, interaction: Interaction, of_rank: Callable[[_Parts], _Parts]) -> float:
         self.optimizer.zero_grad()
         for table in self.tables:
             table.local.begin_step(float(self.scheduler.get_last_lr()[0]))
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
         with rank_rng(self.scheduler.last_epoch, self.device):
-            for part, weight in shares(self.model, parts) if share is None else own_share(parts, share):
+            for part, weight in of_rank(parts):
                 with autocast(self.device, self.enable_amp):
                     loss = weight * self.model.calculate_loss(part)
                 loss.backward()
