@@ -37,7 +37,6 @@ from recbole_clickprompt.host.dataset_text import (
 from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin
 from recbole_clickprompt.host.history import HistoryLog, add_histories, check_history
-from recbole_clickprompt.host.ids import remap_ids, remap_ids_of_shares
 from recbole_clickprompt.host.kept_scales import bin_with, fill_with, kept_scales, normalize_with
 from recbole_clickprompt.host.missing_numbers import missing_numbers
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
@@ -187,12 +186,6 @@ class TextDataset(ShardedRows):
             )
         return super()._load_user_or_item_feat(token, dataset_path, source, field_name)
 
-    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
-        if remap_list and self.shares_rows:
-            remap_ids_of_shares(self, remap_list, self.row_group, self.rows_by_file())
-        elif remap_list:
-            remap_ids(self, remap_list)
-
     def _remap_ID_all(self) -> None:
         add_text_columns(self)
         super()._remap_ID_all()
@@ -273,7 +266,7 @@ class TextDataset(ShardedRows):
             part.missing_rows = {
                 field: part.inter_feat.interaction.pop(f"{_MISSING}{field}") for field in self.missing_rows
             }
-        if not is_from_checkpoint(self.config) and not self.shares_rows:
+        if not is_from_checkpoint(self.config):
             log_data_report(parts)
         return parts
 

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
@@ -26,6 +27,7 @@ from recbole_clickprompt import distributed
 from recbole_clickprompt.distributed import ProcessGroup
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.counted_filters import CountedFilters
+from recbole_clickprompt.host.ids import remap_ids, remap_ids_of_shares
 from recbole_clickprompt.host.row_exchange import exchange_rows
 from recbole_clickprompt.host.row_order import among_first, time_keys
 
@@ -74,9 +76,15 @@ class ShardedRows(CountedFilters):
         self.feat_name_list = names
         self.inter_feat.reset_index(drop=True, inplace=True)
 
-    def rows_by_file(self) -> list[int]:
+    def _rows_by_file(self) -> list[int]:
         """How many rows of each interaction file this process has."""
         return [len(self.inter_feat)] if self.benchmark_filename_list is None else self.file_size_list
+
+    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
+        if remap_list and self.shares_rows:
+            remap_ids_of_shares(self, remap_list, self.row_group, self._rows_by_file())
+        elif remap_list:
+            remap_ids(self, remap_list)
 
     def _remap_ID_all(self) -> None:
         super()._remap_ID_all()
@@ -85,7 +93,7 @@ class ShardedRows(CountedFilters):
 
     def _exchange_rows(self) -> None:
         group = self.row_group
-        counts = np.array(group.all_gather(self.rows_by_file()))  # (world, files)
+        counts = np.array(group.all_gather(self._rows_by_file()))  # (world, files)
         # All rows of the files before, and those of this file in the processes before
         starts = np.cumsum([0, *counts.sum(0)])[:-1] + counts[: group.rank].sum(0)
         rows = self.inter_feat

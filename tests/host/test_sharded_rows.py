@@ -15,7 +15,9 @@ from recbole.utils import init_seed
 
 from recbole_clickprompt.distributed import ProcessGroup
 from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.evaluation.data_report import data_text
 from recbole_clickprompt.host.check_row_sharding import check_row_sharding
+from recbole_clickprompt.host.data_report import data_report
 from recbole_clickprompt.host.line_range import LineRange
 from recbole_clickprompt.host.row_order import among_first, time_keys
 from recbole_clickprompt.methods.registry import find_method
@@ -88,11 +90,12 @@ def parts_of(settings):
         rows = list(zip(*(values for group in columns.values() for values in group), strict=True))
         parts.append((rows, None if dataset.order is None else dataset.order.tolist()))
     train = data[0]._dataset
-    scale = train.scales["price"]
+    scale, report = train.scales["price"], data_report([loader._dataset for loader in data])
     return parts, {
         "tokens": {name: tokens.tolist() for name, tokens in train.field2id_token.items()},
         "lengths": dict(train.field2seqlen),
         "scale": [round(number, 9) for number in (scale.missing, scale.low, scale.high)],
+        "report": [data_text(report), report.timeline.to_dict(), report.frequency.to_dict()],
     }
 
 

@@ -15,7 +15,7 @@ from recbole_clickprompt.host.restore import restore
 from recbole_clickprompt.trainer.own_rows import OwnRows
 from recbole_clickprompt.trainer.predictions import predict_split
 from tests.ranks import on_ranks
-from tests.trainer.test_sharded_tables import ADAGRAD, ended_after, train
+from tests.trainer.test_sharded_tables import ADAGRAD, ended_after, metrics_of, train
 
 SHARED = {**ADAGRAD, "row_sharding": "user", "baselines": False}
 AT_RANDOM = {"split": {"RS": [8, 1, 1]}, "order": "RO", "group_by": None, "mode": "labeled"}
@@ -91,6 +91,8 @@ def test_a_run_of_two_processes_is_repeatable_and_read_by_one(small, engine):
     for ours, theirs in zip(first, again, strict=True):
         assert ours["losses"] == theirs["losses"] == first[0]["losses"]
         assert ours["metrics"] == theirs["metrics"] == first[0]["metrics"]
+    (metrics,) = on_ranks(metrics_of, {**settings, "embedding_engine": "torch"}, first[0]["file"], world=1)
+    assert first[0]["metrics"][-len(metrics) :] == pytest.approx(metrics, abs=1e-6)
     (scores,) = on_ranks(scores_of, first[0]["file"], world=1)
     predictions = pd.read_parquet(Path(first[0]["file"]).with_suffix("") / "predictions.parquet")
     test = predictions[predictions["split"] == "test"]
