@@ -43,11 +43,12 @@ class LineRange(NamedTuple):
             header = stream.tell()
 
             def begin(part: int) -> int:
-                if part == 0:
-                    return header
-                stream.seek(header + (size - header) * part // parts - 1)
-                stream.readline()
-                return stream.tell()
+                place = header + (size - header) * part // parts
+                if place > header:  # the next line begins here or later
+                    stream.seek(place - 1)
+                    stream.readline()
+                    place = stream.tell()
+                return place
 
             return cls(path, begin(number), begin(number + 1) if number + 1 < parts else size, number == 0)
 

@@ -118,6 +118,9 @@ def all_cases(settings):
 
 def test_processes_together_have_the_rows_of_one_in_their_order(tmp_path):
     write_rows(tmp_path)
+    # Of two items that rows have, nothing is known, and two others have no row
+    items = [f"i{number}\t{'red' if number % 3 else ''}\n" for number in range(41, 1, -1)]
+    (tmp_path / "clicks/clicks.item").write_text("item_id:token\tcolor:token\n" + "".join(items))
     for number, name in enumerate("abc"):
         write_rows(tmp_path, f"clicks.{name}", rows=60 + 20 * number, seed=number)
     settings = settings_of(tmp_path, **SHARED)
@@ -150,6 +153,13 @@ def test_ranges_of_lines_are_the_file(tmp_path, parts):
     first = [content[: lines.begin].count(b"\n") + 1 for lines in ranges]
     assert [lines.first_line() for lines in ranges] == first
     assert [lines.line_of(0) for lines in ranges if lines.have_content()] == sorted(set(first) - {52})
+
+
+def test_ranges_of_a_file_without_rows_are_empty(tmp_path):
+    for content in (b"", b"user_id:token\n"):
+        (tmp_path / "clicks.inter").write_bytes(content)
+        ranges = [LineRange.of(tmp_path / "clicks.inter", number, 3) for number in range(3)]
+        assert [lines.read() for lines in ranges] == [b"", b"", b""]
 
 
 def error_of(settings):

@@ -91,7 +91,7 @@ def test_a_run_of_two_processes_is_repeatable_and_read_by_one(small, engine):
     for ours, theirs in zip(first, again, strict=True):
         assert ours["losses"] == theirs["losses"] == first[0]["losses"]
         assert ours["metrics"] == theirs["metrics"] == first[0]["metrics"]
-    (metrics,) = on_ranks(metrics_of, {**settings, "embedding_engine": "torch"}, first[0]["file"], world=1)
+    (metrics,) = on_ranks(metrics_of, settings, first[0]["file"], world=1)
     assert first[0]["metrics"][-len(metrics) :] == pytest.approx(metrics, abs=1e-6)
     (scores,) = on_ranks(scores_of, first[0]["file"], world=1)
     predictions = pd.read_parquet(Path(first[0]["file"]).with_suffix("") / "predictions.parquet")
