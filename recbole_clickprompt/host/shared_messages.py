@@ -21,7 +21,8 @@ def shared_messages(group: ProcessGroup, path: Path) -> Iterator[None]:
     All processes raise the first error, by the order of the lines, and the first process logs the warnings of all.
 
     Raises:
-        DataError: A process raised one in the context; it ends with the lines that counts in it are about.
+        DataError: A process raised one in the context; it ends with the line that this process reads from, as
+            counts in it are about its lines.
     """
     warnings = _Collected()
     error = None
@@ -30,14 +31,13 @@ def shared_messages(group: ProcessGroup, path: Path) -> Iterator[None]:
             yield
         except DataError as raised:
             error = str(raised)
-    messages = [*warnings.messages, *([] if error is None else [error])]
-    lines = _lines(path, group) if messages else ""
+    lines = _lines(path, group) if error or warnings.messages else ""
     shares = group.all_gather((error and f"{error}{lines}", [f"{text}{lines}" for text in warnings.messages]))
-    for message in (message for _, messages in shares for message in messages):
-        logging.getLogger().warning(message)
-    for found, _ in shares:
-        if found is not None:
-            raise DataError(found)
+    for _, messages in shares:
+        for message in messages:
+            logging.getLogger().warning(message)
+    if errors := [found for found, _ in shares if found is not None]:
+        raise DataError(errors[0])
 
 
 def _lines(path: Path, group: ProcessGroup) -> str:
