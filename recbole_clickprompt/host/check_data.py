@@ -145,7 +145,7 @@ def check_numbers(dataset: TextDataset) -> None:
         path = dataset.origins[field].path
         if extent is None:
             raise DataError(f"{prefix}, but no row of {path} has a finite number in it; leave the field out")
-        largest = max(extent, key=abs)
+        largest = max(reversed(extent), key=abs)
         limit, why = _SCALABLE if field in scaled else _FLOAT32
         if abs(largest) > limit:
             raise DataError(
