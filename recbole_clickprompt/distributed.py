@@ -49,12 +49,12 @@ class ProcessGroup:
         if self.world > 1:
             dist.barrier(group=self.control)
 
-    def broadcast_object(self, value: T) -> T:
-        """Returns the value of rank 0 on all ranks."""
+    def broadcast_object(self, value: T, source: int = 0) -> T:
+        """Returns the value of one rank on all ranks."""
         if self.world == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self.control)
+        dist.broadcast_object_list(box, src=source, group=self.control)
         return box[0]
 
     def all_gather(self, value: T) -> list[T]:
@@ -64,6 +64,39 @@ class ProcessGroup:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value, group=self.control)
         return values
+
+    def gather_to_main(self, value: T) -> list[T]:
+        """Returns the values of all ranks, ordered by rank, on rank 0; other ranks get an empty list."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world if self.is_main else None
+        dist.gather_object(value, values, dst=0, group=self.control)
+        return values or []
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor on the CPU over all ranks, on all of them."""
+        if self.world == 1:
+            return tensor
+        summed = tensor.clone()
+        dist.all_reduce(summed, group=self.control)
+        return summed
+
+    def exchange(self, values: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
+        """Sends rows to the ranks that they belong to.
+
+        Args:
+            values: Rows on the CPU: those for rank 0, then those for rank 1, and so on.
+            counts: How many rows each rank sends to each rank, ``(world, world)``; equal on all ranks.
+
+        Returns:
+            The rows for this rank: those of rank 0, then those of rank 1, and so on.
+        """
+        if self.world == 1:
+            return values
+        sent, received = list(counts[self.rank]), [of_rank[self.rank] for of_rank in counts]
+        result = values.new_empty(sum(received), *values.shape[1:])
+        dist.all_to_all_single(result, values.contiguous(), received, sent, group=self.control)
+        return result
 
     def main_process_first(self, prepare: Callable[[], None]) -> None:
         """Calls a function on rank 0 first, then on one rank per machine, then on all ranks.

@@ -71,13 +71,15 @@ def token_embedding_tables(model: ContextRecommender) -> Iterator[nn.Embedding |
 
 
 def unseen_values(datasets: Sequence[Dataset], field: str, size: int) -> Tensor:
-    """True at values of a field that occur in no row, and that no earlier run was trained on, ``(size,)``."""
-    unseen = torch.ones(size, dtype=torch.bool)
+    """True at values of a field that no process has a row with, and no earlier run was trained on, ``(size,)``."""
+    seen = torch.zeros(size, dtype=torch.int32)
     for dataset in datasets:
-        unseen[_values(dataset, field).long()] = False
+        own = torch.zeros(size, dtype=torch.int32)
+        own[_values(dataset, field).long()] = 1
+        seen += dataset.row_group.total(own)
         if field in dataset.known_ids:
-            unseen[dataset.known_ids[field]] = False
-    return unseen
+            seen[dataset.known_ids[field]] = 1
+    return seen == 0
 
 
 def _values(dataset: Dataset, field: str) -> Tensor:

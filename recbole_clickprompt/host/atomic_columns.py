@@ -19,7 +19,9 @@ from recbole_clickprompt.settings.values import Settings
 __all__ = ["read_features"]
 
 
-def read_features(path: Path, source: str, config: Settings, *, wanted: Callable[[str], bool]) -> AtomicTable:
+def read_features(
+    path: Path, source: str, config: Settings, *, wanted: Callable[[str], bool], part: tuple[int, int] = (0, 1)
+) -> AtomicTable:
     """Reads an atomic file, applying settings such as ``rename_fields``, ``whole_text_fields`` and ``seq_len``.
 
     Infinite numbers count as missing, with a warning.
@@ -29,6 +31,7 @@ def read_features(path: Path, source: str, config: Settings, *, wanted: Callable
         source: Its key in ``rename_fields``, such as ``inter``.
         config: Settings of the run.
         wanted: Whether to read a field, given its new name.
+        part: As for ``read_atomic``.
 
     Returns:
         The table with sequences as arrays; fields in ``whole_text_fields`` and ``text_only_fields`` have the type
@@ -51,6 +54,7 @@ def read_features(path: Path, source: str, config: Settings, *, wanted: Callable
         encoding=config["encoding"] or "utf-8",
         quoted=config["quoting"] == "csv",
         wanted=wanted_by_old_name,
+        part=part,
     )
     _check_renaming(names, header, path)
     if table.looks_quoted:

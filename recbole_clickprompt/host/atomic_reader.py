@@ -11,7 +11,6 @@ import csv
 import mmap
 import re
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from recbole_clickprompt.data.convert.quotes import refuse_swallowed_rows
 from recbole_clickprompt.data.convert.table import read_lines
 from recbole_clickprompt.data.numbers import parse_arrow_numbers
 from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.host.line_range import LineRange
 
 __all__ = ["AtomicTable", "read_atomic"]
 
@@ -53,9 +53,15 @@ class AtomicTable(NamedTuple):
 
 
 def read_atomic(
-    path: Path, *, separator: str, encoding: str, quoted: bool, wanted: Callable[[str], bool]
+    path: Path,
+    *,
+    separator: str,
+    encoding: str,
+    quoted: bool,
+    wanted: Callable[[str], bool],
+    part: tuple[int, int] = (0, 1),
 ) -> AtomicTable:
-    """Reads the wanted fields; every row of the file is a row of the table.
+    """Reads the wanted fields; every row of the file, or of a part of it, is a row of the table.
 
     Args:
         path: The file.
@@ -63,6 +69,8 @@ def read_atomic(
         encoding: Encoding of the file.
         quoted: Whether values may be quoted, as in CSV files.
         wanted: Whether to read a field, given its name.
+        part: Number of the part to read, from 0, and the number of parts of about equal size that the file is
+            divided into; a file whose values may be quoted has one.
 
     Raises:
         DataError: The file is empty, not text, not rectangular, or does not match its header; gives line and
@@ -70,7 +78,8 @@ def read_atomic(
     """
     header = _header(path, separator, encoding, quoted=quoted)
     names = [name for name in header if wanted(name.partition(":")[0])]
-    looks_quoted = _check_bytes(path, separator, encoding, quoted=quoted)
+    lines = LineRange.of(path, *part)
+    looks_quoted = _check_bytes(lines, separator, encoding, quoted=quoted)
     line_of: Callable[[int], int]
     if quoted:
         text = decode(path.read_bytes(), str(path), encoding)
@@ -79,8 +88,8 @@ def read_atomic(
         table = read_csv(text, str(path), separator=separator, quote_remedy=_REMEDY)
         texts, line_of = table.frame.select(names).to_arrow(), table.line_of
     else:
-        line_of = _Lines(path)
-        texts = _read_unquoted(path, separator, encoding, header, names)
+        line_of = lines.line_of
+        texts = _read_unquoted(lines, separator, encoding, header, names)
     columns, infinite = {}, {}
     for name in names:
         field, _, kind = name.partition(":")
@@ -101,11 +110,16 @@ def read_atomic(
     return AtomicTable(pd.DataFrame(columns), types, infinite, line_of, looks_quoted and not quoted)
 
 
-def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str], names: list[str]) -> pa.Table:
+def _read_unquoted(
+    lines: LineRange, separator: str, encoding: str, header: list[str], names: list[str]
+) -> pa.Table:
+    if not lines.have_content():
+        return pa.table({name: pa.array([], pa.string()) for name in names})
+    path = lines.path
     try:
         return pa_csv.read_csv(
-            path,
-            pa_csv.ReadOptions(use_threads=False, block_size=1 << 26, encoding=encoding),
+            lines.open(),
+            pa_csv.ReadOptions(use_threads=False, block_size=1 << 26, encoding=encoding, column_names=header),
             pa_csv.ParseOptions(delimiter=separator, quote_char=False, newlines_in_values=False),
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
@@ -115,26 +129,15 @@ def _read_unquoted(path: Path, separator: str, encoding: str, header: list[str],
             ),
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        text = decode(path.read_bytes(), str(path), encoding)
+        first_line = lines.first_line()
+        text = decode(lines.read(), str(path), encoding, first_line=first_line)
         try:  # a slower reader, to locate the fault
-            read_lines(text.partition("\n")[2], str(path), separator, header, first_line=2)
+            read_lines(text, str(path), separator, header, first_line=first_line)
         except DataError as fault:
             if '"' in text:
                 raise DataError(f"{fault}; set `quoting: csv` if values are in quotes") from error
             raise
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
-
-
-class _Lines:
-    """Finds the line number of a row in an unquoted file by reading it again; used for error messages only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, row: int) -> int:
-        with self.path.open("rb") as stream:
-            content = (number for number, line in enumerate(stream, 1) if line.strip(b"\r\n"))
-            return next(islice(content, row + 1, None))
 
 
 def _header(path: Path, separator: str, encoding: str, *, quoted: bool) -> list[str]:
@@ -158,31 +161,33 @@ def _header(path: Path, separator: str, encoding: str, *, quoted: bool) -> list[
     return header
 
 
-def _check_bytes(path: Path, separator: str, encoding: str, *, quoted: bool) -> bool:
+def _check_bytes(lines: LineRange, separator: str, encoding: str, *, quoted: bool) -> bool:
     """Rejects NUL characters, after which pandas does not compare strings, and carriage returns inside a line.
 
     Returns:
         Whether quotes look like CSV quoting.
     """
+    path, end = lines.path, lines.end
+    begin = 0 if lines.is_first else lines.begin  # with the header
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(b"\0") >= 0:
-            decode(content[:], str(path), encoding)  # raises with the position
+        if content.find(b"\0", begin, end) >= 0:
+            decode(content[:end], str(path), encoding)  # raises with the position
             raise DataError(f"{path} contains a NUL character; the file is damaged")
-        if not quoted and (lone := re.search(rb"\r(?!\n)", content)):
+        if not quoted and (lone := re.compile(rb"\r(?!\n)").search(content, begin, end)):
             line = content[: lone.start()].count(b"\n") + 1
             raise DataError(
                 f"{path}, line {line}: a carriage return inside the line; lines must end in a line feed, and "
                 "values may contain neither"
             )
-        return content.find(b'"') >= 0 and _looks_quoted(content, separator)
+        return content.find(b'"', begin, end) >= 0 and _looks_quoted(content, separator, begin, end)
 
 
-def _looks_quoted(content: mmap.mmap, separator: str) -> bool:
+def _looks_quoted(content: mmap.mmap, separator: str, begin_at: int, end: int) -> bool:
     begin = re.compile(b'(?:^|[\\n\\r]|%s)(?=")' % re.escape(separator.encode()))
     value = re.compile(b'"([^"]*(?:""[^"]*)*)"(?=%s|\\r?\\n|\\Z)' % re.escape(separator.encode()))
-    doubled, position = False, 0
-    while found := begin.search(content, position):
-        match = value.match(content, found.end())
+    doubled, position = False, max(begin_at - 1, 0)  # with the end of the line before
+    while found := begin.search(content, position, end):
+        match = value.match(content, found.end(), end)
         if match is None:
             return False
         doubled |= b'""' in match[1]

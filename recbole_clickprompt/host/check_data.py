@@ -10,7 +10,7 @@ import pandas as pd
 from recbole.utils import FeatureType
 
 from recbole_clickprompt.errors import DataError, nearest
-from recbole_clickprompt.preprocessing.scaling import numbers_of
+from recbole_clickprompt.preprocessing.scaling import extent_of
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -141,11 +141,11 @@ def check_numbers(dataset: TextDataset) -> None:
         if dataset.field2type[field] not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
             continue
         setting = "numerical_features" if field in features else "normalize_field"
-        prefix, numbers = f"{setting} names {field!r}", numbers_of(dataset, field)
+        prefix, extent = f"{setting} names {field!r}", extent_of(dataset, field)
         path = dataset.origins[field].path
-        if not len(numbers):
+        if extent is None:
             raise DataError(f"{prefix}, but no row of {path} has a finite number in it; leave the field out")
-        largest = numbers[np.abs(numbers).argmax()]
+        largest = max(reversed(extent), key=abs)
         limit, why = _SCALABLE if field in scaled else _FLOAT32
         if abs(largest) > limit:
             raise DataError(
@@ -154,24 +154,27 @@ def check_numbers(dataset: TextDataset) -> None:
             )
 
 
-def check_rows(dataset: Dataset, problem: str) -> None:
+def check_rows(dataset: TextDataset, problem: str) -> None:
     """Raises DataError if there are no rows; ``problem`` follows the data set's name in the message."""
-    if dataset.inter_feat.empty:
+    if not sum(dataset.row_group.all_gather(len(dataset.inter_feat))):
         raise DataError(f"{dataset.dataset_name} {problem}; add rows or relax the filters")
 
 
-def warn_dropped_rows(dataset: Dataset, before: pd.DataFrame) -> None:
+def warn_dropped_rows(dataset: TextDataset, before: pd.DataFrame) -> None:
     """Warns about rows that RecBole has dropped because their user or item is not in the user or item file.
 
     Args:
         dataset: The data set after filtering.
         before: Users and items of all rows before filtering.
     """
-    dropped = len(before) - len(dataset.inter_feat)
-    if dropped:
-        user, item = before[~before.index.isin(dataset.inter_feat.index)].iloc[0]
+    dropped = before[~before.index.isin(dataset.inter_feat.index)]
+    examples = dataset.row_group.all_gather([tuple(row) for row in dropped.head(1).to_numpy()])
+    shares = dataset.row_group.all_gather((len(dropped), len(before)))
+    number, rows = (sum(counts) for counts in zip(*shares, strict=True))
+    if number:
+        user, item = next(row for rows_of_process in examples for row in rows_of_process)
         getLogger().warning(
-            f"{dropped} of {len(before)} rows of {dataset.dataset_name} are dropped because their user or item is "
+            f"{number} of {rows} rows of {dataset.dataset_name} are dropped because their user or item is "
             "not in the user or item file (filter_inter_by_user_or_item); the first has user "
             f"{user!r} and item {item!r}"
         )
@@ -191,38 +194,42 @@ def warn_unscaled(dataset: Dataset) -> None:
     for field in dataset.config["numerical_features"] or ():
         if field in (dataset.config["discretization"] or ()):
             continue
-        values = numbers_of(dataset, field)
-        if np.abs(values).max() > _LARGE:
+        low, high = extent_of(dataset, field) or (0.0, 0.0)
+        if max(abs(low), abs(high)) > _LARGE:
             getLogger().warning(
-                f"the feature {field} ranges from {values.min():g} to {values.max():g} and is not scaled, while "
+                f"the feature {field} ranges from {low:g} to {high:g} and is not scaled, while "
                 f"embeddings are below 1; set `normalize_field: [{field}]`, or training may diverge"
             )
 
 
-def check_classes(dataset: Dataset) -> None:
+def check_classes(dataset: TextDataset) -> None:
     """Raises DataError if all labels of a file are the same."""
     if dataset.config["threshold"] or dataset.label_field not in dataset.inter_feat:
         return
-    labels = dataset.inter_feat[dataset.label_field]
-    if labels.nunique() == 1:
-        kind, other = ("positive", "negative") if labels.iloc[0] > 0 else ("negative", "positive")
+    column = dataset.inter_feat[dataset.label_field]
+    shares = dataset.row_group.all_gather((len(column), set(column.unique())))
+    labels = set().union(*(share[1] for share in shares))
+    if len(labels) == 1:
+        (value,) = labels
+        kind, other = ("positive", "negative") if value > 0 else ("negative", "positive")
         raise DataError(
-            f"all {len(labels)} rows of {dataset.dataset_name} are {kind} (their {dataset.label_field} is "
-            f"{labels.iloc[0]:g}), but {other} rows are needed too, as none are sampled; add rows whose "
-            f"{dataset.label_field} is {int(kind == 'negative')}"
+            f"all {sum(share[0] for share in shares)} rows of {dataset.dataset_name} are {kind} (their "
+            f"{dataset.label_field} is {value:g}), but {other} rows are needed too, as none are sampled; add rows "
+            f"whose {dataset.label_field} is {int(kind == 'negative')}"
         )
 
 
-def check_labels(part: Dataset, name: str) -> None:
+def check_labels(part: TextDataset, name: str) -> None:
     """Raises DataError if a part of the split, called ``name``, has no label or rows of one class only."""
     if part.label_field not in part.inter_feat:
         raise DataError(
             f"{part.dataset_name} has no field {part.label_field!r}; set `threshold`, or LABEL_FIELD and load_col"
         )
     label = part.inter_feat[part.label_field]
-    positive = int((label > 0).sum())
-    if not 0 < positive < len(label):
+    shares = part.row_group.all_gather((int((label > 0).sum()), len(label)))
+    positive, rows = (sum(values) for values in zip(*shares, strict=True))
+    if not 0 < positive < rows:
         raise DataError(
             f"the {name} part of {part.dataset_name} must contain both classes, got {positive} positive and "
-            f"{len(label) - positive} negative rows; change threshold, val_interval or eval_args.split"
+            f"{rows - positive} negative rows; change threshold, val_interval or eval_args.split"
         )

@@ -35,7 +35,7 @@ def check_engine(settings: Mapping[str, Any], method: Method) -> None:
             )
         return
     engine = "embedding_engine: torchrec"
-    if not method.shards_tables:
+    if not method.shards:
         raise SettingError(f"{engine} is not supported by {method.name}; leave embedding_engine out")
     if settings["train_stage"] != "finetune" or settings["pre_model_path"]:
         raise SettingError(

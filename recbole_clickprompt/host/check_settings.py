@@ -21,6 +21,7 @@ from recbole.utils.argument_list import (
 from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.check_engine import check_engine
+from recbole_clickprompt.host.check_row_sharding import check_row_sharding
 from recbole_clickprompt.host.properties import property_folders, read_yaml
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.settings.old_names import refuse_dropped
@@ -100,6 +101,7 @@ def check_settings(
         raise SettingError(f"train_stage must be one of {', '.join(stages)}, got {final['train_stage']!r}")
     method.check(final)
     check_engine(final, method)
+    check_row_sharding(final, method)
     if any(stage.name == final["train_stage"] and not stage.is_enabled(final) for stage in method.stages):
         raise SettingError(
             f"train_stage: {final['train_stage']} has nothing to train with {_reason(final)}, or train_stage to "

@@ -9,12 +9,12 @@ import torch
 from recbole_clickprompt.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from recbole.data.dataset import Dataset
+    from recbole_clickprompt.host.dataset import TextDataset
 
 __all__ = ["cold_start_parts"]
 
 
-def cold_start_parts(dataset: Dataset) -> list[torch.Tensor]:
+def cold_start_parts(dataset: TextDataset) -> list[torch.Tensor]:
     """Splits rows into training, validation and test part by their user or item ids, as ``cold_start`` says.
 
     The ids that occur in rows are shuffled by the seed and split in the proportions of ``eval_args``; each row
@@ -47,7 +47,7 @@ def cold_start_parts(dataset: Dataset) -> list[torch.Tensor]:
             f"group_by: ~, got {eval_args}"
         )
     ids = dataset.inter_feat[field]
-    distinct = ids.unique()
+    distinct = dataset.row_group.total(torch.bincount(ids, minlength=dataset.num(field))).nonzero().squeeze(1)
     ratios = torch.tensor(eval_args["split"]["RS"], dtype=torch.double)
     ends = (len(distinct) * ratios.cumsum(0) / ratios.sum()).round().long()
     sizes = ends.diff(prepend=torch.zeros(1, dtype=torch.long))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from logging import INFO, getLogger
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ _SHARES = (0.5, 0.9, 0.99)  # of the training rows
 
 def log_data_report(parts: Sequence[TextDataset]) -> None:
     """Writes the report to the log, if that shows information: only one of several processes does."""
-    if getLogger().isEnabledFor(INFO):
+    if any(
+        parts[0].row_group.all_gather(getLogger().isEnabledFor(INFO))
+    ):  # processes that share rows count together
         getLogger().info(data_text(data_report(parts)))
 
 
@@ -43,11 +46,13 @@ def data_report(parts: Sequence[TextDataset]) -> DataReport:
     labeled = sample(config, whole, "train_rows")
     train = sample_negatives(config, labeled)
     named = dict(zip(_PARTS, [train, *parts[1:]], strict=False))
-    dropped = {_with_value(setting, config): rows for setting, rows in whole.dropped.items()}
+    shares = whole.row_group.all_gather(whole.dropped)
+    names = dict.fromkeys(setting for share in shares for setting in share)
+    dropped = {_with_value(name, config): sum(share.get(name, 0) for share in shares) for name in names}
     for setting, before, after in (("train_rows", whole, labeled), ("train_negatives", labeled, train)):
         if len(after) < len(before):
             dropped[_with_value(setting, config)] = len(before) - len(after)
-    seen = {field: _seen(train, field) for field in (whole.uid_field, whole.iid_field)}
+    seen = {field: _rows_by_id(train, field) > 0 for field in (whole.uid_field, whole.iid_field)}
     numbers = {name: _part(part, seen) for name, part in named.items()}
     return DataReport(
         dataset=whole.dataset_name,
@@ -75,25 +80,38 @@ def _fields(dataset: TextDataset) -> list[str]:
     ] + [field for field in dataset.missing_rows if field not in dataset.field2source]
 
 
-def _seen(train: TextDataset, field: str) -> Tensor:
-    """True at ids that are in training rows, ``(ids,)``."""
-    seen = torch.zeros(train.num(field), dtype=torch.bool)
-    seen[train.inter_feat[field]] = True
-    return seen
+def _rows_by_id(part: TextDataset, field: str) -> Tensor:
+    """The number of rows with each id, ``(ids,)``."""
+    return part.row_group.total(torch.bincount(part.inter_feat[field], minlength=part.num(field)))
+
+
+def _count(part: TextDataset, rows: int | Tensor) -> int:
+    """A number of rows over all processes."""
+    return sum(part.row_group.all_gather(int(rows)))
 
 
 def _part(part: TextDataset, seen: dict[str, Tensor]) -> PartNumbers:
-    unseen = {field: int((~known[part.inter_feat[field]]).sum()) for field, known in seen.items()}
-    times = None if part.times is None else part.times[~part.times.isnan()]
+    unseen = {field: _count(part, (~known[part.inter_feat[field]]).sum()) for field, known in seen.items()}
+    users, items = (int((_rows_by_id(part, field) > 0).sum()) for field in (part.uid_field, part.iid_field))
     return PartNumbers(
-        rows=len(part),
-        users=len(part.inter_feat[part.uid_field].unique()),
-        items=len(part.inter_feat[part.iid_field].unique()),
-        positive=int((part.inter_feat[part.label_field] > 0).sum()),
-        times=None if times is None or not len(times) else (float(times.min()), float(times.max())),
+        rows=_count(part, len(part)),
+        users=users,
+        items=items,
+        positive=_count(part, (part.inter_feat[part.label_field] > 0).sum()),
+        times=_period([part]),
         unseen_users=unseen[part.uid_field],
         unseen_items=unseen[part.iid_field],
     )
+
+
+def _period(parts: Iterable[TextDataset]) -> tuple[float, float] | None:
+    """First and last time of rows; None if no row has one."""
+    found = []
+    for part in parts:
+        times = part.times[~part.times.isnan()] if part.times is not None else torch.zeros(0)
+        found += part.row_group.all_gather((float(times.min()), float(times.max())) if len(times) else None)
+    known = [period for period in found if period is not None]
+    return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
 
 def _field(parts: dict[str, TextDataset], field: str) -> FieldNumbers:
@@ -102,23 +120,23 @@ def _field(parts: dict[str, TextDataset], field: str) -> FieldNumbers:
     if whole.field2type.get(field) not in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ):
         return FieldNumbers(None, None, missing)
     values, rows = _column(whole, field)
-    used = torch.zeros(whole.num(field), dtype=torch.bool)
-    used[(values if rows is None else values[rows.unique()]).reshape(-1).long()] = True
-    return FieldNumbers(whole.num(field) - 1, int(used[1:].sum()), missing)
+    used = torch.zeros(whole.num(field), dtype=torch.int32)
+    used[(values if rows is None else values[rows.unique()]).reshape(-1).long()] = 1
+    return FieldNumbers(whole.num(field) - 1, int((whole.row_group.total(used)[1:] > 0).sum()), missing)
 
 
 def _missing(part: TextDataset, field: str) -> int:
     """Rows without a value."""
     if field in part.missing_rows:
-        return int(part.missing_rows[field].sum())
+        return _count(part, part.missing_rows[field].sum())
     if part.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
         if field not in part.missing_ids:
             return 0
         lacking, (_, rows) = part.missing_ids[field], _column(part, field)
     else:
         values, rows = _column(part, field)
-        lacking = (values == 0).reshape(len(values), -1).all(dim=1)
-    return int((lacking if rows is None else lacking[rows]).sum())
+        lacking = (values == 0).reshape(len(values), math.prod(values.shape[1:])).all(dim=1)  # of no row as well
+    return _count(part, (lacking if rows is None else lacking[rows]).sum())
 
 
 def _column(part: TextDataset, field: str) -> tuple[Tensor, Tensor | None]:
@@ -131,15 +149,15 @@ def _column(part: TextDataset, field: str) -> tuple[Tensor, Tensor | None]:
 
 def _timeline(parts: dict[str, TextDataset]) -> pd.DataFrame:
     times = {name: part.times.numpy() for name, part in parts.items() if part.times is not None}
-    known = np.concatenate([np.zeros(0), *times.values()])
-    known = known[~np.isnan(known)]
-    if not len(known):
+    period = _period(parts.values())
+    if period is None:
         return pd.DataFrame(columns=["part", "time", "rows", "positive"])
-    edges = np.linspace(known.min(), max(known.max(), known.min() + 1), _INTERVALS + 1)
+    edges = np.linspace(period[0], max(period[1], period[0] + 1), _INTERVALS + 1)
     tables = []
     for name, of_rows in times.items():
         label = (parts[name].inter_feat[parts[name].label_field] > 0).numpy()
-        rows, positive = (np.histogram(values, edges)[0] for values in (of_rows, of_rows[label]))
+        counts = [np.histogram(values, edges)[0] for values in (of_rows, of_rows[label])]
+        rows, positive = parts[name].row_group.total(torch.from_numpy(np.stack(counts))).numpy()
         tables.append(pd.DataFrame({"part": name, "time": edges[:-1], "rows": rows, "positive": positive}))
     return pd.concat(tables, ignore_index=True)
 
@@ -148,7 +166,7 @@ def _frequency(train: TextDataset) -> pd.DataFrame:
     """Users and items by their number of training rows, in intervals that double."""
     lines = []
     for kind, field in (("user", train.uid_field), ("item", train.iid_field)):
-        rows = torch.bincount(train.inter_feat[field], minlength=train.num(field))[1:].numpy()
+        rows = _rows_by_id(train, field)[1:].numpy()
         place = np.where(rows > 0, np.log2(np.maximum(rows, 1)).astype(np.int64) + 1, 0)
         for number, count in enumerate(np.bincount(place)):
             low, high = (0, 0) if number == 0 else (2 ** (number - 1), 2**number - 1)
@@ -158,5 +176,5 @@ def _frequency(train: TextDataset) -> pd.DataFrame:
 
 def _capacity(train: TextDataset) -> dict[float, int]:
     """How many of the most frequent items cover a share of the training rows: the hit rate of a cache of them."""
-    rows = np.sort(torch.bincount(train.inter_feat[train.iid_field]).numpy())[::-1].cumsum()
+    rows = np.sort(_rows_by_id(train, train.iid_field).numpy())[::-1].cumsum()
     return {share: int(np.searchsorted(rows, share * rows[-1])) + 1 for share in _SHARES}

@@ -24,8 +24,8 @@ from recbole_clickprompt.host.check_data import (
     check_times,
     warn_unscaled,
 )
+from recbole_clickprompt.host.check_row_sharding import check_sharded_fields
 from recbole_clickprompt.host.cold_start import cold_start_parts
-from recbole_clickprompt.host.counted_filters import CountedFilters
 from recbole_clickprompt.host.data_report import log_data_report
 from recbole_clickprompt.host.dataset_files import obtain, resolve_split_files
 from recbole_clickprompt.host.dataset_text import (
@@ -37,10 +37,11 @@ from recbole_clickprompt.host.dataset_text import (
 from recbole_clickprompt.host.dataset_tokens import build_token_table
 from recbole_clickprompt.host.fields import FieldOrigin
 from recbole_clickprompt.host.history import HistoryLog, add_histories, check_history
-from recbole_clickprompt.host.ids import remap_ids
 from recbole_clickprompt.host.kept_scales import bin_with, fill_with, kept_scales, normalize_with
 from recbole_clickprompt.host.missing_numbers import missing_numbers
 from recbole_clickprompt.host.saved_config import is_from_checkpoint
+from recbole_clickprompt.host.sharded_rows import ShardedRows
+from recbole_clickprompt.host.shared_messages import shared_messages
 from recbole_clickprompt.host.split_rows import ROW, TIME, SplitRows
 from recbole_clickprompt.host.user_profiles import add_profiles, check_profiles
 from recbole_clickprompt.host.warm_start import begin_warm_start
@@ -61,7 +62,7 @@ _PART = "part:row"  # number of the part of a row, while rows are filtered
 _MISSING = "missing:"  # begins the name of a column that is True where a number is missing
 
 
-class TextDataset(CountedFilters):
+class TextDataset(ShardedRows):
     """RecBole's data set, extended by the text of rows.
 
     Differences from ``recbole.data.dataset.Dataset``:
@@ -76,6 +77,7 @@ class TextDataset(CountedFilters):
     - With ``warm_start``, numbers are scaled as in the earlier run.
     - ``text_only_fields`` are read like ``whole_text_fields``, and are no features of models.
     - ``rename_fields`` renames fields of the files.
+    - With ``row_sharding: user``, each of several processes has the rows of its users.
     - Rows are indexed by tensors; RecBole converts the index to a Python list for each column.
     - ``textualizer()`` returns the text of the rows.
     - ``times`` of a split part are exact; RecBole rounds, scales or drops them.
@@ -124,13 +126,15 @@ class TextDataset(CountedFilters):
 
     def _data_processing(self) -> None:
         check_fields(self)
+        if self.shares_rows:
+            check_sharded_fields(self)
         if self.benchmark_filename_list is not None:
             self._filter_parts()
         super()._data_processing()
 
     def _filter_parts(self) -> None:
         self.feat_name_list = self._build_feat_name_list()
-        sizes: list[int] = self.file_size_list  # type: ignore[has-type]
+        sizes = self.file_size_list
         self.inter_feat[_PART] = np.repeat(np.arange(len(sizes)), sizes)
         self._data_filtering()
         # rm_dup_inter sorts all rows by time
@@ -165,7 +169,11 @@ class TextDataset(CountedFilters):
         # Not imported above: polars and pyarrow would make importing the plug-in five times slower
         from recbole_clickprompt.host.feature_file import load_feature_file
 
-        return load_feature_file(self, Path(filepath), source)
+        if source is not FeatureSource.INTERACTION or not self.shares_rows:
+            return load_feature_file(self, Path(filepath), source)
+        group = self.row_group
+        with shared_messages(group, Path(filepath)):
+            return load_feature_file(self, Path(filepath), source, part=(group.rank, group.world))
 
     def _load_user_or_item_feat(
         self, token: str, dataset_path: str, source: FeatureSource, field_name: str
@@ -177,10 +185,6 @@ class TextDataset(CountedFilters):
                 f"load_col lists fields of {path}, which does not exist; add the file, or leave them out"
             )
         return super()._load_user_or_item_feat(token, dataset_path, source, field_name)
-
-    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, FeatureType]]) -> None:
-        if remap_list:
-            remap_ids(self, remap_list)
 
     def _remap_ID_all(self) -> None:
         add_text_columns(self)
@@ -207,6 +211,8 @@ class TextDataset(CountedFilters):
         if self._kept is not None:
             self.scales |= self._kept
             fill_with(self, self._kept)
+        elif self.shares_rows:
+            fill_with(self, self.scales)
         if self.time_field in self.inter_feat and self.field2type[self.time_field] is FeatureType.FLOAT:
             self.file_times = self.inter_feat[self.time_field].copy()
         super()._fill_nan()
@@ -216,6 +222,9 @@ class TextDataset(CountedFilters):
             normalize_with(self, self._kept)
             return
         self.scales = with_ranges(self.scales, self)
+        if self.shares_rows:
+            normalize_with(self, {name: scale for name, scale in self.scales.items() if scale.low is not None})
+            return
         label = self.inter_feat[self.label_field].copy() if self.label_field in self.inter_feat else None
         super()._normalize()
         if label is not None:  # normalize_all would turn labels that are all 0 into 1
@@ -245,6 +254,7 @@ class TextDataset(CountedFilters):
         parts = self._cold_start() if self.config["cold_start"] else super().build()
         for name, part in zip(("training", "validation", "test"), parts, strict=False):
             check_labels(part, name)
+        self._finish_parts(parts)
         if self._needs_file_order():
             rows = SplitRows(parts)
             if self.config["history_length"] is not None:

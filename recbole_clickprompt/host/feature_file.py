@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["load_feature_file"]
 
 
-def load_feature_file(dataset: TextDataset, path: Path, source: FeatureSource | str) -> pd.DataFrame | None:
+def load_feature_file(
+    dataset: TextDataset, path: Path, source: FeatureSource | str, *, part: tuple[int, int] = (0, 1)
+) -> pd.DataFrame | None:
     """Reads the fields of a file that ``load_col`` and ``unload_col`` select.
 
     Args:
         dataset: The data set; the properties of the loaded fields are stored in it.
         path: The file.
         source: RecBole's source; a string for additional files, ``link`` for a file of links.
+        part: As for ``read_atomic``.
 
     Returns:
         The rows of the file; None if no field is selected.
@@ -47,7 +50,7 @@ def load_feature_file(dataset: TextDataset, path: Path, source: FeatureSource | 
         header.append(field)
         return (load_col is None or field in load_col) and field not in (unload_col or ())
 
-    table = read_features(path, name, dataset.config, wanted=wanted)
+    table = read_features(path, name, dataset.config, wanted=wanted, part=part)
     check_header(header, path, name, dataset.config)
     if lacking := sorted((load_col or set()) - table.types.keys()):
         raise DataError(

@@ -135,7 +135,7 @@ def check_history(dataset: TextDataset) -> None:
             f"{dataset.time_field!r} (TIME_FIELD); load it, or set `history_order: file` if the rows of the file "
             "are in chronological order"
         )
-    missing = int(times.isna().sum())
+    missing = sum(dataset.row_group.all_gather(int(times.isna().sum())))
     if missing:
         raise DataError(
             f"history_length needs the time of each row, but {missing} rows have none in {dataset.time_field}; "

@@ -70,7 +70,8 @@ def _features(dataset: Dataset, scales: dict[str, Scale]) -> list[str]:
 def _mapped(column: pd.Series, change: Callable[[np.ndarray], np.ndarray]) -> pd.Series:
     """A column of numbers or of lists of numbers, all of which are changed together."""
     if column.dtype != object:
-        return pd.Series(list(change(column.to_numpy())), index=column.index)
+        changed = change(column.to_numpy())
+        return pd.Series(changed if changed.ndim == 1 else list(changed), index=column.index)
     lengths = column.map(len)
     changed = change(np.concatenate([np.zeros(0), *column]))
     return pd.Series(np.split(changed, np.cumsum(lengths)[:-1]), index=column.index)

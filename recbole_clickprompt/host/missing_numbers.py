@@ -11,13 +11,14 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
-    from recbole.data.dataset import Dataset
+
+    from recbole_clickprompt.host.dataset import TextDataset
 
 __all__ = ["missing_numbers"]
 
 
-def missing_numbers(dataset: Dataset) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Masks of missing values, for the number fields that have any; to be called before they are filled.
+def missing_numbers(dataset: TextDataset) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Masks of missing values, for number fields that have any in a process; to be called before they are filled.
 
     Returns:
         By field of ``.inter``: one per row, ``(rows,)`` bool; and by field of users and items: one per id,
@@ -30,7 +31,7 @@ def missing_numbers(dataset: Dataset) -> tuple[dict[str, Tensor], dict[str, Tens
         mask = _missing(feat[field], dataset.field2type[field])
         if feat is not dataset.inter_feat:
             mask[0] = False  # [PAD] is no user or item
-        if mask.any():
+        if any(dataset.row_group.all_gather(bool(mask.any()))):
             (by_row if feat is dataset.inter_feat else by_id)[field] = torch.from_numpy(mask)
     return by_row, by_id
 

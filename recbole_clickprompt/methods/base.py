@@ -54,7 +54,7 @@ class Method:
         stages: Stages before finetuning, in order; each starts from the previous one's checkpoint
             (``trainer/protocols.py``).
         serves_text: The model reads the text of rows when it predicts, so serving has to tokenize it.
-        shards_tables: The model can be trained with ``embedding_engine: torchrec``.
+        shards: The model can be trained with ``embedding_engine: torchrec`` and with ``row_sharding: user``.
         prediction_columns: Columns of its predictions in addition to the score, with their descriptions.
         curves: Learning curves of its stages, for reports.
         measures: Metrics of its stages that reports compare with the test AUC, over runs.
@@ -64,7 +64,7 @@ class Method:
     name: str
     stages: Sequence[PretrainingStage] = ()
     serves_text: bool = False
-    shards_tables: bool = False
+    shards: bool = False
     prediction_columns: Mapping[str, str] = {}
     curves: Sequence[Curve] = ()
     measures: Sequence[Curve] = ()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_clickprompt.distributed import ProcessGroup
 from recbole_clickprompt.files import new_folder
 from recbole_clickprompt.preprocessing.preprocessing import Preprocessing
 from recbole_clickprompt.preprocessing.schema import Descriptions, Field, History, Segment, Text
@@ -24,19 +25,17 @@ __all__ = ["PREPROCESSING", "describe", "observe", "save_preprocessing"]
 PREPROCESSING = "preprocessing"  # name of the folder in a run folder
 
 
-def save_preprocessing(dataset: Dataset, run_folder: Path, plm: str | None, levels: Collection[str] = ()) -> None:
+def save_preprocessing(preprocessing: Preprocessing, run_folder: Path) -> None:
     """Writes the preprocessing of a finetuned run into its folder, so that serving does not need the data set.
 
     Args:
-        dataset: The training part of a ``TextDataset``.
+        preprocessing: The result of ``observe``.
         run_folder: An existing folder; an older preprocessing in it is replaced.
-        plm: As in ``observe``.
-        levels: As in ``observe``.
     """
     folder = run_folder / PREPROCESSING
     shutil.rmtree(folder, ignore_errors=True)
     with new_folder(folder) as work:
-        observe(dataset, plm, levels).save(work)
+        preprocessing.save(work)
 
 
 def observe(dataset: Dataset, plm: str | None, levels: Collection[str] = ()) -> Preprocessing:
@@ -127,18 +126,20 @@ def _field(dataset: Dataset, name: str) -> Field:
         type=kind.value,
         source=source.value,
         size=int(dataset.num(name)),
-        width=int(values.shape[1]) if kind.value.endswith("_seq") else 1,
+        width=max(dataset.row_group.all_gather(int(values.shape[1]))) if kind.value.endswith("_seq") else 1,
         feature=feature,
         unsplit=(text_only or name in (dataset.config["whole_text_fields"] or ())) and kind is FeatureType.TOKEN,
         scale=dataset.scales[name] if is_number else None,
-        range=_range(values[..., 0] if feature else values) if is_number else None,
+        range=_range(values[..., 0] if feature else values, dataset.row_group) if is_number else None,
         list_separator=dataset.config["list_separators"].get(name),
     )
 
 
-def _range(numbers: torch.Tensor) -> tuple[float, float] | None:
+def _range(numbers: torch.Tensor, group: ProcessGroup) -> tuple[float, float] | None:
     finite = numbers[numbers.isfinite()]
-    return (float(finite.min()), float(finite.max())) if len(finite) else None
+    own = (float(finite.min()), float(finite.max())) if len(finite) else None
+    found = [extent for extent in group.all_gather(own) if extent is not None]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
 
 def _text(dataset: Dataset, plm: str) -> Text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ from recbole.utils import FeatureType
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
 
-__all__ = ["Scale", "numbers_of", "observe_means", "signed_log", "with_bins", "with_ranges"]
+__all__ = ["Scale", "extent_of", "numbers_of", "observe_means", "signed_log", "with_bins", "with_ranges"]
 
 Numbers = TypeVar("Numbers", np.ndarray, pd.Series)
 
@@ -82,13 +83,29 @@ def observe_means(dataset: Dataset) -> dict[str, Scale]:
     logarithmic = dataset.config["log_scale_fields"]
     return {
         field: Scale(
-            missing=float(dataset.field2feats(field)[0][field].mean())
-            if dataset.field2type[field] is FeatureType.FLOAT
-            else 0.0,
+            missing=_mean(dataset, field) if dataset.field2type[field] is FeatureType.FLOAT else 0.0,
             log=field in logarithmic,
         )
         for field in dataset.float_like_fields
     }
+
+
+def _mean(dataset: Dataset, field: str) -> float:
+    feat = dataset.field2feats(field)[0]
+    numbers = feat[field]
+    if feat is not dataset.inter_feat or dataset.row_group.world == 1:
+        return float(numbers.mean())
+    shares = dataset.row_group.all_gather((float(numbers.sum()), int(numbers.count())))
+    total, count = (sum(values) for values in zip(*shares, strict=True))
+    return total / count if count else math.nan
+
+
+def extent_of(dataset: Dataset, field: str) -> tuple[float, float] | None:
+    """Least and greatest number of a number field in the rows of all processes; None if there is no number."""
+    numbers = numbers_of(dataset, field)
+    own = (float(numbers.min()), float(numbers.max())) if len(numbers) else None
+    found = [extent for extent in dataset.row_group.all_gather(own) if extent is not None]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
 
 def with_ranges(scales: Mapping[str, Scale], dataset: Dataset) -> dict[str, Scale]:
@@ -97,17 +114,19 @@ def with_ranges(scales: Mapping[str, Scale], dataset: Dataset) -> dict[str, Scal
     normalized = dataset.config["normalize_field"] or (
         dataset.config["normalize_all"] and dataset.float_like_fields
     )
-    for field, numbers in _numbers(
-        scales, dataset, [field for field in normalized or () if field != dataset.label_field]
-    ):
-        found[field] = replace(found[field], low=float(numbers.min()), high=float(numbers.max()))
+    for field in _scaled_fields(scales, dataset, normalized or ()):
+        if field != dataset.label_field and (extent := extent_of(dataset, field)) is not None:
+            found[field] = replace(found[field], low=extent[0], high=extent[1])
     return found
 
 
 def with_bins(scales: Mapping[str, Scale], dataset: Dataset) -> dict[str, Scale]:
     """Adds the bins of the fields that are about to be discretized."""
     found, how = dict(scales), dataset.config["discretization"] or {}
-    for field, numbers in _numbers(scales, dataset, how):
+    for field in _scaled_fields(scales, dataset, how):
+        numbers = numbers_of(dataset, field)
+        if not len(numbers):
+            continue
         if how[field]["method"] == "ED":
             edges = (float(numbers.min()), float(numbers.max()) + 1e-9)
             found[field] = replace(found[field], bins=how[field]["bucket"], edges=edges)
@@ -124,16 +143,9 @@ def numbers_of(dataset: Dataset, field: str) -> np.ndarray:
     return np.concatenate([np.zeros(0), *values])
 
 
-def _numbers(
-    scales: Mapping[str, Scale], dataset: Dataset, fields: Iterable[str]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _scaled_fields(scales: Mapping[str, Scale], dataset: Dataset, fields: Iterable[str]) -> list[str]:
     # After observe_means, a threshold may have replaced a rating field by a label, which has no scale
-    for field in fields:
-        if field not in scales or field not in dataset.float_like_fields:
-            continue
-        numbers = numbers_of(dataset, field)
-        if len(numbers):
-            yield field, numbers
+    return [field for field in fields if field in scales and field in dataset.float_like_fields]
 
 
 def _logarithmic(numbers: np.ndarray) -> np.ndarray:

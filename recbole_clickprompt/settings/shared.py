@@ -178,6 +178,13 @@ _TRAINING = {
         "whole tables. auto: what TorchRec's planner expects to be fastest, of these, for each table.",
         "finetune",
     ),
+    "row_sharding": Setting(
+        choice("none", "user"),
+        "none",
+        "none: every process holds all rows. user: each of several processes reads a part of the interaction file "
+        "and holds the rows of its users; users and items are complete everywhere.",
+        "finetune",
+    ),
     "init_from_text": Setting(
         optional(list_of(TEXT)),
         None,

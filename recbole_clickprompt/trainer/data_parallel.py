@@ -1,7 +1,8 @@
 """Sharding of batches over ranks, and the reduction of gradients and predictions.
 
 Each rank reads the same batches in the same order and takes every ``world``-th row of each part, so batches do not
-depend on the number of ranks. With a single rank these functions do nothing.
+depend on the number of ranks. With a single rank these functions do nothing. Where ranks share the rows of the
+data set, each reads its own rows of a batch (``trainer/own_rows.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.trainer.protocols import CTRModel, Module, Trainable
 
-__all__ = ["all_reduce_gradients", "broadcast_parameters", "gather", "predict", "rank_rng", "shares"]
+__all__ = [
+    "all_reduce_gradients", "broadcast_parameters", "gather", "own_share", "predict", "predict_own", "rank_rng",
+    "shares",
+]  # fmt: skip
 
 _BUCKET = 2**23  # elements per all-reduce
 
@@ -64,6 +68,22 @@ def shares(model: Trainable, parts: Iterable[tuple[Any, float]]) -> Iterator[tup
             yield selected, 0.0 if ranks.is_padding else weight * share
         finally:
             ranks.is_padding = False
+
+
+def own_share(parts: Iterable[tuple[Any, float]], share: float) -> Iterator[tuple[Any, float]]:
+    """Parts of the rows that this rank has of a batch; the weights of all ranks sum to 1.
+
+    Args:
+        parts: The result of ``model.split``.
+        share: Of the batch; 0 if the parts are a row of padding.
+    """
+    ranks = distributed.current()
+    ranks.is_padding = share == 0
+    try:
+        for part, weight in parts:
+            yield part, weight * share
+    finally:
+        ranks.is_padding = False
 
 
 @contextmanager
@@ -166,3 +186,25 @@ def predict(model: CTRModel, interaction: Interaction, device: torch.device) -> 
     scores = gather(torch.cat(local), sizes)
     rows = torch.cat([block for rank in range(ranks.world) for block in blocks[rank :: ranks.world]])
     return scores[rows.argsort().to(device)]
+
+
+def predict_own(
+    model: CTRModel, interaction: Interaction, counts: Sequence[int], fields: Iterable[str], device: torch.device
+) -> tuple[Interaction, Tensor]:
+    """Predicts the rows that each rank has of a batch; all ranks get the result.
+
+    Args:
+        model: The model.
+        interaction: This rank's rows, or a row of padding.
+        counts: How many rows each rank has.
+        fields: Columns to return.
+        device: Of the model.
+
+    Returns:
+        Columns of all rows, and their scores, ``(B,)``.
+    """
+    own = counts[distributed.current().rank]
+    rows = interaction.to(device)
+    scores = model.predict(rows)
+    columns = {name: gather(rows[name][:own], counts) for name in fields}
+    return type(interaction)(columns), gather(scores[:own], counts)

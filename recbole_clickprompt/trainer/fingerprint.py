@@ -148,8 +148,11 @@ def _settings(config: Config, *, without: set[str]) -> dict[str, Any]:
 
 
 def rows_hash(dataset: Dataset, fields: Collection[str] | None = None) -> str:
-    """SHA-256 of a data set's columns of rows, users and items, in hexadecimal; of some fields or of all."""
-    return _tensors_hash(
+    """SHA-256 of a data set's columns of rows, users and items, in hexadecimal; of some fields or of all.
+
+    Where processes share the rows, it is equal in all of them, and depends on their number.
+    """
+    own = _tensors_hash(
         (f"{source}.{name}", feat[name])
         for source, feat in (
             ("inter", dataset.inter_feat),
@@ -160,12 +163,18 @@ def rows_hash(dataset: Dataset, fields: Collection[str] | None = None) -> str:
         for name in sorted(feat.columns)
         if fields is None or name in fields
     )
+    return _over_processes(dataset, own)
+
+
+def _over_processes(dataset: Dataset, digest: str) -> str:
+    digests = dataset.row_group.all_gather(digest)
+    return digest if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _history(dataset: Dataset) -> dict[str, str]:
     """Hashes of what the hidden columns of rows point to."""
     parts = {"history": dataset.history_log, "user_profiles": dataset.user_profiles}
-    return {name: part.digest() for name, part in parts.items() if part is not None}
+    return {name: _over_processes(dataset, part.digest()) for name, part in parts.items() if part is not None}
 
 
 def _text_inputs(config: Settings, dataset: Dataset) -> dict[str, Any]:

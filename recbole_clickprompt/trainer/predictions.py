@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from recbole_clickprompt.trainer.own_rows import OwnRows
 from recbole_clickprompt.trainer.stage import autocast
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from recbole_clickprompt.trainer.protocols import CTRModel
 
-__all__ = ["predict_split", "row_keys", "training_rows"]
+__all__ = ["gather_predictions", "predict_split", "row_keys", "training_rows"]
 
 
 @torch.no_grad()
@@ -30,7 +31,7 @@ def predict_split(
     enable_amp: bool,
     show_progress: bool,
 ) -> pd.DataFrame:
-    """The predictions for one part, computed as in evaluation.
+    """The predictions for the rows that this process has of one part, computed as in evaluation.
 
     Args:
         model: The finetuned model.
@@ -44,19 +45,36 @@ def predict_split(
     Returns:
         The columns of ``RunFolder.predictions``.
     """
-    dataset, size = data._dataset, data.config["eval_batch_size"]
+    dataset, own = data._dataset, OwnRows(data._dataset, data.config["eval_batch_size"])
     model.eval()
     scores, logits = [], []
-    starts = range(0, len(dataset), size)
-    for start in tqdm(starts, desc=f"predictions {split}", disable=not show_progress, dynamic_ncols=True):
-        rows = data.transform(dataset, dataset[start : start + size]).to(device)
+    numbers = range(len(own))
+    for number in tqdm(numbers, desc=f"predictions {split}", disable=not show_progress, dynamic_ncols=True):
+        rows = data.transform(dataset, own.read(number)).to(device)
+        count = own.counts(number)[dataset.row_group.rank]
         with autocast(device, enable_amp):
             parts = model.predict_logits(rows)
-            scores.append(model.score(parts).double().cpu().numpy())
-        logits.append({name: values.float().cpu().numpy() for name, values in parts.items()})
+            scores.append(model.score(parts).double().cpu().numpy()[:count])
+        logits.append({name: values.float().cpu().numpy()[:count] for name, values in parts.items()})
     found = {name: np.concatenate([part[name] for part in logits]) for name in logits[0]}
     constants = {name: np.float32(value) for name, value in model.prediction_constants().items()}
     return row_keys(dataset).assign(split=split, score=np.concatenate(scores), **found, **constants)
+
+
+def gather_predictions(table: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """The predictions of all processes in the first one, in the order of a single process.
+
+    Args:
+        table: The result of ``predict_split``.
+        dataset: The part that it is about.
+    """
+    if not dataset.shares_rows:
+        return table
+    shares = dataset.row_group.gather_to_main((table, dataset.order.numpy()))
+    if not shares:
+        return table
+    keys = np.concatenate([order for _, order in shares])
+    return pd.concat([part for part, _ in shares]).iloc[np.lexsort(keys.T[::-1])].reset_index(drop=True)
 
 
 def row_keys(dataset: Dataset) -> pd.DataFrame:
@@ -72,13 +90,17 @@ def row_keys(dataset: Dataset) -> pd.DataFrame:
 
 
 def training_rows(dataset: Dataset) -> dict[str, pd.Series]:
-    """The number of rows of each user and each item in a part, by token."""
+    """The number of rows of each user and each item in a part, of all processes, by token."""
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
-    return {
+    own = {
         kind: pd.Series(_tokens(dataset, field)).value_counts(sort=False)
         for kind, field in fields.items()
         if field in dataset.inter_feat
     }
+    if not dataset.shares_rows:
+        return own
+    shares = dataset.row_group.all_gather(own)
+    return {kind: pd.concat([share[kind] for share in shares]).groupby(level=0, sort=False).sum() for kind in own}
 
 
 def _tokens(dataset: Dataset, field: str | None) -> np.ndarray | None:

@@ -20,10 +20,10 @@ from recbole_clickprompt.evaluation.metrics import auc
 from recbole_clickprompt.evaluation.run_folder import folder_of
 from recbole_clickprompt.evaluation.run_info import write_info
 from recbole_clickprompt.evaluation.run_tables import write_counts, write_predictions
-from recbole_clickprompt.preprocessing.from_dataset import save_preprocessing
+from recbole_clickprompt.preprocessing.from_dataset import observe, save_preprocessing
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.trainer.baselines import baseline_scores
-from recbole_clickprompt.trainer.predictions import predict_split, row_keys, training_rows
+from recbole_clickprompt.trainer.predictions import gather_predictions, predict_split, row_keys, training_rows
 from recbole_clickprompt.trainer.protocols import CTRModel, FinetuningMethod
 from recbole_clickprompt.trainer.sampling import sample
 from recbole_clickprompt.trainer.text_vectors import encoded_levels
@@ -131,7 +131,8 @@ class RunLogger:
         """
         if self._finished or test_data is self.valid_data:
             return
-        if not self.writes:
+        shares_rows = self.train_data._dataset.shares_rows
+        if not self.writes and not shares_rows:
             if self.config["save_predictions"] and any(sharded_tables(model)):  # its rows are needed
                 for data in filter(None, (self.valid_data, test_data)):
                     self._predict(model, data, "", show_progress=False)
@@ -148,15 +149,20 @@ class RunLogger:
                 )
                 for split, data in loaders.items()
             }
-            write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
             plm = self.config["plm"] if self.method.serves_text_with(self.config) else None
-            save_preprocessing(self.train_data._dataset, self.folder, plm, encoded_levels(model))
+            preprocessing = observe(self.train_data._dataset, plm, encoded_levels(model))
+        counts = training_rows(self.train_data._dataset)
+        if not self.writes:
+            return
+        if self.config["save_predictions"]:
+            write_predictions(self.folder, pd.concat(tables.values(), ignore_index=True))
+            save_preprocessing(preprocessing, self.folder)
             if "valid" in tables:
                 valid_auc = auc(tables["valid"]["label"], tables["valid"]["score"])
         rows = {split: row_keys(loaders[split]._dataset).join(table) for split, table in scores.items()}
         baselines = measure_baselines(rows)
         title, dataset = self.method.title(self.config), self.train_data._dataset
-        write_counts(self.folder, training_rows(dataset))
+        write_counts(self.folder, counts)
         settings = {key: _plain(value) for key, value in self.config.final_config_dict.items()}
         write_info(
             self.folder,
@@ -183,9 +189,10 @@ class RunLogger:
         self, model: CTRModel, data: AbstractDataLoader, split: str, *, show_progress: bool
     ) -> pd.DataFrame:
         device, enable_amp = self.config["device"], self.config["enable_amp"]
-        return predict_split(
+        table = predict_split(
             model, data, split=split, device=device, enable_amp=enable_amp, show_progress=show_progress
         )
+        return gather_predictions(table, data._dataset)
 
     def _baseline_scores(self, parts: dict[str, Dataset]) -> dict[str, pd.DataFrame]:
         if not self.config["baselines"]:

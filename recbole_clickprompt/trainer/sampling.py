@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.settings.values import Settings
+from recbole_clickprompt.trainer.own_rows import OwnRowsLoader
 
 if TYPE_CHECKING:
     from recbole.config import Config
@@ -58,7 +59,12 @@ def sampled_rows(config: Settings, rows: int, setting: str) -> Tensor:
 
 
 def finetuning_loader(config: Config, train_data: AbstractDataLoader) -> AbstractDataLoader:
-    """RecBole's training loader, or a loader of a sample of its rows: ``train_rows``, ``train_negatives``."""
+    """RecBole's training loader, or a loader of a sample of its rows: ``train_rows``, ``train_negatives``.
+
+    Where processes share the rows, a loader of those of this process.
+    """
+    if train_data._dataset.shares_rows:
+        return OwnRowsLoader(train_data)
     if config["train_rows"] is None and config["train_negatives"] == 1:
         return train_data
     part = sample_negatives(config, sample(config, train_data._dataset, "train_rows"))

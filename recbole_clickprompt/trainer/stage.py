@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,9 +13,16 @@ from tqdm import tqdm
 from recbole_clickprompt.embeddings.table import ShardedTable, sharded_tables
 from recbole_clickprompt.errors import TrainingError
 from recbole_clickprompt.settings.values import Settings
-from recbole_clickprompt.trainer.data_parallel import all_reduce_gradients, broadcast_parameters, rank_rng, shares
+from recbole_clickprompt.trainer.data_parallel import (
+    all_reduce_gradients,
+    broadcast_parameters,
+    own_share,
+    rank_rng,
+    shares,
+)
 from recbole_clickprompt.trainer.lazy_adam import clip_gradients
 from recbole_clickprompt.trainer.optimizer import build_scheduler
+from recbole_clickprompt.trainer.own_rows import OwnRowsLoader
 from recbole_clickprompt.trainer.protocols import FollowsTraining
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ __all__ = ["Progress", "TrainingStage", "autocast"]
 
 # A constant prediction has a loss of 0.7 for clicks and about 10 for masked tokens
 _ABSURD_LOSS = 1000.0
+_Parts = Iterable[tuple[Any, float]]  # of a batch, and their weights
 
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
@@ -144,7 +152,11 @@ class TrainingStage:
                 if follower is not None:
                     with autocast(self.device, self.enable_amp):
                         follower.begin_batch(epoch, done.batches)
-                done.loss += self.train_batch(interaction.to(self.device))
+                batch = interaction.to(self.device)
+                if isinstance(loader, OwnRowsLoader):
+                    done.loss += self.train_own_rows(batch, loader.share(done.batches))
+                else:
+                    done.loss += self.train_batch(batch)
                 done.batches += 1
                 if bar.update(
                     len(interaction)
@@ -168,13 +180,25 @@ class TrainingStage:
         Raises:
             TrainingError: The loss is not finite.
         """
+        return self._step(interaction, lambda parts: shares(self.model, parts))
+
+    def train_own_rows(self, interaction: Interaction, share: float) -> float:
+        """Like ``train_batch``, where ranks share the rows of the data set.
+
+        Args:
+            interaction: The rows that this rank has of the batch, or a row of padding.
+            share: Their share of the batch.
+        """
+        return self._step(interaction, lambda parts: own_share(parts, share))
+
+    def _step(self, interaction: Interaction, of_rank: Callable[[_Parts], _Parts]) -> float:
         self.optimizer.zero_grad()
         for table in self.tables:
             table.local.begin_step(float(self.scheduler.get_last_lr()[0]))
         total = 0.0
         parts = self.model.split(interaction, self.micro_batch_size)
         with rank_rng(self.scheduler.last_epoch, self.device):
-            for part, weight in shares(self.model, parts):
+            for part, weight in of_rank(parts):
                 with autocast(self.device, self.enable_amp):
                     loss = weight * self.model.calculate_loss(part)
                 loss.backward()

@@ -21,12 +21,13 @@ from recbole_clickprompt.errors import SettingError, TrainingError
 from recbole_clickprompt.files import remove_leftovers
 from recbole_clickprompt.preprocessing.encoding import Encoding
 from recbole_clickprompt.trainer.checkpoint import check_writable
-from recbole_clickprompt.trainer.data_parallel import predict
+from recbole_clickprompt.trainer.data_parallel import predict, predict_own
 from recbole_clickprompt.trainer.epoch_parts import EpochParts
 from recbole_clickprompt.trainer.fingerprint import finetuning_inputs, state_path
 from recbole_clickprompt.trainer.fit_state import fit_state, restore_fit_state
 from recbole_clickprompt.trainer.group_metrics import GAUC, GroupCollector, GroupEvaluator, metrics_of_recbole
 from recbole_clickprompt.trainer.optimizer import build_optimizer
+from recbole_clickprompt.trainer.own_rows import OwnRowsEvalLoader, RowCounts
 from recbole_clickprompt.trainer.pretrained_checkpoint import read_checksum
 from recbole_clickprompt.trainer.protocols import (
     CTRModel,
@@ -128,10 +129,11 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         """Runs what ``train_stage`` selects; arguments and results are those of RecBole's ``fit``."""
         config = self.config
         all_rows, train_data = train_data, finetuning_loader(config, train_data)
-        if any(sharded_tables(self.model)) and len(train_data._dataset) < distributed.current().world:
+        rows = sum(train_data._dataset.row_group.all_gather(len(train_data._dataset)))
+        if any(sharded_tables(self.model)) and rows < distributed.current().world:
             raise SettingError(
-                f"{distributed.current().world} processes share {len(train_data._dataset)} training rows; start "
-                "at most as many processes as there are rows"
+                f"{distributed.current().world} processes share {rows} training rows; start at most as many "
+                "processes as there are rows"
             )
         self.encoding = Encoding.of(train_data._dataset)
         warm = find_warm_start(config, self.encoding)
@@ -312,8 +314,9 @@ class StagedTrainer(PlainCheckpoints, Trainer):
             return stage.evaluate(self.config, model, eval_data)
         if load_best_model:
             self.load_best(model_file)
+        batches = OwnRowsEvalLoader(eval_data) if eval_data and eval_data._dataset.shares_rows else eval_data
         with autocast(self.device, self.enable_amp):
-            result = super().evaluate(eval_data, False, None, show_progress)
+            result = super().evaluate(batches, False, None, show_progress)
         if result is not None:  # NumPy 2 shows the types of its numbers
             result = type(result)((name, float(value)) for name, value in result.items())
         if self._run_logger is not None and load_best_model and model_file is None:  # the best weights are loaded
@@ -329,6 +332,10 @@ class StagedTrainer(PlainCheckpoints, Trainer):
     ) -> tuple[Interaction, torch.Tensor, Any, Any]:
         if self._checkpointer is not None and self._fitting:
             self._checkpointer.stop_if_asked()
+        if isinstance(batched_data[1], RowCounts):
+            fields = {self.config[name] for name in ("LABEL_FIELD", "USER_ID_FIELD", "gauc_field")} - {None}
+            rows, scores = predict_own(self.model, *batched_data[:2], sorted(fields), self.device)
+            return rows, scores, None, None
         # Predictions are sharded over ranks only for metrics of scores; otherwise each rank predicts all rows
         if distributed.current().world == 1 or self.eval_type != EvaluatorType.VALUE:
             return super()._neg_sample_batch_eval(batched_data)

@@ -33,7 +33,7 @@ FINETUNING = {
     "code_levels", "codebook_size", "field_interaction_weight", "field_alignment_weight",
     "student_layers", "distill_weight", "number_buckets",
     "max_characters", "char_channels", "finetune_towers", "p5_ids", "warm_start_optimizer", "embedding_engine",
-    "embedding_sharding",
+    "embedding_sharding", "row_sharding",
 }  # fmt: skip
 TEXT = {
     "plm_num_layers", "plm_interaction_layers", "plm_cached_masks", "plm_dropout", "plm_gradient_checkpointing",

@@ -112,18 +112,18 @@ def test_every_backbone_trains_with_sharded_tables_as_with_complete_ones(small):
         np.testing.assert_allclose(sharded, complete, rtol=1e-5, atol=1e-5, err_msg=backbone)
 
 
-def ended_after(steps, settings):
+def ended_after(steps, settings, name="train_batch"):
     """Keeps the state after every step, and ends all ranks in the same one."""
-    clock, step, done = iter(range(1_000_000)), TrainingStage.train_batch, []
+    clock, step, done = iter(range(1_000_000)), getattr(TrainingStage, name), []
 
-    def counting(stage, interaction):
+    def counting(stage, *batch):
         if len(done) == steps:
             raise InterruptedError
-        done.append(step(stage, interaction))
+        done.append(step(stage, *batch))
         return done[-1]
 
     resume.monotonic = lambda: 60.0 * next(clock)
-    TrainingStage.train_batch = counting
+    setattr(TrainingStage, name, counting)
     with pytest.raises(InterruptedError):
         train(settings)
 

@@ -114,7 +114,7 @@ class ClickPromptNoPLMMethod(_ClickPromptFamily):
     """The CTR model alone, started from pretraining (Eq. 10); without pretraining, the plain CTR model."""
 
     name = "ClickPromptNoPLM"
-    shards_tables = True
+    shards = True
     prediction_columns = {"logit_ctr": "logit of the CTR model"}
     aliases = {name: {"backbone": name, "train_stage": "finetune"} for name in BACKBONES}
 
