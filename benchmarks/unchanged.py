@@ -120,7 +120,7 @@ def rescore(folder: Path) -> int:
     changed = 0
     for run in sorted(path for path in folder.iterdir() if path.is_dir()):
         (file,) = run.glob("*.pth")
-        before = pd.read_parquet(file.with_suffix("") / "predictions.parquet")
+        before = pd.read_parquet(file.with_suffix("") / "predictions.parquet").query("split == 'test'")
         restored = restore(file, device=torch.device("cpu"))
         with torch.inference_mode():
             scores = torch.cat([restored.model.predict(batch[0]).float() for batch in restored.test_data]).numpy()
