@@ -42,6 +42,7 @@ SMALL: dict[str, Any] = {
     "data_path": str(ROOT / "dataset_atomic"),
     "gpu_id": "",
     "show_progress": False,
+    "baselines": False,  # tests that read them say so
     "num_prompts": 2,
     "embedding_size": 8,
     "mlp_hidden_size": [16, 16],
@@ -320,6 +321,7 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> d
             patch.setattr("sys.argv", ["pytest"])
             for name, (model, settings) in models.items():
                 own = {**SMALL, "plm": str(tiny_bert), "checkpoint_dir": str(folder / "saved"), **settings}
+                own["baselines"] = True
                 run_recbole(model=model, dataset="tiny", config_dict=own)
                 (files[name],) = {file.name for file in (folder / "saved").glob("*.pth")} - set(files.values())
         (folder / "names.json").write_text(json.dumps(files))

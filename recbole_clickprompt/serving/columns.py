@@ -44,6 +44,13 @@ def check_columns(
     for name in columns:
         if list(columns).count(name) > 1:
             raise DataError(f"{source} has the column {name!r} twice; remove one")
+    ids = _id_columns(preprocessing)
+    given, lacking = sorted(ids & {*columns}), sorted(ids - {*columns})
+    if given and lacking and given[0] not in known:
+        raise DataError(
+            f"{source} has the column {given[0]!r}, but no {lacking[0]!r}; give both, or the fields "
+            f"{preprocessing.user!r} and {preprocessing.item!r}"
+        )
     field_of = _fields_of(preprocessing, columns)
     names = list(field_of.values())
     for column, name in field_of.items():
@@ -80,12 +87,16 @@ def check_columns(
     return field_of
 
 
+def _id_columns(preprocessing: Preprocessing) -> set[str]:
+    """The columns of the table, of which the data set was made, that are the ids of user and item."""
+    ids = (preprocessing.user, preprocessing.item)
+    return {column for column, field in preprocessing.column_names.items() if field in ids}
+
+
 def _fields_of(preprocessing: Preprocessing, columns: Sequence[str]) -> dict[str, str]:
     """Column: its field, for those that are read; columns of another table have the names of fields."""
     own = preprocessing.column_names
-    if not {column for column, field in own.items() if field in (preprocessing.user, preprocessing.item)} <= {
-        *columns
-    }:
+    if not _id_columns(preprocessing) <= {*columns}:
         return {column: column for column in columns}
     fields = {column: own.get(column, column) for column in columns}
     return {column: field for column, field in fields.items() if field is not None}

@@ -1,6 +1,5 @@
 """`recbole-cp compare`: searches and runs of recipes on ``tiny``, what is left out, and the advice."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -80,9 +79,10 @@ def test_recipes_are_searched_run_compared_and_explained_once(recipes, monkeypat
 
 def test_new_items_are_compared_over_seeds_that_have_other_rows(recipes, monkeypatch, capsys):
     monkeypatch.setattr("recbole_clickprompt.tuning.recipes.plan_rounds", lambda minutes, first: (1, 2))
-    assert main(["compare", "tiny", "--cold_start=item_id", "--minutes=0.001"]) == 0
+    monkeypatch.setattr("recbole_clickprompt.tuning.trials.Trials.minutes", lambda self: 2.0)
+    assert main(["compare", "tiny", "--cold_start=item_id", "--minutes=5"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"so two rounds over 3 recipes take \d+ or more, not 0.001; --train", out.splitlines()[2])
+    assert "took 2.0 minutes, so two rounds over 3 recipes take 12 or more, not 5; --train" in out.splitlines()[2]
     assert "| model | seeds | AUC | LogLoss | relative AUC | p |" in out
     assert "p (users)" not in out
 

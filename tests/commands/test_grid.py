@@ -17,7 +17,7 @@ from tests.conftest import SHORT
 @pytest.fixture
 def file(small):
     content = {
-        "settings": {**small, **SHORT, "dataset": "tiny", "epochs": 1},
+        "settings": {**small, **SHORT, "dataset": "tiny", "epochs": 1, "baselines": True},
         "runs": {
             "plain": {"model": "ClickPromptNoPLM", "train_stage": "finetune"},
             "no PLM": {"model": "ClickPromptNoPLM"},

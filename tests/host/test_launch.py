@@ -78,7 +78,7 @@ def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small,
 
 
 def test_two_processes_train_and_write_once(small):
-    assert main(["run", "--nproc=2", "-d", "tiny", "-m", "DNN", *flags({**small, "epochs": 1})]) == 0
+    assert main(["run", "--nproc=2", "-d", "tiny", "-m", "DNN", *flags(small, epochs=1, baselines=True)]) == 0
     assert written() == WRITTEN_ONCE
 
 
@@ -150,8 +150,9 @@ def test_torchrun_starts_the_front_door(small):
         str(ROOT / "run_recbole_cp.py"),
     ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    once = flags(small, epochs=1, baselines=True)
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", *command, "-m", "DNN", "-d", "tiny", *flags(small, epochs=1)],
+        [sys.executable, "-W", "ignore", *command, "-m", "DNN", "-d", "tiny", *once],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
     )  # fmt: skip
     assert process.returncode == 0, process.stdout
@@ -174,9 +175,9 @@ def test_several_machines_meet_at_the_address_of_the_first(small):
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     where = ["--nproc=1", "--world_size=2", "--ip=127.0.0.1", f"--port={port}"]
+    once = flags(small, epochs=1, baselines=True)
     machines = [
-        Program(["-c", MACHINE, *where, f"--group_offset={n}", "-m", "DNN", "-d", "tiny", *flags(small, epochs=1)])
-        for n in (0, 1)
+        Program(["-c", MACHINE, *where, f"--group_offset={n}", "-m", "DNN", "-d", "tiny", *once]) for n in (0, 1)
     ]
     ended = [machine.finish() for machine in machines]
     assert [machine.returncode for machine in ended] == [0, 0], ended

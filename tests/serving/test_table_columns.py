@@ -126,7 +126,11 @@ def test_columns_are_those_of_the_table_or_the_fields():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["customer", "item_id", "label_column"], "has a column 'customer', which is not a field of x"),
+        (
+            ["customer", "item_id", "label_column"],
+            "has the column 'customer', but no 'sku'; give both, or the fields",
+        ),
+        (["user_id", "item_id", "seller"], "has a column 'seller', which is not a field of x"),
         (["item_id", "label_column"], "has no column 'user_id', the ids of a row, or 'customer'"),
         (
             ["customer", "sku", "label", "label_column"],

@@ -129,7 +129,8 @@ def test_runs_on_the_same_rows_share_one_computation(make_config, make_data, tmp
 
 
 def finished(small, **settings):
-    run_recbole(model="ClickPromptNoPLM", dataset="tiny", config_dict={**small, **PLAIN, **settings})
+    given = {**small, "baselines": True, **PLAIN, **settings}
+    run_recbole(model="ClickPromptNoPLM", dataset="tiny", config_dict=given)
     (checkpoint,) = Path("saved").glob("*.pth")
     return open_run(checkpoint)
 

@@ -219,7 +219,7 @@ def test_the_best_model_of_a_killed_run_is_removed_by_the_run_that_replaces_it(s
     assert old.exists()  # until the new run is finished, the state can be resumed
     trainer.evaluate(data[2])
     assert {path.suffix or path.name for path in Path("saved").iterdir()} == {
-        ".pth", ".txt", ".baselines", Path(trainer.saved_model_file).stem,
+        ".pth", ".txt", Path(trainer.saved_model_file).stem,
     }  # fmt: skip
     assert {path.name for path in Path("saved").glob("*.pth")} == {"mine.pth", Path(trainer.saved_model_file).name}
     assert [line for line in caplog.messages if line.startswith("removed ")] == [
