@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.host.properties import find_property_file, load_properties, read_yaml
+from recbole_clickprompt.host.properties import find_property_file, read_yaml
 from recbole_clickprompt.preprocessing.checksums import sha256_of
 from recbole_clickprompt.tuning.results import digest
 
@@ -28,14 +28,13 @@ def data_digest(settings: Mapping[str, Any]) -> str | None:
         settings: Those of the run, with ``dataset``.
     """
     name = str(settings["dataset"])
-    model = str(settings.get("model", ""))
-    path = settings.get("data_path") or load_properties(model=model, dataset=name, external={}).get("data_path")
+    shared, own = _properties("overall.yaml"), _properties(f"dataset/{name}.yaml")
+    path = {**shared, **own, **settings}.get("data_path")
     files = sorted(Path(str(path), name).glob(f"{glob.escape(name)}.*"))
-    properties = find_property_file(f"dataset/{name}.yaml")
-    if not files and properties is None:
+    if not files and not own:
         return None
-    content = {file.name: _digest_of(file, *_identity(file)) for file in files if file.is_file()}
-    return digest(content, read_yaml(properties) if properties else None)
+    content = {file.name: _digest_of(file.absolute(), *_identity(file)) for file in files if file.is_file()}
+    return digest(content, own)
 
 
 def check_same_data(rows: pd.DataFrame, now: str | None, *, table: Path, dataset: str) -> None:
@@ -61,12 +60,25 @@ def check_same_data(rows: pd.DataFrame, now: str | None, *, table: Path, dataset
         )
 
 
+def _properties(name: str) -> Mapping[str, Any]:
+    """The content of a property file; empty if there is none."""
+    file = find_property_file(name)
+    return {} if file is None else _read(file.absolute(), *_identity(file))
+
+
 def _identity(file: Path) -> tuple[int, int]:
     status = file.stat()
     return status.st_size, status.st_mtime_ns
 
 
+# Both are read again only if the size or the time of change differs
+
+
+@functools.lru_cache(maxsize=256)
+def _read(file: Path, size: int, modified: int) -> Mapping[str, Any]:
+    return read_yaml(file)
+
+
 @functools.lru_cache(maxsize=256)
 def _digest_of(file: Path, size: int, modified: int) -> str:
-    """The SHA-256 of a file, computed again only if its size or time of change differs."""
     return sha256_of(file)

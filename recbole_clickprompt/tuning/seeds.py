@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +63,6 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
             "digest": key,  # the last column: a line without its end does not count
         }
         append_row(row, table)
-        gc.collect()  # reference cycles hold the data and the model of the run
     results = _read(table)
     return results[results["digest"].isin(keys)]
 

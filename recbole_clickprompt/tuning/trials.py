@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from pathlib import Path
@@ -55,7 +54,6 @@ class Trials:
         if not len(found):
             print(f"tune: trial {len(self._requested)}: {values}", flush=True)
             self._record(values, self._attempt(values))
-            gc.collect()  # reference cycles hold the data and the model of the trial
             found = self._rows[self._rows["digest"] == key]
         else:
             dataset = str(self._base["dataset"])
