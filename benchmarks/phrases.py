@@ -31,7 +31,7 @@ from recbole_clickprompt.knowledge.records import read_answers
 __all__ = ["main", "phrase_columns"]
 
 _NAME = "ml-100k-phrases"
-# Words of phrases that tell what became of a film
+# Words of phrases about how a film was received
 _RECEPTION = re.compile(
     r"acclaim|receiv|revered|loved|praise|critic|review|panned|reviled|underrated|overlooked|forgotten|obscure"
     r"|award|oscar|academy|nominat|winner|winning|prize|palme|best picture"

@@ -98,6 +98,5 @@ def _assign_ids(tokens: np.ndarray, ids: dict[str, int], group: ProcessGroup | N
         new = [value for value in values if value not in ids] if group is None or rank == group.rank else []
         for value in group.broadcast_object(new, rank) if group else new:
             ids[value] = len(ids) + 1
-    return np.array([*(ids[value] for value in values), 0], dtype=np.int64)[
-        codes
-    ]  # the code of a missing one is -1
+    found = np.array([*(ids[value] for value in values), 0], dtype=np.int64)
+    return found[codes]  # the code of a missing token is -1, and its id 0

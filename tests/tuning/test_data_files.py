@@ -49,9 +49,12 @@ def test_a_data_set_that_is_not_there_yet_has_no_digest():
     assert data_digest({**SETTINGS, "dataset": "not there"}) is None
 
 
-def test_rows_of_earlier_versions_are_not_refused():
+def test_rows_of_earlier_versions_are_not_refused_and_do_not_hide_others():
     check_same_data(pd.DataFrame({"run": ["plain"]}), "abc", table=Path("t.csv"), dataset="own")
-    check_same_data(pd.DataFrame({"data": [None, "abc"]}), "abc", table=Path("t.csv"), dataset="own")
+    rows = pd.DataFrame({"data": [None, "abc"]})
+    check_same_data(rows, "abc", table=Path("t.csv"), dataset="own")
+    with pytest.raises(DataError, match="t.csv has runs on data set own as it was before"):
+        check_same_data(rows, "def", table=Path("t.csv"), dataset="own")
 
 
 def test_a_grid_refuses_runs_on_other_files(own):
