@@ -2,7 +2,9 @@
 
 ``python -m benchmarks.sharded_tables`` prints a table for docs/performance.md. Every line is trained by new
 processes: DCNV2 with tables of users and items of equal size and six fields of 1,000 values, batches of 8,192 rows
-of ids drawn uniformly, row-wise Adagrad. The estimate for GPUs is that of TorchRec's planner; nothing is trained.
+of ids drawn uniformly, row-wise Adagrad. RecBole is the same model with RecBole's own layers, trainer and Adam.
+Tables that do not fit into the memory that is free are left out. The estimate for GPUs is that of TorchRec's
+planner; nothing is trained.
 """
 
 from __future__ import annotations
@@ -14,14 +16,20 @@ import resource
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import torch.multiprocessing as mp
 
 BATCH, WIDTH, WARM_UP = 8192, 32, 3
 SMALL_FIELDS = [f"context_{number}" for number in range(6)]
+# Memory of a row with its first-order weight and the optimizer's numbers: TorchRec rounds widths up, RecBole has a
+# gradient and two moments of each table
+ROW_BYTES = {"RecBole": 16 * (WIDTH + 1), "torch": 4 * WIDTH + 12, "torchrec": 4 * WIDTH + 24}
+PROCESS_BYTES = 900 * 10**6  # of a process without tables
 
 
 class Fields:
@@ -69,17 +77,34 @@ def train(rank: int, world: int, port: int, engine: str, rows: int, steps: int, 
     import sys
 
     sys.argv = sys.argv[:1]
+    torch.set_num_threads(1)
+    fields = Fields(rows)
+    if engine == "RecBole":
+        train_batch = recbole_step(fields, out)
+        _write_found(_time_steps(train_batch, fields, steps, wait=lambda: None), [_peak()], out)
+        return
+    from recbole_clickprompt import distributed
+    from recbole_clickprompt.host.distributed import set_rank_environment
+
+    if world > 1:
+        set_rank_environment(local_rank=rank, nproc=world, offset=0, world=world, ip="localhost", port=port)
+    train_batch = own_step(engine, fields, steps, out)
+    processes = distributed.current()
+    times = _time_steps(train_batch, fields, steps, wait=processes.barrier)
+    peaks = processes.all_gather(_peak())
+    if rank == 0:
+        _write_found(times, peaks, out)
+    distributed.destroy()
+
+
+def own_step(engine: str, fields: Fields, steps: int, out: str) -> Callable[[Any], object]:
+    """What trains on a batch, with this project's trainer."""
     from recbole.config import Config
     from recbole.utils import get_model, get_trainer, init_seed
 
     import recbole_clickprompt  # noqa: F401
-    from recbole_clickprompt import distributed
-    from recbole_clickprompt.host.distributed import set_rank_environment
     from recbole_clickprompt.trainer.stage import TrainingStage
 
-    torch.set_num_threads(1)
-    if world > 1:
-        set_rank_environment(local_rank=rank, nproc=world, offset=0, world=world, ip="localhost", port=port)
     settings = {
         "backbone": "DCNV2", "embedding_size": WIDTH, "train_stage": "finetune", "learner": "rowwise_adagrad",
         "weight_decay": 0.0, "embedding_engine": engine, "train_batch_size": BATCH, "checkpoint_dir": out,
@@ -87,7 +112,6 @@ def train(rank: int, world: int, port: int, engine: str, rows: int, steps: int, 
     }  # fmt: skip
     config = Config("ClickPromptNoPLM", "tiny", None, settings)
     init_seed(config["seed"], True)
-    fields = Fields(rows)
     model = get_model("ClickPromptNoPLM")(config, fields)
     trainer = get_trainer(config["MODEL_TYPE"], "ClickPromptNoPLM")(config, model)
     stage = TrainingStage.from_config(
@@ -95,27 +119,62 @@ def train(rank: int, world: int, port: int, engine: str, rows: int, steps: int, 
         schedule="constant", warmup_ratio=0.0, enable_amp=False,
     )  # fmt: skip
     model.train()
-    seconds: list[float] = []
-    cpu: list[float] = []
-    sent: list[float] = []
+    return stage.train_batch
+
+
+def recbole_step(fields: Fields, out: str) -> Callable[[Any], object]:
+    """What trains on a batch, with RecBole alone: complete tables, Adam over all rows."""
+    from recbole.config import Config
+    from recbole.model.context_aware_recommender.dcnv2 import DCNV2
+    from recbole.trainer import Trainer
+    from recbole.utils import init_seed
+
+    settings = {
+        "embedding_size": WIDTH, "train_batch_size": BATCH, "checkpoint_dir": out, "gpu_id": "", "learner": "adam",
+        "data_path": "dataset_atomic", "load_col": None, "threshold": {"rating": 3}, "structure": "parallel",
+        "cross_layer_num": 6, "mlp_hidden_size": [256] * 6, "dropout_prob": 0.0, "reg_weight": 0.0,
+    }  # fmt: skip
+    config = Config("DCNV2", "tiny", None, settings)
+    init_seed(config["seed"], True)
+    model = DCNV2(config, fields)
+    optimizer = Trainer(config, model).optimizer
+    model.train()
+
+    def train_batch(batch: Any) -> None:
+        optimizer.zero_grad()
+        model.calculate_loss(batch).backward()
+        optimizer.step()
+
+    return train_batch
+
+
+def _time_steps(
+    train_batch: Callable[[Any], object], fields: Fields, steps: int, *, wait: Callable[[], None]
+) -> list[tuple[float, ...]]:
+    """Seconds, CPU seconds and bytes written of each step after the first ones."""
+    times = []
     for number, batch in enumerate(batches(fields, WARM_UP + steps)):
-        distributed.current().barrier()
+        wait()
         begin = (time.monotonic(), time.process_time(), _written())
-        stage.train_batch(batch)
+        train_batch(batch)
         if number >= WARM_UP:
-            for values, now, before in zip(
-                (seconds, cpu, sent), (time.monotonic(), time.process_time(), _written()), begin, strict=True
-            ):
-                values.append(now - before)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    peaks = distributed.current().all_gather(peak)
-    if rank == 0:
-        found = {
-            "ms": 1e3 * sorted(seconds)[steps // 2], "cpu_ms": 1e3 * sorted(cpu)[steps // 2], "peak": max(peaks),
-            "sent": sum(sent) / steps,
-        }  # fmt: skip
-        Path(out, "found.json").write_text(json.dumps(found))
-    distributed.destroy()
+            now = (time.monotonic(), time.process_time(), _written())
+            times.append(tuple(after - before for after, before in zip(now, begin, strict=True)))
+    return times
+
+
+def _write_found(times: list[tuple[float, ...]], peaks: list[int], out: str) -> None:
+    seconds, cpu, sent = (sorted(column) for column in zip(*times, strict=True))
+    middle = len(times) // 2
+    found = {
+        "ms": 1e3 * seconds[middle], "cpu_ms": 1e3 * cpu[middle], "peak": max(peaks),
+        "sent": sum(sent) / len(sent),
+    }  # fmt: skip
+    Path(out, "found.json").write_text(json.dumps(found))
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _written() -> int:
@@ -180,8 +239,17 @@ def main() -> None:
                "peak memory per process, MB", "written per step and process, MB")  # fmt: skip
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     for rows in arguments.rows:
-        for engine in ("torch", "torchrec"):
-            for processes in arguments.processes:
+        for engine in ("RecBole", "torch", "torchrec"):
+            for processes in [1] if engine == "RecBole" else arguments.processes:
+                copies = processes if engine == "torch" else 1
+                needed = rows * ROW_BYTES[engine] * copies + PROCESS_BYTES * processes
+                if needed > psutil.virtual_memory().available:
+                    print(
+                        f"| {rows:,} | {engine} | {processes} | does not fit: needs about {needed / 1e9:.0f} GB "
+                        f"{'| ' * (len(columns) - 4)}|",
+                        flush=True,
+                    )
+                    continue
                 found = measure(engine, rows, processes, arguments.steps)
                 print(
                     f"| {rows:,} | {engine} | {processes} | {BATCH / found['ms'] * 1e3:,.0f} | "
