@@ -18,7 +18,7 @@ from recbole.config import Config
 
 import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the settings of backbones
 from recbole_clickprompt.backbones import NEW_MODELS
-from recbole_clickprompt.host import distributed, run_result, screen
+from recbole_clickprompt.host import distributed, precision, run_result, screen
 from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.current_libraries import support_current_libraries
 from recbole_clickprompt.host.dataset import TextDataset
@@ -60,6 +60,7 @@ def register() -> None:
     distributed.install()
     run_result.install()
     screen.install()
+    precision.install()
 
 
 def _add_method(method: Method) -> None:

@@ -6,6 +6,7 @@ from recbole_clickprompt.settings.declaration import DATA_SET, Setting, grouped
 from recbole_clickprompt.settings.from_table import FROM_TABLE
 from recbole_clickprompt.settings.types import (
     BOOLEAN,
+    BOOLEAN_OR_AUTO,
     FIELD_NAMES,
     FRACTION,
     NAME,
@@ -148,7 +149,11 @@ _TRAINING = {
         "text",
     ),
     "enable_amp": Setting(
-        BOOLEAN, False, "Compute PLM and prompts in bf16; the backbone stays in float32.", "text"
+        BOOLEAN_OR_AUTO,
+        False,
+        "Compute PLM and prompts in bf16; the backbone stays in float32. auto: if the processor has instructions "
+        "for bf16, without which it takes many times as long.",
+        "text",
     ),
     "backbone_amp": Setting(
         BOOLEAN,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
-    "BOOLEAN", "COLUMN_NAMES", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES", "FRACTION", "LORA",
-    "NAME", "POSITIVE", "RENAMINGS", "SEPARATORS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
+    "BOOLEAN", "BOOLEAN_OR_AUTO", "COLUMN_NAMES", "DROPOUT", "FEATURE_GROUPS", "FIELD_LIST", "FIELD_NAMES",
+    "FRACTION", "LORA", "NAME", "POSITIVE", "RENAMINGS", "SEPARATORS", "SIZES", "TEXT", "VALUE_LABELS", "WIDTHS",
     "ValueType", "choice", "integer", "list_of", "must_be", "optional", "real", "subset_of",
 ]  # fmt: skip
 
@@ -110,6 +110,7 @@ def _is_text_mapping(v: object) -> bool:
 
 
 BOOLEAN = ValueType("bool", "True or False", lambda v: isinstance(v, bool))
+BOOLEAN_OR_AUTO = ValueType("bool or auto", "True, False or auto", lambda v: isinstance(v, bool) or v == "auto")
 TEXT = ValueType("str", "a string", lambda v: isinstance(v, str))
 NAME = ValueType("str", "a name or a path", lambda v: isinstance(v, str) and bool(v.strip()))
 POSITIVE = real(low_open=True)
