@@ -2,8 +2,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 # Processes that run the tests, each with one thread: two with two threads each would wait for one another
 WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: setup demo test test-numpy2 fuzz docs bench settings format clean
+.PHONY: setup demo test test-slow test-numpy2 fuzz docs bench settings format clean
 
 setup: .venv/.ready
 
@@ -31,7 +32,12 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+	$(PYTEST) -m "not slow"
+
+# What takes many seconds each: exports of every backbone, new environments and processes, real weights, the pages'
+# commands, the fuzzer
+test-slow: setup
+	$(PYTEST) -m slow
 
 # The tests of what reads data and serves models, with NumPy 2 and pandas 3 in an environment of their own
 test-numpy2: .venv-numpy2/.ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import logging
 import os
@@ -62,6 +63,12 @@ SHORT = {"train_rows": 250, "pretrain_rows": 250}
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 WIDE = {"initializer_range": 0.2}  # so that layers do something
+
+
+def slow_but(few: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Parameters of a test that is slow for all values but a few, which stand for the others."""
+    assert set(few) <= set(values)
+    return [value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def _word_pieces(*, sentinels: Sequence[str] = ()) -> tuple[Tokenizer, dict[str, Any]]:
@@ -213,6 +220,12 @@ def _once_per_text(parse: Callable[..., Any]) -> Callable[..., Any]:
     return parse_once
 
 
+def pytest_collection_finish() -> None:
+    """Takes the libraries and the thousands of tests out of each garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _parse_each_yaml_text_once() -> Iterator[None]:
     # A config reads some 30 property files, in Python, and RecBole's loader gets slower with each config
@@ -238,16 +251,22 @@ def _measure_no_idle_second() -> Iterator[None]:
         yield
 
 
+class _TinyPLMs(dict[str, Path]):
+    """Makes the PLM of a family when a test first asks for it: all of them take seconds."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+
+    def __missing__(self, family: str) -> Path:
+        made = made_once(self._factory, f"plm-{family}", lambda folder: save_tiny_plm(family, folder / family))
+        self[family] = made / family
+        return self[family]
+
+
 @pytest.fixture(scope="session")
 def tiny_plms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder for each family."""
-
-    def save(folder: Path) -> None:
-        for family in FAMILIES:
-            save_tiny_plm(family, folder / family)
-
-    folder = made_once(tmp_path_factory, "plm", save)
-    return {family: folder / family for family in FAMILIES}
+    return _TinyPLMs(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

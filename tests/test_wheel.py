@@ -56,6 +56,7 @@ def test_the_wheel_holds_the_package_and_its_property_files_alone(wheel):
     assert code == {str(file.relative_to(ROOT)) for file in (ROOT / "recbole_clickprompt").rglob("*.py")}
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_runs_from_another_folder(installed, tiny_bert, tmp_path):
     find = "import importlib.util as u; print(u.find_spec('recbole_clickprompt').origin)"
     where = run(str(installed / "python"), "-c", find, cwd=tmp_path)

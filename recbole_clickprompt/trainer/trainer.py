@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +127,18 @@ class StagedTrainer(PlainCheckpoints, Trainer):
         callback_fn: Callable[[int, float], object] | None = None,
     ) -> tuple[float, Any]:
         """Runs what ``train_stage`` selects; arguments and results are those of RecBole's ``fit``."""
+        with closing(self.tensorboard):  # its thread would last as long as the process
+            return self._fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def _fit(
+        self,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None,
+        verbose: bool,
+        saved: bool,
+        show_progress: bool,
+        callback_fn: Callable[[int, float], object] | None,
+    ) -> tuple[float, Any]:
         config = self.config
         all_rows, train_data = train_data, finetuning_loader(config, train_data)
         rows = sum(train_data._dataset.row_group.all_gather(len(train_data._dataset)))

@@ -56,6 +56,7 @@ def test_some_contenders_can_be_left_out(small, capsys, forked_workers):
     assert [figure["contender"] for figure in figures] == ["RecBole", "ours bf16"]
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own(small):
     figures = [Figure("pamlm", 64, "plain reference", 1.0, 1.0, 1.0, 1.0)]
     told = []

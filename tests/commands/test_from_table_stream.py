@@ -70,6 +70,7 @@ def program(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_rows(program):
     peaks = []
     for rows in (100_000, 400_000):

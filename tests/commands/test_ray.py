@@ -9,6 +9,7 @@ from recbole_clickprompt.host.tuning import objective_function
 from tests.conftest import SHORT
 
 
+@pytest.mark.slow
 def test_ray_runs_trials_side_by_side_that_share_pretraining_and_one_may_fail(small, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     tune = pytest.importorskip("ray.tune")

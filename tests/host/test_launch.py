@@ -77,6 +77,7 @@ def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small,
     assert time.time() - Path("died").stat().st_mtime < 60
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_write_once(small):
     assert main(["run", "--nproc=2", "-d", "tiny", "-m", "DNN", *flags(small, epochs=1, baselines=True)]) == 0
     assert written() == WRITTEN_ONCE

@@ -14,6 +14,7 @@ from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.stage import TrainingStage
+from tests.conftest import slow_but
 from tests.methods.p5.t5 import save_random_t5
 from tests.methods.small_runs import OWN, SETTINGS
 from tests.trainer.whole_run import in_child
@@ -61,7 +62,7 @@ def test_run_predict_and_report_take_it(method_run, model, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("model", METHODS)
+@pytest.mark.parametrize("model", slow_but(["CTRL", "KAR"], METHODS))
 def test_grid_and_tune_take_it(settings, model, capsys):
     given = {**settings, **OWN[model], "dataset": "tiny"}
     Path("grid.yaml").write_text(yaml.safe_dump({"settings": given, "runs": {"ours": {"model": model}}}))
@@ -73,7 +74,7 @@ def test_grid_and_tune_take_it(settings, model, capsys):
     assert "learning_rate: 0.01" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("model", METHODS)
+@pytest.mark.parametrize("model", slow_but(["CTRL", "KAR"], METHODS))
 def test_a_run_killed_in_its_first_stage_is_resumed_to_the_same_weights(settings, model, monkeypatch):
     stage, given = STAGES[model][0], {**settings, **OWN[model]}
     run_recbole(model=model, dataset="tiny", config_dict=given)

@@ -26,6 +26,7 @@ from recbole_clickprompt.serving.export import export
 from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onnx
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.scores import OnnxScores, TorchScores
+from tests.conftest import slow_but
 from tests.serving.conftest import check_script, field, preprocessing_of, with_features
 
 # Runs a script as a machine without torch would
@@ -57,6 +58,7 @@ def test_an_export_with_plm_scores_raw_rows_as_pytorch_does(exported, with_plm):
     np.testing.assert_allclose(model.predict(unseen), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["t5", "qwen3"])
 def test_a_current_plm_exports(family, train, tiny_plms):
     run = train("ClickPrompt", plm=str(tiny_plms[family]), plm_num_layers=1)
@@ -65,7 +67,9 @@ def test_a_current_plm_exports(family, train, tiny_plms):
     np.testing.assert_allclose(load_model("model").predict(run.rows), run.scores, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("family", "amp"), [("gpt2", False), ("roberta", True)])
+@pytest.mark.parametrize(
+    ("family", "amp"), [pytest.param("gpt2", False, marks=pytest.mark.slow), ("roberta", True)]
+)
 def test_a_model_with_interaction_layers_is_exported_with_the_states_of_known_texts(family, amp, train, tiny_plms):
     run = train(
         "ClickPrompt", plm=str(tiny_plms[family]), plm_num_layers=2, plm_interaction_layers=1, enable_amp=amp
@@ -220,7 +224,9 @@ def rows_of_numbers_and_sequences(make_config, make_data):
     return observe(dataset, None), dataset[torch.arange(33)]
 
 
-@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "DIN"])  # test_history exports DIN
+@pytest.mark.parametrize(  # test_history exports DIN
+    "backbone", slow_but(["DCNV2", "FiGNN", "FiBiNET"], [name for name in BACKBONES if name != "DIN"])
+)
 def test_every_backbone_exports(backbone, make_config, rows_of_numbers_and_sequences, tmp_path):
     preprocessing, rows = rows_of_numbers_and_sequences
     config = make_config(
@@ -302,6 +308,7 @@ def test_the_script_rejects_other_columns(header, message, exported):
         score.Model(exported[1]).names(header.split(","))
 
 
+@pytest.mark.slow
 def test_a_language_model_without_a_backbone_is_exported(small, capsys):
     run_recbole(
         model="PTab",

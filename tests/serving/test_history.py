@@ -81,6 +81,7 @@ def test_without_the_column_histories_are_empty_and_this_is_reported_once(served
     np.testing.assert_allclose(pd.read_csv("scores.csv")["score"], expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_export_has_the_same_scores(served):
     assert main(["export", str(served.run.checkpoint), "--out=exported", "--rows=50"]) == 0
     scores = load_model(Path("exported")).predict(served.rows)

@@ -83,6 +83,7 @@ def test_language_models_are_published_only_as_far_as_they_are_read(published):
     assert "plm/model.safetensors" in files(published("KAR", overwrite=True))  # encodes new texts
 
 
+@pytest.mark.slow
 def test_it_is_loaded_elsewhere_without_home_and_cache(method_run, tmp_path):
     (tmp_path / "empty").mkdir()
     empty, program = str(tmp_path / "empty"), ["import numpy, pandas, recbole_clickprompt"]

@@ -78,6 +78,7 @@ def test_values_of_new_items_are_read_as_in_the_table(run):
     assert model.predict(own) != model.predict(own.assign(genre="War", mood="bad"))
 
 
+@pytest.mark.slow
 def test_the_script_of_an_export_accepts_the_table(run, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     checkpoint, rows = run

@@ -50,39 +50,44 @@ NO_PLM = {"model": "ClickPromptNoPLM", "train_stage": "finetune"}
 @pytest.mark.parametrize(
     ("settings", "moment"),
     [
-        ({"plm_interaction_layers": 1}, (3, TrainingStage, "train_batch")),
-        (
+        pytest.param({"plm_interaction_layers": 1}, (3, TrainingStage, "train_batch"), id="interaction layers"),
+        pytest.param(
             {"pretrain_objectives": ["mlm", "replaced_item"], "pretrain_epochs": 2},
             (10, TrainingStage, "train_batch"),
+            marks=pytest.mark.slow,
+            id="two objectives",
         ),
-        ({**NO_PLM, "backbone": "WuKong", "eval_step": 2}, (6, TrainingStage, "train_batch")),
-        ({**NO_PLM, "backbone": "DIN", "history_length": 3}, (6, TrainingStage, "train_batch")),
-        (
+        pytest.param(
+            {**NO_PLM, "backbone": "WuKong", "eval_step": 2},
+            (6, TrainingStage, "train_batch"),
+            marks=pytest.mark.slow,
+            id="no validation",
+        ),
+        pytest.param(
+            {**NO_PLM, "backbone": "DIN", "history_length": 3}, (6, TrainingStage, "train_batch"), id="history"
+        ),
+        pytest.param(
             {**NO_PLM, "valid_metric": "LogLoss", "learner": "sgd", "weight_decay": 0.0},
             (2, StagedTrainer, "_valid_epoch"),
+            id="in a validation",
         ),
-        (
+        pytest.param(
             {**NO_PLM, "backbone": "KD_DAGFM", "learner": "adagrad", "weight_decay": 0.0, "worker": 1},
             (6, TrainingStage, "train_batch"),
+            marks=pytest.mark.slow,
+            id="workers",
         ),
-        (
+        pytest.param(
             {"train_stage": "finetune", "enable_amp": True, "plm_lora": {"r": 2}},
             (8, TrainingStage, "train_batch"),
+            marks=pytest.mark.slow,
+            id="bf16 and LoRA",
         ),
-        (
+        pytest.param(
             {**NO_PLM, "lazy_embedding_min_rows": 50, "weight_decay": 0.1, "clip_grad_norm": {"max_norm": 0.1}},
             (6, TrainingStage, "train_batch"),
+            id="row-wise and clipped",
         ),
-    ],
-    ids=[
-        "joint layers",
-        "two objectives",
-        "no validation",
-        "history",
-        "in a validation",
-        "workers",
-        "bf16 and LoRA",
-        "row-wise and clipped",
     ],
 )
 def test_after_sigterm_a_run_goes_on_as_if_nothing_had_been(make_config, make_data, settings, moment, capfd):

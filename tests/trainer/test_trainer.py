@@ -1,5 +1,7 @@
 """Both stages through RecBole's trainer interface."""
 
+import threading
+
 import pytest
 import torch
 from recbole.trainer import Trainer
@@ -101,6 +103,13 @@ def test_tensorboard_has_both_losses_and_the_mlm_accuracy(make_config, make_data
     assert {"Loss/Pretrain/mlm", "Accuracy/Pretrain/mlm", "Loss/Train", "Vaild_score"} <= set(
         events.Tags()["scalars"]
     )
+
+
+def test_a_run_leaves_no_thread_of_tensorboard(make_config, make_data):
+    config = make_config(**SHORT)
+    before = set(threading.enumerate())
+    train(config, make_data(config))
+    assert set(threading.enumerate()) <= before
 
 
 def test_progress_bars_show_rows_a_second_and_time_left(make_config, make_data, capsys):
