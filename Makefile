@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: setup demo test test-slow test-numpy2 fuzz docs bench settings format clean
+.PHONY: setup demo test types fast-tests test-slow test-numpy2 fuzz docs bench settings format clean
 
 setup: .venv/.ready
 
@@ -28,10 +28,16 @@ demo: setup
 	@echo "  recbole-cp from-table clicks.csv --help      makes a data set of a csv or parquet file"
 	@echo "  recbole-cp compare NAME --minutes=30         says which of these recipes helps on it"
 
+# Types are checked while the tests run, which take longer
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs=2 types fast-tests
+
+types: setup
 	$(BIN)/mypy
+
+fast-tests: setup
 	$(PYTEST) -m "not slow"
 
 # What takes many seconds each: exports of every backbone, new environments and processes, real weights, the pages'

@@ -66,9 +66,13 @@ WIDE = {"initializer_range": 0.2}  # so that layers do something
 
 
 def slow_but(few: Sequence[Any], values: Sequence[Any]) -> list[Any]:
-    """Parameters of a test that is slow for all values but a few, which stand for the others."""
+    """Parameters of a test, or tuples of them: it is slow for all but a few, which stand for the others."""
     assert set(few) <= set(values)
-    return [value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values]
+    groups = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        pytest.param(*group, marks=() if value in few else pytest.mark.slow)
+        for group, value in zip(groups, values, strict=True)
+    ]
 
 
 def _word_pieces(*, sentinels: Sequence[str] = ()) -> tuple[Tokenizer, dict[str, Any]]:

@@ -21,6 +21,7 @@ from recbole_clickprompt.data.convert.csv_file import read_csv
 from recbole_clickprompt.data.convert.spool import Spool
 from recbole_clickprompt.errors import DataError
 from tests.commands.from_table_files import CASES, write_case
+from tests.conftest import slow_but
 
 GOLDEN = Path(__file__).with_name("from_table_golden.json")
 ARGUMENTS = ["--user=user", "--item=item", "--label=y", "--name=shop"]
@@ -36,7 +37,7 @@ def result_of(case, capsys):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("block", ["small", "large"])
+@pytest.mark.parametrize("block", slow_but(["small"], ["small", "large"]))
 def test_the_result_is_that_of_reading_the_whole_file_at_once(case, block, capsys, monkeypatch):
     """The expected results were made before the command read in batches, when it held the whole table."""
     block = 1 << 21 if block == "large" else 40_000 if case == "texts" else 3000  # ten or so of a file, or one

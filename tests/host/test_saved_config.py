@@ -20,6 +20,7 @@ from recbole_clickprompt.host.saved_model import read_run
 from recbole_clickprompt.methods.registry import method_names
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.checkpoint import read_model
+from tests.conftest import slow_but
 
 CPU = torch.device("cpu")
 
@@ -142,7 +143,7 @@ def hostile(request, trained_runs, tmp_path_factory):
     return copy
 
 
-@pytest.mark.parametrize("command", ["predict", "export", "attention", "latency", "report"])
+@pytest.mark.parametrize("command", slow_but(["predict"], ["predict", "export", "attention", "latency", "report"]))
 def test_every_command_refuses_a_setting_that_cannot_be(hostile, command, run, capsys):
     Path("evil.pkl").write_bytes(pickle.dumps(Exploit()))
     shutil.copy(hostile, run)

@@ -13,7 +13,7 @@ from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.trainer import trainer
 from recbole_clickprompt.trainer.stage import TrainingStage
 from recbole_clickprompt.trainer.table_rows import backbones_of
-from tests.conftest import made_once
+from tests.conftest import made_once, slow_but
 from tests.days import SETTINGS, write_day
 from tests.methods.msd.students import save_student
 from tests.methods.p5.t5 import save_random_t5
@@ -108,7 +108,7 @@ def known_rows(model, dataset):
     return found
 
 
-@pytest.mark.parametrize("model", METHODS)
+@pytest.mark.parametrize("model", slow_but(["ClickPrompt", "ClickPromptNoPLM", "KAR", "MSD"], METHODS))
 def test_a_finetuned_model_starts_with_its_embeddings_and_its_scores_of_old_rows(settings, model, monkeypatch):
     given = settings_of(settings, model)
     checkpoint = run_recbole(model=model, dataset="monday", config_dict=given)["checkpoint"]
