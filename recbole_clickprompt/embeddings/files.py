@@ -16,7 +16,7 @@ from recbole_clickprompt.embeddings.table import HasModules, Rows, ShardedTable,
 from recbole_clickprompt.errors import WeightsError
 from recbole_clickprompt.tensor_cache import TensorCache
 
-__all__ = ["load_tables", "remove_tables", "tables_folder", "write_tables"]
+__all__ = ["discard_tables", "load_tables", "remove_tables", "tables_folder", "write_tables"]
 
 _CACHE = TensorCache(
     "clickprompt-tables-1", "file with rows of embedding tables", "restore it from a copy, or train again"
@@ -61,7 +61,8 @@ def write_tables(checkpoint: Path, model: HasModules) -> Manifest:
             tensors[f"{table_name}.weight"] = local.weight.contiguous().cpu()
             tensors[f"{table_name}.sums"] = local.sums.contiguous().cpu()
     if tensors:
-        _CACHE.write(tables_folder(checkpoint) / name, tensors, {"rows": json.dumps(parts)})
+        # The name tells versions apart, so a file of another one that was copied to this name is noticed
+        _CACHE.write(tables_folder(checkpoint) / name, tensors, {"rows": json.dumps(parts), "file": name})
     return {file: rows for file, rows in group.all_gather((name, parts)) if rows}
 
 
@@ -76,7 +77,25 @@ def remove_tables(checkpoint: Path, *, keep: Manifest | None = None) -> None:
     for file in folder.glob("*.safetensors"):
         if file.name not in (keep or {}):
             file.unlink(missing_ok=True)
-    if not keep and folder.is_dir() and not any(folder.iterdir()):
+    if not keep:
+        _remove_empty(folder)
+
+
+def discard_tables(checkpoint: Path, version: Manifest) -> None:
+    """Removes the files of a version that did not become part of the checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        version: What ``write_tables`` returned.
+    """
+    folder = tables_folder(checkpoint)
+    for file in version:
+        (folder / file).unlink(missing_ok=True)
+    _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
@@ -182,7 +201,8 @@ class _Files:
                     f"{path}: no such file; a checkpoint with sharded tables is complete only with this folder"
                 )
             metadata, self._read[file] = _CACHE.read(path)
-            if metadata.get("rows") != json.dumps(self._manifest[file]):
+            # Earlier versions wrote no name
+            if metadata.get("rows") != json.dumps(self._manifest[file]) or metadata.get("file", file) != file:
                 raise WeightsError(f"{path} belongs to another checkpoint; restore it from a copy")
         return self._read[file]
 

@@ -48,6 +48,11 @@ def check_engine(settings: Mapping[str, Any], method: Method) -> None:
             f"{engine} requires learner: rowwise_adagrad, got {settings['learner']}: TorchRec has no other "
             "optimizer for CPUs, and none was tested on GPUs"
         )
+    if settings["lazy_embedding_min_rows"] is not None:
+        raise SettingError(
+            f"lazy_embedding_min_rows has no effect with {engine}, which always updates only the rows of a batch; "
+            "leave it out"
+        )
     if settings["clip_grad_norm"]:
         raise SettingError(
             f"{engine} does not support clip_grad_norm, as no process knows all gradients of a row; leave it out"

@@ -42,7 +42,7 @@ def launch(
 
     Raises:
         SettingError: The numbers contradict each other.
-        UserError: A rank raised it, as a single process would.
+        UserError: A rank raised it, as a single process would; or a rank was ended by a signal.
         RuntimeError: A rank failed; the message ends with its traceback.
         SystemExit: A rank exited with this code.
     """
@@ -118,7 +118,12 @@ def _first_failure(
         reported.append(failures.get())
     if isinstance(error, mp.ProcessExitedException) and error.exit_code > 0:
         return SystemExit(error.exit_code)
-    if isinstance(error, mp.ProcessExitedException) or not reported:
+    if isinstance(error, mp.ProcessExitedException) and error.signal_name:
+        return UserError(
+            f"the run has ended, as process {error.error_index} of this machine was ended by {error.signal_name}, "
+            "which may mean that memory ran out; --resume=auto continues from the last state that was saved"
+        )
+    if not reported:
         return RuntimeError(f"a process of this run ended: {error}")
     _, rank, message, text = min(reported)
     if message is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recbole_clickprompt import distributed
-from recbole_clickprompt.embeddings.files import load_tables, remove_tables, write_tables
-from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.embeddings.files import discard_tables, load_tables, remove_tables, write_tables
+from recbole_clickprompt.errors import StorageError, WeightsError
 from recbole_clickprompt.files import write_whole
 from recbole_clickprompt.trainer.file_kinds import (
     FINETUNED,
@@ -206,7 +206,11 @@ def write_with_tables(path: Path, state: dict[str, Any], model: Module) -> None:
     """
     tables = write_tables(path, model)
     if distributed.current().is_main:
-        write_checkpoint(path, {**state, "tables": tables} if tables else state)
+        try:
+            write_checkpoint(path, {**state, "tables": tables} if tables else state)
+        except StorageError:
+            discard_tables(path, tables)
+            raise
         if tables:
             remove_tables(path, keep=tables)
 

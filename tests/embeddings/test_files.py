@@ -10,7 +10,9 @@ from torch import nn
 from recbole_clickprompt.embeddings.files import load_tables, remove_tables, tables_folder, write_tables
 from recbole_clickprompt.embeddings.initial_values import Draw
 from recbole_clickprompt.embeddings.table import ShardedTable, TrainedRows
-from recbole_clickprompt.errors import WeightsError
+from recbole_clickprompt.errors import StorageError, WeightsError
+from recbole_clickprompt.trainer import checkpoint as checkpoint_module
+from recbole_clickprompt.trainer.checkpoint import write_with_tables
 
 ROWS, WIDTH = 120, 3
 FULL = torch.arange(ROWS * WIDTH, dtype=torch.float32).view(ROWS, WIDTH)
@@ -98,6 +100,30 @@ def test_damaged_files_are_refused(checkpoint, manifest, damage, message):
     damage(tables_folder(checkpoint), manifest)
     with pytest.raises(WeightsError, match=message):
         load_tables(model_of(), manifest, checkpoint)
+
+
+def test_a_file_of_another_version_with_the_same_rows_is_refused(checkpoint):
+    first, other = (write_tables(checkpoint, model_of(slice(0, ROWS))) for _ in range(2))
+    folder = tables_folder(checkpoint)
+    assert list(first.values()) == list(other.values())
+    shutil.copy(folder / next(iter(other)), folder / next(iter(first)))
+    with pytest.raises(WeightsError, match="belongs to another checkpoint; restore it from a copy"):
+        load_tables(model_of(), first, checkpoint)
+
+
+def test_tables_of_a_checkpoint_that_cannot_be_written_are_removed(checkpoint, monkeypatch):
+    def fail(*_):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(checkpoint_module, "write_checkpoint", fail)
+    model = model_of(slice(0, ROWS))
+    with pytest.raises(StorageError, match="the disk is full"):
+        write_with_tables(checkpoint, {}, model)
+    assert not tables_folder(checkpoint).exists()
+    before = write_tables(checkpoint, model)
+    with pytest.raises(StorageError, match="the disk is full"):
+        write_with_tables(checkpoint, {}, model)
+    assert {file.name for file in tables_folder(checkpoint).iterdir()} == set(before)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ TORCHREC = {
     "pre_model_path": None,
     "warm_start": None,
     "clip_grad_norm": None,
+    "lazy_embedding_min_rows": None,
 }
 
 
@@ -28,6 +29,7 @@ TORCHREC = {
         ({"pre_model_path": "a.safetensors"}, "does not support pretraining"),
         ({"warm_start": "a.pth"}, "does not support warm_start"),
         ({"clip_grad_norm": {"max_norm": 1}}, "does not support clip_grad_norm"),
+        ({"lazy_embedding_min_rows": 10}, "lazy_embedding_min_rows has no effect with embedding_engine: torchrec"),
         ({"embedding_engine": "torch", "embedding_sharding": "row_wise"}, "row_wise has no effect"),
     ],
 )

@@ -64,12 +64,15 @@ class Fault(dict):
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
-    [("raises", "rank 1 failed and the run has ended:(?s:.)*the disk is on fire"), ("is killed", "SIGKILL")],
+    ("how", "kind", "message"),
+    [
+        ("raises", RuntimeError, "rank 1 failed and the run has ended:(?s:.)*the disk is on fire"),
+        ("is killed", UserError, "as process 1 of this machine was ended by SIGKILL, .*; --resume=auto continues"),
+    ],
 )
-def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small, how, message, forked_ranks):
+def test_a_rank_that_dies_ends_the_run_within_a_minute_and_with_its_error(small, how, kind, message, forked_ranks):
     settings = {**small, "train_stage": "finetune", "epochs": 500, "clip_grad_norm": Fault(how)}
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(kind, match=message):
         launch(
             ("ClickPromptNoPLM", "tiny", [], settings),
             nproc=2, world_size=2, ip="localhost", port=None, group_offset=0,
