@@ -3,8 +3,8 @@
 ``python -m benchmarks.sharded_tables`` prints a table for docs/performance.md. Every line is trained by new
 processes: DCNV2 with tables of users and items of equal size and six fields of 1,000 values, batches of 8,192 rows
 of ids drawn uniformly, row-wise Adagrad. RecBole is the same model with RecBole's own layers, trainer and Adam.
-Tables that do not fit into the memory that is free are left out. The estimate for GPUs is that of TorchRec's
-planner; nothing is trained.
+Where tables do not fit into the free memory, the line says so. The estimate for GPUs is that of TorchRec's
+planner; nothing is trained for it.
 """
 
 from __future__ import annotations
@@ -131,8 +131,10 @@ def recbole_step(fields: Fields, out: str) -> Callable[[Any], object]:
 
     settings = {
         "embedding_size": WIDTH, "train_batch_size": BATCH, "checkpoint_dir": out, "gpu_id": "", "learner": "adam",
-        "data_path": "dataset_atomic", "load_col": None, "threshold": {"rating": 3}, "structure": "parallel",
-        "cross_layer_num": 6, "mlp_hidden_size": [256] * 6, "dropout_prob": 0.0, "reg_weight": 0.0,
+        "data_path": "dataset_atomic",
+        # The layers of props/backbone/DCNV2.yaml
+        "structure": "parallel", "cross_layer_num": 6, "mlp_hidden_size": [256] * 6, "dropout_prob": 0.0,
+        "reg_weight": 0.0,
     }  # fmt: skip
     config = Config("DCNV2", "tiny", None, settings)
     init_seed(config["seed"], True)
