@@ -10,6 +10,8 @@ from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.host.properties import find_file
+from recbole_clickprompt.methods.registry import methods
 from recbole_clickprompt.tuning import trials as trials_module
 from recbole_clickprompt.tuning.space import Draw, read_space
 from tests.conftest import SHORT, slow_but
@@ -276,7 +278,8 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
             ("tune-plain", 40), ("tune-no-plm", 24), ("tune-with-plm", 4), ("tune-history", 20),
             ("tune-flip", 24), ("tune-p5", 12), ("tune-kar", 40), ("tune-qarmlike", 40), ("tune-llactr", 40),
             ("tune-sukd-like", 20), ("tune-numbert-like", 20), ("tune-bert4ctr-like", 20),
-            ("tune-charmatch-like", 20), ("tune-print-repaired", 20),
+            ("tune-charmatch-like", 20), ("tune-print-repaired", 20), ("tune-ctrbert", 20), ("tune-ctrl", 24),
+            ("tune-ptab", 20), ("tune-msd", 40),
         ],
     ),
 )  # fmt: skip
@@ -285,3 +288,9 @@ def test_the_shipped_searches_hold_possible_settings(objective, name, trials):
     assert len(objective) == trials
     assert all(1e-4 < config["learning_rate"] < 1e-2 for config in objective)
     Config(config_dict={**objective[-1], "gpu_id": ""})
+
+
+def test_every_method_of_the_package_has_a_search():
+    files = find_file("evidence/tune-plain.yaml", "tuning file").parent.glob("tune-*.yaml")
+    searched = {yaml.safe_load(file.read_text("utf-8"))["settings"]["model"] for file in files}
+    assert searched >= {m.name for m in methods() if type(m).__module__.startswith("recbole_clickprompt.")}
