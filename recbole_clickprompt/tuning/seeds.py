@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from recbole.config import Config
+
+from recbole_clickprompt.errors import UserError
 from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
 from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_digest
@@ -35,6 +38,7 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
         ``data``.
 
     Raises:
+        SettingError: A setting of a run is invalid; those of all runs are checked before the first is trained.
         DataError: The table cannot be read, or its runs read other files of the data set than there are now.
         StorageError: It cannot be written.
     """
@@ -46,13 +50,14 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
         rows = recorded[recorded["digest"] == key]
         if len(rows):
             check_same_data(rows, data_digest(config), table=table, dataset=str(config["dataset"]))
+    _check_settings([cell for cell, key in zip(cells, keys, strict=True) if key not in set(recorded["digest"])])
     for number, ((cell, config), key) in enumerate(zip(cells, keys, strict=True), start=1):
         if key in set(_read(table)["digest"]):  # another process may have added it in the meantime
             continue
         print(f"{command}: run {number} of {len(cells)}: {cell}", flush=True)
         start = time.monotonic()
         with collect_finished_runs() as runs:
-            outcome = run_recbole(config_dict={**config, **_quoted_name(config.get("dataset"))})
+            outcome = run_recbole(config_dict=_quoted_name(config))
         row = {
             **cell,
             **outcome["test_result"],
@@ -71,7 +76,19 @@ def _read(table: Path) -> pd.DataFrame:
     return read_results(table, ["run", "seed", "auc", "logloss", "digest"], numbers=["seed", "auc", "logloss"])
 
 
-def _quoted_name(dataset: object) -> dict[str, str]:
-    # RecBole would read the setting 007 as a number
-    is_number = isinstance(dataset, str) and parse_literal(dataset) != dataset
-    return {"dataset": repr(dataset)} if is_number else {}
+def _check_settings(cells: Sequence[Cell]) -> None:
+    """Refuses settings that can be seen to be invalid without data; of several seeds, those of the first."""
+    for cell, config in cells:
+        if cell["seed"] != cells[0][0]["seed"]:
+            break
+        try:
+            Config(config_dict=dict(_quoted_name(config)))  # a copy: Config converts values in place
+        except UserError as error:
+            raise type(error)(f"the run {cell['run']}: {error}") from error
+
+
+def _quoted_name(config: dict[str, Any]) -> dict[str, Any]:
+    # RecBole would read the data set 007 as a number
+    name = config.get("dataset")
+    is_number = isinstance(name, str) and parse_literal(name) != name
+    return {**config, "dataset": repr(name)} if is_number else config

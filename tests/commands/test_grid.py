@@ -115,6 +115,14 @@ def test_a_wrong_grid_is_refused_before_anything_runs(file, change, message, cap
     assert not Path("results").exists()
 
 
+def test_settings_of_every_run_are_checked_before_the_first_is_trained(file, monkeypatch, capsys):
+    monkeypatch.setattr(quick_start, "run_recbole", lambda **_: pytest.fail("trained"))
+    file["runs"]["last"] = {"model": "CharMatchLike", "max_text_length": 8}
+    Path("compare.yaml").write_text(yaml.safe_dump(file))
+    assert main(["grid", "compare.yaml"]) == 2
+    assert "error: the run last: max_text_length has no effect" in capsys.readouterr().err
+
+
 def test_a_missing_grid_file_and_loose_settings_are_refused(capsys):
     assert main(["grid", "nowhere.yaml"]) == 2
     assert "there is no grid file nowhere.yaml" in capsys.readouterr().err
