@@ -112,11 +112,12 @@ def _costs_of(run: Restored) -> dict[str, Any]:
     from recbole_clickprompt.knowledge.embedded import find_knowledge
     from recbole_clickprompt.knowledge.records import read_records
     from recbole_clickprompt.methods.registry import find_method
+    from recbole_clickprompt.trainer.sampling import sample
     from recbole_clickprompt.trainer.stage import autocast
 
     config, model, valid = run.config, run.model, run.valid_data._dataset
     device, item_field = config["device"], valid.iid_field
-    items = run.train_data._dataset.inter_feat[item_field].unique().tolist()
+    items = sample(config, run.train_data._dataset, "train_rows").inter_feat[item_field].unique().tolist()
 
     def score(rows: Any) -> None:
         with autocast(device, config["enable_amp"]):

@@ -40,6 +40,15 @@ def file(small):
     return content
 
 
+def test_items_that_the_sampled_training_rows_lack_do_not_hide_the_rows_of_the_others(file):
+    """Values that training has not seen share one token; each known item has 16 numbers and a flag."""
+    file["runs"] = {"values": {"model": "NumBERTLike", "train_rows": 40}, "plain": {"model": "DNN"}}
+    Path("compare.yaml").write_text(yaml.safe_dump(file))
+    assert main(["grid", "compare.yaml"]) == 0
+    table = pd.read_csv("results/compare-tiny-costs.csv").set_index("run")
+    assert table.loc["values", "item_bytes"] == 16 * 4 + 1
+
+
 def test_a_grid_reports_costs_of_each_way_to_read_texts(file, capsys):
     assert main(["grid", "compare.yaml"]) == 0
     out = capsys.readouterr().out
