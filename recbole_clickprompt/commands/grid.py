@@ -82,9 +82,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     requested = run_cells(cells, table, command="grid")
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
     print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
+    if baseline is not None:
+        print("\np: paired t-test over the seeds that both have, not corrected for the number of comparisons.")
     trivial = grid_baselines(requested, by=list(vary))
     if len(trivial):
-        print(f"\nbaselines:\n\n{markdown(summarize(trivial, by=[], baseline=None), by=[])}")
+        print(f"\ntrivial baselines:\n\n{markdown(summarize(trivial, by=[], baseline=None), by=[])}")
     if grid.get("costs") and baseline is not None:
         seed = (grid.get("seeds") or _SEEDS)[0]
         print(f"\n{methods_report(requested, baseline=baseline, seed=seed, table=table)}")

@@ -13,9 +13,9 @@ FILE.yaml holds
 A file with another ending than .yaml is one of RecBole's search files, such as hyper.test, with a setting and its
 space per line: an exhaustive search if all are choices, else a random one, with the settings of the command line.
 
---key=value overrides `settings`. Trials with equal pretraining share it. A trial that fails is recorded with its
-error, and the search continues. A trial that is already in the table is not repeated: the same command continues
-an interrupted search.
+--key=value overrides `settings`, and --max_evals=5 overrides `max_evals`. Trials with equal pretraining share it. A
+trial that fails is recorded with its error, and the search continues. A trial that is already in the table is not
+repeated: the same command continues an interrupted search.
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole_clickprompt.tuning.trials import Trials
 
     path = find_file(options.file, "tuning file")
-    tuning = {**_DEFAULTS, **_read(path)}
+    given = parse_settings(settings)
+    of_search = {"max_evals": given.pop("max_evals")} if "max_evals" in given else {}
+    tuning = {**_DEFAULTS, **_read(path), **of_search}
     _check(tuning, path)
-    given, draws = parse_settings(settings), {draw.name: draw for draw in read_space(tuning["space"], path)}
+    draws = {draw.name: draw for draw in read_space(tuning["space"], path)}
     use_new_names(tuning["settings"], given, draws, where=str(path))
     space = [replace(draw, name=name) for name, draw in draws.items()]
     base = {**tuning["settings"], **given}

@@ -22,7 +22,8 @@ __all__ = ["CLUSTERED_NOTE", "compare_methods", "quality_table"]
 
 CLUSTERED_NOTE = (
     "p (users): bootstrap over users of the difference in AUC of scores averaged over seeds; p (seeds): paired "
-    "t-test on the AUC of each seed. Both are two-sided and corrected by Holm for the number of runs."
+    "t-test on the AUC of each seed. Both are two-sided and corrected by Holm for all comparisons "
+    "with the baseline."
 )
 _METRICS = ("auc", "logloss", "gauc")
 

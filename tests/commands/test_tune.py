@@ -92,6 +92,14 @@ def test_a_failing_trial_is_recorded_and_the_search_goes_on_and_can_be_interrupt
     pd.testing.assert_frame_equal(pd.read_csv("results/search-tiny.csv"), table, check_dtype=False)
 
 
+def test_the_command_line_can_ask_for_fewer_trials(objective, capsys):
+    write(settings=SETTINGS, space={"learning_rate": "loguniform -9, -5"}, algorithm="random", max_evals=12)
+    assert main(["tune", "search.yaml", "--max_evals=2"]) == 0
+    assert len(objective) == 2
+    assert main(["tune", "search.yaml", "--max_evals=0"]) == 2
+    assert "max_evals must be an integer from 1, got 0" in capsys.readouterr().err
+
+
 def test_values_are_drawn_as_their_kind_says(objective):
     space = {"learning_rate": "loguniform -9,-2", "train_batch_size": "quniform (64, 256, 64)"}
     space["dropout_prob"] = "uniform 0, 0.5"
