@@ -15,7 +15,7 @@ from tests.documentation.markdown import PAGES, ROOT, blocks, commands, document
 _RECBOLE = (argument_list.general_arguments, argument_list.training_arguments, argument_list.dataset_arguments)
 SETTINGS = documented_settings().union(*_RECBOLE)
 # Keys of grid and tuning files
-GRID = {"dataset", "model", "settings", "runs", "vary", "seeds", "baseline", "base", "results"}
+GRID = {"dataset", "model", "settings", "runs", "vary", "seeds", "baseline", "base", "costs", "results"}
 SEARCH = {"settings", "space", "algorithm", "max_evals", "early_stop", "seed", "results"}
 # RecBole's flags, which sentences show without the command
 FLAGS = {"config_files", "world_size", "group_offset"}
