@@ -81,9 +81,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         check_costs(grid, [config for _, config in cells], path)
     requested = run_cells(cells, table, command="grid")
     baseline = None if grid.get("baseline") is None else str(grid["baseline"])
-    print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
     if baseline is not None:
         print("\np: paired t-test over the seeds that both have, not corrected for the number of comparisons.")
+    print(f"\n{markdown(summarize(requested, by=list(vary), baseline=baseline), by=list(vary))}")
     trivial = grid_baselines(requested, by=list(vary))
     if len(trivial):
         print(f"\ntrivial baselines:\n\n{markdown(summarize(trivial, by=[], baseline=None), by=[])}")
