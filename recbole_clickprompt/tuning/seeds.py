@@ -50,7 +50,8 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
         rows = recorded[recorded["digest"] == key]
         if len(rows):
             check_same_data(rows, data_digest(config), table=table, dataset=str(config["dataset"]))
-    _check_settings([cell for cell, key in zip(cells, keys, strict=True) if key not in set(recorded["digest"])])
+    done = set(recorded["digest"])
+    _check_settings([cell for cell, key in zip(cells, keys, strict=True) if key not in done])
     for number, ((cell, config), key) in enumerate(zip(cells, keys, strict=True), start=1):
         if key in set(_read(table)["digest"]):  # another process may have added it in the meantime
             continue
