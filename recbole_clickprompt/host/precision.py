@@ -20,7 +20,7 @@ def install() -> None:
         init_device(self)
         values = self.final_config_dict
         if values.get("enable_amp") == "auto":
-            values["enable_amp"] = _has_instructions(values["device"])
+            values["enable_amp"] = _is_faster(values["device"])
         elif values.get("enable_amp") and not _has_instructions(values["device"]):
             getLogger().warning(
                 f"enable_amp: True computes in bf16, for which this {values['device'].type.upper()} has no "
@@ -29,6 +29,12 @@ def install() -> None:
             )
 
     Config._init_device = init_device_and_precision
+
+
+def _is_faster(device: torch.device) -> bool:
+    # With AVX-512 alone, a PLM takes longer in bf16 than in float32 (docs/performance.md), with AMX less
+    slow = device.type == "cpu" and torch.cpu._is_avx512_supported() and not torch.cpu._is_amx_tile_supported()
+    return _has_instructions(device) and not slow
 
 
 def _has_instructions(device: torch.device) -> bool:

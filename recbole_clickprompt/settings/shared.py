@@ -151,8 +151,8 @@ _TRAINING = {
     "enable_amp": Setting(
         BOOLEAN_OR_AUTO,
         False,
-        "Compute PLM and prompts in bf16; the backbone stays in float32. auto: if the processor has instructions "
-        "for bf16, without which it takes many times as long.",
+        "Compute PLM and prompts in bf16; the backbone stays in float32. auto: if that is faster, as on GPUs and "
+        "with AMX; without instructions for bf16 it takes many times as long.",
         "text",
     ),
     "backbone_amp": Setting(

@@ -13,12 +13,28 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host import precision
 
 
-@pytest.mark.parametrize("supported", [True, False])
-def test_auto_means_bf16_where_the_processor_has_instructions(
-    supported: bool, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, caplog: Any
+@pytest.mark.parametrize(
+    ("instructions", "avx512", "amx", "faster"),
+    [
+        (True, True, True, True),
+        (True, True, False, False),
+        (True, False, False, True),
+        (False, True, False, False),
+    ],
+)
+def test_auto_means_bf16_where_the_processor_is_faster_with_it(
+    instructions: bool,
+    avx512: bool,
+    amx: bool,
+    faster: bool,
+    make_config: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
 ) -> None:
-    monkeypatch.setattr(precision, "_has_instructions", lambda device: supported)
-    assert make_config(enable_amp="auto")["enable_amp"] is supported
+    monkeypatch.setattr(precision, "_has_instructions", lambda device: instructions)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert make_config(enable_amp="auto")["enable_amp"] is faster
     assert "bf16" not in caplog.text
 
 
