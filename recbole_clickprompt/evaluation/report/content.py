@@ -35,6 +35,7 @@ class Panel:
         caption: Describes the figure.
         figure: ``data`` and ``layout`` for plotly.js.
         keyed: The figure distinguishes runs, so the legend is shown above it.
+        shown: Runs of the legend, if not all.
         table: The numbers; collapsed below a figure.
         notes: Further text, such as how to compute a missing figure.
         commands: Pairs of a run's name and its command.
@@ -45,6 +46,7 @@ class Panel:
     caption: str = ""
     figure: dict[str, Any] | None = None
     keyed: bool = False
+    shown: Sequence[str] | None = None
     table: Table | None = None
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()

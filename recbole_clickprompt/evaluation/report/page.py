@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
+from recbole_clickprompt.evaluation.report import style
 from recbole_clickprompt.evaluation.report.content import Section
-from recbole_clickprompt.evaluation.report.style import COLORS, SYMBOLS
 
 __all__ = ["render"]
 
@@ -61,9 +61,8 @@ def render(*, title: str, lead: str, runs: Sequence[str], sections: Sequence[Sec
 
 
 def _marker(number: int) -> str:
-    shape = _SHAPES[SYMBOLS[number % len(SYMBOLS)]]
-    color = COLORS[number % len(COLORS)]
-    return f'<svg viewBox="0 0 16 16" aria-hidden="true" style="fill: {color}">{shape}</svg>'
+    shape = _SHAPES[style.symbol(number)]
+    return f'<svg viewBox="0 0 16 16" aria-hidden="true" style="fill: {style.color(number)}">{shape}</svg>'
 
 
 def _hash(script: str) -> str:

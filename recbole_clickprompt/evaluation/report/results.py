@@ -197,6 +197,7 @@ def cost_section(
         )
         return Section("cost", title, [Panel("Not measured", how, wide=True)])
     lines = latency.set_index("run").reindex(results.index)
+    timed = lines.dropna(subset=["median_ms"])
     points = {
         name: (ms, *results.loc[name, ["auc", "auc_low", "auc_high"]].astype(float))
         for name, ms in lines["median_ms"].items()
@@ -207,10 +208,11 @@ def cost_section(
         "further to the left is better.",
         figures.scatter(points, x_axis="ms per batch", y_axis="AUC"),
         keyed=True,
+        shown=list(map(str, timed.index)),
     )
     rows = [
         (str(name), number(line["median_ms"], ".3f"), number(line["p95_ms"], ".3f"))
-        for name, line in lines.dropna(subset=["median_ms"]).iterrows()
+        for name, line in timed.iterrows()
     ]
     table = Table(f"Milliseconds per batch: {note}.", ["run", "median", "95th percentile"], rows)
     return Section("cost", title, [panel, Panel("Time of a batch", table=table), *further])

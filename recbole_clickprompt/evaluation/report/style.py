@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "COLORS", "SYMBOLS", "color", "finished", "line", "marker", "new_figure", "pattern", "plain", "whiskers",
+    "color", "finished", "line", "marker", "new_figure", "pattern", "plain", "symbol", "whiskers",
 ]  # fmt: skip
 
-COLORS = [f"var(--series-{number})" for number in range(1, 7)]
-SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"]
+_COLORS = [f"var(--series-{number})" for number in range(1, 7)]
+_SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"]
 # These distinguish runs whose color repeats
 _DASHES = ["solid", "dash", "dot", "dashdot"]
 _PATTERNS = ["", "/", "x", "."]
@@ -60,7 +60,7 @@ def finished(figure: go.Figure, *, height: int) -> dict[str, Any]:
 
 def color(number: int) -> str:
     """The color of a run, by its number from 0."""
-    return COLORS[number % len(COLORS)]
+    return _COLORS[number % len(_COLORS)]
 
 
 def line(number: int, **changes: Any) -> dict[str, Any]:
@@ -70,7 +70,12 @@ def line(number: int, **changes: Any) -> dict[str, Any]:
 
 def marker(number: int, size: int | list[float], **changes: Any) -> dict[str, Any]:
     """The marker of a run, with one size or one per point; ``changes`` override its properties."""
-    return {"color": color(number), "size": size, "symbol": SYMBOLS[number % len(SYMBOLS)], **changes}
+    return {"color": color(number), "size": size, "symbol": symbol(number), **changes}
+
+
+def symbol(number: int) -> str:
+    """The shape of a run's marker: where colors repeat, shapes are shifted, so 36 runs differ."""
+    return _SYMBOLS[(number + number // len(_COLORS)) % len(_SYMBOLS)]
 
 
 def pattern(number: int) -> str:
@@ -79,7 +84,7 @@ def pattern(number: int) -> str:
 
 
 def _by_repetition(number: int, values: list[str]) -> str:
-    return values[number // len(COLORS) % len(values)]
+    return values[number // len(_COLORS) % len(values)]
 
 
 def whiskers(number: int, value: float, low: float, high: float, *, thickness: float) -> dict[str, Any]:

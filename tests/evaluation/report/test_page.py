@@ -1,16 +1,19 @@
 """The page is whole, says what the runs say, and shows every text as it was written."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from recbole_clickprompt.errors import DataError
-from recbole_clickprompt.evaluation.report.build import build_report
+from recbole_clickprompt.evaluation.report import style
+from recbole_clickprompt.evaluation.report.build import Extras, build_report
 from recbole_clickprompt.evaluation.run_tables import write_predictions
 from tests.evaluation.report.conftest import EVIL, FINETUNE, write_run
 
@@ -115,6 +118,17 @@ def test_a_run_has_its_colour_in_every_figure(read):
         "var(--series-1)",
         "var(--series-2)",
     ]
+
+
+def test_the_legend_of_the_times_leaves_out_runs_without_one(runs):
+    latency = pd.DataFrame({"run": [EVIL], "median_ms": [30.0], "p95_ms": [33.0]})
+    text = build_report(runs, samples=2, extras=Extras(latency=latency))
+    legend = text[text.index('id="cost"') :].split("</ul>")[0]
+    assert [html.unescape(name) for name in re.findall("<span>(.*?)</span></li>", legend)] == [EVIL]
+
+
+def test_thirty_six_runs_have_different_markers():
+    assert len({(style.color(number), style.symbol(number)) for number in range(36)}) == 36
 
 
 def test_metrics_are_those_of_the_predictions(read):
