@@ -24,6 +24,8 @@ class Counts:
         far: Numbers far outside the range of training, which were clipped to ``Field.bounds``.
         history: Counts of unusual histories.
         no_text: Rows with an unseen user or item that have no text of it, for a model that would encode it.
+        no_answer: Rows whose text of an unseen user or item was written from fields, for a model that has read a
+            teacher's answers as well.
         not_encoded: Rows whose text of an unseen user or item an export cannot encode.
     """
 
@@ -36,6 +38,7 @@ class Counts:
     far: Counter[str] = field(default_factory=Counter)
     history: HistoryCounts = field(default_factory=HistoryCounts)
     no_text: Counter[str] = field(default_factory=Counter)
+    no_answer: Counter[str] = field(default_factory=Counter)
     not_encoded: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Counts) -> None:
@@ -67,6 +70,11 @@ class Counts:
             *self.changes(),
             *_lines(self.unseen, "rows have values that training never saw"),
             *_lines(self.no_text, "rows with an unseen id have no text of it; they were scored without a text"),
+            *_lines(
+                self.no_answer,
+                "rows with an unseen id have a text without a teacher's answer, which the texts of training have; "
+                "give text and answer in a column item_text or user_text",
+            ),
             *_lines(
                 self.not_encoded,
                 "rows with an unseen id were scored without its text: an export holds the vectors of training and "

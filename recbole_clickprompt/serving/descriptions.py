@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,20 @@ from recbole_clickprompt.preprocessing.schema import Field
 from recbole_clickprompt.serving.columns import raw_values
 from recbole_clickprompt.serving.text import sentence_parts
 
-__all__ = ["UnseenTexts"]
+__all__ = ["LevelTexts", "UnseenTexts"]
+
+
+class LevelTexts(NamedTuple):
+    """Texts of unseen users, or items, of B rows.
+
+    Attributes:
+        texts: The text of each row whose user or item is unseen, and None in other rows and where the row has no
+            text, ``(B,)`` of objects.
+        written: Number of these texts that were written from fields; the others are the rows' own.
+    """
+
+    texts: np.ndarray
+    written: int
 
 
 class UnseenTexts:
@@ -32,7 +46,7 @@ class UnseenTexts:
 
     def __call__(
         self, table: pa.Table, ids: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray], first_row: int
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, LevelTexts]:
         """
         Args:
             table: B raw rows.
@@ -41,21 +55,21 @@ class UnseenTexts:
             first_row: Number of the first of these rows, for errors.
 
         Returns:
-            By level, the text of each row whose user or item is unseen, and None in other rows and where the row
-            has no text, ``(B,)`` of objects.
+            The texts by level.
 
         Raises:
             DataError: A value has the wrong type.
         """
-        texts = {}
+        found = {}
         for level, names in self._descriptions.names.items():
             rows = np.flatnonzero(ids[self._keys[level]] == 0)
-            texts[level] = np.full(len(table), None, dtype=object)
+            texts = np.full(len(table), None, dtype=object)
             own = self._own(level, table, first_row)
             parts = self._parts(names, raw, rows)
-            written = [" ".join(part) or None for part in parts]
-            texts[level][rows] = [own[row] or text for row, text in zip(rows, written, strict=True)]
-        return texts
+            written = [None if own[row] else " ".join(part) or None for row, part in zip(rows, parts, strict=True)]
+            texts[rows] = [own[row] or text for row, text in zip(rows, written, strict=True)]
+            found[level] = LevelTexts(texts, sum(text is not None for text in written))
+        return found
 
     def _own(self, level: str, table: pa.Table, first_row: int) -> np.ndarray | Sequence[None]:
         column = self._descriptions.columns[level]

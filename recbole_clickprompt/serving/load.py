@@ -27,7 +27,7 @@ from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.scores import torch_scores
 from recbole_clickprompt.serving.vector_cache import CacheOptions
 from recbole_clickprompt.trainer.checkpoint import load_weights
-from recbole_clickprompt.trainer.text_vectors import encoded_levels
+from recbole_clickprompt.trainer.text_vectors import answered_levels, encoded_levels
 from recbole_clickprompt.trainer.tied_weights import tied
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def serve_trained(trained: Trained, cache: CacheOptions = CacheOptions()) -> Ser
         scores,
         separate_texts=scores.states is not None,
         cache=None if scores.vectors is None else scores.vectors.cache,
+        answered_levels=answered_levels(model),
     )
 
 

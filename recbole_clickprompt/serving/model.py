@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from logging import getLogger
 
 import numpy as np
@@ -30,6 +30,7 @@ class ServedModel:
         scores: Maps encoded columns to scores, ``(B,)``.
         separate_texts: As for ``RowEncoder``.
         cache: The vectors of a model that encodes texts one by one.
+        answered_levels: As for ``RowEncoder``.
     """
 
     def __init__(
@@ -39,9 +40,15 @@ class ServedModel:
         *,
         separate_texts: bool = False,
         cache: VectorCache | None = None,
+        answered_levels: Collection[str] = (),
     ) -> None:
         self.preprocessing, self.cache, self._scores = preprocessing, cache, scores
-        self._encode = RowEncoder(preprocessing, separate_texts=separate_texts, encodes_texts=cache is not None)
+        self._encode = RowEncoder(
+            preprocessing,
+            separate_texts=separate_texts,
+            encodes_texts=cache is not None,
+            answered_levels=answered_levels,
+        )
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """The probability of a click for each row; values that were not used unchanged are reported by a warning.

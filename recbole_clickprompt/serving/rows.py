@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -29,10 +31,16 @@ class RowEncoder:
         preprocessing: The preprocessing of a model.
         separate_texts: The model looks up states of known texts, so that only tokens of unseen ones are needed.
         encodes_texts: The model can encode texts of unseen users and items, which are returned.
+        answered_levels: Levels whose texts had a teacher's answers in training.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, *, separate_texts: bool = False, encodes_texts: bool = False
+        self,
+        preprocessing: Preprocessing,
+        *,
+        separate_texts: bool = False,
+        encodes_texts: bool = False,
+        answered_levels: Collection[str] = (),
     ) -> None:
         self.preprocessing = preprocessing
         # Ids come first, because features of users and items are looked up by them
@@ -40,7 +48,7 @@ class RowEncoder:
         self._index = {name: pd.Index(tokens[1:]) for name, tokens in preprocessing.vocabulary.items()}
         self._tokens = None if preprocessing.text is None else RowTokens(preprocessing, separate=separate_texts)
         self._texts = None if preprocessing.descriptions is None else UnseenTexts(preprocessing)
-        self._encodes_texts = encodes_texts
+        self._encodes_texts, self._answered_levels = encodes_texts, answered_levels
 
     def __call__(self, table: pa.Table, counts: Counts) -> dict[str, np.ndarray]:
         """
@@ -103,12 +111,13 @@ class RowEncoder:
         counts: Counts,
     ) -> dict[str, np.ndarray]:
         encoded = {}
-        for level, texts in find(table, columns, raw, counts.rows + 1).items():
+        for level, (texts, written) in find(table, columns, raw, counts.rows + 1).items():
             key = {"user": self.preprocessing.user, "item": self.preprocessing.item}[level]
             given = sum(text is not None for text in texts)
             counts.no_text[key] += int((columns[key] == 0).sum()) - given
             if self._encodes_texts:
                 encoded[text_column(level)] = texts
+                counts.no_answer[key] += written if level in self._answered_levels else 0
             else:
                 counts.not_encoded[key] += given
         return encoded

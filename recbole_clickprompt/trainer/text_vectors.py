@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["LEVELS", "EncodesTexts", "encoded_levels", "vector_column"]
+__all__ = ["LEVELS", "EncodesTexts", "answered_levels", "encoded_levels", "vector_column"]
 
 LEVELS = ("user", "item")  # what a text can describe
 
@@ -54,6 +54,11 @@ class EncodesTexts(Protocol):
 def encoded_levels(model: object) -> list[str]:
     """The levels whose texts a model encodes; empty for most models."""
     return [level for level in LEVELS if level in model.vector_widths] if isinstance(model, EncodesTexts) else []
+
+
+def answered_levels(model: object) -> frozenset[str]:
+    """Levels whose texts had a teacher's answers in training: a model's ``answered_levels``, if it has some."""
+    return getattr(model, "answered_levels", frozenset())
 
 
 def vector_column(level: str) -> str:

@@ -20,7 +20,7 @@ from recbole_clickprompt.methods.kar.experts import build_experts
 from recbole_clickprompt.methods.text_vectors.frozen_encoder import FrozenEncoder, build_frozen_encoder
 from recbole_clickprompt.methods.text_vectors.level import Level
 from recbole_clickprompt.methods.text_vectors.tables import TextTables
-from recbole_clickprompt.methods.text_vectors.texts import ListedTexts, encoded_texts
+from recbole_clickprompt.methods.text_vectors.texts import ListedTexts, encoded_texts, levels_with_answers
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
 from recbole_clickprompt.text.user_profiles import NUMBER, PROFILE
@@ -69,6 +69,7 @@ class KAR(LabeledRowsModel):
         backbone: The CTR model.
         texts: Vectors of texts, and their experts.
         vector_widths: A of each level of texts, ``item`` and, with profiles of users, ``user``.
+        answered_levels: ``item`` if its texts have the teacher's answers.
     """
 
     def __init__(self, config: Settings, dataset: TextSource) -> None:
@@ -99,6 +100,7 @@ class KAR(LabeledRowsModel):
         }
         self.texts = KnowledgeTables(encoder, levels)
         self.vector_widths = dict.fromkeys(levels, width)
+        self.answered_levels = levels_with_answers(config)
         self.backbone = build_backbone(config, dataset, [ReadyVectors(_VECTORS, count=len(levels))])
 
     def begin(self, dataset: Dataset) -> None:

@@ -99,8 +99,8 @@ def load_examples(config: Settings, dataset: TextSource, *, share: float) -> Exa
     for level, subjects in _subjects(config, dataset).items():
         answers = teacher_answers(config, level, subjects, seed=distillation_seed(config))
         found += [Example(level, key, text, answers[key]) for key, text in subjects.items() if key in answers]
-        missing = sum(key not in answers for key in subjects)
-        getLogger().info(f"distill: {missing} of {len(subjects)} {level}s with a text have no answer")
+        answered = sum(key in answers for key in subjects)
+        getLogger().info(f"distill: answers about {answered} of {len(subjects)} {level}s with a text")
     if len(found) < 2:
         raise DataError(
             f"{', '.join(names)}: {len(found)} answers are about items or users of the training rows of "

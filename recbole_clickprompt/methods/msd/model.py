@@ -57,6 +57,7 @@ class MSD(LabeledRowsModel):
         backbone: The CTR model.
         texts: Vectors of texts, and the student that makes them.
         vector_widths: A of each level of texts, ``item`` and ``user``.
+        answered_levels: ``item`` if its texts have the teacher's phrases.
     """
 
     def __init__(self, config: Settings, dataset: TextSource) -> None:
@@ -72,6 +73,7 @@ class MSD(LabeledRowsModel):
         self.texts = build_text_tables(config, dataset)
         self.near = build_near_items(config)
         self.vector_widths = dict.fromkeys(self.texts.named_levels(), config["embedding_size"])
+        self.answered_levels = frozenset({"item"} if config["read_answers"] else ())
         count = ("user" in self.vector_widths) + self._fuse_target + (self.near is not None)
         self.backbone = build_backbone(config, dataset, [ReadyVectors(_VECTORS, count=count)])
         self.mask_rates: Tensor

@@ -19,6 +19,7 @@ from recbole_clickprompt.backbones.vector_fields import ReadyVectors
 from recbole_clickprompt.methods.ctr_model import LabeledRowsModel
 from recbole_clickprompt.methods.qarmlike.residual_kmeans import assign_codes, fit_codebooks
 from recbole_clickprompt.methods.text_vectors.frozen_encoder import build_frozen_encoder
+from recbole_clickprompt.methods.text_vectors.texts import levels_with_answers
 from recbole_clickprompt.settings.history_fields import HistoryFields
 from recbole_clickprompt.settings.values import Settings
 from recbole_clickprompt.text.source import TextSource
@@ -49,6 +50,7 @@ class QARMLike(LabeledRowsModel):
     Attributes:
         backbone: The CTR model.
         vector_widths: R, of items.
+        answered_levels: ``item`` if its texts have the teacher's answers.
     """
 
     def __init__(self, config: Settings, dataset: TextSource) -> None:
@@ -64,6 +66,7 @@ class QARMLike(LabeledRowsModel):
         self.register_buffer("codes", torch.full((items, levels), size))
         self.register_buffer("codebooks", torch.zeros(levels, size, self.encoder.width))
         self.vector_widths = {"item": levels}
+        self.answered_levels = levels_with_answers(config)
         self._fitted: Tensor | None = None  # centroids of an earlier run, which a warm start keeps
         width = config["embedding_size"]
         self.tables = nn.ModuleList(_code_table(size, width) for _ in range(levels))

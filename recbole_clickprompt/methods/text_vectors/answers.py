@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.knowledge.answers import Answer
 from recbole_clickprompt.knowledge.embedded import find_knowledge
 from recbole_clickprompt.knowledge.records import read_answers
 from recbole_clickprompt.settings.values import Settings
 
 __all__ = ["knowledge_hash", "teacher_answers", "with_phrases"]
+
+_REMEDIES = {
+    "item": "use answers about the items of this data set",
+    "user": "ask with recbole-cp teach --level=users and the user_knowledge, user_blocks and split of this run "
+    "(NAME@BLOCK is a profile as of a block), or set user_knowledge to static for answers about users themselves",
+}
 
 
 def knowledge_hash(names: Sequence[str]) -> str:
@@ -35,11 +42,17 @@ def teacher_answers(
         seed: Of ``shuffle_knowledge``.
 
     Raises:
-        DataError: A file cannot be used, or an answer is about another text.
+        DataError: A file cannot be used, an answer is about another text, or no key of ``texts`` has an answer.
     """
     answers: dict[str, Answer] = {}
     for name in config["knowledge"] or []:
         answers |= read_answers(find_knowledge(name), level, texts)
+    if texts and answers and answers.keys().isdisjoint(texts):
+        raise DataError(
+            f"knowledge: {', '.join(config['knowledge'])}: none of the {len(answers)} answers about {level}s is "
+            f"about one of the {len(texts)} that are read: they are about {next(iter(answers))!r} and others, "
+            f"not about {list(texts)[-1]!r} and others; {_REMEDIES[level]}"
+        )
     if config["shuffle_knowledge"]:
         keys = list(answers)
         order = np.random.default_rng(seed).permutation(len(keys))

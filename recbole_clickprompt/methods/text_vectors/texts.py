@@ -17,8 +17,8 @@ from recbole_clickprompt.text.descriptions import descriptions, profile_descript
 from recbole_clickprompt.text.source import TextSource
 
 __all__ = [
-    "ListedTexts", "answer_files", "check_knowledge", "encoded_texts", "frozen_inputs", "frozen_language_model",
-    "log_unanswered",
+    "ListedTexts", "answer_files", "check_knowledge", "encoded_texts", "frozen_inputs",
+    "frozen_language_model", "levels_with_answers", "log_unanswered",
 ]  # fmt: skip
 
 
@@ -70,6 +70,14 @@ def answer_files(settings: Settings) -> Sequence[str]:
 def frozen_language_model(settings: Settings) -> Mapping[str, bool]:
     """As for ``Method.served_language_models``: the encoder with its weights, unless vectors are random."""
     return {"plm": settings["knowledge_vectors"] != "random"}
+
+
+def levels_with_answers(settings: Settings) -> frozenset[str]:
+    """The levels of which a new text should have an answer: items, if answers are read.
+
+    Of users it is not expected: their profiles change all the time, and a teacher is rarely asked about them.
+    """
+    return frozenset({"item"} if settings["knowledge_vectors"] == "answers" else ())
 
 
 def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str]:

@@ -408,6 +408,24 @@ def test_answers_about_users_are_distilled_with_their_profiles():
     assert sum(text.startswith("Profile: ") for text in texts) == sum(e.level == "user" for e in examples.training)
 
 
+@pytest.mark.parametrize(
+    ("answers", "settings", "message"),
+    [
+        ({"user_id": "u1"}, {"user_knowledge": "blocks"}, r"about 'u1' and others, not about 'u\d+@\d'.*teach"),
+        ({"user_id": "u1", "block": 4}, {"user_knowledge": "static"}, "about 'u1@4' and others, not about 'u"),
+        ({"item_id": "other"}, {}, "none of the 1 answers about items is about one of the .* 'other' and others"),
+    ],
+)
+def test_answers_of_which_none_is_about_what_is_read_are_refused(answers, settings, message):
+    """They were asked about users themselves, say, and the run reads profiles as of blocks."""
+    answer = {"reasoning": "r", "explicit": ["a"], "implicit": ["b"]}
+    Path("others.jsonl").write_text(json.dumps({**answers, **answer}) + "\n")
+    names = ["others.jsonl"] if "item_id" in answers else ["tiny-items", "others.jsonl"]
+    config, data = prepared(knowledge=names, **settings)
+    with pytest.raises(DataError, match=message):
+        STAGE.training_rows(config, data[0], data[1])
+
+
 def test_answers_about_other_texts_are_refused():
     """Such as profiles as of other blocks: ``u1@2`` would show clicks that came later."""
     settings = {"user_knowledge": "blocks", "user_blocks": 4}

@@ -9,6 +9,8 @@ import torch
 from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.__main__ import main
+from recbole_clickprompt.knowledge.embedded import find_knowledge
+from recbole_clickprompt.knowledge.records import read_answers
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.columns import to_table
 from recbole_clickprompt.serving.load import load_trained
@@ -80,3 +82,24 @@ def test_an_export_holds_the_vectors_of_training(run, rows, tmp_path, monkeypatc
     unseen(rows)[:5].to_csv("rows.csv", index=False)
     assert main(["predict", "model", "rows.csv", "-o", "scores.csv"]) == 0
     assert "item_id: 5 rows with an unseen id were scored without its text" in capsys.readouterr().out
+
+
+def test_new_items_without_the_teachers_answer_are_counted(student, rows, tmp_path, monkeypatch, capsys):
+    """The texts of training have one, so the model would read texts of another kind."""
+    monkeypatch.chdir(tmp_path)
+    settings = {**SETTINGS, "student": str(student), "epochs": 1, "train_rows": 300, "train_texts": "none"}
+    settings |= {"knowledge": ["tiny-items"], "read_answers": True, "distill_epochs": 0}
+    run = run_recbole(model="MSD", dataset="tiny", config_dict=settings)
+    trained = load_trained(Path(run["checkpoint"]))
+    new = unseen(rows)[:6].assign(item_text=None)
+    new.loc[:1, "item_text"] = "title is Silver Sea. genre is Drama. quiet drama; a family by the sea."
+    new.to_csv("rows.csv", index=False)
+    assert main(["predict", run["checkpoint"], "rows.csv", "-o", "scores.csv"]) == 0
+    assert "item_id: 4 rows with an unseen id have a text without a teacher's answer" in capsys.readouterr().out
+    # text and answer as docs/serving.md says are the text of training
+    answer, item = read_answers(find_knowledge("tiny-items"), "item")["i1"], rows[rows["item_id"] == "i1"].iloc[0]
+    text = f"title is {item['title']}. year is {item['year']}. genre is {item['genre']}."
+    text += f" {'; '.join((*answer.explicit, *answer.implicit))}."
+    known = trained.preprocessing.vocabulary["item_id"].tolist().index("i1")
+    stored = trained.model.texts.levels["item"].adapted.rows[known]
+    torch.testing.assert_close(trained.model.encode_texts("item", [text])[0], stored, atol=1e-5, rtol=0)
