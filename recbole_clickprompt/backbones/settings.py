@@ -173,7 +173,7 @@ def check_history_settings(settings: Settings, *, reader: str | None = None) -> 
     if settings["history_length"] is not None and reader is None:
         raise SettingError(
             f"history_length is {settings['history_length']}, but {backbone} does not read histories by itself; "
-            "set history_pooling to mean, attention or similarity_histogram, or backbone to DIN"
+            "set history_length to ~, or history_pooling to mean, attention or similarity_histogram, or use DIN"
         )
 
 

@@ -114,6 +114,8 @@ def _reason(settings: Mapping[str, Any]) -> str:
     """Why a stage is left out, and what to set for it."""
     if settings.get("pretrain_epochs") == 0:
         return "pretrain_epochs: 0; set it to 1 or more"
+    if "knowledge" in settings and not settings["knowledge"]:
+        return "knowledge: null; set it to a list of files of answers, as recbole-cp teach writes them"
     return "these settings; set what it learns from"
 
 

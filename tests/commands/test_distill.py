@@ -84,7 +84,10 @@ def test_bad_input_ends_with_exit_code_2(capsys):
         assert distill(**settings) == 2
         assert message in capsys.readouterr().err
 
-    refused("train_stage: distill has nothing to train with these settings", knowledge=None)
+    refused(
+        "distill has nothing to train with knowledge: null; set it to a list of files of answers",
+        knowledge=None,
+    )
     refused("did you mean tiny-items", knowledge=["tiny-itms"])
     refused("distill_patience must be", distill_patience=0)
     refused("there is no such folder", student="./nowhere")

@@ -73,8 +73,8 @@ class Distillation:
     name = "distill"
 
     def is_enabled(self, config: Settings) -> bool:
-        """True if there is ``knowledge``."""
-        return bool(config["knowledge"])
+        """Whether there is ``knowledge``, and something to do with it: epochs, or answers to write and compare."""
+        return bool(config["knowledge"]) and (self.epochs(config) > 0 or config["distill_evaluated"] > 0)
 
     def label(self, config: Settings) -> str:
         """``student``: whatever the student is used for, its checkpoint is the same."""

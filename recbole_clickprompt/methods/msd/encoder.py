@@ -55,6 +55,7 @@ class StudentEncoder(nn.Module):
     Attributes:
         width: W.
         pooling: The argument.
+        lora_scale: alpha / r of LoRA; 0 without.
         num_frozen: Layers below those that are trained; 0 if all are trained.
 
     Raises:
@@ -86,10 +87,11 @@ class StudentEncoder(nn.Module):
         self._splits = self._is_causal and _can_split(self.base.config, self.family)
         self.num_frozen = self._frozen_layers(upper_layers, len(layers))
         self.base.requires_grad_(False)
+        self.lora_scale = 0.0
         if trained:
             upper = layers[self.num_frozen :]
             if lora is not None:
-                add_lora(upper, lora, family=self.family)
+                self.lora_scale = add_lora(upper, lora, family=self.family)
             elif self.num_frozen:
                 upper.requires_grad_(True)
                 self._norm.requires_grad_(True)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MSDMethod"]
 
+_WEIGHTED = ("softmax", "attention")  # weights of near items depend on the target; elsewhere it only chooses them
+_SUMMED = ("sum", "mean")
+
 
 class MSDMethod(Method):
     """A CTR model with vectors of texts from a small language model that was distilled from a large one."""
@@ -62,10 +65,12 @@ class MSDMethod(Method):
                 "train_texts: all has nothing to train in clicks with fusion: histogram, which has no gradient; "
                 "set it to targets or none"
             )
-        if fusion == "histogram" and settings["train_texts"] == "targets" and not settings["fuse_target"]:
+        passes_gradients = settings["fuse_target"] or settings["train_user_texts"] or fusion in _WEIGHTED
+        if settings["train_texts"] == "targets" and not passes_gradients:
+            others = "all or none" if fusion in _SUMMED else "none"
             raise SettingError(
-                "train_texts: targets has nothing to train with fusion: histogram, which has no gradient, and "
-                "fuse_target: False; set it to none, or fuse_target to True"
+                f"train_texts: targets has nothing to train with fuse_target: False and fusion: {fusion}, where "
+                f"no gradient reaches the text of the target; set train_texts to {others}, or fuse_target to True"
             )
         if settings["train_user_texts"]:
             for name, value in (("user_knowledge", "none"), ("train_texts", "none"), ("vectors", "random")):

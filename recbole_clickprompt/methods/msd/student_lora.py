@@ -13,7 +13,7 @@ from recbole_clickprompt.errors import SettingError
 __all__ = ["add_lora"]
 
 
-def add_lora(layers: nn.ModuleList, settings: Mapping[str, Any], *, family: str) -> None:
+def add_lora(layers: nn.ModuleList, settings: Mapping[str, Any], *, family: str) -> float:
     """Adds adapters to layers in place and freezes all of their other weights.
 
     Args:
@@ -21,6 +21,9 @@ def add_lora(layers: nn.ModuleList, settings: Mapping[str, Any], *, family: str)
         settings: The setting ``plm_lora``: rank ``r`` (8 if missing), ``alpha`` (16), ``dropout`` (0) and
             ``target_modules`` (queries and values; in GPT-2 they are one product with the keys).
         family: transformers' model type, which names these modules.
+
+    Returns:
+        alpha / r, by which the adapters' part is multiplied.
 
     Raises:
         SettingError: peft is not installed, does not know the family, or rejects the settings.
@@ -38,10 +41,11 @@ def add_lora(layers: nn.ModuleList, settings: Mapping[str, Any], *, family: str)
         raise SettingError(
             f"plm_lora: r is {rank}, more than the width of the student's layers, {width}; lower it"
         )
+    alpha = settings.get("alpha", 16)
     try:
         config = LoraConfig(
             r=rank,
-            lora_alpha=settings.get("alpha", 16),
+            lora_alpha=alpha,
             lora_dropout=settings.get("dropout", 0.0),
             target_modules=targets,
             fan_in_fan_out=family == "gpt2",  # its weights are stored transposed
@@ -54,3 +58,4 @@ def add_lora(layers: nn.ModuleList, settings: Mapping[str, Any], *, family: str)
         ) from error
     except ValueError as error:
         raise SettingError(f"plm_lora: {error}") from error
+    return alpha / rank

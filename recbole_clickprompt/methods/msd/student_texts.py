@@ -78,10 +78,10 @@ class StudentTexts:
         """
         return padded(self.tokens, texts.cpu().numpy())
 
-    def hashes(self) -> Tensor:
-        """A hash of each text's tokens, ``(U, HASH_SIZE)`` uint8."""
-        bounds = itertools.pairwise(self.tokens.offsets)
-        return hash_texts(self.tokens.values[begin:end].tobytes() for begin, end in bounds)
+    def hashes(self, read_with: str = "") -> Tensor:
+        """A hash of each text's tokens and of how they are read, ``(U, HASH_SIZE)`` uint8."""
+        bounds, start = itertools.pairwise(self.tokens.offsets), read_with.encode()
+        return hash_texts(start + self.tokens.values[begin:end].tobytes() for begin, end in bounds)
 
     def digest(self) -> str:
         """A hash of all tokens and of which id has which."""

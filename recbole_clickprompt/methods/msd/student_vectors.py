@@ -50,6 +50,8 @@ class StudentVectors(nn.Module):
         self._folder, self._random = folder, random
         self._states: dict[str, FrozenStates] = {}  # of the frozen layers by level, once they are needed
         self._enable_amp, self._show_progress = enable_amp, show_progress
+        # What vectors depend on besides tokens and weights: vectors of a run with other settings are not reused
+        self._read_with = f"{encoder.pooling} {encoder.lora_scale} {random} {enable_amp}"
         # By level, hashes of texts and their vectors by the present weights, from an earlier run
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -58,7 +60,8 @@ class StudentVectors(nn.Module):
 
         Args:
             weights: Of this module.
-            known: By level, hashes of texts, ``(U, HASH_SIZE)``, and their vectors, ``(U, W)``.
+            known: By level, hashes of texts and of how they were read, ``(U, HASH_SIZE)``, and their vectors,
+                ``(U, W)``.
         """
         own = {name: weight.shape for name, weight in self.state_dict().items()}
         if own == {name: weight.shape for name, weight in weights.items()}:
@@ -89,7 +92,7 @@ class StudentVectors(nn.Module):
                     enable_amp=self._enable_amp,
                     show_progress=self._show_progress,
                 )
-            hashes = texts.hashes()
+            hashes = texts.hashes(self._read_with)
             known, stored = self._known.get(level.name, (hashes[:0], torch.zeros(0, self.encoder.width)))
             places = places_of(hashes, known)
             found = places >= 0
@@ -128,8 +131,7 @@ class StudentVectors(nn.Module):
 
     def hash_with(self, others: Iterable[nn.Module]) -> str:
         """A hash of all weights and of the weights of other modules, in hexadecimal."""
-        start = f"{self._tokenize.max_length} {self.encoder.pooling} {self._random} {self._enable_amp}"
-        return hash_weights(start, (self.encoder, *others))
+        return hash_weights(f"{self._tokenize.max_length} {self._read_with}", (self.encoder, *others))
 
     def _texts(self, level: Level) -> StudentTexts:
         if level.texts is None:

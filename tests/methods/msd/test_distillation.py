@@ -426,6 +426,21 @@ def test_answers_of_which_none_is_about_what_is_read_are_refused(answers, settin
         STAGE.training_rows(config, data[0], data[1])
 
 
+@pytest.mark.parametrize(
+    ("settings", "enabled"),
+    [
+        ({"distill_epochs": 1}, True),
+        ({"distill_epochs": 0, "distill_evaluated": 5}, True),
+        ({"distill_share": 0.0, "distill_evaluated": 5}, True),
+        ({"distill_epochs": 0, "distill_evaluated": 0}, False),
+        ({"distill_share": 0.0, "distill_evaluated": 0}, False),
+    ],
+)
+def test_without_anything_to_distill_or_evaluate_the_stage_is_left_out(settings, enabled):
+    """So texts may contain answers that are too few to distill, such as those about new items alone."""
+    assert STAGE.is_enabled({**SETTINGS, "knowledge": ["tiny-items"], "distill_share": 1.0, **settings}) is enabled
+
+
 def test_answers_about_other_texts_are_refused():
     """Such as profiles as of other blocks: ``u1@2`` would show clicks that came later."""
     settings = {"user_knowledge": "blocks", "user_blocks": 4}
@@ -458,7 +473,7 @@ def test_clear_refusals():
     with pytest.raises(SettingError, match="nothing to distill"):
         STAGE.training_rows(config, data[0], data[1])
     Path("other.jsonl").write_text('{"item_id": "x", "reasoning": "r", "explicit": ["a"], "implicit": ["b"]}\n')
-    with pytest.raises(DataError, match=r"other.jsonl: 0 answers are about items or users of the training rows"):
+    with pytest.raises(DataError, match=r"other.jsonl: none of the 1 answers about items is about one of the 64"):
         distill(knowledge=["other.jsonl"])
     with pytest.raises(
         SettingError, match="max_text_length is 12, but the student needs 11 tokens|max_text_length"

@@ -170,7 +170,7 @@ def test_predict_report_grid_and_tune_take_it(settings, capsys):
         ({"backbone": "LR"}, "MSD adds vectors of texts as fields, which LR does not support; use one of AFM"),
         ({"backbone": "FGCNN"}, "which FGCNN does not support"),
         ({"history_length": None}, "fusion: sum reads each user's earlier clicks; set history_length"),
-        ({"fusion": "none"}, "history_length is 4, but DCNV2 does not read histories by itself"),
+        ({"fusion": "none"}, "history_length is 4, but .*by itself; set history_length to ~, or"),
         (
             {"fusion": "none", "history_length": None, "fuse_target": False, "user_knowledge": "none"},
             "leave no vectors of texts; use the backbone alone",
@@ -180,7 +180,22 @@ def test_predict_report_grid_and_tune_take_it(settings, capsys):
         ({"train_user_texts": True, "vectors": "random"}, "nothing to train with vectors: random"),
         ({"fusion": "none", "fuse_target": False, "user_knowledge": "none"}, "leave no vectors of texts"),
         ({"fusion": "histogram", "train_texts": "all"}, "nothing to train in clicks with fusion: histogram"),
-        ({"fusion": "histogram", "fuse_target": False}, "nothing to train with fusion: histogram"),
+        (
+            {"fusion": "histogram", "fuse_target": False},
+            "targets has nothing to train with fuse_target: False and fus",
+        ),
+        (
+            {"fuse_target": False},
+            "has nothing to train .* fusion: sum.* set train_texts to all or none, or fuse_targ",
+        ),
+        (
+            {"fuse_target": False, "fusion": "mean"},
+            "has nothing to train with fuse_target: False and fusion: mean",
+        ),
+        (
+            {"fuse_target": False, "fusion": "none", "history_length": None},
+            "nothing to train with fuse_target: False and fusion: none, .* set train_texts to none, or",
+        ),
         ({"read_answers": True}, "read_answers has no effect without knowledge"),
         ({"shuffle_knowledge": True}, "shuffle_knowledge has no effect without knowledge"),
         ({"init_from_text": ["item_id"]}, "init_from_text has no place in MSD"),

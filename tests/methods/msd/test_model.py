@@ -67,11 +67,20 @@ def test_vectors_are_those_of_user_target_and_near_items(build):
 @pytest.mark.parametrize(
     ("settings", "count"),
     [
-        ({"fuse_target": False}, 2),
+        ({"fuse_target": False, "train_texts": "all"}, 2),
         ({"user_knowledge": "none"}, 2),
         ({"fusion": "none", "history_length": None}, 2),
         ({"fusion": "none", "history_length": None, "user_knowledge": "none"}, 1),
-        ({"fusion": "none", "history_length": None, "fuse_target": False, "user_knowledge": "static"}, 1),
+        (
+            {
+                "fusion": "none",
+                "history_length": None,
+                "fuse_target": False,
+                "user_knowledge": "static",
+                "train_texts": "none",
+            },
+            1,
+        ),
     ],
 )
 def test_levels_and_fusion_can_be_left_out(build, settings, count):
@@ -164,7 +173,7 @@ def test_equal_items_are_in_one_part(build):
 
 @pytest.mark.parametrize("texts", ["targets", "all", "none"])
 def test_the_student_learns_from_the_texts_that_the_setting_names(build, texts):
-    model, (train, *_) = build(**NO_DROPOUT, train_texts=texts, fuse_target=False, near_items=4)
+    model, (train, *_) = build(**NO_DROPOUT, train_texts=texts, near_items=4)
     step(model, batch_of(train))  # LoRA's B is 0 at first, which hides A's gradient
     read = []
     encode = model.texts.student.encoder.forward

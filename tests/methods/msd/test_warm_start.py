@@ -67,7 +67,7 @@ def test_only_new_and_changed_texts_are_encoded(days, monkeypatch, train_texts, 
         run_recbole(model="MSD", dataset="tuesday", config_dict={**settings, "warm_start": result["checkpoint"]})
     levels = began.value.args[0].texts.named_levels()
     saved = torch.load(result["checkpoint"])["state_dict"]
-    texts = {name: distinct(level.texts.hashes()) for name, level in levels.items()}
+    texts = {name: distinct(level.text_hashes) for name, level in levels.items()}
     new = {name: texts[name] - distinct(saved[f"texts.levels.{name}.text_hashes"]) for name in texts}
     assert sorted(new) == ["item", "user"]
     assert 10 < len(new["item"]) < len(texts["item"]) / 2
@@ -88,3 +88,24 @@ def test_the_vectors_that_a_trained_student_leaves_are_those_of_its_weights(days
     model.texts.refresh()  # reads all texts
     for name, level in model.texts.named_levels().items():
         assert torch.allclose(level.vectors.rows, stored[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("monday", "tuesday"),
+    [
+        ({"student_pooling": "mean"}, {"student_pooling": "last"}),
+        ({"vectors": "random"}, {"vectors": "student"}),
+        ({"vectors": "student"}, {"vectors": "random"}),
+        ({"enable_amp": False}, {"enable_amp": True}),
+    ],
+)
+def test_vectors_that_were_made_with_other_settings_are_computed_again(days, monday, tuesday):
+    settings = {**days, "train_texts": "none"}
+    earlier = run_recbole(model="MSD", dataset="monday", config_dict={**settings, **monday})["checkpoint"]
+    settings = {**settings, **tuesday, "warm_start": earlier}
+    run = run_recbole(model="MSD", dataset="tuesday", config_dict=settings)["checkpoint"]
+    model = restore(Path(run), device=torch.device("cpu")).model
+    stored = {name: level.vectors.rows.clone() for name, level in model.texts.named_levels().items()}
+    model.texts.refresh()  # reads all texts
+    for name, level in model.texts.named_levels().items():
+        assert torch.allclose(level.vectors.rows, stored[name], atol=1e-5), name
