@@ -59,7 +59,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     train_data, valid_data, _ = data_preparation(config, create_dataset(config))
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
-        print(f"epoch {epoch + 1}: " + ", ".join(f"{_words(name)} {value:.4f}" for name, value in metrics.items()))
+        print(f"epoch {epoch}: " + ", ".join(f"{_words(name)} {value:.4f}" for name, value in metrics.items()))
 
     path = run_stage(
         stage, config, train_data, valid_data, allowed=(_STAGE,), show_progress=config["show_progress"],

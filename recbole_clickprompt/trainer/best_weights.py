@@ -59,7 +59,7 @@ class BestWeights:
         """Loads the best weights, if any epoch was validated; returns the number of epochs that they took."""
         if self._weights:
             model.load_state_dict(self._weights)
-            getLogger().info(f"best epoch {self._epoch + 1}, validation loss {self._loss:.4f}")
+            getLogger().info(f"best epoch {self._epoch}, validation loss {self._loss:.4f}")
         return self._epoch + 1
 
     def state(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def distill(**settings):
 def test_it_prints_losses_and_f1_and_reuses_the_result(capsys):
     assert distill() == 0
     first = capsys.readouterr().out
-    assert "epoch 1: loss " in first
+    assert "epoch 0: loss " in first
     assert "valid loss" in first
     assert "4 answers written" in first
     assert "| all | 0.8 | 0." in first
@@ -45,7 +45,7 @@ def test_it_prints_losses_and_f1_and_reuses_the_result(capsys):
     before = student.stat().st_mtime_ns, quality_beside(student).stat().st_mtime_ns
     assert distill() == 0
     again = capsys.readouterr().out
-    assert "epoch 1: loss " in again
+    assert "epoch 0: loss " in again
     assert again.partition("loss of held-out answers")[2] == first.partition("loss of held-out answers")[2]
     assert (student.stat().st_mtime_ns, quality_beside(student).stat().st_mtime_ns) == before
 
@@ -73,7 +73,7 @@ def test_other_ways_to_measure_do_not_train_again(capsys):
 def test_the_undistilled_student_can_be_measured(capsys):
     assert distill(distill_epochs=0, distill_evaluated=2) == 0
     out = capsys.readouterr().out
-    assert "epoch 1: loss" not in out
+    assert "epoch 0: loss" not in out
     assert "2 answers written" in out
     assert distill(distill_epochs=1, distill_evaluated=0) == 0
     assert "answers written" not in capsys.readouterr().out
