@@ -24,8 +24,9 @@ def _starts_command() -> bool:
 
     Importing RecBole takes seconds, and would slow down ``--help`` and commands that read tables only.
     """
-    # The script or module as Python was started with it; another one in processes that a command starts
-    started = sys.orig_argv[-len(sys.argv)] if sys.argv else ""
+    # The script or module as Python was started with it; another one in processes that a command starts. Programs
+    # may have changed sys.argv since
+    started = sys.orig_argv[-len(sys.argv)] if 0 < len(sys.argv) <= len(sys.orig_argv) else ""
     if sys.argv[:1] == ["-m"]:  # Python's value while it locates the module of `python -m MODULE`
         return started.removeprefix("-m") == __name__
     return sys.argv[:1] == [started] and Path(started).stem in ("recbole-cp", "run_recbole_cp")

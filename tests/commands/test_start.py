@@ -91,3 +91,9 @@ def test_a_program_of_another_name_registers_the_models():
     for arguments in (["mine.py"], ["-c", program]):
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
         assert done.stdout.split() == ["registers"], done.stderr
+
+
+def test_a_program_may_have_replaced_its_arguments():
+    program = f"{SAYS_IT_REGISTERS}sys.argv = ['x'] * 9\nimport recbole_clickprompt"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["registers"], done.stderr
