@@ -1,4 +1,4 @@
-"""Show the exact sentences that the PLM reads for some rows.
+"""Show what a language model reads for some rows: the exact sentences, or the texts of user and item.
 
 Accepts --key=value settings as `run` does, such as --text_fields="{item_id: film}". Rows are in the order of the
 split, which is that of `run` with the same settings.
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Prints label and sentence of rows.
+    """Prints label and sentence of rows; or label and texts, for a method that reads those of users and items.
 
     Raises:
         SettingError: A setting is invalid, or there is no such row.
@@ -34,6 +34,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import init_seed
+
+    from recbole_clickprompt.methods.registry import find_method
+    from recbole_clickprompt.text.user_profiles import NUMBER
 
     check_minimum(options, 1, "rows")
     model, dataset, files, values = parse_run(options, settings)
@@ -45,9 +48,16 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     for row in chosen:
         if not 0 <= row < len(data):
             raise SettingError(f"--row must be from 0 to {len(data) - 1} in the part {options.part}, got {row}")
+    columns, texts = data.inter_feat, find_method(model).level_texts(config, data)
     textualizer = data.textualizer()
     keys = {field.key for field in textualizer.fields}
-    columns = data.inter_feat
+    ids = {"item": data.iid_field, "user": data.uid_field if data.user_profiles is None else NUMBER}
     for row in chosen:
-        sentence = textualizer.sentence({key: int(columns[key][row]) for key in keys})
-        print(f"{int(columns[config['LABEL_FIELD']][row])}  {sentence}")
+        label = int(columns[config["LABEL_FIELD"]][row])
+        if texts:
+            lines = [
+                f"{level}: {values[int(columns[ids[level]][row])]}" for level, values in sorted(texts.items())
+            ]
+            print(f"{label}  " + "\n   ".join(lines))
+        else:
+            print(f"{label}  {textualizer.sentence({key: int(columns[key][row]) for key in keys})}")

@@ -106,6 +106,19 @@ class Method:
         """
         return {"plm": False} if self.serves_text_with(settings) else {}
 
+    def level_texts(self, config: Settings, dataset: TextSource) -> Mapping[str, Sequence[str]]:
+        """The texts of items and users of a method that reads these, and not the sentence of a row.
+
+        Args:
+            config: Settings of the run.
+            dataset: A part of its data set.
+
+        Returns:
+            By level, ``item`` or ``user``, the text of each id; with ``user_profiles``, of each profile. Empty for
+            a method that reads sentences.
+        """
+        return {}
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """What determines a run in addition to settings, rows and the text of rows, such as hashes of files.
 

@@ -20,8 +20,9 @@ from recbole_clickprompt.settings.types import (
     optional,
     real,
 )
+from recbole_clickprompt.settings.values import Settings
 
-__all__ = ["INTERACTION_LAYERS", "KNOWLEDGE", "PLM", "POOLING", "PRETRAINING", "training"]
+__all__ = ["INTERACTION_LAYERS", "KNOWLEDGE", "PLM", "POOLING", "PRETRAINING", "text_levels", "training"]
 
 _TRAINING = {
     "load_pretrained": Setting(
@@ -120,3 +121,8 @@ def training(**defaults: object) -> dict[str, Setting]:
     """
     known = {**RECBOLES, **SHARED, **_TRAINING}
     return {name: replace(known[name], default=default) for name, default in defaults.items()}
+
+
+def text_levels(settings: Settings) -> list[str]:
+    """What texts are read about: ``item``, and ``user`` unless ``user_knowledge`` is none."""
+    return ["item"] if settings["user_knowledge"] == "none" else ["item", "user"]

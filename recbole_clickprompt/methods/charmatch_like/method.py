@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +53,15 @@ class CharMatchLikeMethod(Method):
 
         return CharMatchLike
 
-    def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
-        """A hash of the texts; ``reads_text`` is False, since no PLM and no tokens are read."""
+    def level_texts(self, config: Settings, dataset: TextSource) -> Mapping[str, Sequence[str]]:
+        """Of users and items, whose characters are read."""
         from recbole_clickprompt.text.descriptions import descriptions
 
-        texts = json.dumps([descriptions(dataset, level) for level in LEVELS])
+        return {level: descriptions(dataset, level) for level in LEVELS}
+
+    def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
+        """A hash of the texts; ``reads_text`` is False, since no PLM and no tokens are read."""
+        texts = json.dumps(list(self.level_texts(config, dataset).values()))
         return {"texts": hashlib.sha256(texts.encode()).hexdigest()}
 
     def begin_finetuning(

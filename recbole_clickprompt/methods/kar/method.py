@@ -10,6 +10,7 @@ from recbole_clickprompt.backbones.settings import check_history_settings, check
 from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.methods.base import Method, check_text_fields, refuse_unread
 from recbole_clickprompt.methods.kar.settings import SETTINGS
+from recbole_clickprompt.methods.settings import text_levels
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 
@@ -60,12 +61,17 @@ class KARMethod(Method):
 
         return frozen_language_model(settings)
 
+    def level_texts(self, config: Settings, dataset: TextSource) -> Mapping[str, Sequence[str]]:
+        """Of items, and of profiles of users, with the teacher's answers if those are read."""
+        from recbole_clickprompt.methods.text_vectors.texts import encoded_texts
+
+        return {level: encoded_texts(config, dataset, level) for level in text_levels(config)}
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the encoder's files and of the texts that it reads."""
         from recbole_clickprompt.methods.text_vectors.texts import frozen_inputs
 
-        levels = ["item", *(["user"] if config["user_knowledge"] != "none" else [])]
-        return frozen_inputs(config, dataset, levels)
+        return frozen_inputs(config, dataset, text_levels(config))
 
     def begin_finetuning(
         self,

@@ -10,6 +10,7 @@ from torch import nn
 
 from recbole_clickprompt.methods.msd.builders import texts_of
 from recbole_clickprompt.methods.msd.phrase_dictionary import dictionary_hash
+from recbole_clickprompt.methods.settings import text_levels
 from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash
 from recbole_clickprompt.plm.generative import load_generative
 from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash
@@ -45,9 +46,8 @@ def load_distilled(config: Settings, path: Path) -> PreTrainedModel:
 def student_inputs(config: Settings, dataset: TextSource) -> dict[str, Any]:
     """Hashes of the student's weights, config and tokenizer, of the texts that it reads, and of the knowledge."""
     folder = find_plm(config["student"])
-    levels = ["item", *(["user"] if config["user_knowledge"] != "none" else [])]
     texts = hashlib.sha256()
-    for level in levels:
+    for level in text_levels(config):
         texts.update("\0".join(texts_of(config, dataset, level)).encode())
     return {
         "knowledge": knowledge_hash(config["knowledge"] or []),

@@ -13,6 +13,7 @@ from recbole_clickprompt.evaluation.word_tables import WordTable
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.msd.distillation import DISTILLATION_CURVES, DISTILLATION_MEASURES, Distillation
 from recbole_clickprompt.methods.msd.settings import SETTINGS
+from recbole_clickprompt.methods.settings import text_levels
 from recbole_clickprompt.settings.declaration import Setting
 from recbole_clickprompt.settings.values import Settings
 
@@ -100,6 +101,12 @@ class MSDMethod(Method):
     def served_language_models(self, settings: Settings) -> Mapping[str, bool]:
         """``student``, whose weights are part of the trained model."""
         return {"student": False}
+
+    def level_texts(self, config: Settings, dataset: TextSource) -> Mapping[str, Sequence[str]]:
+        """Of items, and of profiles of users; the student reads each with a prompt around it."""
+        from recbole_clickprompt.methods.msd.builders import texts_of
+
+        return {level: texts_of(config, dataset, level) for level in text_levels(config)}
 
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the student's files and of the texts that it reads."""

@@ -60,6 +60,12 @@ class QARMLikeMethod(Method):
 
         return frozen_language_model(settings)
 
+    def level_texts(self, config: Settings, dataset: TextSource) -> Mapping[str, Sequence[str]]:
+        """Of items, with the teacher's answers if those are read."""
+        from recbole_clickprompt.methods.text_vectors.texts import encoded_texts
+
+        return {"item": encoded_texts(config, dataset, "item")}
+
     def inputs(self, config: Settings, dataset: TextSource) -> dict[str, Any]:
         """Hashes of the encoder's files and of the texts that it reads."""
         from recbole_clickprompt.methods.text_vectors.texts import frozen_inputs
