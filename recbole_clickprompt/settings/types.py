@@ -91,7 +91,7 @@ def list_of(item: ValueType) -> ValueType:
     """A list, possibly empty, of values of one type."""
     return ValueType(
         f"list of {item.name}",
-        f"a list, each {item.expected}",
+        f"a list in brackets, each {item.expected}",
         lambda v: isinstance(v, list | tuple) and all(map(item.accepts, v)),
     )
 
