@@ -287,7 +287,7 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
             ("tune-flip", 24), ("tune-p5", 12), ("tune-kar", 40), ("tune-qarmlike", 40), ("tune-llactr", 40),
             ("tune-sukd-like", 20), ("tune-numbert-like", 20), ("tune-bert4ctr-like", 20),
             ("tune-charmatch-like", 20), ("tune-print-repaired", 20), ("tune-ctrbert", 20), ("tune-ctrl", 24),
-            ("tune-ptab", 20), ("tune-msd", 40),
+            ("tune-ptab", 20), ("tune-msd", 40), ("tune-msd-vectors", 40),
         ],
     ),
 )  # fmt: skip
