@@ -18,6 +18,7 @@ items. ./props/best/recipes.yaml takes the place of the shipped list of recipes.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,6 @@ _RECIPES = "best/recipes.yaml"
 _SEARCH_SEED = 1  # of all trials; the runs that are compared have others
 _FIRST_SEED = 2
 _QUIET = {"state": "warning"}  # many runs
-_DECIDED = ("seed", "model", "backbone", "dataset", "valid_metric", "save_predictions")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,20 +61,20 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         DataError: The baseline cannot be trained on the data set.
     """
     from recbole_clickprompt.evaluation.advice import advise, compare_results
-    from recbole_clickprompt.tuning.recipes import plan_rounds, read_recipes
+    from recbole_clickprompt.tuning.recipes import DECIDED, plan_rounds, read_recipes
     from recbole_clickprompt.tuning.results import digest
     from recbole_clickprompt.tuning.seeds import run_cells
 
-    if not options.minutes > 0:
-        raise SettingError(f"--minutes must be above 0, got {options.minutes:g}")
+    if not 0 < options.minutes < math.inf:
+        raise SettingError(f"--minutes must be a number above 0, got {options.minutes:g}")
     dataset = dataset_name(options.dataset)
     given = parse_settings(settings)
-    if taken := next((name for name in _DECIDED if name in given), None):
+    if taken := next((name for name in (*DECIDED, "model", "backbone") if name in given), None):
         raise SettingError(f"compare decides {taken}; leave out --{taken}")
     folder = Path("results") / f"compare-{dataset}{f'-{digest(given)[:8]}' if given else ''}"
     given["valid_metric"] = "AUC"
     recipes = read_recipes(find_file(_RECIPES, "file of recipes"), given, dataset=dataset, plm=options.plm)
-    _check_recorded(folder, recipes.recipes[0].settings)
+    _check_recorded(folder, recipes.recipes)
     baseline = recipes.recipes[0].name
     searches, left_out = _first_trials(recipes, folder, minutes=options.minutes)
     minutes = sum(search.minutes() for search in searches.values())
@@ -106,7 +106,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"train it: recbole-cp run --config_files={files[name]} --dataset={dataset}")
 
 
-def _check_recorded(folder: Path, settings: dict[str, Any]) -> None:
+def _check_recorded(folder: Path, recipes: Sequence[Recipe]) -> None:
     """Checks that the runs of a comparison that is continued are there, and read the files that there are now.
 
     Raises:
@@ -115,13 +115,16 @@ def _check_recorded(folder: Path, settings: dict[str, Any]) -> None:
     from recbole_clickprompt.tuning.data_files import check_same_data, data_digest
     from recbole_clickprompt.tuning.results import read_results
 
-    now = data_digest(settings)
-    for table in (*sorted(folder.glob("trials/*.csv")), folder / "runs.csv"):
-        rows = read_results(table, [])
-        check_same_data(rows, now, table=folder, dataset=settings["dataset"])
-        for run in rows.get("checkpoint", ()):
-            if not Path(run).exists():
-                raise DataError(f"{run} does not exist any more; remove {table} to run its models again")
+    table = folder / "runs.csv"
+    runs = read_results(table, ["run", "checkpoint"])
+    for recipe in recipes:
+        trials = read_results(folder / "trials" / f"{recipe.file_name}.csv", [])
+        now = data_digest(recipe.settings)
+        for rows in (trials, runs[runs["run"] == recipe.name]):
+            check_same_data(rows, now, table=folder, dataset=recipe.settings["dataset"])
+    for run in runs["checkpoint"].dropna():
+        if not Path(run).exists():
+            raise DataError(f"{run} does not exist any more; remove {table} to run its models again")
 
 
 def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[dict[str, Trials], dict[str, str]]:
@@ -132,8 +135,6 @@ def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[di
     Raises:
         DataError: The baseline fails, so there is nothing to compare with.
     """
-    import math
-
     from recbole_clickprompt.tuning.trials import Trials
 
     searches, left_out = {}, {}

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.evaluation.baselines import BASELINES
 from recbole_clickprompt.host.properties import find_file, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 from recbole_clickprompt.settings.old_names import use_new_names
 from recbole_clickprompt.tuning.space import Draw, read_space
 
-__all__ = ["Recipe", "Recipes", "plan_rounds", "read_recipes"]
+__all__ = ["DECIDED", "Recipe", "Recipes", "plan_rounds", "read_recipes"]
+
+# What a comparison sets itself, beside the models of its recipes
+DECIDED = ("seed", "dataset", "valid_metric", "save_predictions")
 
 _KEYS = ("recipes", "with_plm", "space")
 # Searches end after as many trials; more seeds than these say little more
@@ -68,7 +72,7 @@ def read_recipes(path: Path, given: Mapping[str, Any], *, dataset: str, plm: boo
         plm: Whether those under ``with_plm`` belong to it.
 
     Raises:
-        SettingError: A file is missing or invalid, or lacks a searched setting.
+        SettingError: A file is missing or invalid, lacks a searched setting, or has one that a comparison decides.
     """
     content = read_yaml(path)
     if lacking := next((key for key in _KEYS if not isinstance(content.get(key), dict)), None):
@@ -82,9 +86,18 @@ def read_recipes(path: Path, given: Mapping[str, Any], *, dataset: str, plm: boo
     space = [draw for draw in read_space(content["space"], path) if draw.name not in given]
     files = {**content["recipes"], **(content["with_plm"] if plm else {})}
     recipes: list[Recipe] = []
+    if taken := next((draw.name for draw in space if draw.name in (*DECIDED, "model", "backbone")), None):
+        raise SettingError(f"{path}: compare decides {taken}; leave it out of space")
     for name, file in files.items():
+        if "=" in str(name) or name in BASELINES:
+            raise SettingError(
+                f"{path}: the name of a recipe must not contain = or be that of a trivial baseline, got {name!r}; "
+                "rename it"
+            )
         found = find_file(str(file), "property file")
         settings = read_yaml(found)
+        if taken := next((key for key in DECIDED if key in settings), None):
+            raise SettingError(f"{found}: compare decides {taken}; leave it out")
         model, implied = resolve_name(settings.pop("model", None))
         settings = {**implied, **settings, **given, "model": model, "dataset": dataset}
         if absent := next((draw.name for draw in space if draw.name not in settings), None):

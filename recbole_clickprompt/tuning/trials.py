@@ -45,19 +45,20 @@ class Trials:
         Any exception except an interruption counts as a failure of the trial.
 
         Raises:
-            DataError: The recorded trial read other files of the data set than there are now.
+            DataError: The recorded trial read other files than there are now, or one of knowledge does not exist.
         """
+        now = data_digest(self._base)
         key = digest(self._base, values)
         self._requested[key] = values
         self._rows = self._read()  # another process may have added this trial
         found = self._rows[self._rows["digest"] == key]
         if not len(found):
             print(f"tune: trial {len(self._requested)}: {values}", flush=True)
-            self._record(values, self._attempt(values))
+            self._record(values, self._attempt(values), now)
             found = self._rows[self._rows["digest"] == key]
         else:
             dataset = str(self._base["dataset"])
-            check_same_data(found, data_digest(self._base), table=self._table, dataset=dataset)
+            check_same_data(found, now, table=self._table, dataset=dataset)
         score = float(found["valid_score"].iloc[0])
         if math.isnan(score):
             return math.inf
@@ -65,7 +66,7 @@ class Trials:
 
     def _read(self) -> pd.DataFrame:
         columns = ["valid_score", "error", "digest"]
-        rows = read_results(self._table, columns, numbers=["valid_*", "test_*"])
+        rows = read_results(self._table, columns, numbers=["valid_*", "test_*", "minutes"])
         return pd.concat([rows, pd.DataFrame(self._failures)], ignore_index=True) if self._failures else rows
 
     def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +85,9 @@ class Trials:
             "error": None,
         }
 
-    def _record(self, values: dict[str, Any], row: dict[str, Any]) -> None:
+    def _record(self, values: dict[str, Any], row: dict[str, Any], data: str | None) -> None:
         shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
-        row = {**shown, **row, DATA: data_digest(self._base), "digest": digest(self._base, values)}
+        row = {**shown, **row, DATA: data, "digest": digest(self._base, values)}
         if row["error"] is not None and not self._keep_failures:
             self._failures.append(row)
         else:
@@ -110,7 +111,9 @@ class Trials:
         """
         first = self.requested().iloc[0]
         if math.isnan(first["valid_score"]):
-            raise SettingError(f"every trial failed, one with {first['error']}; see {self._table}")
+            raise SettingError(
+                f"every trial failed, one with {first['error']}; see {self._table}; remove its rows to try again"
+            )
         return {name: self._requested[first["digest"]][name] for name in names}
 
     def markdown(self, names: list[str]) -> str:

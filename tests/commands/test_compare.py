@@ -96,8 +96,9 @@ def test_a_baseline_that_cannot_be_trained_ends_the_comparison(recipes, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--minutes=0"], "--minutes must be above 0, got 0"),
-        (["--minutes=nan"], "--minutes must be above 0, got nan"),
+        (["--minutes=0"], "--minutes must be a number above 0, got 0"),
+        (["--minutes=nan"], "--minutes must be a number above 0, got nan"),
+        (["--minutes=inf"], "--minutes must be a number above 0, got inf"),
         (["--seed=3"], "compare decides seed; leave out --seed"),
         (["--backbone=DNN"], "compare decides backbone; leave out --backbone"),
         (["--valid_metric=LogLoss"], "compare decides valid_metric"),
@@ -122,6 +123,39 @@ def test_a_list_of_recipes_is_checked():
         path.write_text(content)
         with pytest.raises(SettingError, match=message):
             read_recipes(path, {}, dataset="tiny", plm=False)
+
+
+@pytest.mark.parametrize("name", ["a=b", "user mean"])
+def test_a_recipe_has_a_name_that_tables_and_reports_can_hold(name):
+    path = write_recipes(**{"plain": {"model": "DNN"}, name: {"model": "FM"}})
+    with pytest.raises(SettingError, match=rf"recipes.yaml: the name of a recipe must not .*, got '{name}'"):
+        read_recipes(path, {}, dataset="tiny", plm=False)
+
+
+def test_recipes_and_their_space_leave_out_what_compare_decides():
+    path = write_recipes(plain={"model": "DNN", "save_predictions": False})
+    with pytest.raises(SettingError, match=r"plain.yaml: compare decides save_predictions; leave it out"):
+        read_recipes(path, {}, dataset="tiny", plm=False)
+    path = write_recipes(plain={"model": "DNN"}, space={**SPACE, "seed": "choice [1, 2]"})
+    with pytest.raises(SettingError, match=r"recipes.yaml: compare decides seed; leave it out of space"):
+        read_recipes(path, {}, dataset="tiny", plm=False)
+
+
+def test_a_comparison_is_not_continued_with_changed_property_files(recipes, monkeypatch, capsys):
+    monkeypatch.setattr("recbole_clickprompt.tuning.recipes.plan_rounds", lambda minutes, first: (1, 1))
+    assert main(["compare", "tiny"]) == 0
+    (table,) = RESULTS.glob("compare-tiny/runs.csv")
+    recorded = table.read_text()
+    Path("props/backbone").mkdir()
+    file = Path("props/backbone/DeepFM.yaml")
+    file.write_text("mlp_hidden_size: [4]\n")
+    assert main(["compare", "tiny"]) == 2
+    assert "compare-tiny has runs on data set tiny as it was before its files" in capsys.readouterr().err
+    assert table.read_text() == recorded
+    file.unlink()
+    table.write_text("a,b\n1,2\n")
+    assert main(["compare", "tiny"]) == 2
+    assert "runs.csv is not a results table of this command: it has no column run" in capsys.readouterr().err
 
 
 def test_the_shipped_recipes_have_every_searched_setting_and_share_their_draws():

@@ -228,8 +228,9 @@ def shipped_grids():
 def test_the_shipped_grids_hold_possible_settings(name, configs, monkeypatch):
     monkeypatch.setattr("recbole_clickprompt.commands.grid_costs.methods_report", lambda results, **_: "")
     Path("props/dataset").mkdir(parents=True)
-    for made in ("ml-100k-phrases", "articles"):  # by a benchmark, with the columns that the grid loads
+    for made in ("ml-100k-phrases", "articles", "shop"):  # by a benchmark, with the columns that the grid loads
         Path(f"props/dataset/{made}.yaml").write_text((PROPS / "dataset" / "ml-100k.yaml").read_text())
+    Path("ml-1m-items.jsonl").touch()  # of a user
     assert main(["grid", name, "--seeds=[1]"]) == 0
     data_set = yaml.safe_load((PROPS / name).read_text())["settings"]["dataset"]
     assert {config["dataset"] for config in configs} == {data_set}

@@ -45,6 +45,45 @@ def test_a_digest_depends_on_the_content_of_files_and_of_the_property_file(own):
     assert data_digest(SETTINGS) == second
 
 
+def test_a_digest_depends_on_the_users_own_property_files_and_files_of_knowledge(own):
+    settings = {**SETTINGS, "backbone": "DNN"}
+    first = data_digest(settings)
+    for name in ("backbone/DNN.yaml", "model/DNN.yaml", "overall.yaml"):
+        file = Path("props", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mlp_hidden_size: [8]\n")
+        second = data_digest(settings)
+        file.write_text("mlp_hidden_size: [9]\n")
+        assert len({first, second, data_digest(settings)}) == 3
+        file.unlink()
+        assert data_digest(settings) == first
+    Path("props/backbone/FM.yaml").write_text("embedding_size: 8\n")
+    assert data_digest(settings) == first, "of another backbone"
+    knowledge = Path("own.jsonl")
+    knowledge.write_text("{}\n")
+    named = {**settings, "knowledge": ["own.jsonl"]}
+    third = data_digest(named)
+    knowledge.write_text('{"item": 1}\n')
+    assert len({first, third, data_digest(named)}) == 3
+    assert data_digest({**settings, "knowledge": ["ml-100k-items"]}) == first, "shipped"
+
+
+def test_a_missing_file_of_knowledge_ends_a_search_and_records_nothing(own):
+    table, settings = Path("t.csv"), {**SETTINGS, "knowledge": ["none.jsonl"]}
+    with pytest.raises(DataError, match="there is no knowledge file 'none.jsonl'"):
+        Trials(settings, table, bigger=True).run({"learning_rate": 0.1})
+    assert not table.exists()
+
+
+@pytest.mark.parametrize("column", ["valid_score", "test_auc", "minutes"])
+def test_a_trial_with_a_damaged_number_is_refused(own, column):
+    table, values = Path("t.csv"), {"learning_rate": 0.1}
+    numbers = {"valid_score": 0.6, "test_auc": 0.6, "minutes": 1.0, column: "abc"}
+    append_row({**numbers, "error": None, "digest": digest(SETTINGS, values)}, table)
+    with pytest.raises(DataError, match=f"t.csv, line 2: {column} must be a number, got 'abc'"):
+        Trials(SETTINGS, table, bigger=True).run(values)
+
+
 def test_a_data_set_that_is_not_there_yet_has_no_digest():
     assert data_digest({**SETTINGS, "dataset": "not there"}) is None
 
