@@ -12,7 +12,8 @@ more than half a million rows, larger batches, fewer passes or a sample of the t
 as with --train_batch_size=4096 --epochs=3 --train_rows=200000.
 
 --key=value is a setting of all recipes, which is then not searched, such as --cold_start=item_id to ask about new
-items. ./props/best/recipes.yaml takes the place of the shipped list of recipes.
+items, or --knowledge=[FILE] for the recipe that reads a teacher's answers about your items (recbole-cp teach).
+./props/best/recipes.yaml takes the place of the shipped list of recipes.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[di
             if len(searches) == 1 and expected > minutes:
                 print(
                     f"compare: this took {search.minutes():.1f} minutes, so two rounds over {len(recipes.recipes)}"
-                    f" recipes take {expected:.0f} or more, not {minutes:g}; --train_batch_size=4096, --epochs=3"
-                    " and --train_rows=200000 are ways to take less",
+                    f" recipes take {expected:.0f} or more, not {minutes:g}; larger batches (--train_batch_size),"
+                    " fewer passes (--epochs) and a sample of the rows (--train_rows) take less",
                     flush=True,
                 )
         else:

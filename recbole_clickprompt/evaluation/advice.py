@@ -58,8 +58,8 @@ def advise(models: Mapping[str, Outcome], trivial: Mapping[str, Outcome], *, bas
     )
     if trivial[simple].test_auc >= models[name].test_auc:
         return simple, (
-            f"Use {simple}, which is better than the models: {figures}. Runs list its scores and do not save it; "
-            "more rows, or more fields of users and items, may change that."
+            f"Use {simple}, which is better than the {name}: {figures}. Runs list its scores and do not save it; "
+            "more rows, more passes over them, or more fields of users and items may change that."
         )
     return name, f"{sentence} Do not rely on it: {simple} is better in part ({figures})."
 

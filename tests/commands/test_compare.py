@@ -82,7 +82,7 @@ def test_new_items_are_compared_over_seeds_that_have_other_rows(recipes, monkeyp
     monkeypatch.setattr("recbole_clickprompt.tuning.trials.Trials.minutes", lambda self: 2.0)
     assert main(["compare", "tiny", "--cold_start=item_id", "--minutes=5"]) == 0
     out = capsys.readouterr().out
-    assert "took 2.0 minutes, so two rounds over 3 recipes take 12 or more, not 5; --train" in out.splitlines()[2]
+    assert "took 2.0 minutes, so two rounds over 3 recipes take 12 or more, not 5; larger" in out.splitlines()[2]
     assert "| model | seeds | AUC | LogLoss | relative AUC | p |" in out
     assert "p (users)" not in out
 
@@ -90,7 +90,7 @@ def test_new_items_are_compared_over_seeds_that_have_other_rows(recipes, monkeyp
 def test_a_baseline_that_cannot_be_trained_ends_the_comparison(recipes, capsys):
     write_recipes(plain={"model": "MSD", "backbone": "DNN", "read_answers": True, "knowledge": None})
     assert main(["compare", "tiny"]) == 2
-    assert "error: plain: SettingError: read_answers has no effect" in capsys.readouterr().err
+    assert "error: plain: SettingError: read_answers needs a teacher's answers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

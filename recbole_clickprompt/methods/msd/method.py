@@ -80,7 +80,7 @@ class MSDMethod(Method):
         for name in ("read_answers", "shuffle_knowledge"):
             if settings[name] and not settings["knowledge"]:
                 raise SettingError(
-                    f"{name} has no effect without knowledge; name files of answers, or leave it out"
+                    f"{name} needs a teacher's answers; name files, as in --knowledge=[FILE], or leave it out"
                 )
         if settings["init_from_text"]:
             raise SettingError(
