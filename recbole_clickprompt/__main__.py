@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ _FILES = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
     errno.EISDIR, errno.ELOOP,
 }  # fmt: skip
+_BROKEN_PIPE = 141  # as if SIGPIPE had ended the process
 _LONGEST_MESSAGE = 1500  # characters; a value that the user gave may have millions
 
 
@@ -63,9 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Arguments without the program's name; None for those of the process.
 
     Returns:
-        The exit code: 0; 2 for errors that the user can fix, which are printed in one line; 130 after Ctrl-C. A
-        training run that receives SIGTERM exits with 143.
+        The exit code: 0; 2 for errors that the user can fix, which are printed in one line; 130 after Ctrl-C; 141
+        if what reads the output ends first. A training run that receives SIGTERM exits with 143.
     """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try to write the rest when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options, settings = _parse(sys.argv[1:] if arguments is None else arguments)
     # RecBole reads sys.argv itself, but the arguments have been parsed here
     sys.argv = sys.argv[:1]

@@ -97,3 +97,15 @@ def test_a_program_may_have_replaced_its_arguments():
     program = f"{SAYS_IT_REGISTERS}sys.argv = ['x'] * 9\nimport recbole_clickprompt"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == ["registers"], done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["run", "--help"], pytest.param(["data", "tiny"], marks=pytest.mark.slow)])
+def test_a_reader_that_ends_early_is_no_error(arguments, small):
+    """As `recbole-cp data tiny | head -1`."""
+    data = [f"--data_path={small['data_path']}"] if arguments[0] == "data" else []
+    command = [sys.executable, "-m", "recbole_clickprompt", *arguments, *data]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert "BrokenPipe" not in errors
+    assert process.returncode in (0, 141)  # argparse ignores errors of its own output
