@@ -67,7 +67,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     from recbole_clickprompt.tuning.seeds import run_cells
 
     if not 0 < options.minutes < math.inf:
-        raise SettingError(f"--minutes must be a number above 0, got {options.minutes:g}")
+        raise SettingError(f"--minutes must be finite and above 0, got {options.minutes:g}")
     dataset = dataset_name(options.dataset)
     given = parse_settings(settings)
     if taken := next((name for name in (*DECIDED, "model", "backbone") if name in given), None):

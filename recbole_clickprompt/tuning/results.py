@@ -52,7 +52,8 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
     lacking = [name for name in columns if name not in rows]
     if lacking:
         raise DataError(
-            f"{table} is not a results table of this command: it has no column {lacking[0]}; move it away"
+            f"{table} is not a results table of this command: it has no column {lacking[0]}; move it, or name "
+            "another file"
         )
     for name in (name for name in rows.columns if any(fnmatch(str(name), pattern) for pattern in numbers)):
         values = pd.to_numeric(rows[name], errors="coerce")

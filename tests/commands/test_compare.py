@@ -96,9 +96,9 @@ def test_a_baseline_that_cannot_be_trained_ends_the_comparison(recipes, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--minutes=0"], "--minutes must be a number above 0, got 0"),
-        (["--minutes=nan"], "--minutes must be a number above 0, got nan"),
-        (["--minutes=inf"], "--minutes must be a number above 0, got inf"),
+        (["--minutes=0"], "--minutes must be finite and above 0, got 0"),
+        (["--minutes=nan"], "--minutes must be finite and above 0, got nan"),
+        (["--minutes=inf"], "--minutes must be finite and above 0, got inf"),
         (["--seed=3"], "compare decides seed; leave out --seed"),
         (["--backbone=DNN"], "compare decides backbone; leave out --backbone"),
         (["--valid_metric=LogLoss"], "compare decides valid_metric"),
