@@ -17,7 +17,7 @@ from recbole_clickprompt.tuning.space import Draw, read_space
 
 __all__ = ["DECIDED", "Recipe", "Recipes", "plan_rounds", "read_recipes"]
 
-# What a comparison sets itself, beside the models of its recipes
+# Settings of a comparison, which recipes leave out
 DECIDED = ("seed", "dataset", "valid_metric", "save_predictions")
 
 _KEYS = ("recipes", "with_plm", "space")
