@@ -168,7 +168,7 @@ def _call(folder: Path, work: Callable[[], None]) -> None:
 
 
 def _main(arguments: list[str], code: int = 0) -> Answer:
-    answer = call(arguments, Path("..").resolve())
+    answer = call(arguments, Path("..").resolve(), cpu_seconds=240)  # with the imports, which are for all cases
     if answer.code != code:
         raise RuntimeError(f"{arguments}: {answer.code}, {answer.failure or answer.err[-1000:]}")
     return answer

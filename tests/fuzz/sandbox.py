@@ -25,7 +25,7 @@ import torch.multiprocessing
 from recbole_clickprompt.__main__ import main
 from recbole_clickprompt.host import token_cache
 
-CPU_SECONDS, WALL_SECONDS = 20, 120
+CPU_SECONDS, WALL_SECONDS = 40, 240  # of a case; several times what it takes on a slow processor
 _MEMORY = 4 << 30  # bytes that a case may take in addition to what the fuzzer has itself
 _FILE_SIZE = 200 << 20
 
@@ -75,15 +75,18 @@ def import_modules(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def call(arguments: list[str], output: Path, environment: dict[str, str] | None = None) -> Answer:
+def call(
+    arguments: list[str], output: Path, environment: dict[str, str] | None = None, cpu_seconds: int = CPU_SECONDS
+) -> Answer:
     """Calls the command line in this process, which is used for nothing else afterwards.
 
     Args:
         arguments: Without the program's name.
         output: A folder for the files ``out.txt`` and ``err.txt``.
         environment: Further variables.
+        cpu_seconds: Processor time after which the process is ended.
     """
-    _prepare_process(output, environment or {})
+    _prepare_process(output, environment or {}, cpu_seconds)
     configs = _watch_configs()
     failure = ""
     try:
@@ -100,7 +103,7 @@ def call(arguments: list[str], output: Path, environment: dict[str, str] | None 
     return Answer(code, *texts, failure, settings)
 
 
-def _prepare_process(output: Path, environment: dict[str, str]) -> None:
+def _prepare_process(output: Path, environment: dict[str, str], cpu_seconds: int) -> None:
     for number, name, errors in ((1, "out.txt", "strict"), (2, "err.txt", "backslashreplace")):
         descriptor = os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(descriptor, number)
@@ -113,7 +116,7 @@ def _prepare_process(output: Path, environment: dict[str, str]) -> None:
     torch.set_num_threads(1)
     random.seed(0)
     _limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + _MEMORY)
-    _limit(resource.RLIMIT_CPU, int(sum(os.times()[:2])) + CPU_SECONDS)
+    _limit(resource.RLIMIT_CPU, int(sum(os.times()[:2])) + cpu_seconds)
     _limit(resource.RLIMIT_FSIZE, _FILE_SIZE)
     _limit(resource.RLIMIT_CORE, 0)
     socket.getaddrinfo = _local_only(socket.getaddrinfo)
