@@ -135,6 +135,8 @@ def _check(grid: dict[str, Any], path: Path) -> None:
         if name == "seed":
             raise SettingError(f"{path}: vary.seed: a seed is not a setting to compare; list it under seeds")
         _check_once(values, f"{path}: vary.{name}")
+    if grid.get("seeds") == []:
+        raise SettingError(f"{path}: seeds must be a list of at least one whole number, got []")
     for seed in grid.get("seeds") or []:
         if type(seed) is not int or not 0 <= seed < 1 << 32:  # the range that numpy accepts
             shown = repr(seed) if len(repr(seed)) < 60 else f"{repr(seed)[:60]}..."

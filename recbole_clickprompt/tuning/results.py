@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import partial
@@ -23,6 +24,10 @@ __all__ = ["append_row", "digest", "read_results"]
 
 # Columns that are text even if their values look like numbers, such as the name of a run
 _TEXT = dict.fromkeys(("run", "checkpoint", "error", "digest", "data"), str)
+# Expected numbers in columns of this name, with or without valid_ or test_ before it: smallest, largest, in words
+_SHARE, _AMOUNT = (0.0, 1.0, "a number from 0 to 1"), (0.0, math.inf, "a number from 0")
+_EXPECTED = {"auc": _SHARE, "gauc": _SHARE, "logloss": _AMOUNT, "minutes": _AMOUNT}
+_ANY = (-math.inf, math.inf, "a number")
 # Hex digits can look like a number: pandas 2 crashes on 12e3456789012345, and reads 1234567890123456 as an integer
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
@@ -41,7 +46,8 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
     Args:
         table: The file.
         columns: Required columns; also those of the empty table that is returned if there is no such file.
-        numbers: The ones of them that contain finite numbers or missing values.
+        numbers: Patterns of the columns that contain finite numbers or missing values; an AUC lies between 0 and 1,
+            and a log loss or a time is not negative.
 
     Raises:
         DataError: The file cannot be read, lacks a column, or has an invalid number.
@@ -57,10 +63,12 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
         )
     for name in (name for name in rows.columns if any(fnmatch(str(name), pattern) for pattern in numbers)):
         values = pd.to_numeric(rows[name], errors="coerce")
-        for row in rows.index[rows[name].notna() & ~(values.abs() < float("inf"))][:1]:
+        low, high, expected = _EXPECTED.get(str(name).removeprefix("valid_").removeprefix("test_"), _ANY)
+        valid = (values.abs() < math.inf) & values.between(low, high)
+        for row in rows.index[rows[name].notna() & ~valid][:1]:
             where = f"row {row + 1}" if table.suffix == ".parquet" else f"line {row + 2}"
             got = repr(str(rows[name][row])[:60])
-            raise DataError(f"{table}, {where}: {name} must be a number, got {got}; restore or remove it")
+            raise DataError(f"{table}, {where}: {name} must be {expected}, got {got}; restore or remove it")
         rows[name] = values
     return _one_row_each(rows, table)
 

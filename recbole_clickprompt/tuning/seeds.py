@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recbole.config import Config
 
-from recbole_clickprompt.errors import UserError
+from recbole_clickprompt.errors import DataError, UserError
 from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
 from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_digest
@@ -39,17 +39,20 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
 
     Raises:
         SettingError: A setting of a run is invalid; those of all runs are checked before the first is trained.
-        DataError: The table cannot be read, or its runs read other files of the data set than there are now.
+        DataError: The table cannot be read, or its runs read other files of the data set than there are now, or have
+            been renamed in it; or a file of knowledge is missing.
         StorageError: It cannot be written.
     """
     from recbole.quick_start import run_recbole
 
     keys = [digest(cell, config) for cell, config in cells]
     recorded = _read(table)
-    for (_, config), key in zip(cells, keys, strict=True):
+    for (cell, config), key in zip(cells, keys, strict=True):
+        now = data_digest(config)  # refuses a missing file of knowledge before anything is trained
         rows = recorded[recorded["digest"] == key]
         if len(rows):
-            check_same_data(rows, data_digest(config), table=table, dataset=str(config["dataset"]))
+            _check_names(rows, cell, table)
+            check_same_data(rows, now, table=table, dataset=str(config["dataset"]))
     done = set(recorded["digest"])
     _check_settings([cell for cell, key in zip(cells, keys, strict=True) if key not in done])
     for number, ((cell, config), key) in enumerate(zip(cells, keys, strict=True), start=1):
@@ -74,7 +77,18 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
 
 
 def _read(table: Path) -> pd.DataFrame:
-    return read_results(table, ["run", "seed", "auc", "logloss", "digest"], numbers=["seed", "auc", "logloss"])
+    numbers = ["seed", "auc", "logloss"]
+    return read_results(table, ["run", *numbers, "digest"], numbers=[*numbers, "minutes"])
+
+
+def _check_names(rows: pd.DataFrame, cell: Mapping[str, Any], table: Path) -> None:
+    """Refuses a row in which the run or the seed differs from those that its digest stands for."""
+    for name in ("run", "seed"):
+        if (got := rows[name].iloc[0]) != cell[name]:
+            raise DataError(
+                f"{table}: {name} must be {cell[name]!r} in the row with digest {rows['digest'].iloc[0]}, got "
+                f"{got!r}; restore it, or remove the row to run it again"
+            )
 
 
 def _check_settings(cells: Sequence[Cell]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.tables import markdown_table, number
 from recbole_clickprompt.host.properties import quote_strings
 from recbole_clickprompt.host.tuning import objective_function
@@ -42,10 +42,12 @@ class Trials:
 
         The loss is the validation score, negated if higher is better, or infinity if the trial failed.
 
-        Any exception except an interruption counts as a failure of the trial.
+        Any exception except an interruption counts as a failure of the trial. Where failures are recorded, files
+        that cannot be used are no failure but end the search, as all trials read them.
 
         Raises:
-            DataError: The recorded trial read other files than there are now, or one of knowledge does not exist.
+            DataError: The recorded trial read other files than there are now, one of knowledge does not exist, or
+                those of the data set cannot be used.
         """
         now = data_digest(self._base)
         key = digest(self._base, values)
@@ -74,6 +76,8 @@ class Trials:
         try:
             result = objective_function(quote_strings({**self._base, **values}))
         except Exception as error:
+            if isinstance(error, DataError) and self._keep_failures:
+                raise
             message = f"{type(error).__name__}: {' '.join(str(error).split())}"
             print(f"tune: this trial failed: {message}", flush=True)
             return {"valid_score": math.nan, "error": message}

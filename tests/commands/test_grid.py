@@ -101,6 +101,7 @@ def test_results_can_be_parquet(file):
         ({"runs": {1: {}, "1": {}}, "baseline": None}, "runs has a name twice, once as a number; got 1, 1"),
         ({"vary": {"backbone": "DNN"}}, "vary.backbone must be a list of values, got 'DNN'"),
         ({"seeds": 3}, "seeds must be a list, got 3"),
+        ({"seeds": []}, "seeds must be a list of at least one whole number, got []"),
         ({"seeds": [1, 2, 1]}, "seeds has a value twice, got [1, 2, 1]"),
         ({"vary": {"dropout_prob": [0, 0.0]}}, "vary.dropout_prob has a value twice, got [0, 0.0]"),
         ({"vary": {"seed": [1, 2]}}, "vary.seed: a seed is not a setting to compare; list it under seeds"),
@@ -360,8 +361,9 @@ def test_a_varied_number_may_be_beyond_all_floats(scored, capsys):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("a,1,x,0.5,abc", "auc must be a number, got 'x'"),
-        ("a,1,0.5,inf,abc", "logloss must be a number, got 'inf'"),
+        ("a,1,x,0.5,abc", "auc must be a number from 0 to 1, got 'x'"),
+        ("a,1,1.7,0.5,abc", "auc must be a number from 0 to 1, got '1.7'"),
+        ("a,1,0.5,inf,abc", "logloss must be a number from 0, got 'inf'"),
         ("a,one,0.5,0.5,abc", "seed must be a number, got 'one'"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from recbole import quick_start
 
 from recbole_clickprompt.errors import DataError
 from recbole_clickprompt.tuning.data_files import check_same_data, data_digest
@@ -80,7 +81,7 @@ def test_a_trial_with_a_damaged_number_is_refused(own, column):
     table, values = Path("t.csv"), {"learning_rate": 0.1}
     numbers = {"valid_score": 0.6, "test_auc": 0.6, "minutes": 1.0, column: "abc"}
     append_row({**numbers, "error": None, "digest": digest(SETTINGS, values)}, table)
-    with pytest.raises(DataError, match=f"t.csv, line 2: {column} must be a number, got 'abc'"):
+    with pytest.raises(DataError, match=f"t.csv, line 2: {column} must be a number.*, got 'abc'"):
         Trials(SETTINGS, table, bigger=True).run(values)
 
 
@@ -103,6 +104,32 @@ def test_a_grid_refuses_runs_on_other_files(own):
     with pytest.raises(DataError, match=r"t.csv has runs on data set own as it was before its files"):
         run_cells([(CELL, SETTINGS)], table, command="grid")
     assert pd.read_csv(table)["data"].tolist() == ["of yesterday"]
+
+
+@pytest.mark.parametrize("edited", [{"run": "pretrained"}, {"seed": 3}])
+def test_a_grid_refuses_a_run_that_was_renamed_in_its_table(own, edited):
+    table = Path("t.csv")
+    row = {**CELL, "auc": 0.6, "logloss": 0.6, "data": data_digest(SETTINGS), "digest": digest(CELL, SETTINGS)}
+    append_row({**row, **edited}, table)
+    ((name, got),) = edited.items()
+    with pytest.raises(DataError, match=f"t.csv: {name} must be {CELL[name]!r} in the row .*, got {got!r}"):
+        run_cells([(CELL, SETTINGS)], table, command="grid")
+
+
+def test_a_grid_refuses_a_missing_file_of_knowledge_before_any_run(own, monkeypatch):
+    monkeypatch.setattr(quick_start, "run_recbole", lambda **_: pytest.fail("trained"))
+    cells = [(CELL, SETTINGS), ({"run": "last", "seed": 2}, {**SETTINGS, "knowledge": ["none.jsonl"]})]
+    with pytest.raises(DataError, match="there is no knowledge file 'none.jsonl'"):
+        run_cells(cells, Path("t.csv"), command="grid")
+
+
+def test_a_search_on_files_that_cannot_be_used_ends_and_records_nothing(own):
+    table = Path("t.csv")
+    settings = {**SETTINGS, "model": "ClickPromptNoPLM", "train_stage": "finetune", "gpu_id": ""}
+    (own / "own.inter").unlink()
+    with pytest.raises(DataError, match=r"own\.inter does not exist"):
+        Trials(settings, table, bigger=True).run({"learning_rate": 0.1})
+    assert not table.exists()
 
 
 def test_a_search_refuses_trials_on_other_files(own):

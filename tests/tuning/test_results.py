@@ -148,14 +148,18 @@ def test_two_processes_with_the_same_runs_leave_one_row_of_each(monkeypatch):
         ("run,run,auc\na,b,0.5\n", "a column is in its header twice"),
         ("run,auc\na,0.5,1\n", "line 2 has 3 values where the header has 2 columns"),
         ('run,auc\n"a,0.5\n', "cannot be read"),
-        ("run,auc\na,inf\n", "line 2: auc must be a number, got 'inf'"),
-        ("run,auc\na,x\n", "line 2: auc must be a number, got 'x'"),
+        ("run,auc\na,inf\n", "line 2: auc must be a number from 0 to 1, got 'inf'"),
+        ("run,auc\na,x\n", "line 2: auc must be a number from 0 to 1, got 'x'"),
+        ("run,auc\na,0.5\nb,1.7\n", "line 3: auc must be a number from 0 to 1, got '1.7'"),
+        ("run,auc\na,-0.1\n", "line 2: auc must be a number from 0 to 1, got '-0.1'"),
+        ("run,test_logloss\na,-0.1\n", "line 2: test_logloss must be a number from 0, got '-0.1'"),
+        ("run,test_ndcg@10\na,x\n", "line 2: test_ndcg@10 must be a number, got 'x'"),
     ],
 )
 def test_a_damaged_table_is_refused_by_its_line(content, message):
     Path("table.csv").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_results(Path("table.csv"), [], numbers=["auc"])
+        read_results(Path("table.csv"), [], numbers=["auc", "test_*"])
 
 
 @pytest.mark.parametrize(
