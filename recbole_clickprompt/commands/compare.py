@@ -143,7 +143,7 @@ def _first_trials(recipes: Recipes, folder: Path, *, minutes: float) -> tuple[di
         print(f"compare: {recipe.name}", flush=True)
         base = {**_QUIET, **recipe.settings, "seed": _SEARCH_SEED}
         table = folder / "trials" / f"{recipe.file_name}.csv"
-        search = Trials(base, table, bigger=True, keep_failures=False)
+        search = Trials(base, table, bigger=True, command="compare", keep_failures=False)
         if math.isfinite(search.run(recipe.first)):
             searches[recipe.name] = search
             expected = 2 * len(recipes.recipes) * search.minutes()

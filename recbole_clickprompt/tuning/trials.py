@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from recbole_clickprompt.errors import DataError, SettingError
+from recbole_clickprompt.errors import DataError, SettingError, UserError
 from recbole_clickprompt.evaluation.tables import markdown_table, number
 from recbole_clickprompt.host.properties import quote_strings
 from recbole_clickprompt.host.tuning import objective_function
@@ -27,12 +27,21 @@ class Trials:
         base: Settings that all trials share, including model and data set.
         table: A csv or parquet file.
         bigger: Whether a higher validation score is better.
+        command: The command, for its messages.
         keep_failures: Whether failed trials are recorded, too, and thus not repeated by another search.
     """
 
-    def __init__(self, base: dict[str, Any], table: Path, *, bigger: bool, keep_failures: bool = True) -> None:
+    def __init__(
+        self,
+        base: dict[str, Any],
+        table: Path,
+        *,
+        bigger: bool,
+        command: str = "tune",
+        keep_failures: bool = True,
+    ) -> None:
         self._base, self._table, self._bigger = base, table, bigger
-        self._keep_failures = keep_failures
+        self._command, self._keep_failures = command, keep_failures
         self._failures: list[dict[str, Any]] = []  # those that are not in the table
         self._rows = self._read()
         self._requested: dict[str, dict[str, Any]] = {}
@@ -55,7 +64,7 @@ class Trials:
         self._rows = self._read()  # another process may have added this trial
         found = self._rows[self._rows["digest"] == key]
         if not len(found):
-            print(f"tune: trial {len(self._requested)}: {values}", flush=True)
+            print(f"{self._command}: trial {len(self._requested)}: {values}", flush=True)
             self._record(values, self._attempt(values), now)
             found = self._rows[self._rows["digest"] == key]
         else:
@@ -78,8 +87,10 @@ class Trials:
         except Exception as error:
             if isinstance(error, DataError) and self._keep_failures:
                 raise
-            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            print(f"tune: this trial failed: {message}", flush=True)
+            message = " ".join(str(error).split())
+            if not isinstance(error, UserError):
+                message = f"{type(error).__name__}: {message}"
+            print(f"{self._command}: this trial failed: {message}", flush=True)
             return {"valid_score": math.nan, "error": message}
         return {
             "valid_score": result["best_valid_score"],
