@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
+from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings, refuse_keys
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
@@ -60,6 +60,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     grid = read_yaml(path)
     if "seeds" in given:
         grid["seeds"] = given.pop("seeds")
+    refuse_keys(given, _KEYS, path)
     _check(grid, path)
     shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
@@ -110,6 +111,8 @@ def _base(name: str, dataset: object) -> dict[str, Any]:
 
 
 def _check(grid: dict[str, Any], path: Path) -> None:
+    if "space" in grid:
+        raise SettingError(f"{path} is a tuning file, which `recbole-cp tune {path}` runs")
     for key in grid:
         if key not in _KEYS:
             raise SettingError(f"{path}: unknown key {key} of a grid{nearest(key, _KEYS)}")

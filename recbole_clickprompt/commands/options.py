@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -12,7 +13,15 @@ from recbole_clickprompt.errors import SettingError
 from recbole_clickprompt.host.properties import find_file, parse_yaml, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
 
-__all__ = ["Run", "add_run_arguments", "check_names", "dataset_name", "parse_run", "parse_settings"]
+__all__ = [
+    "Run",
+    "add_run_arguments",
+    "check_names",
+    "dataset_name",
+    "parse_run",
+    "parse_settings",
+    "refuse_keys",
+]
 
 _EMPTY = "gpu_id"  # RecBole reads an empty one as the CPU
 
@@ -80,6 +89,14 @@ def check_names(*sources: Mapping[Any, Any], where: str) -> None:
     for name in (name for source in sources for name in source):
         if not isinstance(name, str):
             raise SettingError(f"{where}: {name!r} is no name of a setting")
+
+
+def refuse_keys(given: Mapping[str, Any], keys: Collection[str], path: Path) -> None:
+    """Raises SettingError where the command line has a key that only the file of a grid or search may have."""
+    if key := next((name for name in given if name in keys), None):
+        raise SettingError(
+            f"--{key}: {key} is set in a file such as {path}; copy it, change {key} and name the copy"
+        )
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:

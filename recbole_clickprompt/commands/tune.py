@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings
+from recbole_clickprompt.commands.options import check_names, dataset_name, parse_settings, refuse_keys
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.properties import find_file, quote_strings, read_yaml
 from recbole_clickprompt.methods.registry import resolve_name
@@ -64,6 +64,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     path = find_file(options.file, "tuning file")
     given = parse_settings(settings)
     of_search = {"max_evals": given.pop("max_evals")} if "max_evals" in given else {}
+    refuse_keys(given, set(_DEFAULTS) - {"seed"}, path)
     tuning = {**_DEFAULTS, **_read(path), **of_search}
     _check(tuning, path)
     draws = {draw.name: draw for draw in read_space(tuning["space"], path)}
@@ -103,6 +104,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check(tuning: dict[str, Any], path: Path) -> None:
+    if "runs" in tuning:
+        raise SettingError(f"{path} is a grid file, which `recbole-cp grid {path}` runs")
     for key in tuning:
         if key not in _DEFAULTS:
             raise SettingError(f"{path}: unknown key {key} of a tuning file{nearest(key, _DEFAULTS)}")
@@ -131,7 +134,9 @@ def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool
 
     for draw in space:
         if draw.name in base:
-            raise SettingError(f"{path}: {draw.name} is both in settings and in space")
+            raise SettingError(
+                f"{path}: {draw.name} is both in settings (or on the command line) and in space; leave one out"
+            )
     # A setting may need one that is in the space
     trial = {**base, **{draw.name: next(draw.bounds()) for draw in space}, "state": "error"}
     variants = [{**trial, draw.name: value} for draw in space for value in draw.bounds()]

@@ -46,8 +46,8 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
     Args:
         table: The file.
         columns: Required columns; also those of the empty table that is returned if there is no such file.
-        numbers: Patterns of the columns that contain finite numbers or missing values; an AUC lies between 0 and 1,
-            and a log loss or a time is not negative.
+        numbers: Patterns of the columns that contain finite numbers or missing values; an AUC lies between 0 and
+            1, and a log loss or a time is not negative.
 
     Raises:
         DataError: The file cannot be read, lacks a column, or has an invalid number.

@@ -39,8 +39,8 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
 
     Raises:
         SettingError: A setting of a run is invalid; those of all runs are checked before the first is trained.
-        DataError: The table cannot be read, or its runs read other files of the data set than there are now, or have
-            been renamed in it; or a file of knowledge is missing.
+        DataError: The table cannot be read, or its runs read other files of the data set than there are now, or
+            have been renamed in it; or a file of knowledge is missing.
         StorageError: It cannot be written.
     """
     from recbole.quick_start import run_recbole

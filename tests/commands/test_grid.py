@@ -94,6 +94,7 @@ def test_results_can_be_parquet(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"space": {}}, "wrong.yaml is a tuning file, which `recbole-cp tune wrong.yaml` runs"),
         ({"seedz": [1]}, "unknown key seedz of a grid; did you mean seeds?"),
         ({"runs": {}}, "runs is missing"),
         ({"baseline": "other"}, "baseline must be one of plain, no PLM, with PLM, got 'other'"),
@@ -122,6 +123,12 @@ def test_settings_of_every_run_are_checked_before_the_first_is_trained(file, mon
     Path("compare.yaml").write_text(yaml.safe_dump(file))
     assert main(["grid", "compare.yaml"]) == 2
     assert "error: the run last: max_text_length has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["runs", "vary", "baseline", "costs"])
+def test_keys_of_the_file_are_refused_on_the_command_line(file, key, capsys):
+    assert main(["grid", "compare.yaml", f"--{key}=x"]) == 2
+    assert f"error: --{key}: {key} is set in a file such as compare.yaml" in capsys.readouterr().err
 
 
 def test_a_missing_grid_file_and_loose_settings_are_refused(capsys):

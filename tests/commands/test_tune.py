@@ -244,11 +244,15 @@ def test_a_draw_gives_numbers_of_its_kind():
             {"space": {"embedding_size": "choice [8, 0]"}},
             "space: embedding_size must be an integer, 1 or more, got 0",
         ),
-        ({"space": {"gpu_id": "choice ['']"}}, "gpu_id is both in settings and in space"),
+        (
+            {"space": {"gpu_id": "choice ['']"}},
+            "gpu_id is both in settings (or on the command line) and in space; leave one",
+        ),
         ({"algorithm": "grid"}, "algorithm must be one of exhaustive, random, bayes, got 'grid'"),
         ({"max_evals": 0}, "max_evals must be an integer from 1, got 0"),
         ({"seed": None}, "seed must be an integer from 0, got None"),
         ({"settings": [1]}, "settings must be a dict"),
+        ({"runs": {"plain": {}}}, "search.yaml is a grid file, which `recbole-cp grid search.yaml` runs"),
         ({"settings": {**SETTINGS, "model": "DCNV"}}, "did you mean DCNV2?"),
     ],
 )
@@ -261,6 +265,14 @@ def test_a_wrong_file_is_refused_before_anything_runs(objective, change, message
     assert behind in error
     assert objective == []
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("key", ["space", "algorithm", "early_stop"])
+def test_keys_of_the_file_are_refused_on_the_command_line(objective, key, capsys):
+    write(settings=SETTINGS, space={"embedding_size": "choice [8]"})
+    assert main(["tune", "search.yaml", f"--{key}=random"]) == 2
+    assert f"error: --{key}: {key} is set in a file such as search.yaml" in capsys.readouterr().err
+    assert objective == []
 
 
 def test_a_missing_file_is_refused(capsys):
