@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Collection, Hashable
 from typing import Any
@@ -32,6 +34,11 @@ def load_yaml(text: str, *, as_texts: bool = False, text_keys: Collection[str] =
     Raises:
         yaml.YAMLError: It is not valid; says where.
     """
+    return copy.deepcopy(_parsed(text, as_texts, frozenset(text_keys)))
+
+
+@functools.lru_cache(maxsize=64)  # a process reads the same few files for each of many runs
+def _parsed(text: str, as_texts: bool, text_keys: frozenset[str]) -> Any:
     loader = _Loader(text)
     loader.as_texts, loader.text_keys = as_texts, text_keys
     try:

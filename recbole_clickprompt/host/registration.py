@@ -18,7 +18,7 @@ from recbole.config import Config
 
 import recbole_clickprompt.backbones.settings  # noqa: F401 - declares the settings of backbones
 from recbole_clickprompt.backbones import NEW_MODELS
-from recbole_clickprompt.host import distributed, precision, run_result, screen
+from recbole_clickprompt.host import distributed, precision, recbole_files, run_result, screen
 from recbole_clickprompt.host.check_settings import check_settings
 from recbole_clickprompt.host.current_libraries import support_current_libraries
 from recbole_clickprompt.host.dataset import TextDataset
@@ -57,6 +57,7 @@ def register() -> None:
     load_methods()
     on_register(_add_method)
     _wrap_config()
+    recbole_files.install()
     distributed.install()
     run_result.install()
     screen.install()

@@ -56,3 +56,10 @@ def test_a_repeated_anchor_and_a_merged_mapping_with_own_keys_are_read():
 def test_texts_stay_as_they_are_written():
     assert load_yaml("{NO: 007, a: [1:30]}", as_texts=True) == {"NO": "007", "a": ["1:30"]}
     assert load_yaml("x: {NO: 007}\ny: NO", text_keys=["x", "y"]) == {"x": {"NO": "007"}, "y": False}
+
+
+def test_a_document_that_is_read_again_is_not_changed_by_who_read_it_before():
+    load_yaml("a: [1]")["a"].append(2)
+    assert load_yaml("a: [1]") == {"a": [1]}
+    assert load_yaml("a: 007") == {"a": 7}
+    assert load_yaml("a: 007", as_texts=True) == {"a": "007"}
