@@ -31,6 +31,9 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 from recbole_clickprompt.files import locked
 from recbole_clickprompt.host import properties
 
+# It protects from a loss of power, which no test is about, and takes milliseconds for each file
+os.fsync = lambda _: None
+
 ROOT = Path(__file__).parents[1]
 TEXT = [
     "user ID is u12. gender is female. age is 18-24. job is painter. device is phone. film ID is i7.",

@@ -1,7 +1,7 @@
 """Reads each of RecBole's own property files once per process.
 
-RecBole parses them again for every ``Config``, which takes longer than everything else that a ``Config`` does; a grid,
-a search or a test makes many. These files belong to the installed package and do not change while it runs.
+RecBole parses them again for every ``Config``, which takes longer than everything else that a ``Config`` does; a
+grid, a search or a test makes many. These files belong to the installed package and do not change while it runs.
 """
 
 from __future__ import annotations
