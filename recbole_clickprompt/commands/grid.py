@@ -59,8 +59,9 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     given = parse_settings(settings)
     grid = read_yaml(path)
     if "seeds" in given:
-        grid["seeds"] = given.pop("seeds")
-    refuse_keys(given, _KEYS, path)
+        seeds = given.pop("seeds")
+        grid["seeds"] = [] if seeds is None else seeds
+    refuse_keys(given, _KEYS, "grid")
     _check(grid, path)
     shared: dict[str, Any] = grid.get("settings") or {}
     vary: dict[str, list[Any]] = grid.get("vary") or {}
@@ -70,6 +71,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     for part in parts:
         refuse_dropped(part, where=str(path))
     grid["settings"] = {**shared, **given}
+    if "seed" in grid["settings"]:
+        raise SettingError(f"{path}: seed is no setting of a grid; give --seeds=[...], or seeds in the file")
     dataset = grid["settings"].get("dataset")
     if dataset is not None:
         dataset = grid["settings"]["dataset"] = dataset_name(dataset)
@@ -78,6 +81,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     cells = list(_cells(grid, base, vary))
     if lacking := next((cell["run"] for cell, config in cells if config.get("dataset") is None), None):
         raise SettingError(f"{path}: the run {lacking} has no data set; add dataset to settings")
+    for _, config in cells:
+        config["dataset"] = dataset_name(config["dataset"])
     if grid.get("costs"):
         check_costs(grid, [config for _, config in cells], path)
     requested = run_cells(cells, table, command="grid")
@@ -128,6 +133,9 @@ def _check(grid: dict[str, Any], path: Path) -> None:
         if not isinstance(run_settings, dict | None):
             raise SettingError(f"{path}: runs.{name} must be a dict, got {run_settings!r}")
     names = [str(name) for name in grid["runs"]]
+    for name in names:
+        if not name.strip() or not name.isprintable():
+            raise SettingError(f"{path}: the name of a run must be a line of text, got {name!r}; rename it")
     if len(set(names)) < len(names):
         raise SettingError(f"{path}: runs has a name twice, once as a number; got {', '.join(names)}")
     if grid.get("baseline") is not None and str(grid["baseline"]) not in names:

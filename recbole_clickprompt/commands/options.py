@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -91,12 +90,10 @@ def check_names(*sources: Mapping[Any, Any], where: str) -> None:
             raise SettingError(f"{where}: {name!r} is no name of a setting")
 
 
-def refuse_keys(given: Mapping[str, Any], keys: Collection[str], path: Path) -> None:
+def refuse_keys(given: Mapping[str, Any], keys: Collection[str], command: str) -> None:
     """Raises SettingError where the command line has a key that only the file of a grid or search may have."""
     if key := next((name for name in given if name in keys), None):
-        raise SettingError(
-            f"--{key}: {key} is set in a file such as {path}; copy it, change {key} and name the copy"
-        )
+        raise SettingError(f"--{key}: only a .yaml file can set {key}; see `recbole-cp {command} --help`")
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ A file with another ending than .yaml is one of RecBole's search files, such as 
 space per line: an exhaustive search if all are choices, else a random one, with the settings of the command line.
 
 --key=value overrides `settings`, and --max_evals=5 overrides `max_evals`. Trials with equal pretraining share it.
-A trial that fails is recorded with its error, and the search continues; a data set that cannot be used ends it. A
-trial that is already in the table is not repeated: the same command continues an interrupted search.
+A trial that fails is recorded with its error, and the search continues. A trial that is already in the table is
+not repeated: the same command continues an interrupted search. Trials that failed because of their files are.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     path = find_file(options.file, "tuning file")
     given = parse_settings(settings)
     of_search = {"max_evals": given.pop("max_evals")} if "max_evals" in given else {}
-    refuse_keys(given, set(_DEFAULTS) - {"seed"}, path)
+    refuse_keys(given, set(_DEFAULTS) - {"seed"}, "tune")
     tuning = {**_DEFAULTS, **_read(path), **of_search}
     _check(tuning, path)
     draws = {draw.name: draw for draw in read_space(tuning["space"], path)}

@@ -110,7 +110,7 @@ def _read(table: Path) -> pd.DataFrame:
 
 def _parsed(table: Path) -> pd.DataFrame:
     if table.suffix == ".parquet":
-        return pd.read_parquet(table)
+        return pd.read_parquet(table).reset_index(drop=True)
     if table.suffix == ".json":
         return pd.read_json(table, dtype=_TEXT)
     _check_cells(table)

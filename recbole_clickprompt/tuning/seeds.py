@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import pandas as pd
 from recbole.config import Config
 
 from recbole_clickprompt.errors import DataError, UserError
@@ -14,9 +15,6 @@ from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
 from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_digest
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Cell", "run_cells"]
 
@@ -78,17 +76,30 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
 
 def _read(table: Path) -> pd.DataFrame:
     numbers = ["seed", "auc", "logloss"]
-    return read_results(table, ["run", *numbers, "digest"], numbers=[*numbers, "minutes"])
+    return read_results(table, ["run", *numbers, "digest"], numbers=[*numbers, "valid_score", "minutes"])
 
 
 def _check_names(rows: pd.DataFrame, cell: Mapping[str, Any], table: Path) -> None:
-    """Refuses a row in which the run or the seed differs from those that its digest stands for."""
-    for name in ("run", "seed"):
-        if (got := rows[name].iloc[0]) != cell[name]:
+    """Refuses a row in which the run, the seed or a varied setting differs from what its digest stands for."""
+    for name, value in cell.items():
+        got = rows[name].iloc[0] if name in rows else None
+        if not _same(value, got):
             raise DataError(
-                f"{table}: {name} must be {cell[name]!r} in the row with digest {rows['digest'].iloc[0]}, got "
-                f"{got!r}; restore it, or remove the row to run it again"
+                f"{table}: {name} must be {value!r} in the row with digest {rows['digest'].iloc[0]}, got "
+                f"{'an empty cell' if pd.isna(got) else repr(got)}; restore it, or remove the row to run it again"
             )
+
+
+def _same(value: object, got: Any) -> bool:
+    """Whether a cell of a table, which may have become a number or lost its type, holds a value."""
+    if pd.isna(got):  # an empty cell
+        return value in (None, "")
+    if str(value) == str(got):
+        return True
+    try:
+        return float(str(value)) == float(str(got))  # 1 in a column with 0.5, and 007
+    except ValueError:
+        return False
 
 
 def _check_settings(cells: Sequence[Cell]) -> None:

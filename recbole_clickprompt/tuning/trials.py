@@ -28,7 +28,8 @@ class Trials:
         table: A csv or parquet file.
         bigger: Whether a higher validation score is better.
         command: The command, for its messages.
-        keep_failures: Whether failed trials are recorded, too, and thus not repeated by another search.
+        keep_failures: Whether failed trials are recorded, too, and thus not repeated by another search, unless
+            files are the reason.
     """
 
     def __init__(
@@ -51,12 +52,11 @@ class Trials:
 
         The loss is the validation score, negated if higher is better, or infinity if the trial failed.
 
-        Any exception except an interruption counts as a failure of the trial. Where failures are recorded, files
-        that cannot be used are no failure but end the search, as all trials read them.
+        Any exception except an interruption counts as a failure of the trial. It is not recorded if files cannot
+        be used: these may be there when the search is run again.
 
         Raises:
-            DataError: The recorded trial read other files than there are now, one of knowledge does not exist, or
-                those of the data set cannot be used.
+            DataError: The recorded trial read other files than there are now, or one of knowledge does not exist.
         """
         now = data_digest(self._base)
         key = digest(self._base, values)
@@ -65,7 +65,8 @@ class Trials:
         found = self._rows[self._rows["digest"] == key]
         if not len(found):
             print(f"{self._command}: trial {len(self._requested)}: {values}", flush=True)
-            self._record(values, self._attempt(values), now)
+            row, keep = self._attempt(values)
+            self._record(values, row, now, keep=keep)
             found = self._rows[self._rows["digest"] == key]
         else:
             dataset = str(self._base["dataset"])
@@ -80,33 +81,34 @@ class Trials:
         rows = read_results(self._table, columns, numbers=["valid_*", "test_*", "minutes"])
         return pd.concat([rows, pd.DataFrame(self._failures)], ignore_index=True) if self._failures else rows
 
-    def _attempt(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _attempt(self, values: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The scores or the error of a trial, and whether to record them."""
         start = time.monotonic()
         try:
             result = objective_function(quote_strings({**self._base, **values}))
         except Exception as error:
-            if isinstance(error, DataError) and self._keep_failures:
-                raise
             message = " ".join(str(error).split())
             if not isinstance(error, UserError):
                 message = f"{type(error).__name__}: {message}"
             print(f"{self._command}: this trial failed: {message}", flush=True)
-            return {"valid_score": math.nan, "error": message}
-        return {
+            keep = self._keep_failures and not isinstance(error, DataError)
+            return {"valid_score": math.nan, "error": message}, keep
+        row = {
             "valid_score": result["best_valid_score"],
             **{name: value for name, value in result.items() if name.startswith("valid_") and _is_number(value)},
             **{f"test_{name}": value for name, value in result["test_result"].items()},
             "minutes": round((time.monotonic() - start) / 60, 2),
             "error": None,
         }
+        return row, True
 
-    def _record(self, values: dict[str, Any], row: dict[str, Any], data: str | None) -> None:
+    def _record(self, values: dict[str, Any], row: dict[str, Any], data: str | None, *, keep: bool) -> None:
         shown = {name: value if _is_number(value) else _flow(value) for name, value in values.items()}
         row = {**shown, **row, DATA: data, "digest": digest(self._base, values)}
-        if row["error"] is not None and not self._keep_failures:
-            self._failures.append(row)
-        else:
+        if keep:
             append_row(row, self._table)
+        else:
+            self._failures.append(row)
         self._rows = self._read()
 
     def requested(self) -> pd.DataFrame:
@@ -126,9 +128,9 @@ class Trials:
         """
         first = self.requested().iloc[0]
         if math.isnan(first["valid_score"]):
-            raise SettingError(
-                f"every trial failed, one with {first['error']}; see {self._table}; remove its rows to try again"
-            )
+            unrecorded = {row["digest"] for row in self._failures}
+            again = "" if first["digest"] in unrecorded else f"; see {self._table}; remove its rows to try again"
+            raise SettingError(f"every trial failed, one with {first['error']}{again}")
         return {name: self._requested[first["digest"]][name] for name in names}
 
     def markdown(self, names: list[str]) -> str:

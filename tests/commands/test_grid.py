@@ -94,6 +94,10 @@ def test_results_can_be_parquet(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"runs": {"": {}}, "baseline": None}, "the name of a run must be a line of text, got ''"),
+        ({"runs": {"a\rb": {}}, "baseline": None}, "the name of a run must be a line of text, got 'a\\rb'"),
+        ({"runs": {"x": {"dataset": "../x"}}, "baseline": None}, "dataset must be the name of a data set"),
+        ({"settings": {"dataset": "tiny", "seed": 5}}, "seed is no setting of a grid; give --seeds=[...]"),
         ({"space": {}}, "wrong.yaml is a tuning file, which `recbole-cp tune wrong.yaml` runs"),
         ({"seedz": [1]}, "unknown key seedz of a grid; did you mean seeds?"),
         ({"runs": {}}, "runs is missing"),
@@ -128,7 +132,9 @@ def test_settings_of_every_run_are_checked_before_the_first_is_trained(file, mon
 @pytest.mark.parametrize("key", ["runs", "vary", "baseline", "costs"])
 def test_keys_of_the_file_are_refused_on_the_command_line(file, key, capsys):
     assert main(["grid", "compare.yaml", f"--{key}=x"]) == 2
-    assert f"error: --{key}: {key} is set in a file such as compare.yaml" in capsys.readouterr().err
+    assert (
+        f"error: --{key}: only a .yaml file can set {key}; see `recbole-cp grid --help`" in capsys.readouterr().err
+    )
 
 
 def test_a_missing_grid_file_and_loose_settings_are_refused(capsys):

@@ -271,7 +271,9 @@ def test_a_wrong_file_is_refused_before_anything_runs(objective, change, message
 def test_keys_of_the_file_are_refused_on_the_command_line(objective, key, capsys):
     write(settings=SETTINGS, space={"embedding_size": "choice [8]"})
     assert main(["tune", "search.yaml", f"--{key}=random"]) == 2
-    assert f"error: --{key}: {key} is set in a file such as search.yaml" in capsys.readouterr().err
+    assert (
+        f"error: --{key}: only a .yaml file can set {key}; see `recbole-cp tune --help`" in capsys.readouterr().err
+    )
     assert objective == []
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from recbole import quick_start
 
-from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.tuning.data_files import check_same_data, data_digest
 from recbole_clickprompt.tuning.results import append_row, digest
 from recbole_clickprompt.tuning.seeds import run_cells
@@ -106,14 +106,32 @@ def test_a_grid_refuses_runs_on_other_files(own):
     assert pd.read_csv(table)["data"].tolist() == ["of yesterday"]
 
 
-@pytest.mark.parametrize("edited", [{"run": "pretrained"}, {"seed": 3}])
-def test_a_grid_refuses_a_run_that_was_renamed_in_its_table(own, edited):
-    table = Path("t.csv")
-    row = {**CELL, "auc": 0.6, "logloss": 0.6, "data": data_digest(SETTINGS), "digest": digest(CELL, SETTINGS)}
+@pytest.mark.parametrize("edited", [{"run": "pretrained"}, {"run": None}, {"seed": 3}, {"dropout_prob": 0.2}])
+def test_a_grid_refuses_a_run_that_was_changed_in_its_table(own, edited):
+    table, cell = Path("t.csv"), {**CELL, "dropout_prob": 0.1}
+    row = {**cell, "auc": 0.6, "logloss": 0.6, "data": data_digest(SETTINGS), "digest": digest(cell, SETTINGS)}
     append_row({**row, **edited}, table)
     ((name, got),) = edited.items()
-    with pytest.raises(DataError, match=f"t.csv: {name} must be {CELL[name]!r} in the row .*, got {got!r}"):
-        run_cells([(CELL, SETTINGS)], table, command="grid")
+    shown = "an empty cell" if got is None else repr(got)
+    with pytest.raises(DataError, match=f"t.csv: {name} must be {cell[name]!r} in the row .*, got {shown}"):
+        run_cells([(cell, SETTINGS)], table, command="grid")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_grid_knows_its_runs_again_whatever_their_varied_settings_are(own, name):
+    """A column of a csv file has one type: numbers become others, and what is empty has none."""
+    table, rows = Path(name), []
+    for value in (None, "", "007", "a, b", "[8]", "None"):
+        cell = {
+            **CELL,
+            "text": value,
+            "number": None if value is None else 1 if value else 0.5,
+            "truth": value == "",
+        }
+        rows.append((cell, SETTINGS))
+        metrics = {"auc": 0.6, "logloss": 0.6, "data": data_digest(SETTINGS)}
+        append_row({**cell, **metrics, "digest": digest(cell, SETTINGS)}, table)
+    assert len(run_cells(rows, table, command="grid")) == len(rows)
 
 
 def test_a_grid_refuses_a_missing_file_of_knowledge_before_any_run(own, monkeypatch):
@@ -123,13 +141,21 @@ def test_a_grid_refuses_a_missing_file_of_knowledge_before_any_run(own, monkeypa
         run_cells(cells, Path("t.csv"), command="grid")
 
 
-def test_a_search_on_files_that_cannot_be_used_ends_and_records_nothing(own):
-    table = Path("t.csv")
-    settings = {**SETTINGS, "model": "ClickPromptNoPLM", "train_stage": "finetune", "gpu_id": ""}
-    (own / "own.inter").unlink()
-    with pytest.raises(DataError, match=r"own\.inter does not exist"):
-        Trials(settings, table, bigger=True).run({"learning_rate": 0.1})
+def test_a_trial_that_fails_because_of_its_files_is_not_recorded_and_is_tried_again(own):
+    table, inter = Path("t.csv"), own / "own.inter"
+    settings = {**SETTINGS, "model": "ClickPromptNoPLM", "train_stage": "finetune", "gpu_id": "", "epochs": 1}
+    values = {"learning_rate": 0.1}
+    Path("props/dataset").mkdir(parents=True)
+    shutil.copy(ROOT / "props" / "dataset" / "tiny.yaml", "props/dataset/own.yaml")
+    inter.rename("aside")
+    search = Trials(settings, table, bigger=True)
+    assert search.run(values) == float("inf")
+    with pytest.raises(SettingError, match=r"failed, one with data/own/own\.inter does not .*, own.user$"):
+        search.best(["learning_rate"])
     assert not table.exists()
+    Path("aside").rename(inter)
+    assert Trials(settings, table, bigger=True).run(values) < 0
+    assert pd.read_csv(table)["error"].isna().tolist() == [True]
 
 
 def test_a_search_refuses_trials_on_other_files(own):

@@ -37,8 +37,8 @@ _FUSION = {
     "tower_loss_weight": Setting(
         FRACTION,
         0.0,
-        "w in loss = (1 - w) * BCE(fused) + w * mean(BCE(backbone), BCE(PLM)). The paper: 0. With 1, a stays as it "
-        "is.",
+        "w in loss = (1 - w) * BCE(fused) + w * mean(BCE(backbone), BCE(PLM)). The paper: 0. "
+        "With 1, a stays as it is.",
         "finetune",
     ),
     "finetune_prompts": Setting(
