@@ -144,7 +144,7 @@ def test_a_grid_refuses_a_missing_file_of_knowledge_before_any_run(own, monkeypa
 def test_a_trial_that_fails_because_of_its_files_is_not_recorded_and_is_tried_again(own):
     table, inter = Path("t.csv"), own / "own.inter"
     settings = {**SETTINGS, "model": "ClickPromptNoPLM", "train_stage": "finetune", "gpu_id": "", "epochs": 1}
-    values = {"learning_rate": 0.1}
+    values = {"learning_rate": 0.001}
     Path("props/dataset").mkdir(parents=True)
     shutil.copy(ROOT / "props" / "dataset" / "tiny.yaml", "props/dataset/own.yaml")
     inter.rename("aside")
