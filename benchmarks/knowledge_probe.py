@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from benchmarks.probe import load_parts, spread
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import UserError
 
@@ -111,7 +112,7 @@ def _probe(options: argparse.Namespace, settings: dict[str, object]) -> str:
             name = f"rating recalled by {options.recall}"
             found.setdefault(name, []).append((_auc(parts["valid"], scores), _auc(parts["test"], scores)))
     rows = [
-        [name, str(len(values)), *(_spread(column) for column in zip(*values, strict=True))]
+        [name, str(len(values)), *(spread(column) for column in zip(*values, strict=True))]
         for name, values in found.items()
     ]
     return markdown_table(["score of a row", "seeds", "validation AUC", "test AUC"], rows)
@@ -119,17 +120,7 @@ def _probe(options: argparse.Namespace, settings: dict[str, object]) -> str:
 
 def _parts(settings: dict[str, object]) -> tuple[dict[str, Rows], TextDataset]:
     """Training, validation and test rows, and the training part of the data set."""
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import init_seed
-
-    from recbole_clickprompt.methods.registry import resolve_name
-
-    model, implied = resolve_name("DNN")  # reads no text
-    config = Config(config_dict={**implied, "state": "error", **settings, "model": model})
-    init_seed(config["seed"], config["reproducibility"])
-    loaders = data_preparation(config, create_dataset(config))
-    datasets = dict(zip(("train", "valid", "test"), (loader._dataset for loader in loaders), strict=True))
+    _, datasets = load_parts(settings)
     rows = {
         name: Rows(
             part.inter_feat[part.iid_field].numpy(), (part.inter_feat[part.label_field] > 0).numpy().astype(int)
@@ -187,10 +178,6 @@ def _ratings(name: str, texts: Sequence[str]) -> list[float]:
             logits = model.get_output_embeddings()(states)[:, digits]
             ratings[batch] = logits.float().softmax(1) @ values
     return ratings.tolist()
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=min(1, len(values) - 1)):.4f}"
 
 
 if __name__ == "__main__":

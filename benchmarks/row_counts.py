@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.probe import load_parts, spread
 from recbole_clickprompt.commands.options import parse_settings
 from recbole_clickprompt.errors import UserError
 
@@ -34,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4], help="default: 2 3 4")
     options, rest = parser.parse_known_args(arguments)
-    sys.argv = sys.argv[:1]  # RecBole reads it too, and other values than YAML's
     try:
         print(_table(options.seeds, parse_settings(rest)))
     except UserError as error:
@@ -46,32 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _table(seeds: Sequence[int], settings: dict[str, Any]) -> str:
     from recbole_clickprompt.evaluation.tables import markdown_table
 
-    found = np.array([_aucs({**settings, "seed": seed}) for seed in seeds])  # (seeds, 2)
-    spread = found.std(axis=0, ddof=min(1, len(seeds) - 1))
-    rows = [
-        [name, str(len(seeds)), f"{mean:.4f} ± {deviation:.4f}"]
-        for name, mean, deviation in zip(
-            ("rows of the item", "rows of item and user"), found.mean(axis=0), spread, strict=True
-        )
-    ]
+    found = zip(*(_aucs({**settings, "seed": seed}) for seed in seeds), strict=True)
+    names = ("rows of the item", "rows of item and user")
+    rows = [[name, str(len(seeds)), spread(values)] for name, values in zip(names, found, strict=True)]
     return markdown_table(["score of a row", "seeds", "test AUC"], rows)
 
 
 def _aucs(settings: dict[str, Any]) -> tuple[float, float]:
     """Test AUC of the item's count, and of a logistic regression on the counts of item and user."""
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import init_seed
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    from recbole_clickprompt.methods.registry import resolve_name
     from recbole_clickprompt.trainer.sampling import sample
 
-    model, implied = resolve_name("DNN")  # reads no text
-    config = Config(config_dict={**implied, "state": "error", **settings, "model": model})
-    init_seed(config["seed"], config["reproducibility"])
-    train, _, test = (loader._dataset for loader in data_preparation(config, create_dataset(config)))
+    config, parts = load_parts(settings)
+    train, test = parts["train"], parts["test"]
     ids = [train.iid_field, train.uid_field]
     counts = [np.bincount(train.inter_feat[field].numpy(), minlength=train.num(field)) for field in ids]
 

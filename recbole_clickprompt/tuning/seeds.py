@@ -38,7 +38,7 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
     Raises:
         SettingError: A setting of a run is invalid; those of all runs are checked before the first is trained.
         DataError: The table cannot be read, or its runs read other files of the data set than there are now, or
-            have been renamed in it; or a file of knowledge is missing.
+            were changed in it by hand; or a file of knowledge is missing.
         StorageError: It cannot be written.
     """
     from recbole.quick_start import run_recbole
@@ -49,7 +49,7 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
         now = data_digest(config)  # refuses a missing file of knowledge before anything is trained
         rows = recorded[recorded["digest"] == key]
         if len(rows):
-            _check_names(rows, cell, table)
+            _check_cell(rows, cell, table)
             check_same_data(rows, now, table=table, dataset=str(config["dataset"]))
     done = set(recorded["digest"])
     _check_settings([cell for cell, key in zip(cells, keys, strict=True) if key not in done])
@@ -79,7 +79,7 @@ def _read(table: Path) -> pd.DataFrame:
     return read_results(table, ["run", *numbers, "digest"], numbers=[*numbers, "valid_score", "minutes"])
 
 
-def _check_names(rows: pd.DataFrame, cell: Mapping[str, Any], table: Path) -> None:
+def _check_cell(rows: pd.DataFrame, cell: Mapping[str, Any], table: Path) -> None:
     """Refuses a row in which the run, the seed or a varied setting differs from what its digest stands for."""
     for name, value in cell.items():
         got = rows[name].iloc[0] if name in rows else None

@@ -1,4 +1,4 @@
-"""RecBole's own property files are parsed once, and each ``Config`` has values of its own."""
+"""RecBole's own property files are parsed once, and each ``Config`` has its own values."""
 
 from recbole.config import Config
 
