@@ -302,7 +302,7 @@ def test_without_hyperopt_one_line_says_what_to_install(objective, monkeypatch, 
             ("tune-sukd-like", 20), ("tune-numbert-like", 20), ("tune-bert4ctr-like", 20),
             ("tune-charmatch-like", 20), ("tune-print-repaired", 20), ("tune-ctrbert", 20), ("tune-ctrl", 24),
             ("tune-ptab", 20), ("tune-msd", 40), ("tune-msd-vectors", 40),
-            ("tune-history-recipe", 20), ("tune-few-labels", 20), ("tune-new-items-plm", 20),
+            ("tune-history-recipe", 20), ("tune-few-labels", 20), ("tune-few-rows", 10),
         ],
     ),
 )  # fmt: skip
