@@ -6,9 +6,7 @@ RecBole or this package, and its value must have a valid type and range, before 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from recbole.utils.argument_list import (
@@ -22,7 +20,7 @@ from recbole_clickprompt.backbones import BACKBONES
 from recbole_clickprompt.errors import SettingError, nearest
 from recbole_clickprompt.host.check_engine import check_engine
 from recbole_clickprompt.host.check_row_sharding import check_row_sharding
-from recbole_clickprompt.host.properties import property_folders, read_yaml
+from recbole_clickprompt.host.properties import backbone_settings
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.settings.old_names import refuse_dropped
 from recbole_clickprompt.settings.registry import declared
@@ -66,7 +64,7 @@ def check_settings(
     refuse_dropped({**given, **command_line})
     refuse_dropped(defaults, where="a property file under ./props")
     settings = declared()
-    known = {*host_settings, *defaults, *settings, *_UNLISTED, *_backbone_keys()}
+    known = {*host_settings, *defaults, *settings, *_UNLISTED, *backbone_settings()}
     known.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
     for key in given:
         if key not in known:
@@ -121,15 +119,3 @@ def _reason(settings: Mapping[str, Any]) -> str:
 
 def _hint(key: str, value: object) -> str:
     return nearest(value, BACKBONES) if key == "backbone" and isinstance(value, str) else ""
-
-
-def _backbone_keys() -> set[str]:
-    # A file shared by several backbones may contain the settings of all of them
-    files = (p for folder in property_folders() for p in (folder / "backbone").glob("*.yaml"))
-    return {key for path in files for key in _keys(path, path.stat().st_mtime_ns)}
-
-
-@functools.lru_cache(maxsize=256)
-def _keys(path: Path, changed_at: int) -> frozenset[str]:
-    """Keys of a property file. Reading all of the backbones' would take half of the time that a config takes."""
-    return frozenset(read_yaml(path))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Mapping
 from logging import getLogger
@@ -21,6 +22,7 @@ from recbole_clickprompt.settings.registry import settings_of
 
 __all__ = [
     "TEXT_SETTINGS",
+    "backbone_settings",
     "find_file",
     "find_property_file",
     "load_properties",
@@ -114,6 +116,18 @@ def load_properties(*, model: str, dataset: str, external: Mapping[str, Any]) ->
     backbone = {**overall, **model_settings, **dataset_file, **external}.get("backbone")
     backbone_file = _read_property_file(f"backbone/{backbone}.yaml")
     return {**overall, **model_settings, **backbone_file, **dataset_file}
+
+
+def backbone_settings() -> set[str]:
+    """Names of the settings of all backbones, as a file that several of them share may have those of each."""
+    files = (p for folder in property_folders() for p in (folder / "backbone").glob("*.yaml"))
+    return {key for path in files for key in _keys(path, path.stat().st_mtime_ns)}
+
+
+@functools.lru_cache(maxsize=256)
+def _keys(path: Path, changed_at: int) -> frozenset[str]:
+    """Keys of a property file. Reading all of the backbones' would take half of the time that a config takes."""
+    return frozenset(read_yaml(path))
 
 
 def _defaults(model: str) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections.abc import Iterable
 
 import recbole.quick_start.quick_start as quick_start
 from recbole.config import Config
 
+from recbole_clickprompt.host.properties import backbone_settings
 from recbole_clickprompt.methods.registry import find_method, method_names
+from recbole_clickprompt.settings.registry import declared, settings_of
 from recbole_clickprompt.trainer.stages import stages_of
 
 __all__ = ["install", "summary"]
@@ -71,7 +74,7 @@ class _WithSummary(logging.Formatter):
 
 
 def summary(config: Config) -> str:
-    """The most important settings of a method's run, in ten lines or fewer."""
+    """The most important settings of a method's run, in eleven lines or fewer."""
     method = find_method(config["model"])
     stages = [stage.name for stage in stages_of(config, method.stages)]
     finetunes = ["finetune"] if config["train_stage"] in ("all", "finetune") else []
@@ -88,11 +91,20 @@ def summary(config: Config) -> str:
         f"{config['learner']}, learning rate {config['learning_rate']}",
         "validation": f"{config['valid_metric']}; stops after {patience + 1} validations without improvement",
         "settings given": ", ".join(shown) or "none",
+        "not read": ", ".join(_unread(config, given)),
         "all settings": _log_file(),
     }  # fmt: skip
-    rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items()]
+    rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items() if value]
     rows = [row if len(row) <= _WIDTH else f"{row[:_WIDTH]} ..." for row in rows]
     return "\n".join([f"{method.title(config)} on {config['dataset']}", *rows])
+
+
+def _unread(config: Config, given: Iterable[str]) -> list[str]:
+    """Settings of other models and backbones, which those of this run do not read."""
+    others = (declared().keys() - settings_of("").keys()) | backbone_settings()
+    if config["init_from_text"]:
+        others.discard("plm_num_layers")
+    return [name for name in given if name in others and name not in config.internal_config_dict]
 
 
 def _split(config: Config) -> str:

@@ -1,0 +1,31 @@
+"""The summary of a run's settings on the screen."""
+
+import re
+
+import pytest
+
+from recbole_clickprompt.host.screen import summary
+
+
+def unread(config):
+    found = re.search(r"^  not read +(.*)$", summary(config), re.MULTILINE)
+    return found.group(1).split(", ") if found else []
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"num_prompts": 3, "epochs": 2, "history_length": 5, "init_from_text": ["item_id"]}, []),
+        ({"near_items": 3, "num_prompts": 3}, ["near_items"]),
+        ({"backbone": "DeepFM", "cross_layer_num": 2, "mlp_hidden_size": [8]}, ["cross_layer_num"]),
+        ({"model": "KAR", "plm_num_layers": 1, "tower_loss_weight": 0.5}, ["plm_num_layers", "tower_loss_weight"]),
+        ({"model": "KAR", "plm_num_layers": 1, "init_from_text": ["item_id"]}, []),
+        (
+            {"backbone": "DNN", "train_stage": "finetune", "head_dropout": 0.1, "dropout_prob": 0.1},
+            ["head_dropout"],
+        ),
+    ],
+)
+def test_it_names_settings_of_other_models_and_backbones(make_config, settings, names):
+    of_the_fixture = unread(make_config(model=settings.get("model", "ClickPrompt")))
+    assert [name for name in unread(make_config(**settings)) if name not in of_the_fixture] == names
