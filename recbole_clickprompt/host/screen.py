@@ -103,7 +103,7 @@ def _unread(config: Config, given: Iterable[str]) -> list[str]:
     """Settings of other models and backbones, which those of this run do not read."""
     others = (declared().keys() - settings_of("").keys()) | backbone_settings()
     if config["init_from_text"]:
-        others.discard("plm_num_layers")
+        others.discard("plm_num_layers")  # read with any model
     return [name for name in given if name in others and name not in config.internal_config_dict]
 
 
