@@ -94,7 +94,7 @@ def summary(config: Config) -> str:
         "not read": ", ".join(_unread(config, given)),
         "all settings": _log_file(),
     }  # fmt: skip
-    rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items() if value]
+    rows = [f"  {name:<16}{' '.join(str(value).split())}" for name, value in lines.items() if value != ""]
     rows = [row if len(row) <= _WIDTH else f"{row[:_WIDTH]} ..." for row in rows]
     return "\n".join([f"{method.title(config)} on {config['dataset']}", *rows])
 

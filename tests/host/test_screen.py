@@ -29,3 +29,7 @@ def unread(config):
 def test_it_names_settings_of_other_models_and_backbones(make_config, settings, names):
     of_the_fixture = unread(make_config(model=settings.get("model", "ClickPrompt")))
     assert [name for name in unread(make_config(**settings)) if name not in of_the_fixture] == names
+
+
+def test_the_seed_0_is_shown(make_config):
+    assert re.search(r"^  seed +0$", summary(make_config(seed=0)), re.MULTILINE)
