@@ -30,6 +30,7 @@ from recbole_clickprompt.host.untrusted_input import install_safety_patches
 from recbole_clickprompt.methods.base import Method
 from recbole_clickprompt.methods.registry import find_method, load_methods, method_names, on_register
 from recbole_clickprompt.settings.old_names import use_new_names
+from recbole_clickprompt.settings.registry import settings_of
 from recbole_clickprompt.trainer.group_metrics import metrics_of_recbole
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def _wrap_config() -> None:
             )
             for key in foreign:  # options of the user's program are not settings of the run
                 del self.external_config_dict[key]
-            if {**self.internal_config_dict, **self.external_config_dict}.get("pretrain_epochs") == 0:
+            settings = {**self.internal_config_dict, **self.external_config_dict}
+            if settings.get("pretrain_epochs") == 0 and "pretrain_epochs" in settings_of(model):
                 self.external_config_dict["train_stage"] = "finetune"
             return
         reject_unlabeled_data(model, dataset, self.external_config_dict)

@@ -100,10 +100,14 @@ def summary(config: Config) -> str:
 
 
 def _unread(config: Config, given: Iterable[str]) -> list[str]:
-    """Settings of other models and backbones, which those of this run do not read."""
-    others = (declared().keys() - settings_of("").keys()) | backbone_settings()
-    if config["init_from_text"]:
-        others.discard("plm_num_layers")  # read with any model
+    """Settings of other models and backbones, which those of this run do not read.
+
+    Those of language models and of pretraining are left out: code that methods share reads some that a method does
+    not declare.
+    """
+    own = {**settings_of(""), **settings_of(config["model"])}
+    others = {name for name in declared() if name not in own and not name.startswith(("plm", "pretrain"))}
+    others |= backbone_settings()
     return [name for name in given if name in others and name not in config.internal_config_dict]
 
 

@@ -32,7 +32,7 @@ Settings are read from the following sources; later ones override earlier ones: 
 (`--config_files`), `config_dict`, and `--key=value` on the command line. A file of the same name under `./props`
 in the working directory replaces the shipped one. Unknown settings and invalid values fail with a one-line error
 before any data is read. Settings of other models and backbones are accepted, as a file may serve several; the
-first lines of a run name them: `not read`.
+first lines of a run name most of them: `not read`.
 
 *Stage* is what a change of the setting affects. `pretrain`: pretraining, and therefore finetuning, which starts
 from it; `text`: the same, but only if pretraining reads text; `finetune`: only finetuning and evaluation; `none`:

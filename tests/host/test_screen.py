@@ -18,7 +18,10 @@ def unread(config):
         ({"num_prompts": 3, "epochs": 2, "history_length": 5, "history_pooling": "mean"}, []),
         ({"near_items": 3, "num_prompts": 3}, ["near_items"]),
         ({"backbone": "DeepFM", "cross_layer_num": 2, "mlp_hidden_size": [8]}, ["cross_layer_num"]),
-        ({"model": "KAR", "plm_num_layers": 1, "tower_loss_weight": 0.5}, ["plm_num_layers", "tower_loss_weight"]),
+        ({"model": "KAR", "tower_loss_weight": 0.5, "level_experts": 1}, ["tower_loss_weight"]),
+        # declared by other methods only, and read by code that all share
+        ({"model": "PTab", "plm_interaction_layers": 1, "plm_cached_masks": 2}, []),
+        ({"model": "NumBERTLike", "plm_lora": {"r": 2}}, []),
         ({"model": "KAR", "plm_num_layers": 1, "init_from_text": ["item_id"]}, []),
         (
             {"backbone": "DNN", "train_stage": "finetune", "head_dropout": 0.1, "dropout_prob": 0.1},
