@@ -30,7 +30,7 @@ def unread(config):
     ],
 )
 def test_it_names_settings_of_other_models_and_backbones(make_config, settings, names):
-    # the fixture gives settings of its own, which another model or backbone may not read
+    # the fixture gives further settings, which another model or backbone may not read
     assert [name for name in unread(make_config(**settings)) if name in settings] == names
 
 
