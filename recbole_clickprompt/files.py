@@ -210,10 +210,10 @@ def _acquire(lock: Path) -> TextIO:
 
 
 def _not_written(path: Path, reason: str) -> StorageError:
-    unchanged = "; the existing file is unchanged" if path.exists() else ""
+    unchanged = "; the existing file is unchanged" if path.is_file() else ""
     return StorageError(
         f"{path} cannot be written: {reason}{unchanged}; free space, or write to another folder (checkpoint_dir "
-        "for training runs)"
+        "for training runs, results for tables)"
     )
 
 

@@ -70,19 +70,27 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     use_new_names(*parts, where=str(path))
     for part in parts:
         refuse_dropped(part, where=str(path))
+    _check_varied(grid["runs"], given, vary, path)
     grid["settings"] = {**shared, **given}
-    if "seed" in grid["settings"]:
+    if any("seed" in part for part in (grid["settings"], *filter(None, grid["runs"].values()))):
         raise SettingError(f"{path}: seed is no setting of a grid; give --seeds=[...], or seeds in the file")
     dataset = grid["settings"].get("dataset")
     if dataset is not None:
         dataset = grid["settings"]["dataset"] = dataset_name(dataset)
     base = _base(grid["base"], dataset) if grid.get("base") else {}
-    table = Path(grid.get("results") or Path("results") / f"{path.stem}-{dataset}.csv")
+    name = path.stem if dataset is None else f"{path.stem}-{dataset}"  # None: each run names its own
+    table = Path(grid.get("results") or Path("results") / f"{name}.csv")
     cells = list(_cells(grid, base, vary))
     if lacking := next((cell["run"] for cell, config in cells if config.get("dataset") is None), None):
         raise SettingError(f"{path}: the run {lacking} has no data set; add dataset to settings")
     for _, config in cells:
         config["dataset"] = dataset_name(config["dataset"])
+    datasets = dict.fromkeys(config["dataset"] for _, config in cells)
+    if grid.get("baseline") is not None and len(datasets) > 1 and "dataset" not in vary:
+        raise SettingError(
+            f"{path}: baseline: runs on different data sets ({', '.join(datasets)}) cannot be compared; list the "
+            "data sets under vary, or leave baseline out"
+        )
     if grid.get("costs"):
         check_costs(grid, [config for _, config in cells], path)
     requested = run_cells(cells, table, command="grid")
@@ -153,6 +161,18 @@ def _check(grid: dict[str, Any], path: Path) -> None:
             shown = repr(seed) if len(repr(seed)) < 60 else f"{repr(seed)[:60]}..."
             raise SettingError(f"{path}: seeds must be whole numbers from 0 to {(1 << 32) - 1}, got {shown}")
     _check_once(grid.get("seeds") or [], f"{path}: seeds")
+
+
+def _check_varied(
+    runs: dict[str, dict[str, Any] | None], given: dict[str, Any], vary: dict[str, list[Any]], path: Path
+) -> None:
+    """Refuses values of varied settings that something else decides, or that would be ignored."""
+    for name in vary:
+        if name in given:
+            raise SettingError(f"{path}: {name} is both under vary and on the command line; leave one out")
+        for run, own in runs.items():
+            if name in (own or {}):
+                raise SettingError(f"{path}: {name} is both under vary and in runs.{run}; leave one out")
 
 
 def _check_once(values: list[object], what: str) -> None:

@@ -5,7 +5,7 @@ FILE.yaml holds
   space:      settings to search, as in RecBole's hyper files but never evaluated as code: `choice [8, 16]`,
               `uniform 0, 0.5`, `loguniform -8, -4` (powers of e), `quniform 64, 512, 64`; or such a file's name
   algorithm:  exhaustive (only with choices; default), random, or bayes (hyperopt's TPE)
-  max_evals:  (optional) maximum number of trials of random and bayes; default 20
+  max_evals:  (optional) maximum number of trials of random and bayes; default 20. An exhaustive search runs all
   early_stop: (optional) stop after this many trials without an improvement
   seed:       (optional) seed of the search; default 2020
   results:    (optional) the table, .csv or .parquet; default results/<file>-<dataset>.csv
@@ -21,6 +21,7 @@ not repeated: the same command continues an interrupted search. Trials that fail
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,7 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """
     import yaml
 
+    from recbole_clickprompt.tuning.results import check_table
     from recbole_clickprompt.tuning.search import Search
     from recbole_clickprompt.tuning.trials import Trials
 
@@ -65,7 +67,8 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     given = parse_settings(settings)
     of_search = {"max_evals": given.pop("max_evals")} if "max_evals" in given else {}
     refuse_keys(given, set(_DEFAULTS) - {"seed"}, "tune")
-    tuning = {**_DEFAULTS, **_read(path), **of_search}
+    given_search = {**_read(path), **of_search}
+    tuning = {**_DEFAULTS, **given_search}
     _check(tuning, path)
     draws = {draw.name: draw for draw in read_space(tuning["space"], path)}
     use_new_names(tuning["settings"], given, draws, where=str(path))
@@ -73,12 +76,20 @@ def execute(options: argparse.Namespace, settings: Sequence[str]) -> None:
     base = {**tuning["settings"], **given}
     model, implied = resolve_name(base.pop("model", None))
     base = {**implied, **base, "model": model, "dataset": dataset_name(base.get("dataset", "ml-100k"))}
-    if tuning["algorithm"] == "exhaustive" and (ranges := [d.name for d in space if d.kind != "choice"]):
-        raise SettingError(
-            f"{path}: an exhaustive search accepts only choices, but {', '.join(ranges)} has a range"
-        )
+    if tuning["algorithm"] == "exhaustive":
+        if ranges := [draw.name for draw in space if draw.kind != "choice"]:
+            raise SettingError(
+                f"{path}: an exhaustive search accepts only choices, but {', '.join(ranges)} has a range"
+            )
+        combinations = math.prod(len(draw.values) for draw in space)
+        if "max_evals" in given_search and tuning["max_evals"] < combinations:
+            raise SettingError(
+                f"{path}: max_evals is {tuning['max_evals']}, but an exhaustive search runs all {combinations} "
+                "combinations; leave it out, or set algorithm: random"
+            )
     bigger = _check_settings(base, space, path)
     table = Path(tuning["results"] or Path("results") / f"{path.stem}-{base['dataset']}.csv")
+    check_table(table)
     trials = Trials(base, table, bigger=bigger)
     Search(
         trials,
@@ -144,4 +155,10 @@ def _check_settings(base: dict[str, Any], space: list[Draw], path: Path) -> bool
         configs = [Config(config_dict=quote_strings(variant)) for variant in variants]
     except SettingError as error:
         raise SettingError(f"{path}: settings and space: {error}") from error
+    metrics = dict.fromkeys(str(config["valid_metric"]) for config in configs)
+    if len(metrics) > 1:
+        raise SettingError(
+            f"{path}: space: valid_metric: scores of different metrics ({', '.join(metrics)}) cannot be compared; "
+            "choose one in settings"
+        )
     return bool(configs[0]["valid_metric_bigger"])

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_clickprompt.errors import DataError
+from recbole_clickprompt.errors import DataError, StorageError
 from recbole_clickprompt.files import locked, warn_once, write_whole
 
-__all__ = ["append_row", "digest", "read_results"]
+__all__ = ["append_row", "check_table", "digest", "read_results"]
 
 
 # Columns that are text even if their values look like numbers, such as the name of a run
@@ -46,8 +46,8 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
     Args:
         table: The file.
         columns: Required columns; also those of the empty table that is returned if there is no such file.
-        numbers: Patterns of the columns that contain finite numbers or missing values; an AUC lies between 0 and
-            1, and a log loss or a time is not negative.
+        numbers: Patterns of the columns that contain finite numbers; an AUC lies between 0 and 1, and a log loss
+            or a time is not negative. A required number may be missing only in rows with an ``error``.
 
     Raises:
         DataError: The file cannot be read, lacks a column, or has an invalid number.
@@ -61,16 +61,31 @@ def read_results(table: Path, columns: list[str], *, numbers: Sequence[str] = ()
             f"{table} is not a results table of this command: it has no column {lacking[0]}; move it, or name "
             "another file"
         )
+    failed = rows["error"].notna() if "error" in rows else pd.Series(False, index=rows.index)
+    counted = _has_digest(rows) if "digest" in rows else pd.Series(True, index=rows.index)
     for name in (name for name in rows.columns if any(fnmatch(str(name), pattern) for pattern in numbers)):
         values = pd.to_numeric(rows[name], errors="coerce")
         low, high, expected = _EXPECTED.get(str(name).removeprefix("valid_").removeprefix("test_"), _ANY)
         valid = (values.abs() < math.inf) & values.between(low, high)
-        for row in rows.index[rows[name].notna() & ~valid][:1]:
+        missing = rows[name].isna()
+        allowed = missing if name not in columns else missing & failed
+        for row in rows.index[counted & ~valid & ~allowed][:1]:
             where = f"row {row + 1}" if table.suffix == ".parquet" else f"line {row + 2}"
-            got = repr(str(rows[name][row])[:60])
+            got = "an empty cell" if missing[row] else repr(str(rows[name][row])[:60])
             raise DataError(f"{table}, {where}: {name} must be {expected}, got {got}; restore or remove it")
         rows[name] = values
     return _one_row_each(rows, table)
+
+
+def check_table(table: Path) -> None:
+    """Fails before anything is trained if a table cannot be written.
+
+    Raises:
+        StorageError: Its folder is not writable, or it is a folder itself.
+    """
+    with locked(table):
+        if table.is_dir():
+            raise StorageError(f"{table} cannot be written: it is a folder; move it, or name another file")
 
 
 def append_row(row: dict[str, Any], table: Path) -> pd.DataFrame:
@@ -137,10 +152,15 @@ def _check_cells(table: Path) -> None:
                 )
 
 
+def _has_digest(rows: pd.DataFrame) -> pd.Series:
+    """Which rows end with a whole digest: a cut line has lost it or a part of it."""
+    return rows["digest"].str.fullmatch("[a-p]{16}").fillna(False).astype(bool)
+
+
 def _one_row_each(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
     if "digest" not in rows:
         return rows
-    unknown = rows["digest"].isna()
+    unknown = ~_has_digest(rows)
     if count := int(unknown.sum()):
         rows_without = "1 row has no digest, so its" if count == 1 else f"{count} rows have no digest, so their"
         _warn(table, f"{rows_without} settings are unknown; {'it is' if count == 1 else 'they are'} ignored")

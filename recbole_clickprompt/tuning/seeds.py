@@ -14,7 +14,7 @@ from recbole_clickprompt.errors import DataError, UserError
 from recbole_clickprompt.host.untrusted_input import parse_literal
 from recbole_clickprompt.trainer.run_logger import collect_finished_runs
 from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_digest
-from recbole_clickprompt.tuning.results import append_row, digest, read_results
+from recbole_clickprompt.tuning.results import append_row, check_table, digest, read_results
 
 __all__ = ["Cell", "run_cells"]
 
@@ -52,7 +52,10 @@ def run_cells(cells: Sequence[Cell], table: Path, *, command: str) -> pd.DataFra
             _check_cell(rows, cell, table)
             check_same_data(rows, now, table=table, dataset=str(config["dataset"]))
     done = set(recorded["digest"])
-    _check_settings([cell for cell, key in zip(cells, keys, strict=True) if key not in done])
+    missing = [cell for cell, key in zip(cells, keys, strict=True) if key not in done]
+    _check_settings(missing)
+    if missing:
+        check_table(table)
     for number, ((cell, config), key) in enumerate(zip(cells, keys, strict=True), start=1):
         if key in set(_read(table)["digest"]):  # another process may have added it in the meantime
             continue

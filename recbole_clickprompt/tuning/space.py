@@ -17,6 +17,7 @@ from recbole_clickprompt.host.properties import parse_yaml
 
 __all__ = ["Draw", "read_search_file", "read_space"]
 
+_LARGEST_POWER = 700  # of e, below the largest float
 # Number of values of each kind; None: any
 _KINDS = {"choice": None, "uniform": 2, "loguniform": 2, "quniform": 3}
 
@@ -119,8 +120,13 @@ def _draw(name: str, text: object, where: str) -> Draw:
         raise SettingError(f"{where}: {name}: {kind} needs {wanted or 'one or more'} values, got {rest!r}")
     if kind == "choice":
         return Draw(name, kind, tuple(values))
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in values) or values[0] >= values[1]:
-        raise SettingError(f"{where}: {name}: {kind} needs numbers, the lower one first, got {rest!r}")
+    if not all(_is_finite(v) for v in values) or values[0] >= values[1]:
+        raise SettingError(f"{where}: {name}: {kind} needs numbers, the lower one first, got {rest!r:.100}")
+    if kind == "loguniform" and values[1] > _LARGEST_POWER:
+        raise SettingError(
+            f"{where}: {name}: the bounds of loguniform are powers of e, at most {_LARGEST_POWER}, got {rest!r}; "
+            "for 1e-4 to 1e-2 write loguniform -9.21, -4.605"
+        )
     if kind == "loguniform" and values[0] > 0 and values[1] <= 1:
         low, high = math.log(values[0]), math.log(values[1])
         getLogger().warning(
@@ -131,3 +137,10 @@ def _draw(name: str, text: object, where: str) -> Draw:
     if kind == "quniform" and values[2] <= 0:
         raise SettingError(f"{where}: {name}: the step of quniform must be above 0, got {values[2]}")
     return Draw(name, kind, tuple(values))
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False

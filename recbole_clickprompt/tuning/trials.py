@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from recbole_clickprompt.errors import DataError, SettingError, UserError
+from recbole_clickprompt.errors import DataError, SettingError, StorageError, UserError, WeightsError
 from recbole_clickprompt.evaluation.tables import markdown_table, number
 from recbole_clickprompt.host.properties import quote_strings
 from recbole_clickprompt.host.tuning import objective_function
@@ -18,6 +18,9 @@ from recbole_clickprompt.tuning.data_files import DATA, check_same_data, data_di
 from recbole_clickprompt.tuning.results import append_row, digest, read_results
 
 __all__ = ["Trials"]
+
+# Errors that may be gone when the search is run again: of data, of weights, of a full disk
+_OF_FILES = (DataError, WeightsError, StorageError, OSError)
 
 
 class Trials:
@@ -91,7 +94,7 @@ class Trials:
             if not isinstance(error, UserError):
                 message = f"{type(error).__name__}: {message}"
             print(f"{self._command}: this trial failed: {message}", flush=True)
-            keep = self._keep_failures and not isinstance(error, DataError)
+            keep = self._keep_failures and not isinstance(error, _OF_FILES)
             return {"valid_score": math.nan, "error": message}, keep
         row = {
             "valid_score": result["best_valid_score"],

@@ -98,6 +98,12 @@ def test_results_can_be_parquet(file):
         ({"runs": {"a\rb": {}}, "baseline": None}, "the name of a run must be a line of text, got 'a\\rb'"),
         ({"runs": {"x": {"dataset": "../x"}}, "baseline": None}, "dataset must be the name of a data set"),
         ({"settings": {"dataset": "tiny", "seed": 5}}, "seed is no setting of a grid; give --seeds=[...]"),
+        ({"runs": {"plain": {"seed": 5}}}, "seed is no setting of a grid; give --seeds=[...]"),
+        ({"runs": {"plain": {"backbone": "FM"}}}, "backbone is both under vary and in runs.plain; leave one out"),
+        (
+            {"runs": {"plain": {}, "other": {"dataset": "ml-100k"}}},
+            "baseline: runs on different data sets (tiny, ml-100k) cannot be compared; list the",
+        ),
         ({"space": {}}, "wrong.yaml is a tuning file, which `recbole-cp tune wrong.yaml` runs"),
         ({"seedz": [1]}, "unknown key seedz of a grid; did you mean seeds?"),
         ({"runs": {}}, "runs is missing"),
@@ -135,6 +141,11 @@ def test_keys_of_the_file_are_refused_on_the_command_line(file, key, capsys):
     assert (
         f"error: --{key}: only a .yaml file can set {key}; see `recbole-cp grid --help`" in capsys.readouterr().err
     )
+
+
+def test_a_varied_setting_is_refused_on_the_command_line(file, capsys):
+    assert main(["grid", "compare.yaml", "--backbone=FM"]) == 2
+    assert "backbone is both under vary and on the command line; leave one out" in capsys.readouterr().err
 
 
 def test_a_missing_grid_file_and_loose_settings_are_refused(capsys):
@@ -297,11 +308,12 @@ def test_a_repeated_row_leaves_the_p_value_as_it_was(scored, doubled, capsys, ca
     assert "repeat the digest of one above them" in told
 
 
-def test_a_row_that_lost_its_digest_does_not_count_and_its_run_is_run_again(scored, capsys, caplog):
+@pytest.mark.parametrize("cut", [-18, -10, -2, -40])  # before, in and at the end of the digest; in a number
+def test_a_row_that_lost_its_digest_does_not_count_and_its_run_is_run_again(scored, cut, capsys, caplog):
     assert main(["grid", "g.yaml"]) == 0
     once = capsys.readouterr().out.splitlines()[-4:]
     path = Path("results/g-tiny.csv")
-    path.write_text(path.read_text()[:-10].rpartition(",")[0])  # a crash cut off the end
+    path.write_text(path.read_text()[:cut].rstrip(","))  # a crash cut off the end
     assert main(["grid", "g.yaml"]) == 0
     assert capsys.readouterr().out.splitlines()[-4:] == once
     assert scored[6:] == [("DCNV2", 3)]
@@ -374,15 +386,36 @@ def test_a_varied_number_may_be_beyond_all_floats(scored, capsys):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("a,1,x,0.5,abc", "auc must be a number from 0 to 1, got 'x'"),
-        ("a,1,1.7,0.5,abc", "auc must be a number from 0 to 1, got '1.7'"),
-        ("a,1,0.5,inf,abc", "logloss must be a number from 0, got 'inf'"),
-        ("a,one,0.5,0.5,abc", "seed must be a number, got 'one'"),
+        ("a,1,x,0.5", "auc must be a number from 0 to 1, got 'x'"),
+        ("a,1,1.7,0.5", "auc must be a number from 0 to 1, got '1.7'"),
+        ("a,1,,0.5", "auc must be a number from 0 to 1, got an empty cell"),
+        ("a,1,0.5,inf", "logloss must be a number from 0, got 'inf'"),
+        ("a,one,0.5,0.5", "seed must be a number, got 'one'"),
     ],
 )
 def test_a_broken_row_of_the_table_is_refused_before_anything_runs(scored, row, told, capsys):
     Path("results").mkdir()
-    Path("results/g-tiny.csv").write_text(f"run,seed,auc,logloss,digest\na,1,,0.5,abd\n{row}\n")
+    Path("results/g-tiny.csv").write_text(
+        f"run,seed,auc,logloss,digest\na,1,0.5,0.5,{'b' * 16}\n{row},{'a' * 16}\n"
+    )
     assert main(["grid", "g.yaml"]) == 2
     assert f"results/g-tiny.csv, line 3: {told}; restore or remove it" in capsys.readouterr().err
     assert scored == []
+
+
+@pytest.mark.parametrize("table", ["/proc/t.csv", "folder.csv"])
+def test_a_table_that_cannot_be_written_is_refused_before_anything_runs(scored, table, capsys):
+    Path("folder.csv").mkdir()
+    content = yaml.safe_load(Path("g.yaml").read_text())
+    Path("g.yaml").write_text(yaml.safe_dump({**content, "results": table}))
+    assert main(["grid", "g.yaml"]) == 2
+    assert f"error: {table} cannot be written: " in capsys.readouterr().err
+    assert scored == []
+
+
+def test_data_sets_may_be_varied(scored):
+    content = yaml.safe_load(Path("g.yaml").read_text())
+    del content["settings"]["dataset"]
+    Path("g.yaml").write_text(yaml.safe_dump({**content, "vary": {"dataset": ["tiny", "ml-100k"]}}))
+    assert main(["grid", "g.yaml"]) == 0
+    assert len(pd.read_csv("results/g.csv")) == 12

@@ -9,7 +9,7 @@ import yaml
 from recbole.config import Config
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.errors import DataError, SettingError, StorageError, WeightsError
 from recbole_clickprompt.host.properties import find_file
 from recbole_clickprompt.methods.registry import methods
 from recbole_clickprompt.tuning import trials as trials_module
@@ -121,6 +121,20 @@ def test_a_search_without_progress_ends_early_also_where_the_first_trials_fail(o
     assert main(["tune", "search.yaml"]) == 0
     assert len(objective) == 2  # equal trials are run once
     assert len(pd.read_csv("results/search-tiny.csv")) == 2
+
+
+@pytest.mark.parametrize("error", [DataError, WeightsError, StorageError, OSError])
+def test_a_trial_that_fails_because_of_files_is_run_again(objective, monkeypatch, error, capsys):
+    def fail(config):
+        raise error("a full disk")
+
+    write(settings=SETTINGS, space={"embedding_size": "choice [8]"})
+    with monkeypatch.context() as patch:
+        patch.setattr(trials_module, "objective_function", fail)
+        assert main(["tune", "search.yaml"]) == 2
+    assert "a full disk" in capsys.readouterr().err
+    assert main(["tune", "search.yaml"]) == 0
+    assert len(objective) == 1
 
 
 def test_a_search_of_failures_alone_says_so(objective, capsys):
@@ -249,6 +263,20 @@ def test_a_draw_gives_numbers_of_its_kind():
             "gpu_id is both in settings (or on the command line) and in space; leave one",
         ),
         ({"algorithm": "grid"}, "algorithm must be one of exhaustive, random, bayes, got 'grid'"),
+        (
+            {"space": {"valid_metric": "choice [AUC, LogLoss]"}},
+            "of different metrics (AUC, LogLoss) cannot",
+        ),
+        (
+            {"space": {"learning_rate": "loguniform -5, 800"}, "algorithm": "random"},
+            "learning_rate: the bounds of loguniform are powers of e, at most 700, got '-5, 800'",
+        ),
+        ({"space": {"epochs": f"uniform 1, {10**400}"}, "algorithm": "random"}, "uniform needs numbers"),
+        (
+            {"space": {"embedding_size": "choice [8, 16]", "dropout_prob": "choice [0.1, 0.2]"}, "max_evals": 3},
+            "max_evals is 3, but an exhaustive search runs all 4 combinations; leave it out, or",
+        ),
+        ({"results": "/proc/t.csv"}, "/proc/t.csv cannot be written: "),
         ({"max_evals": 0}, "max_evals must be an integer from 1, got 0"),
         ({"seed": None}, "seed must be an integer from 0, got None"),
         ({"settings": [1]}, "settings must be a dict"),

@@ -90,7 +90,8 @@ class KARMethod(Method):
 
         assert isinstance(model, KAR)
         begin_backbone(config, model.backbone.model, trained_on=[train_data._dataset], texts_of=all_rows._dataset)
-        log_unanswered(config, train_data._dataset, model.vector_widths)
+        if config["knowledge_vectors"] == "answers":
+            log_unanswered(config, train_data._dataset, model.vector_widths)
         model.begin(train_data._dataset)
 
     def title(self, config: Settings) -> str:

@@ -128,8 +128,11 @@ class MSDMethod(Method):
         from recbole_clickprompt.backbones.unseen import zero_unseen_rows
         from recbole_clickprompt.methods.msd.inputs import load_distilled
         from recbole_clickprompt.methods.msd.model import MSD
+        from recbole_clickprompt.methods.text_vectors.texts import log_unanswered
 
         assert isinstance(model, MSD)
+        if config["read_answers"]:
+            log_unanswered(config, train_data._dataset, ["item"])
         if start is not None:
             model.texts.student.encoder.load_student(load_distilled(config, start))
         if config["unseen_id_embeddings"] == "zero":

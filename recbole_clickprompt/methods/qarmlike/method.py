@@ -90,7 +90,8 @@ class QARMLikeMethod(Method):
         assert isinstance(model, QARMLike)
         dataset = train_data._dataset
         begin_backbone(config, model.backbone.model, trained_on=[dataset], texts_of=all_rows._dataset)
-        log_unanswered(config, dataset, ["item"])
+        if config["knowledge_vectors"] == "answers":
+            log_unanswered(config, dataset, ["item"])
         items = dataset.inter_feat[dataset.iid_field].unique().long()
         model.fit_codes(encoded_texts(config, dataset, "item"), items, seed=config["seed"])
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from logging import getLogger
 from typing import Any
 
 import torch
 
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.methods.text_vectors.answers import knowledge_hash, teacher_answers, with_phrases
 from recbole_clickprompt.plm.weights import find_plm, text_files_hash, weights_hash
 from recbole_clickprompt.settings.values import Settings
@@ -103,15 +103,25 @@ def encoded_texts(config: Settings, dataset: TextSource, level: str) -> list[str
     return texts
 
 
-def log_unanswered(config: Settings, dataset: TextSource, levels: Iterable[str]) -> None:
-    """Logs how many texts are read without an answer, because there is none about them."""
-    if config["knowledge_vectors"] != "answers":
-        return
+def log_unanswered(config: Settings, dataset: TextSource, levels: Collection[str]) -> None:
+    """Logs how many texts are read without an answer, because there is none about them.
+
+    Raises:
+        DataError: There is no answer about any of them.
+    """
+    answered = 0
     for level in levels:
         answers = teacher_answers(config, level, seed=config["seed"])
         keys = _keys(dataset, level)[1:]  # id 0 is padding
         missing = sum(key not in answers for key in keys)
+        answered += len(keys) - missing
         getLogger().info(f"{missing} of {len(keys)} texts of {level}s have no answer and are read alone")
+    if not answered:
+        subjects = " and ".join(f"{level}s" for level in levels)
+        raise DataError(
+            f"knowledge: {', '.join(config['knowledge'])}: no valid answer is about {subjects}, whose texts are "
+            "read with answers; name files that have some (recbole-cp teach writes one), or read texts alone"
+        )
 
 
 def frozen_inputs(config: Settings, dataset: TextSource, levels: Iterable[str]) -> dict[str, Any]:

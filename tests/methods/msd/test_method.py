@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import yaml
 from recbole.quick_start import run_recbole
 
 from recbole_clickprompt.__main__ import main
-from recbole_clickprompt.errors import SettingError
+from recbole_clickprompt.errors import DataError, SettingError
 from recbole_clickprompt.evaluation.run_folder import open_run
+from recbole_clickprompt.knowledge.embedded import find_knowledge
+from recbole_clickprompt.methods.msd.model import MSD
 from recbole_clickprompt.methods.registry import find_method
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.trainer.fingerprint import differences, finetuning_inputs
@@ -245,6 +248,27 @@ def test_a_run_lists_nearest_items_and_phrases_for_its_report(settings):
         assert ";" in phrases
         assert len(nearest.split("; ")) == 3
         assert item not in nearest.split("; ")
+
+
+@pytest.mark.parametrize(("lines", "missing"), [(4, 60), (0, None)])
+def test_items_without_answers_are_reported_and_all_of_them_refused(msd_config, make_data, caplog, lines, missing):
+    answers = find_knowledge("tiny-items").read_text().splitlines()
+    about_users = answers[9].replace('"item_id"', '"user_id"')
+    Path("some.jsonl").write_text("\n".join([*answers[:lines], about_users]))
+    config = msd_config(knowledge=["some.jsonl"], read_answers=True, distill_epochs=0)
+    train, valid, _ = make_data(config)
+    model = MSD(config, train._dataset)
+    begin = partial(
+        find_method("MSD").begin_finetuning, config, model, start=None, train_data=train, valid_data=valid,
+        all_rows=train,
+    )  # fmt: skip
+    if missing is None:
+        with pytest.raises(DataError, match="knowledge: some.jsonl: no valid answer is about items, whose texts"):
+            begin()
+    else:
+        with caplog.at_level("INFO"):
+            begin()
+        assert f"{missing} of 64 texts of items have no answer and are read alone" in caplog.messages
 
 
 def test_answers_are_read_by_the_student_or_exchanged(msd_config, make_data):
