@@ -22,7 +22,7 @@ FLAGS = {"config_files", "world_size", "group_offset"}
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
-def check(words):
+def assert_valid(words):
     """Parses a command as it would be; what is left must be settings."""
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -31,7 +31,7 @@ def check(words):
     if words[0] == "recbole-cp":
         name, arguments = words[1], words[2:]
     elif words[:2] == ["python", "-m"]:
-        check_module(words[2], words[3:])
+        assert_module_valid(words[2], words[3:])
         return
     elif "run_recbole_cp.py" not in words:  # a script that the tutorial makes, whose test runs it
         assert words[1] in ("make_table.py", "make_days.py", "served/score.py")
@@ -49,7 +49,7 @@ def check(words):
         yaml.safe_load(value)
 
 
-def check_module(module, arguments):
+def assert_module_valid(module, arguments):
     """A benchmark and its options exist."""
     spec = importlib.util.find_spec(module)
     assert spec is not None, module
@@ -61,7 +61,7 @@ def check_module(module, arguments):
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_in_a_block_parses(page):
     for words in commands(page):
-        check(words)
+        assert_valid(words)
 
 
 def test_commands_are_found_at_all():
@@ -81,7 +81,7 @@ def test_commands_are_found_at_all():
 )
 def test_a_command_that_does_not_exist_is_found(words, error, capsys):
     with pytest.raises(error):
-        check(words)
+        assert_valid(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -58,7 +58,7 @@ def preprocessing_of(*fields: Field) -> Preprocessing:
     )  # fmt: skip
 
 
-def check_script(folder: Path, rows: pd.DataFrame) -> None:
+def assert_script_agrees(folder: Path, rows: pd.DataFrame) -> None:
     """Checks that the script of an export reads rows, as text, exactly as ``recbole-cp predict`` does."""
     rows = rows.fillna("").astype(str)
     table = pa.Table.from_pandas(rows.replace("", None), preserve_index=False)

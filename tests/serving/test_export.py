@@ -27,7 +27,7 @@ from recbole_clickprompt.serving.onnx import ExportError, input_names, write_onn
 from recbole_clickprompt.serving.schema_dataset import SchemaDataset
 from recbole_clickprompt.serving.scores import OnnxScores, TorchScores
 from tests.conftest import slow_but
-from tests.serving.conftest import check_script, field, preprocessing_of, with_features
+from tests.serving.conftest import assert_script_agrees, field, preprocessing_of, with_features
 
 # Runs a script as a machine without torch would
 WITHOUT_TORCH = """
@@ -277,7 +277,7 @@ def test_the_script_reads_every_kind_of_field_as_predict_does(fields, tmp_path):
     }  # fmt: skip
     preprocessing_of(*fields).save(tmp_path)
     names = ["user_id", "item_id", *(field.name for field in fields)]
-    check_script(tmp_path, pd.DataFrame(columns)[names])
+    assert_script_agrees(tmp_path, pd.DataFrame(columns)[names])
 
 
 def test_the_script_reads_texts_and_features_of_unseen_users_and_items_as_predict_does(exported, with_plm):
@@ -287,8 +287,8 @@ def test_the_script_reads_texts_and_features_of_unseen_users_and_items_as_predic
     rows.loc[3:6, "title"] = ["Grim  Golden Tale", None, "Unheard Of", "Grim"]
     rows.loc[2:7, "year"] = ["1996.0", "inf", "NA", "3e9", "-7", "1996.5"]
     rows.loc[8, "device"], rows.loc[9, "device"] = "watch", None
-    check_script(exported[1], rows)
-    check_script(exported[1], with_plm.rows)
+    assert_script_agrees(exported[1], rows)
+    assert_script_agrees(exported[1], with_plm.rows)
 
 
 def test_the_script_has_the_words_for_a_missing_number():

@@ -16,7 +16,7 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.preprocessing.schema import History
 from recbole_clickprompt.serving import load_model
 from recbole_clickprompt.serving.history import HistoryCounts, encode_history
-from tests.serving.conftest import TrainedRun, check_script
+from tests.serving.conftest import TrainedRun, assert_script_agrees
 
 LENGTH = 4
 
@@ -92,8 +92,8 @@ def test_an_export_has_the_same_scores(served):
     rows.loc[0, "item_id_list"] = "|".join(["new", "", *rows.loc[0, "item_id_list"].split("|")]).strip("|")
     if "label_list" in rows:
         rows.loc[0, "label_list"] = f"0|{rows.loc[0, 'label_list']}".strip("|")
-    check_script(Path("exported"), rows)
-    check_script(Path("exported"), served.run.rows)
+    assert_script_agrees(Path("exported"), rows)
+    assert_script_agrees(Path("exported"), served.run.rows)
 
 
 def test_a_restored_run_has_the_same_scores(served):

@@ -17,7 +17,7 @@ from recbole_clickprompt.evaluation.run_folder import open_run
 from recbole_clickprompt.preprocessing.schema import Field
 from recbole_clickprompt.serving.columns import check_columns
 from recbole_clickprompt.serving.load import load_model
-from tests.serving.conftest import check_script, preprocessing_of
+from tests.serving.conftest import assert_script_agrees, preprocessing_of
 
 GENRES = ["Science Fiction", "Drama", "War"]
 
@@ -94,7 +94,7 @@ def test_the_script_of_an_export_accepts_the_table(run, tmp_path, monkeypatch):
     expected = open_run(checkpoint).predictions("test")["score"]
     scores = [float(line) for line in answer.stdout.split()]
     np.testing.assert_allclose(scores[-len(expected) :], expected, atol=1e-5, rtol=0)
-    check_script(tmp_path / "out", rows.head(40).assign(sku="new"))
+    assert_script_agrees(tmp_path / "out", rows.head(40).assign(sku="new"))
 
 
 def test_logarithms_are_scaled_for_the_backbone_and_texts_have_the_numbers(run):

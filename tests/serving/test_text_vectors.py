@@ -17,7 +17,7 @@ from recbole_clickprompt.serving.load import load_trained
 from recbole_clickprompt.serving.rows import Counts, RowEncoder
 from recbole_clickprompt.serving.scores import TorchScores
 from recbole_clickprompt.trainer.text_vectors import EncodesTexts, encoded_levels
-from tests.serving.conftest import atomic, check_script, with_features
+from tests.serving.conftest import assert_script_agrees, atomic, with_features
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_an_export_scores_known_rows_and_counts_texts_that_it_cannot_encode(run,
     )
     without = load_model(run.checkpoint).predict(with_text.drop(columns="item_text"))
     np.testing.assert_allclose(pd.read_csv("scores.csv")["score"], without, atol=1e-5, rtol=0)
-    check_script(Path("model"), with_text)
+    assert_script_agrees(Path("model"), with_text)
 
 
 def test_options_of_the_cache_need_a_model_that_encodes_texts(run, without_plm, capsys):
